@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The balancer: an XDP program that finds the VIP a packet is for, chooses a
+ * real and sends the packet there in a tunnel.
+ *
+ * In steps, which the comments below name:
+ *  1 Ethernet and VLAN tags		 7 frames that are too big
+ *  2 IP, malformed packets		 8 the flow and its table
+ *  3 ICMP				 9 server id in QUIC
+ *  4 tunnels that end here		10 server id in stable-routed UDP
+ *  5 TCP and UDP			11 server id in TCP (a), tables (b, c),
+ *  6 the VIP				   down reals (d), a new choice (e)
+ *					12 counters, encapsulation
+ *
+ * bcc rewrites table accesses in this file only, not in what it includes: so
+ * every access is a function here, and the files in include/ call these.
+ */
+#include <uapi/linux/bpf.h>
+
+#include "compiler.h"
+#include "settings.h"
+#include "structs.h"
+#include "maps.h"
+
+static __always_inline struct lb_stats *stats_of(u32 index)
+{
+	return stats.lookup(&index);
+}
+
+static __always_inline struct lb_stats *real_stats_of(u32 id)
+{
+	return reals_stats.lookup(&id);
+}
+
+static __always_inline struct lb_stats *server_id_stats_of(u32 vip)
+{
+	return server_id_stats.lookup(&vip);
+}
+
+static __always_inline struct lb_quic_packets_stats *quic_stats(void)
+{
+	u32 zero = 0;
+
+	return quic_stats_map.lookup(&zero);
+}
+
+static __always_inline struct ctl_value *control(u32 index)
+{
+	return ctl_array.lookup(&index);
+}
+
+static __always_inline struct vip_meta *
+find_vip_exact(struct vip_definition *key)
+{
+	return vip_map.lookup(key);
+}
+
+static __always_inline u32 *find_vip_address(struct address *key)
+{
+	return vip_addresses.lookup(key);
+}
+
+#ifdef FEATURE_CIDR_VIPS
+static __always_inline struct vip_meta *find_vip_lpm(struct vip_lpm_key *key)
+{
+	return vip_lpm_map.lookup(key);
+}
+
+static __always_inline struct vip_meta *find_vip_lpm4(struct vip_lpm4_key *key)
+{
+	return vip_lpm4_map.lookup(key);
+}
+
+static __always_inline u32 *find_vip_address_lpm4(struct v4_lpm_key *key)
+{
+	return vip_address_lpm4.lookup(key);
+}
+
+static __always_inline u32 *find_vip_address_lpm6(struct v6_lpm_key *key)
+{
+	return vip_address_lpm6.lookup(key);
+}
+#endif
+
+static __always_inline struct real_definition *find_real(u32 *id)
+{
+	return reals.lookup(id);
+}
+
+static __always_inline u32 *find_ring_slot(u32 *index)
+{
+	return ch_rings.lookup(index);
+}
+
+static __always_inline u32 *find_server_id(u32 *id)
+{
+	return server_id_map.lookup(id);
+}
+
+static __always_inline void *find_table(u32 *cpu)
+{
+	return lru_mapping.lookup(cpu);
+}
+
+static __always_inline void *find_outgrown_table(u32 *cpu)
+{
+	return lru_outgrown.lookup(cpu);
+}
+
+static __always_inline struct real_pos_lru *
+find_fallback_entry(struct flow_key *flow)
+{
+	return fallback_cache.lookup(flow);
+}
+
+static __always_inline void set_fallback_entry(struct flow_key *flow,
+					       struct real_pos_lru *entry)
+{
+	fallback_cache.update(flow, entry);
+}
+
+static __always_inline struct vip_definition *find_traced_vip(void)
+{
+	u32 zero = 0;
+
+	return vip_miss_stats.lookup(&zero);
+}
+
+static __always_inline u32 *find_miss_count(u32 *id)
+{
+	return lru_miss_stats.lookup(id);
+}
+
+#ifdef FEATURE_TCP_SERVER_ID
+static __always_inline struct lb_tpr_packets_stats *tpr_stats(void)
+{
+	u32 zero = 0;
+
+	return tpr_stats_map.lookup(&zero);
+}
+#endif
+
+#ifdef FEATURE_UDP_STABLE_ROUTING
+static __always_inline struct lb_stable_rt_packets_stats *stable_stats(void)
+{
+	u32 zero = 0;
+
+	return stable_rt_stats.lookup(&zero);
+}
+#endif
+
+#ifdef FEATURE_SOURCE_ROUTING
+static __always_inline u32 *find_source_route4(struct v4_lpm_key *key)
+{
+	return lpm_src_v4.lookup(key);
+}
+
+static __always_inline u32 *find_source_route6(struct v6_lpm_key *key)
+{
+	return lpm_src_v6.lookup(key);
+}
+#endif
+
+#ifdef FEATURE_GLOBAL_LRU
+static __always_inline void *find_global_table(u32 *cpu)
+{
+	return global_lru_maps.lookup(cpu);
+}
+
+static __always_inline u32 *find_global_fallback(struct flow_key *flow)
+{
+	return fallback_glru.lookup(flow);
+}
+#endif
+
+#ifdef FEATURE_UDP_FLOW_MIGRATION
+static __always_inline void *find_down_set(struct vip_definition *key)
+{
+	return vip_to_down_reals_map.lookup(key);
+}
+
+#ifdef FEATURE_CIDR_VIPS
+static __always_inline struct vip_definition *find_cidr_vip_key(u32 *vip)
+{
+	return cidr_vip_keys.lookup(vip);
+}
+#endif
+#endif
+
+#ifdef FEATURE_INTROSPECTION
+static __always_inline void emit_event(struct xdp_md *ctx, u32 length,
+				       struct event_metadata *meta)
+{
+	event_pipe.perf_submit_skb(ctx, length, meta, sizeof(*meta));
+}
+#endif
+
+#if ENCAP_GUE || (defined(FEATURE_INLINE_DECAP) && !DECAP_ANY)
+static __always_inline struct real_definition *own_address(u32 family)
+{
+	return pckt_srcs.lookup(&family);
+}
+#endif
+
+#ifdef FEATURE_INLINE_DECAP
+static __always_inline u32 *find_decap_dst(struct address *key)
+{
+	return decap_dst.lookup(key);
+}
+
+static __always_inline struct lb_stats *decap_vip_stats_of(u32 vip)
+{
+	return decap_vip_stats.lookup(&vip);
+}
+
+/* Comes back only if the control plane has not put the program there. */
+static __always_inline void balance_again(struct xdp_md *ctx)
+{
+	subprograms.call(ctx, 0);
+}
+
+#ifdef FEATURE_FLOW_DEBUG
+static __always_inline void *find_flow_debug_table(u32 *cpu)
+{
+	return flow_debug_maps.lookup(cpu);
+}
+#endif
+#endif
+
+#include "packet.h"
+#include "stats.h"
+#include "introspection.h"
+#include "parse.h"
+#include "vip.h"
+#include "icmp.h"
+#include "choose.h"
+#include "encap.h"
+#include "decap_inline.h"
+
+/* Steps 2 to 5: from the IP header to the flow. */
+static __always_inline int parse_flow(struct cursor *cur, struct packet *p,
+				      struct flow_key *flow, const bool v6)
+{
+	int verdict;
+
+	verdict = v6 ? parse_ipv6(cur, p, flow) : parse_ipv4(cur, p, flow);
+	if (unlikely(verdict != CONTINUE))
+		return verdict;
+
+	if (likely(p->proto == IPPROTO_TCP))
+		return parse_tcp(cur, p);
+	if (p->proto == IPPROTO_UDP) {
+		verdict = parse_udp(cur, p);
+#ifdef FEATURE_INLINE_DECAP
+		if (verdict == CONTINUE && flow_dport(p) == htons(GUE_PORT))
+			return decap_gue(cur, p, flow, v6);
+#endif
+		return verdict;
+	}
+	if (p->proto == (v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
+		return v6 ? parse_icmp_ipv6(cur, p, flow) :
+			    parse_icmp_ipv4(cur, p, flow);
+#ifdef FEATURE_INLINE_DECAP
+	if (p->proto == IPPROTO_IPIP || p->proto == IPPROTO_IPV6)
+		return decap_ipip(cur, p, flow, v6);
+#endif
+	return XDP_PASS;
+}
+
+/* Step 7. */
+static __always_inline int too_big(struct packet *p, const bool v6)
+{
+	report(p, EVENT_TOO_BIG);
+#ifdef FEATURE_ICMP_TOO_BIG
+	count_family(COUNT_TOO_BIG_SENT, v6);
+	return v6 ? send_too_big_ipv6(p) : send_too_big_ipv4(p);
+#else
+	return XDP_DROP;
+#endif
+}
+
+/* Step 12. */
+static __always_inline int send_to_real(struct packet *p,
+					const struct vip *vip,
+					const struct choice *choice,
+					const bool v6)
+{
+	struct real_definition *real = choice->real;
+	struct inner inner;
+	bool sent;
+
+	add_stats(stats_of(vip->num), 1, p->bytes);
+	add_stats(real_stats_of(choice->id), 1, p->bytes);
+#ifdef FEATURE_LOCAL_DELIVERY
+	if (vip->flags & VIP_LOCAL && real->flags & REAL_LOCAL)
+		return XDP_PASS;
+#endif
+
+	inner.length = v6 ? p->bytes + sizeof(struct ipv6hdr) : p->bytes;
+	inner.tos = COPY_TOS ? p->tos : 0;
+	inner.client = choice->client;
+	inner.sport = flow_sport(p);
+#if ENCAP_GUE
+	if (v6) {
+		inner.proto = p->from_icmp ? IPPROTO_ICMPV6 : p->proto;
+	} else {
+		inner.udp = p->proto == IPPROTO_UDP && !p->from_icmp;
+		inner.rest = ipv4_rest(p);
+	}
+#endif
+
+	if (real->flags & REAL_IPV6) {
+		sent = encap_ipv6(p, &inner, real, v6);
+		if (unlikely(!sent))
+			count_family(COUNT_ENCAP_FAILED, true);
+	} else {
+		/* IPv6 in IPv4 does not exist here. */
+		sent = !v6 && encap_ipv4(p, &inner, real);
+		if (unlikely(!sent))
+			count_family(COUNT_ENCAP_FAILED, false);
+	}
+	return likely(sent) ? XDP_TX : XDP_DROP;
+}
+
+static __always_inline int balance(struct cursor *cur, struct packet *p,
+				   const bool v6)
+{
+	struct vip_definition key __on_stack;
+	struct flow_key flow __on_stack;
+	struct vip vip = { .key = &key };
+	struct choice choice = {};
+	int verdict;
+
+	verdict = parse_flow(cur, p, &flow, v6);
+	if (unlikely(verdict == MALFORMED))
+		return is_vip_address(flow.dst, v6) ? XDP_DROP : XDP_PASS;
+	if (unlikely(verdict != CONTINUE))
+		return verdict;
+
+	if (unlikely(!find_vip(p, &flow, &vip, v6))) {
+		if (p->icmp_counter && is_vip_address(flow.dst, v6))
+			count_icmp_error(p);
+		return XDP_PASS;
+	}
+	count_icmp_error(p);
+	if (unlikely(p->frame - p->tag_bytes > MAX_FRAME))
+		return too_big(p, v6);
+	count(COUNT_VIP_PACKETS);
+	verdict = choose_real(p, &flow, cur->end, &vip, &choice, v6);
+	if (unlikely(verdict != CONTINUE))
+		return verdict;
+	return send_to_real(p, &vip, &choice, v6);
+}
+
+int balancer(struct xdp_md *ctx)
+{
+	struct cursor cur = {
+		.pos = (void *)(long)ctx->data,
+		.end = (void *)(long)ctx->data_end,
+	};
+	struct packet p = { .ctx = ctx, .eth = cur.pos };
+	int action;
+	u16 type;
+
+	if (unlikely(cur.pos + ETH_HLEN > cur.end))
+		return XDP_DROP;
+	p.frame = cur.end - cur.pos;
+	count_pair(COUNT_SEEN, 1, p.frame);
+
+	type = parse_ethernet(&cur, &p);
+	if (likely(type == htons(ETH_P_IP)))
+		action = balance(&cur, &p, false);
+	else if (type == htons(ETH_P_IPV6))
+		action = balance(&cur, &p, true);
+	else
+		action = XDP_PASS;
+
+	if (likely(action == XDP_TX))
+		count_pair(COUNT_SENT, 1, p.frame);
+	else if (action == XDP_DROP)
+		count_pair(COUNT_DROPPED, 1, p.frame);
+	else
+		count_pair(COUNT_PASSED, 1, p.frame);
+	return action;
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * On a real: takes off what a balancer put on. Only packets for a VIP that
+ * this host serves are touched, so that nobody can use the host to send
+ * packets into the network behind it; everything else goes on as it came.
+ */
+#include <uapi/linux/bpf.h>
+
+#include "compiler.h"
+#include "settings.h"
+#include "structs.h"
+
+struct decap_stats {
+	/* Decapsulated, by the family of the outer header. */
+	u64 v4;
+	u64 v6;
+	/* IP packets seen. */
+	u64 total;
+	/* TCP packets that name a server; of them, another than this. */
+	u64 tpr_misrouted;
+	u64 tpr_total;
+};
+ASSERT_SIZE(struct decap_stats, 40);
+
+BPF_TABLE("hash", struct address, u32, decap_vips, 1);
+BPF_TABLE("percpu_array", u32, struct decap_stats, decap_counters, 1);
+BPF_TABLE("array", u32, u32, tpr_server_id, 1);
+#ifdef DECAP_CHECK_SOURCES
+BPF_TABLE("hash", struct address, u32, decap_sources, 1);
+#endif
+
+static __always_inline struct decap_stats *counters(void)
+{
+	u32 zero = 0;
+
+	return decap_counters.lookup(&zero);
+}
+
+static __always_inline bool is_served(struct address *vip)
+{
+	return decap_vips.lookup(vip);
+}
+
+static __always_inline u32 own_server_id(void)
+{
+	u32 zero = 0;
+	u32 *id = tpr_server_id.lookup(&zero);
+
+	return id ? *id : 0;
+}
+
+static __always_inline bool is_listed_source(struct address *source)
+{
+#ifdef DECAP_CHECK_SOURCES
+	return decap_sources.lookup(source);
+#else
+	return true;
+#endif
+}
+
+#include "packet.h"
+#include "parse.h"
+#include "server_id.h"
+#include "strip.h"
+
+/*
+ * A host that also routes (for its containers, say) must leave tunnels to
+ * others alone. What its routes would forward is not for itself; what they
+ * deliver or refuse is not forwarded.
+ */
+static __always_inline bool is_forwarded(struct packet *p,
+					 const struct flow_key *outer,
+					 const bool v6)
+{
+	struct bpf_fib_lookup fib = {};
+	long result;
+
+	fib.family = v6 ? 10 /* AF_INET6 */ : 2 /* AF_INET */;
+	fib.ifindex = p->ctx->ingress_ifindex;
+	fib.tot_len = p->bytes;
+	if (v6) {
+		__builtin_memcpy(fib.ipv6_src, outer->src, 16);
+		__builtin_memcpy(fib.ipv6_dst, outer->dst, 16);
+	} else {
+		fib.ipv4_src = outer->src[0];
+		fib.ipv4_dst = outer->dst[0];
+	}
+	result = bpf_fib_lookup(p->ctx, &fib, sizeof(fib), 0);
+	return result == BPF_FIB_LKUP_RET_SUCCESS ||
+	       result == BPF_FIB_LKUP_RET_NO_NEIGH ||
+	       result == BPF_FIB_LKUP_RET_UNSUPP_LWT ||
+	       result == BPF_FIB_LKUP_RET_FRAG_NEEDED;
+}
+
+static __always_inline void count_server_id(struct decap_stats *counted,
+					    void *header, void *end,
+					    const bool v6)
+{
+	struct tcphdr *tcp;
+	u32 id, own;
+
+	if (v6) {
+		struct ipv6hdr *ip = header;
+
+		if (ip->nexthdr != IPPROTO_TCP)
+			return;
+		tcp = (void *)(ip + 1);
+	} else {
+		struct iphdr *ip = header;
+
+		if (ip->protocol != IPPROTO_TCP || ip->ihl != 5 ||
+		    ip->frag_off & IPV4_FRAGMENT)
+			return;
+		tcp = (void *)(ip + 1);
+	}
+	if ((void *)(tcp + 1) > end || ((u8 *)tcp)[13] & TCP_SYN)
+		return;
+	id = tcp_server_id(tcp, end);
+	if (id == NO_SERVER_ID)
+		return;
+	counted->tpr_total++;
+	own = own_server_id();
+	if (own && own != id)
+		counted->tpr_misrouted++;
+}
+
+/* cur stands at the inner header, `outer` bytes behind the Ethernet header. */
+static __always_inline int take_off(struct cursor *cur, struct packet *p,
+				    struct flow_key *flow,
+				    struct decap_stats *counted, u32 outer,
+				    const bool v6, const bool inner_v6)
+{
+	struct address destination __on_stack;
+	void *header = cur->pos;
+
+	if (inner_v6) {
+		struct ipv6hdr *ip = header;
+
+		if ((void *)(ip + 1) > cur->end)
+			return XDP_PASS;
+		set_address(&destination, word64_at(&ip->daddr),
+			    word64_at((void *)&ip->daddr + 8));
+	} else {
+		struct iphdr *ip = header;
+
+		if ((void *)(ip + 1) > cur->end)
+			return XDP_PASS;
+		set_address(&destination, ip->daddr, 0);
+	}
+	if (!is_served(&destination) ||
+	    !is_listed_source((struct address *)flow->src) ||
+	    is_forwarded(p, flow, v6))
+		return XDP_PASS;
+
+	count_server_id(counted, header, cur->end, inner_v6);
+	if (!strip_outer(p, outer, inner_v6 ? htons(ETH_P_IPV6) :
+					      htons(ETH_P_IP)))
+		return XDP_DROP;
+	if (v6)
+		counted->v6++;
+	else
+		counted->v4++;
+	return XDP_PASS;
+}
+
+static __always_inline int decap_packet(struct cursor *cur, struct packet *p,
+					struct decap_stats *counted,
+					const bool v6)
+{
+	u32 outer = v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+	struct flow_key flow __on_stack;
+	bool inner_v6;
+
+	/* Options and fragments are the host's business. */
+	if ((v6 ? parse_ipv6(cur, p, &flow) : parse_ipv4(cur, p, &flow)) !=
+	    CONTINUE)
+		return XDP_PASS;
+	if (p->proto == IPPROTO_UDP) {
+		u8 *version;
+
+		if (parse_udp(cur, p) != CONTINUE ||
+		    flow_dport(p) != htons(GUE_PORT))
+			return XDP_PASS;
+		version = cur->pos;
+		if ((void *)(version + 1) > cur->end)
+			return XDP_PASS;
+		inner_v6 = *version & 0x30;
+		if (inner_v6)
+			return take_off(cur, p, &flow, counted,
+					outer + sizeof(struct udphdr), v6,
+					true);
+		return take_off(cur, p, &flow, counted,
+				outer + sizeof(struct udphdr), v6, false);
+	}
+	if (p->proto == IPPROTO_IPIP)
+		return take_off(cur, p, &flow, counted, outer, v6, false);
+	if (p->proto == IPPROTO_IPV6)
+		return take_off(cur, p, &flow, counted, outer, v6, true);
+	return XDP_PASS;
+}
+
+int decap(struct xdp_md *ctx)
+{
+	struct cursor cur = {
+		.pos = (void *)(long)ctx->data,
+		.end = (void *)(long)ctx->data_end,
+	};
+	struct packet p = { .ctx = ctx, .eth = cur.pos };
+	struct decap_stats *counted = counters();
+	u16 type;
+
+	if (cur.pos + ETH_HLEN > cur.end || !counted)
+		return XDP_PASS;
+	type = parse_ethernet(&cur, &p);
+	if (type == htons(ETH_P_IP)) {
+		counted->total++;
+		return decap_packet(&cur, &p, counted, false);
+	}
+	if (type == htons(ETH_P_IPV6)) {
+		counted->total++;
+		return decap_packet(&cur, &p, counted, true);
+	}
+	return XDP_PASS;
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* From the first byte of a frame to the flow: Ethernet, IP, TCP and UDP. */
+#ifndef KATRAN_PARSE_H
+#define KATRAN_PARSE_H
+
+#include "packet.h"
+
+#define IPV4_FRAGMENT htons(0x3fff)
+
+#ifdef FEATURE_VLAN
+
+/*
+ * 1 if the EtherType is 802.1Q's or 802.1ad's, without a branch. The verifier
+ * would otherwise walk the whole program once per number of tags; an unknown
+ * number is one walk. The asm keeps the compiler from making it a branch.
+ */
+static __always_inline u64 is_vlan_tag(u16 type)
+{
+	u64 q = type ^ htons(ETH_P_8021Q);
+	u64 ad = type ^ htons(ETH_P_8021AD);
+
+	asm volatile("" : "+r"(q), "+r"(ad));
+	return (q - 1) >> 63 | (ad - 1) >> 63;
+}
+
+/*
+ * Steps over up to two tags. A frame that could not hold two tags and an
+ * EtherType cannot hold an IP header either: type 0 means "pass it".
+ */
+static __always_inline u16 parse_ethernet(struct cursor *cur,
+					  struct packet *p)
+{
+	void *eth = cur->pos;
+	u64 tags;
+
+	if (eth + ETH_HLEN + 2 * VLAN_TAG_BYTES > cur->end)
+		return 0;
+	tags = is_vlan_tag(word16_at(eth + 12));
+	tags += tags & is_vlan_tag(word16_at(eth + 16));
+	p->tag_bytes = tags * VLAN_TAG_BYTES;
+	cur->pos = eth + p->tag_bytes + ETH_HLEN;
+	/* Never so, but the verifier forgets the first check here. */
+	if (cur->pos > cur->end)
+		return 0;
+	return word16_at(cur->pos - 2);
+}
+
+#else
+
+static __always_inline u16 parse_ethernet(struct cursor *cur,
+					  struct packet *p)
+{
+	struct ethhdr *eth = cur->pos;
+
+	p->tag_bytes = 0;
+	cur->pos = eth + 1;
+	return eth->h_proto;
+}
+
+#endif
+
+/*
+ * A header that is cut short before the destination is for nobody that we
+ * know; what is malformed behind it may be for a VIP.
+ */
+static __always_inline int parse_ipv4(struct cursor *cur, struct packet *p,
+				      struct flow_key *flow)
+{
+	struct iphdr *ip = cur->pos;
+
+	if ((void *)(ip + 1) > cur->end)
+		return XDP_PASS;
+	set_address(flow->src, ip->saddr, 0);
+	set_address(flow->dst, ip->daddr, 0);
+	p->bytes = ntohs(ip->tot_len);
+	p->tos = ip->tos;
+	p->proto = ip->protocol;
+	if (unlikely(ip->ihl != 5 || ip->frag_off & IPV4_FRAGMENT))
+		return MALFORMED;
+	cur->pos = ip + 1;
+	return CONTINUE;
+}
+
+static __always_inline int parse_ipv6(struct cursor *cur, struct packet *p,
+				      struct flow_key *flow)
+{
+	struct ipv6hdr *ip = cur->pos;
+
+	if ((void *)(ip + 1) > cur->end)
+		return XDP_PASS;
+	set_address(flow->src, word64_at(&ip->saddr),
+		    word64_at((void *)&ip->saddr + 8));
+	set_address(flow->dst, word64_at(&ip->daddr),
+		    word64_at((void *)&ip->daddr + 8));
+	p->bytes = ntohs(ip->payload_len);
+	p->tos = (u8)(ntohs(word16_at(ip)) >> 4);
+	p->proto = ip->nexthdr;
+	if (unlikely(ip->nexthdr == IPPROTO_FRAGMENT))
+		return MALFORMED;
+	cur->pos = ip + 1;
+	return CONTINUE;
+}
+
+static __always_inline int parse_tcp(struct cursor *cur, struct packet *p)
+{
+	struct tcphdr *tcp = cur->pos;
+
+	if ((void *)(tcp + 1) > cur->end)
+		return MALFORMED;
+	p->ports = word32_at(tcp);
+	p->tcp_flags = *((u8 *)tcp + 13) & (TCP_SYN | TCP_RST);
+	p->transport = tcp;
+	cur->pos = tcp + 1;
+	return CONTINUE;
+}
+
+static __always_inline int parse_udp(struct cursor *cur, struct packet *p)
+{
+	struct udphdr *udp = cur->pos;
+
+	if ((void *)(udp + 1) > cur->end)
+		return MALFORMED;
+	p->ports = word32_at(udp);
+	p->transport = udp;
+	cur->pos = udp + 1;
+	p->payload = cur->pos;
+	return CONTINUE;
+}
+
+#endif

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * What lies in the maps. Layouts are a contract with every other balancer of
+ * the fleet and with the control plane. Addresses and ports are in network
+ * order; an IPv4 address fills the first 4 of its 16 bytes, the rest is zero.
+ */
+#ifndef KATRAN_STRUCTS_H
+#define KATRAN_STRUCTS_H
+
+#define ASSERT_SIZE(type, size) \
+	_Static_assert(sizeof(type) == (size), #type " is a contract")
+
+/* Bits of vip_meta.flags. */
+#define VIP_HASH_NO_SRC_PORT (1 << 0)
+#define VIP_NO_LRU (1 << 1)
+#define VIP_QUIC (1 << 2)
+#define VIP_HASH_DST_PORT_ONLY (1 << 3)
+#define VIP_SOURCE_ROUTING (1 << 4)
+#define VIP_LOCAL (1 << 5)
+#define VIP_GLOBAL_LRU (1 << 6)
+#define VIP_HASH_SRC_DST_PORT (1 << 7)
+#define VIP_UDP_STABLE_ROUTING (1 << 8)
+#define VIP_UDP_FLOW_MIGRATION (1 << 9)
+
+/* Bits of real_definition.flags. */
+#define REAL_IPV6 (1 << 0)
+#define REAL_LOCAL (1 << 1)
+
+/* Bits of a decap_dst value. */
+#define DECAP_EGRESS (1 << 1)
+
+/* Indexes of ctl_array. */
+#define CTL_GATEWAY_MAC 0
+#define CTL_INTROSPECTION 5
+/* The datapath's own: see clock.h. */
+#define CTL_CLOCK_TICK 14
+#define CTL_CLOCK_NS 15
+
+struct address {
+	u32 addr[4];
+};
+ASSERT_SIZE(struct address, 16);
+
+struct flow_key {
+	union {
+		struct {
+			u32 src[4];
+			u32 dst[4];
+			u16 port[2];
+			u8 proto;
+			u8 pad[3];
+		};
+		word64 words[5];
+	};
+};
+ASSERT_SIZE(struct flow_key, 40);
+
+struct vip_definition {
+	u32 vip[4];
+	u16 port;
+	u8 proto;
+	u8 pad;
+};
+ASSERT_SIZE(struct vip_definition, 20);
+
+struct vip_meta {
+	u32 flags;
+	u32 vip_num;
+};
+ASSERT_SIZE(struct vip_meta, 8);
+
+/* The nanoseconds are kept for UDP only: a TCP entry never gets too old. */
+struct real_pos_lru {
+	u32 pos;
+	u32 pad;
+	u64 atime;
+};
+ASSERT_SIZE(struct real_pos_lru, 16);
+
+struct real_definition {
+	u32 dst[4];
+	u8 flags;
+	u8 pad[3];
+};
+ASSERT_SIZE(struct real_definition, 20);
+
+struct lb_stats {
+	u64 v1;
+	u64 v2;
+};
+ASSERT_SIZE(struct lb_stats, 16);
+
+struct v4_lpm_key {
+	u32 prefixlen;
+	u32 addr;
+};
+ASSERT_SIZE(struct v4_lpm_key, 8);
+
+struct v6_lpm_key {
+	u32 prefixlen;
+	u32 addr[4];
+};
+ASSERT_SIZE(struct v6_lpm_key, 20);
+
+/* prefixlen covers port, proto and pad too: 32 + the length of the CIDR. */
+struct vip_lpm_key {
+	u32 prefixlen;
+	u16 port;
+	u8 proto;
+	u8 pad;
+	u32 addr[4];
+};
+ASSERT_SIZE(struct vip_lpm_key, 24);
+
+struct vip_lpm4_key {
+	u32 prefixlen;
+	u16 port;
+	u8 proto;
+	u8 pad;
+	u32 addr;
+};
+ASSERT_SIZE(struct vip_lpm4_key, 12);
+
+struct ctl_value {
+	union {
+		u64 value;
+		u32 ifindex;
+		u8 mac[6];
+	};
+};
+ASSERT_SIZE(struct ctl_value, 8);
+
+struct event_metadata {
+	u32 event;
+	u32 pkt_size;
+	u32 data_len;
+} __attribute__((packed));
+ASSERT_SIZE(struct event_metadata, 12);
+
+struct flow_debug_info {
+	u32 l4_hop[4];
+	u32 this_hop[4];
+};
+ASSERT_SIZE(struct flow_debug_info, 32);
+
+struct lb_quic_packets_stats {
+	u64 ch_routed;
+	u64 cid_initial;
+	u64 cid_invalid_server_id;
+	u64 cid_invalid_server_id_sample;
+	u64 cid_routed;
+	u64 cid_unknown_real_dropped;
+	u64 cid_version[4];
+	u64 dst_match_in_lru;
+	u64 dst_mismatch_in_lru;
+	u64 dst_not_found_in_lru;
+};
+ASSERT_SIZE(struct lb_quic_packets_stats, 104);
+
+struct lb_tpr_packets_stats {
+	u64 ch_routed;
+	u64 dst_mismatch_in_lru;
+	u64 sid_routed;
+	u64 tcp_syn;
+};
+ASSERT_SIZE(struct lb_tpr_packets_stats, 32);
+
+struct lb_stable_rt_packets_stats {
+	u64 ch_routed;
+	u64 cid_routed;
+	u64 cid_invalid_server_id;
+	u64 cid_unknown_real_dropped;
+	u64 invalid_packet_type;
+};
+ASSERT_SIZE(struct lb_stable_rt_packets_stats, 40);
+
+#endif
