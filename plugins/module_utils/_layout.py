@@ -1,0 +1,384 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Struct layouts and maps of the programs in bpf/, as codecs and as one table.
+
+The layouts are a contract (Katran's): a test compares sizes and offsets with the compiled C.
+Multi-byte fields are in network order unless a comment says host. All sizes are bytes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+import typing as t
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+ADDRESS_BYTES = 16
+PROTOCOLS = {"tcp": 6, "udp": 17}
+PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
+
+VIP_FLAGS: dict[str, int] = {
+    name: 1 << bit
+    for bit, name in enumerate(
+        (
+            "hash_no_src_port",
+            "no_lru",
+            "quic",
+            "hash_dst_port_only",
+            "source_routing",
+            "local",
+            "global_lru",
+            "hash_src_dst_port",
+            "udp_stable_routing",
+            "udp_flow_migration",
+        )
+    )
+}
+"""VIP flag word → its bit in vip_meta.flags."""
+
+REAL_IPV6 = 1
+REAL_LOCAL = 2
+DECAP_EGRESS = 2
+
+CTL_GATEWAY_MAC = 0
+CTL_INTROSPECTION = 5
+
+GLOBAL_COUNTERS = 22
+"""Entries of `stats` after those of the VIPs."""
+
+MAX_CPUS = 128
+"""Slots of lru_mapping, lru_outgrown, global_lru_maps and flow_debug_maps: the highest CPU number plus one."""
+
+_VIP_DEFINITION = struct.Struct(">16sHBx")
+_VIP_META = struct.Struct("=II")
+_REAL_DEFINITION = struct.Struct("=16sB3x")
+_REAL_POS_LRU = struct.Struct("=I4xQ")
+_FLOW_KEY = struct.Struct(">16s16sHHB3x")
+_LB_STATS = struct.Struct("=QQ")
+_VIP_LPM_HEAD = struct.Struct("=I")
+_VIP_LPM_TAIL = struct.Struct(">HBx")
+_U32 = struct.Struct("=I")
+
+QUIC_COUNTERS = (
+    "ch_routed",
+    "cid_initial",
+    "cid_invalid_server_id",
+    "cid_invalid_server_id_sample",
+    "cid_routed",
+    "cid_unknown_real_dropped",
+    "cid_v0",
+    "cid_v1",
+    "cid_v2",
+    "cid_v3",
+    "dst_match_in_lru",
+    "dst_mismatch_in_lru",
+    "dst_not_found_in_lru",
+)
+TPR_COUNTERS = ("ch_routed", "dst_mismatch_in_lru", "sid_routed", "tcp_syn")
+STABLE_RT_COUNTERS = (
+    "ch_routed",
+    "cid_routed",
+    "cid_invalid_server_id",
+    "cid_unknown_real_dropped",
+    "invalid_packet_type",
+)
+
+
+def pack_address(address: str) -> bytes:
+    """The 16 bytes of an address: an IPv4 address fills the first 4, the rest is zero."""
+    return ipaddress.ip_address(address).packed.ljust(ADDRESS_BYTES, b"\0")
+
+
+def unpack_address(packed: bytes, ipv6: bool) -> str:
+    """The canonical text of a packed address; the family is not in the bytes, so the caller says it."""
+    return str(ipaddress.ip_address(packed[:16] if ipv6 else packed[:4]))
+
+
+def vip_definition(packed: bytes, port: int, protocol: int) -> bytes:
+    """vip_definition (20): vip[16] @0, port @16, proto @18, pad."""
+    return _VIP_DEFINITION.pack(packed, port, protocol)
+
+
+def parse_vip_definition(data: bytes) -> tuple[bytes, int, int]:
+    """(packed address, port, protocol) of a vip_definition."""
+    return t.cast("tuple[bytes, int, int]", _VIP_DEFINITION.unpack(data))
+
+
+def vip_meta(flags: int, number: int) -> bytes:
+    """vip_meta (8): flags u32 host @0, vip_num u32 host @4."""
+    return _VIP_META.pack(flags, number)
+
+
+def parse_vip_meta(data: bytes) -> tuple[int, int]:
+    """(flags, VIP number) of a vip_meta."""
+    return t.cast("tuple[int, int]", _VIP_META.unpack(data))
+
+
+def real_definition(packed: bytes, flags: int) -> bytes:
+    """real_definition (20): dst[16] @0, flags u8 @16, pad."""
+    return _REAL_DEFINITION.pack(packed, flags)
+
+
+def parse_real_definition(data: bytes) -> tuple[bytes, int]:
+    """(packed address, flags) of a real_definition."""
+    return t.cast("tuple[bytes, int]", _REAL_DEFINITION.unpack(data))
+
+
+NO_REAL = real_definition(b"", 0)
+"""What `reals` holds under an id that is no real: all zero."""
+
+
+def vip_lpm_key(packed: bytes, prefixlen: int, port: int, protocol: int) -> bytes:
+    """vip_lpm_key (24): prefixlen u32 host = 32 + CIDR length @0, port @4, proto @6, pad, addr[16] @8."""
+    return _VIP_LPM_HEAD.pack(32 + prefixlen) + _VIP_LPM_TAIL.pack(port, protocol) + packed
+
+
+def vip_lpm4_key(packed: bytes, prefixlen: int, port: int, protocol: int) -> bytes:
+    """The same with a 4-byte address (12): the key of vip_lpm4_map, where no IPv6 prefix can match."""
+    return vip_lpm_key(packed[:4], prefixlen, port, protocol)
+
+
+def parse_vip_lpm_key(data: bytes) -> tuple[bytes, int, int, int]:
+    """(packed address, prefix length, port, protocol) of either CIDR VIP key."""
+    port, protocol = _VIP_LPM_TAIL.unpack_from(data, 4)
+    return data[8:].ljust(ADDRESS_BYTES, b"\0"), _VIP_LPM_HEAD.unpack_from(data)[0] - 32, port, protocol
+
+
+def lpm_key(packed: bytes, prefixlen: int) -> bytes:
+    """v4_lpm_key (8) or v6_lpm_key (20): prefixlen u32 host @0, then 4 or 16 bytes of address as given."""
+    return _U32.pack(prefixlen) + packed
+
+
+def parse_lpm_key(data: bytes) -> tuple[bytes, int]:
+    """(address bytes, prefix length) of an LPM key."""
+    return data[4:], _U32.unpack_from(data)[0]
+
+
+def flow_key(source: bytes, destination: bytes, sport: int, dport: int, protocol: int) -> bytes:
+    """flow_key (40): src[16] @0, dst[16] @16, sport @32, dport @34, proto @36, zero pad."""
+    return _FLOW_KEY.pack(source, destination, sport, dport, protocol)
+
+
+def parse_flow_key(data: bytes) -> tuple[bytes, bytes, int, int, int]:
+    """(source, destination, source port, destination port, protocol) of a flow_key."""
+    return t.cast("tuple[bytes, bytes, int, int, int]", _FLOW_KEY.unpack(data))
+
+
+def real_pos_lru(real: int, atime: int) -> bytes:
+    """real_pos_lru (16): real id u32 host @0, atime u64 host ns @8."""
+    return _REAL_POS_LRU.pack(real, atime)
+
+
+def parse_real_pos_lru(data: bytes) -> tuple[int, int]:
+    """(real id, atime in ns) of a connection-table entry."""
+    return t.cast("tuple[int, int]", _REAL_POS_LRU.unpack(data))
+
+
+def parse_lb_stats(data: bytes) -> tuple[int, int]:
+    """(v1, v2) of one CPU's lb_stats."""
+    return t.cast("tuple[int, int]", _LB_STATS.unpack(data))
+
+
+def u32(value: int) -> bytes:
+    """A u32 in host order: the key of arrays, the value of real id maps."""
+    return _U32.pack(value)
+
+
+def parse_u32(data: bytes) -> int:
+    """The u32 in host order at the start of the data."""
+    return t.cast(int, _U32.unpack_from(data)[0])
+
+
+def mac_bytes(mac: str) -> bytes:
+    """The 6 bytes of a MAC address in colon form, padded to a ctl_value (8)."""
+    return bytes.fromhex(mac.replace(":", "")).ljust(8, b"\0")
+
+
+def parse_mac(data: bytes) -> str:
+    """The colon form of a ctl_value's MAC address."""
+    return ":".join(f"{byte:02x}" for byte in data[:6])
+
+
+# Map types and flags of bpf(2), linux/bpf.h.
+HASH, ARRAY, PROG_ARRAY, PERF_EVENT_ARRAY = 1, 2, 3, 4
+PERCPU_ARRAY, LRU_HASH, LPM_TRIE, ARRAY_OF_MAPS, HASH_OF_MAPS = 6, 9, 11, 12, 13
+NO_PREALLOC, NUMA_NODE, MMAPABLE = 1, 4, 1 << 10
+
+DEFAULT_SIZES: dict[str, int] = {
+    "vips": 512,
+    "cidr_vips": 256,
+    "reals": 4096,
+    "ring": 65537,
+    "source_routes": 3_000_000,
+    "server_ids": 16_777_214,
+    "flows": 1_000_000,
+    "global_flows": 100_000,
+}
+"""The option `sizes` of module balancer: entries each; flows and global_flows are sums over all CPUs."""
+
+
+class Shape(t.Protocol):
+    """What decides which maps exist and how large they are."""
+
+    @property
+    def sizes(self) -> Mapping[str, int]: ...
+    @property
+    def features(self) -> frozenset[str]: ...
+    @property
+    def encapsulation(self) -> str: ...
+    @property
+    def decap_any(self) -> bool: ...
+
+
+Entries = Callable[[Mapping[str, int]], int]
+
+
+@dataclass(frozen=True)
+class MapSpec:
+    """One map: bpf(2) type, sizes in bytes, entries from `sizes`, and the condition of its existence.
+
+    `table` names the inner map of a map of maps. `exists` gets the shape of the balancer.
+    """
+
+    name: str
+    type: int
+    key_size: int
+    value_size: int
+    entries: Entries
+    flags: int = 0
+    exists: Callable[[Shape], bool] = field(default=lambda _shape: True)
+    inner: MapSpec | None = None
+
+
+def _size(name: str) -> Entries:
+    return lambda sizes: sizes[name]
+
+
+def _fixed(entries: int) -> Entries:
+    return lambda _sizes: entries
+
+
+def _with(feature: str) -> Callable[[Shape], bool]:
+    return lambda shape: feature in shape.features
+
+
+FLOW_TABLE = MapSpec("flows", LRU_HASH, 40, 16, _size("flows"))
+GLOBAL_FLOW_TABLE = MapSpec("global_flows", LRU_HASH, 40, 4, _size("global_flows"))
+FLOW_DEBUG_TABLE = MapSpec("flow_debug", LRU_HASH, 40, 32, _size("flows"))
+DOWN_SET = MapSpec("down_reals", HASH, 4, 1, _size("reals"), NO_PREALLOC)
+
+MAPS: tuple[MapSpec, ...] = (
+    MapSpec("vip_map", HASH, 20, 8, _size("vips")),
+    MapSpec("vip_lpm_map", LPM_TRIE, 24, 8, _size("cidr_vips"), NO_PREALLOC, _with("cidr_vips")),
+    MapSpec("vip_lpm4_map", LPM_TRIE, 12, 8, _size("cidr_vips"), NO_PREALLOC, _with("cidr_vips")),
+    MapSpec("vip_addresses", HASH, 16, 4, _size("vips")),
+    MapSpec("vip_address_lpm4", LPM_TRIE, 8, 4, _size("cidr_vips"), NO_PREALLOC, _with("cidr_vips")),
+    MapSpec("vip_address_lpm6", LPM_TRIE, 20, 4, _size("cidr_vips"), NO_PREALLOC, _with("cidr_vips")),
+    MapSpec(
+        "cidr_vip_keys",
+        ARRAY,
+        4,
+        20,
+        _size("vips"),
+        exists=lambda shape: {"cidr_vips", "udp_flow_migration"} <= shape.features,
+    ),
+    MapSpec("lru_mapping", ARRAY_OF_MAPS, 4, 4, _fixed(MAX_CPUS), inner=FLOW_TABLE),
+    MapSpec("lru_outgrown", ARRAY_OF_MAPS, 4, 4, _fixed(MAX_CPUS), inner=FLOW_TABLE),
+    MapSpec("fallback_cache", LRU_HASH, 40, 16, _fixed(1000)),
+    MapSpec("ch_rings", ARRAY, 4, 4, lambda sizes: sizes["vips"] * sizes["ring"], MMAPABLE),
+    MapSpec("reals", ARRAY, 4, 20, _size("reals")),
+    MapSpec("reals_stats", PERCPU_ARRAY, 4, 16, _size("reals")),
+    MapSpec("lru_miss_stats", PERCPU_ARRAY, 4, 4, _size("reals")),
+    MapSpec("vip_miss_stats", ARRAY, 4, 20, _fixed(1)),
+    # 22 global counters follow those of the VIPs (datapath, section 1): a small laboratory has fewer VIPs than that.
+    MapSpec("stats", PERCPU_ARRAY, 4, 16, lambda sizes: sizes["vips"] + max(sizes["vips"], GLOBAL_COUNTERS)),
+    MapSpec("quic_stats_map", PERCPU_ARRAY, 4, 8 * len(QUIC_COUNTERS), _fixed(1)),
+    MapSpec("tpr_stats_map", PERCPU_ARRAY, 4, 8 * len(TPR_COUNTERS), _fixed(1)),
+    MapSpec("stable_rt_stats", PERCPU_ARRAY, 4, 8 * len(STABLE_RT_COUNTERS), _fixed(1)),
+    MapSpec("server_id_stats", PERCPU_ARRAY, 4, 16, _size("vips")),
+    MapSpec("decap_vip_stats", PERCPU_ARRAY, 4, 16, _size("vips")),
+    MapSpec(
+        "server_id_map",
+        ARRAY,
+        4,
+        4,
+        _size("server_ids"),
+        MMAPABLE,
+        lambda shape: "server_id_hash" not in shape.features,
+    ),
+    MapSpec("server_id_map", HASH, 4, 4, _size("server_ids"), NO_PREALLOC, _with("server_id_hash")),
+    MapSpec("lpm_src_v4", LPM_TRIE, 8, 4, _size("source_routes"), NO_PREALLOC, _with("source_routing")),
+    MapSpec("lpm_src_v6", LPM_TRIE, 20, 4, _size("source_routes"), NO_PREALLOC, _with("source_routing")),
+    MapSpec(
+        "global_lru_maps", ARRAY_OF_MAPS, 4, 4, _fixed(MAX_CPUS), exists=_with("global_lru"), inner=GLOBAL_FLOW_TABLE
+    ),
+    MapSpec("fallback_glru", LRU_HASH, 40, 4, _fixed(10_000), exists=_with("global_lru")),
+    MapSpec(
+        "vip_to_down_reals_map",
+        HASH_OF_MAPS,
+        20,
+        4,
+        _size("vips"),
+        exists=_with("udp_flow_migration"),
+        inner=DOWN_SET,
+    ),
+    MapSpec("ctl_array", ARRAY, 4, 8, _fixed(16)),
+    MapSpec("event_pipe", PERF_EVENT_ARRAY, 4, 4, _fixed(MAX_CPUS), exists=_with("introspection")),
+    MapSpec("decap_dst", HASH, 16, 4, _size("vips"), exists=_with("inline_decap")),
+    MapSpec("subprograms", PROG_ARRAY, 4, 4, _fixed(1), exists=_with("inline_decap")),
+    MapSpec(
+        "pckt_srcs",
+        ARRAY,
+        4,
+        20,
+        _fixed(2),
+        exists=lambda shape: shape.encapsulation == "gue" or ("inline_decap" in shape.features and not shape.decap_any),
+    ),
+    MapSpec(
+        "flow_debug_maps", ARRAY_OF_MAPS, 4, 4, _fixed(MAX_CPUS), exists=_with("flow_debug"), inner=FLOW_DEBUG_TABLE
+    ),
+)
+
+
+def global_counters_at(entries: int) -> int:
+    """The index of the first global counter in a `stats` of so many entries: the number of VIPs it was made for."""
+    return entries // 2 if entries >= 2 * GLOBAL_COUNTERS else entries - GLOBAL_COUNTERS
+
+
+def balancer_maps(shape: Shape) -> dict[str, MapSpec]:
+    """The maps that a balancer of this shape has, by name, in the order they are created."""
+    return {spec.name: spec for spec in MAPS if spec.exists(shape)}
+
+
+DECAP_COUNTERS = ("v4", "v6", "total", "tpr_misrouted", "tpr_total")
+
+DECAP_MAPS: tuple[MapSpec, ...] = (
+    MapSpec("decap_vips", HASH, 16, 4, _fixed(4096)),
+    MapSpec("decap_sources", HASH, 16, 4, _fixed(4096)),
+    MapSpec("decap_counters", PERCPU_ARRAY, 4, 8 * len(DECAP_COUNTERS), _fixed(1)),
+    MapSpec("tpr_server_id", ARRAY, 4, 4, _fixed(1)),
+)
+"""The maps of program decap, on a real."""
+
+HEALTHCHECK_COUNTERS = ("processed", "dropped", "skipped", "too_big", "dst_matched", "src_matched")
+HC_IFINDEX = 3
+HC_SOURCE_IPV4, HC_SOURCE_IPV6 = 0, 1
+HC_SOURCE_MAC, HC_GATEWAY_MAC = 0, 1
+
+HEALTHCHECK_MAPS: tuple[MapSpec, ...] = (
+    MapSpec("hc_reals_map", HASH, 4, 20, _fixed(65_536), NO_PREALLOC),
+    MapSpec("hc_ctrl_map", ARRAY, 4, 4, _fixed(4)),
+    MapSpec("hc_pckt_srcs_map", ARRAY, 4, 20, _fixed(2)),
+    MapSpec("hc_pckt_macs", ARRAY, 4, 6, _fixed(2)),
+    MapSpec("hc_stats_map", PERCPU_ARRAY, 4, 8 * len(HEALTHCHECK_COUNTERS), _fixed(1)),
+    MapSpec("hc_key_map", HASH, 20, 4, _fixed(4096), NO_PREALLOC),
+    MapSpec("per_hckey_stats", PERCPU_ARRAY, 4, 8, _fixed(4096)),
+)
+"""The maps of program healthcheck, on a balancer or another host that probes reals."""
+
+ROOT_SLOTS = 3
+
+ROOT_MAPS: tuple[MapSpec, ...] = (MapSpec("root_array", PROG_ARRAY, 4, 4, _fixed(ROOT_SLOTS)),)
+"""The maps of program root, which shares an interface between several XDP programs."""

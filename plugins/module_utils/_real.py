@@ -1,0 +1,235 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real's side: program decap strips what balancers add, and the VIPs are addresses of the loopback interface."""
+
+from __future__ import annotations
+
+import ipaddress
+import typing as t
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
+from ansible_collections.katran.fleet.plugins.module_utils._config import Faults, parse_addresses, parse_interfaces
+from ansible_collections.katran.fleet.plugins.module_utils._layout import (
+    DECAP_MAPS,
+    pack_address,
+    parse_u32,
+    u32,
+    unpack_address,
+)
+from ansible_collections.katran.fleet.plugins.module_utils._pins import (
+    require_bpffs,
+    require_capabilities,
+    require_interface,
+)
+from ansible_collections.katran.fleet.plugins.module_utils._simple import SimpleProgram
+from ansible_collections.katran.fleet.plugins.module_utils._state import StateFile, locked
+
+PROGRAM = "decap"
+
+
+@dataclass(frozen=True)
+class RealSettings:
+    """What module decap is asked for. Addresses are canonical text; `server_id` 0 is none."""
+
+    interfaces: tuple[str, ...]
+    mode: str
+    vips: tuple[str, ...]
+    sources: tuple[str, ...]
+    gue_port: int
+    server_id: int
+    loopback: bool
+    source_dir: str
+
+
+def parse_real(params: Mapping[str, t.Any]) -> RealSettings:
+    """The options of module decap, validated. ConfigError lists all faults."""
+    faults = Faults()
+    settings = RealSettings(
+        interfaces=parse_interfaces(params["interfaces"], faults),
+        mode=params["mode"],
+        vips=parse_addresses(params["vips"], "vips", faults),
+        sources=parse_addresses(params["sources"], "sources", faults),
+        gue_port=params["gue_port"],
+        server_id=params["server_id"],
+        loopback=params["loopback"],
+        source_dir=params["source_dir"],
+    )
+    if not settings.interfaces:
+        faults.add("interfaces", "state attached needs at least one interface")
+    if not 1 <= settings.gue_port <= 65535:
+        faults.add("gue_port", f"{settings.gue_port} is not in 1 to 65535")
+    if not 0 <= settings.server_id <= 0xFFFFFFFF:
+        faults.add("server_id", f"{settings.server_id} is not in 0 to 4294967295")
+    faults.check()
+    return settings
+
+
+@dataclass
+class RealOutcome:
+    """What a run did, or in check mode would do."""
+
+    changes: list[str] = field(default_factory=list)
+    operations: dict[str, int] = field(default_factory=dict)
+    before: dict[str, t.Any] = field(default_factory=dict)
+    after: dict[str, t.Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was, or would be, done."""
+        return bool(self.changes)
+
+
+class Real:
+    """Program decap and the loopback addresses of one host."""
+
+    def __init__(self, instance: str, bpffs: str, file: StateFile | None = None) -> None:
+        self.file = file or StateFile(instance, bpffs)
+        self.program = SimpleProgram(PROGRAM, DECAP_MAPS, self.file)
+
+    def ensure(self, settings: RealSettings, check: bool, timeout: float) -> RealOutcome:
+        """Bring decap and the addresses to where the settings want them."""
+        require_capabilities()
+        outcome = RealOutcome()
+        if not check:
+            require_bpffs(self.file.bpffs)
+        elif not kernel.is_bpffs(self.file.bpffs):
+            outcome.warnings.append(f"bpffs: {self.file.bpffs} is not a bpf file system on this host yet")
+        for name in settings.interfaces:
+            require_interface(name)
+        macros = {"GUE_PORT": settings.gue_port, **({"DECAP_CHECK_SOURCES": 1} if settings.sources else {})}
+        with locked(self.file.instance, not check, timeout):
+            known = self.program.known()
+            plan = self.program.plan(settings.interfaces, settings.mode, settings.source_dir, macros, check)
+            outcome.changes += plan.changes
+            there = self._there(known)
+            wanted = self._wanted(settings)
+            outcome.before, outcome.after = there, wanted
+            if not check:
+                self.program.create_maps(plan.create)
+            for name in ("decap_vips", "decap_sources"):
+                self._sync(name, there, wanted, check, outcome)
+            if there["server_id"] != wanted["server_id"]:
+                outcome.changes.append(f"server id {there['server_id']} → {wanted['server_id']}")
+                outcome.operations["tpr_server_id"] = 1
+                if not check:
+                    with kernel.open_map(self.program.paths.map("tpr_server_id")) as opened:
+                        opened.update(u32(0), u32(settings.server_id))
+            self._sync_loopback(known, settings, check, outcome)
+            if not check and outcome.changes:
+                self.program.execute(plan, settings.interfaces, settings.mode, settings.source_dir, macros, known)
+                known["settings"] = wanted | {
+                    "gue_port": settings.gue_port,
+                    "source_dir": settings.source_dir or known["settings"]["source_dir"],
+                }
+                self.program.record(known)
+        return outcome
+
+    def remove(self, check: bool, timeout: float) -> RealOutcome:
+        """Take decap and the addresses off the host."""
+        require_capabilities()
+        outcome = RealOutcome()
+        with locked(self.file.instance, not check, timeout):
+            known = self.program.known()
+            mine = known.get("loopback", [])
+            present = loopback_addresses() if mine else []
+            gone = [address for address in mine if address in present]
+            outcome.changes += [f"remove {address} from lo" for address in gone]
+            if not check:
+                change_loopback([], gone)
+            outcome.changes += self.program.remove(check)
+        return outcome
+
+    def _there(self, known: dict[str, t.Any]) -> dict[str, t.Any]:
+        missing = self.program.missing_maps()
+        found: dict[str, t.Any] = {"vips": [], "sources": [], "server_id": 0}
+        for key, name in (("vips", "decap_vips"), ("sources", "decap_sources")):
+            if name not in missing:
+                with kernel.open_map(self.program.paths.map(name)) as opened:
+                    found[key] = sorted(unpack_address(entry, any(entry[4:])) for entry, _value in opened.items())
+        if "tpr_server_id" not in missing:
+            with kernel.open_map(self.program.paths.map("tpr_server_id")) as opened:
+                found["server_id"] = parse_u32(opened.lookup(u32(0)) or bytes(4))
+        mine = known.get("loopback", [])
+        found["loopback"] = sorted(set(mine) & set(loopback_addresses())) if mine else []
+        return found
+
+    def _wanted(self, settings: RealSettings) -> dict[str, t.Any]:
+        return {
+            "vips": sorted(settings.vips),
+            "sources": sorted(settings.sources),
+            "server_id": settings.server_id,
+            "loopback": sorted(settings.vips) if settings.loopback else [],
+        }
+
+    def _sync(
+        self, name: str, there: dict[str, t.Any], wanted: dict[str, t.Any], check: bool, outcome: RealOutcome
+    ) -> None:
+        key = name.removeprefix("decap_")
+        label = {"vips": "vip", "sources": "source"}[key]
+        add = [address for address in wanted[key] if address not in there[key]]
+        gone = [address for address in there[key] if address not in wanted[key]]
+        outcome.changes += [f"{label} {address} added" for address in add]
+        outcome.changes += [f"{label} {address} removed" for address in gone]
+        if add or gone:
+            outcome.operations[name] = len(add) + len(gone)
+            if not check:
+                with kernel.open_map(self.program.paths.map(name)) as opened:
+                    opened.update_many([(pack_address(address), u32(1)) for address in add])
+                    opened.delete_many([pack_address(address) for address in gone])
+
+    def _sync_loopback(
+        self,
+        known: dict[str, t.Any],
+        settings: RealSettings,
+        check: bool,
+        outcome: RealOutcome,
+    ) -> None:
+        wanted = set(settings.vips) if settings.loopback else set()
+        present = set(loopback_addresses()) if check is False or _has_pyroute2() else set()
+        add = sorted(wanted - present)
+        gone = sorted((set(known.get("loopback", [])) - wanted) & present)
+        outcome.changes += [f"add {address} to lo" for address in add]
+        outcome.changes += [f"remove {address} from lo" for address in gone]
+        known["loopback"] = sorted(wanted)
+        if not check:
+            if add or gone:
+                # Recorded first: a run killed after this knows which addresses are its own to remove.
+                self.program.record(known)
+            change_loopback(add, gone)
+
+
+def _has_pyroute2() -> bool:
+    try:
+        import pyroute2  # pylint: disable=import-outside-toplevel,unused-import  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def loopback_addresses() -> list[str]:
+    """The addresses of interface lo, canonical text."""
+    from pyroute2 import IPRoute  # pylint: disable=import-outside-toplevel
+
+    with IPRoute() as route:
+        index = route.link_lookup(ifname="lo")[0]
+        return [
+            str(ipaddress.ip_address(entry.get_attr("IFA_LOCAL") or entry.get_attr("IFA_ADDRESS")))
+            for entry in route.get_addr(index=index)
+        ]
+
+
+def change_loopback(add: Sequence[str], remove: Sequence[str]) -> None:
+    """Add and remove host addresses of interface lo."""
+    if not add and not remove:
+        return
+    from pyroute2 import IPRoute  # pylint: disable=import-outside-toplevel
+
+    with IPRoute() as route:
+        index = route.link_lookup(ifname="lo")[0]
+        for command, addresses in (("add", add), ("del", remove)):
+            for address in addresses:
+                route.addr(command, index=index, address=address, prefixlen=128 if ":" in address else 32)
