@@ -1,0 +1,83 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation that the modules share."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Fragments katran.fleet.common, katran.fleet.common.resource and katran.fleet.common.attributes."""
+
+    DOCUMENTATION = r"""
+options:
+  instance:
+    description:
+      - The name of the balancer on the host.
+      - It begins with a lower case letter or a digit, followed by up to 31 of these, C(_) or C(-).
+    type: str
+    default: default
+  bpffs:
+    description:
+      - Where the bpf file system is mounted that holds the pinned maps and programs.
+    type: path
+    default: /sys/fs/bpf
+  lock_timeout:
+    description:
+      - How many seconds to wait for another run on the same balancer.
+    type: int
+    default: 30
+requirements:
+  - root, or the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON
+  - python3-netaddr on the host
+"""
+
+    RESOURCE = r"""
+options:
+  state:
+    description:
+      - V(merged) adds and changes what is listed; options of an existing entry that are not given keep their value.
+      - V(replaced) makes each listed entry exactly as listed and leaves the others alone.
+      - V(overridden) makes the whole resource exactly what is listed.
+      - V(deleted) removes the listed entries; only the options that name an entry count.
+    type: str
+    choices:
+      - merged
+      - replaced
+      - overridden
+      - deleted
+    default: merged
+  allow_empty:
+    description:
+      - Allow O(state=overridden) and O(state=deleted) with an empty or absent O(config), which removes every entry.
+    type: bool
+    default: false
+"""
+
+    ATTRIBUTES = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+    description: Can run in check mode and predicts exactly what a run then does.
+  diff_mode:
+    support: full
+    description: Returns the difference between before and after, sorted.
+  idempotent:
+    support: full
+    description: A second run with the same options changes nothing and writes nothing.
+"""
+
+    INFO = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+    description: Only looks, in check mode and out of it.
+  diff_mode:
+    support: none
+    description: Returns no difference.
+  idempotent:
+    support: full
+    description: Changes nothing.
+"""

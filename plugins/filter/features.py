@@ -1,0 +1,87 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter katran.fleet.features."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: features
+short_description: The features that a configuration needs compiled in
+version_added: 0.1.0
+author:
+  - The katran.fleet authors (@katran-fleet)
+description:
+  - Computes O(katran.fleet.balancer#module:features) from the fleet's variables, so that the program has what the
+    configuration uses and no more.
+options:
+  _input:
+    description:
+      - Variables by name. C(katran_vips), C(katran_source_routes), C(katran_server_ids) and
+        C(katran_decap_destinations) count, and those of several teams, like C(katran_vips__NAME).
+        C(katran_extra_features) is added.
+      - V(tcp_server_id) comes by itself only where server ids serve TCP alone. Beside a VIP with flag C(quic) or
+        C(udp_stable_routing), say it in C(katran_extra_features).
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: What these VIPs need
+  ansible.builtin.debug:
+    msg: "{{ {'katran_vips': katran_vips} | katran.fleet.features }}"
+"""
+
+RETURN = r"""
+_value:
+  description: Feature words, sorted.
+  type: list
+  elements: str
+"""
+
+import typing as t
+from collections.abc import Callable, Iterator, Mapping
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.katran.fleet.plugins.module_utils._config import FEATURES, features_needed
+
+
+def entries(variables: Mapping[str, t.Any], name: str) -> Iterator[Mapping[str, t.Any]]:
+    """The entries of a variable and of its namesakes NAME__TEAM. AnsibleFilterError for what is no list of mappings."""
+    for variable in sorted(variables):
+        if variable != name and not variable.startswith(f"{name}__"):
+            continue
+        value = variables[variable] or []
+        if isinstance(value, str | Mapping) or not hasattr(value, "__iter__"):
+            raise AnsibleFilterError(f"katran.fleet.features: {variable} is not a list")
+        for index, entry in enumerate(value):
+            if not isinstance(entry, Mapping):
+                raise AnsibleFilterError(f"katran.fleet.features: {variable}[{index}] is not a mapping")
+            yield entry
+
+
+def features(variables: Mapping[str, t.Any]) -> list[str]:
+    """The features that these variables need."""
+    if not isinstance(variables, Mapping):
+        raise AnsibleFilterError("katran.fleet.features: the input is not a mapping of variables")
+    extra = variables.get("katran_extra_features") or []
+    unknown = sorted({str(feature) for feature in extra if feature not in FEATURES})
+    if unknown:
+        raise AnsibleFilterError(
+            f"katran.fleet.features: katran_extra_features: {', '.join(unknown)} is none of {', '.join(FEATURES)}"
+        )
+    needed = features_needed(
+        entries(variables, "katran_vips"),
+        list(entries(variables, "katran_source_routes")),
+        list(entries(variables, "katran_decap_destinations")),
+        list(entries(variables, "katran_server_ids")),
+    )
+    return sorted({*needed, *extra})
+
+
+class FilterModule:
+    """Filters of this file."""
+
+    def filters(self) -> dict[str, Callable[..., t.Any]]:
+        return {"features": features}

@@ -1,0 +1,118 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: balancer_info
+short_description: Read everything that a balancer can tell
+version_added: 0.1.0
+description:
+  - Returns the program, the resources in the form of their modules' O(katran.fleet.vips#module:config),
+    the counters and the maps. Feeding a resource back to its module changes nothing.
+author:
+  - The katran.fleet authors (@katran-fleet)
+extends_documentation_fragment:
+  - katran.fleet.common
+  - katran.fleet.common.info
+options:
+  gather:
+    description:
+      - What to read. The default is everything.
+    type: list
+    elements: str
+    choices:
+      - program
+      - vips
+      - reals
+      - source_routes
+      - server_ids
+      - decap_destinations
+      - healthcheck
+      - counters
+      - flows
+      - maps
+    default:
+      - program
+      - vips
+      - reals
+      - source_routes
+      - server_ids
+      - decap_destinations
+      - healthcheck
+      - counters
+      - flows
+      - maps
+seealso:
+  - module: katran.fleet.balancer
+  - module: katran.fleet.vips
+"""
+
+EXAMPLES = r"""
+- name: Which VIPs does this host balance, and how much
+  katran.fleet.balancer_info:
+    gather: [vips, counters]
+  register: balancer
+"""
+
+RETURN = r"""
+program:
+  description: The loaded program and where it is attached.
+  returned: when gathered
+  type: dict
+vips:
+  description: The VIPs in the form of module M(katran.fleet.vips).
+  returned: when gathered
+  type: list
+  elements: dict
+reals:
+  description: Every real with its id and counters.
+  returned: when gathered
+  type: list
+  elements: dict
+source_routes:
+  description: The source routes in the form of their module.
+  returned: when gathered
+  type: list
+  elements: dict
+server_ids:
+  description: The server ids in the form of their module.
+  returned: when gathered
+  type: list
+  elements: dict
+decap_destinations:
+  description: The decapsulation destinations in the form of their module.
+  returned: when gathered
+  type: list
+  elements: dict
+healthcheck:
+  description:
+    - The health-check program with its settings, destinations in the form of module
+      M(katran.fleet.healthcheck_destinations), and counters. Empty where the host has none.
+  returned: when gathered
+  type: dict
+flows:
+  description: How many flows each real has, and how full each connection table is.
+  returned: when gathered
+  type: dict
+counters:
+  description: Global counters, and packets and bytes per VIP.
+  returned: when gathered
+  type: dict
+maps:
+  description: The maps with id, capacity and bytes of kernel memory.
+  returned: when gathered
+  type: dict
+"""
+
+from ansible_collections.katran.fleet.plugins.module_utils._ansible import run_info
+
+
+def main() -> None:
+    run_info()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: decap
+short_description: Let a real take the packets that balancers send it
+version_added: 0.1.0
+description:
+  - Attaches program decap, which strips the encapsulation of packets to this host whose inner destination is one of
+    O(vips), and passes everything else on untouched.
+  - Adds the VIPs to interface lo, so that the host answers from them directly (DSR).
+  - A host whose kernel has tunnel devices can decapsulate with these instead.
+author:
+  - The katran.fleet authors (@katran-fleet)
+extends_documentation_fragment:
+  - katran.fleet.common
+  - katran.fleet.common.attributes
+requirements:
+  - python3-bpfcc, linux-libc-dev and python3-pyroute2 on the host
+options:
+  state:
+    description:
+      - V(absent) takes the program, its state and the addresses away.
+    type: str
+    choices:
+      - attached
+      - absent
+    default: attached
+  interfaces:
+    description:
+      - The interfaces on which balancers' packets arrive.
+    type: list
+    elements: str
+    default: []
+  mode:
+    description:
+      - V(native) runs in the driver, V(generic) in the kernel's stack.
+    type: str
+    choices:
+      - native
+      - generic
+    default: native
+  vips:
+    description:
+      - The VIP addresses that this real serves.
+    type: list
+    elements: str
+    default: []
+  sources:
+    description:
+      - Outer source addresses to accept; every one where the list is empty.
+    type: list
+    elements: str
+    default: []
+  gue_port:
+    description:
+      - The UDP port of GUE.
+    type: int
+    default: 6080
+  server_id:
+    description:
+      - This real's server id, by which misrouted TCP packets are counted; V(0) counts none.
+    type: int
+    default: 0
+  loopback:
+    description:
+      - Add O(vips) to interface lo.
+    type: bool
+    default: true
+  source_dir:
+    description:
+      - Where the program's sources are. They must belong to root and be writable by nobody else.
+    type: path
+    default: /usr/lib/katran-fleet/bpf
+seealso:
+  - module: katran.fleet.balancer
+"""
+
+EXAMPLES = r"""
+- name: Serve two VIPs
+  katran.fleet.decap:
+    interfaces: [eth0]
+    vips:
+      - 198.51.100.1
+      - 2001:db8::1
+"""
+
+RETURN = r"""
+changes:
+  description: One line for each step that was, or in check mode would be, taken.
+  returned: success
+  type: list
+  elements: str
+operations:
+  description: Entries written per map.
+  returned: success
+  type: dict
+"""
+
+from ansible_collections.katran.fleet.plugins.module_utils._ansible import run_decap
+
+
+def main() -> None:
+    run_decap()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vips
+short_description: Manage the VIPs of a balancer and the reals behind them
+version_added: 0.1.0
+description:
+  - Compares the VIPs, reals and consistent-hash rings that are wanted with those in the balancer's BPF maps,
+    and writes exactly the entries that differ, in an order in which no packet meets a half-made VIP.
+  - What somebody else changed in the maps is reported in check mode and repaired in a run.
+author:
+  - The katran.fleet authors (@katran-fleet)
+extends_documentation_fragment:
+  - katran.fleet.common
+  - katran.fleet.common.resource
+  - katran.fleet.common.attributes
+options:
+  config:
+    description:
+      - The VIPs. O(config[].address), O(config[].port) and O(config[].protocol) name an entry.
+    type: list
+    elements: dict
+    suboptions:
+      address:
+        description:
+          - An IPv4 or IPv6 address, or a prefix (needs feature C(cidr_vips)).
+        type: str
+        required: true
+      port:
+        description:
+          - The destination port; V(0) takes every port for which there is no VIP of its own.
+        type: int
+        required: true
+      protocol:
+        description:
+          - The transport protocol.
+        type: str
+        choices:
+          - tcp
+          - udp
+        required: true
+      flags:
+        description:
+          - How packets to this VIP are treated. Default for a new VIP is none.
+          - V(source_routing), V(global_lru), V(udp_stable_routing), V(udp_flow_migration) and V(local) need the
+            feature of that name (V(local) needs C(local_delivery)).
+        type: list
+        elements: str
+        choices:
+          - hash_no_src_port
+          - no_lru
+          - quic
+          - hash_dst_port_only
+          - source_routing
+          - local
+          - global_lru
+          - hash_src_dst_port
+          - udp_stable_routing
+          - udp_flow_migration
+      hash:
+        description:
+          - The kind of consistent hash. Default for a new VIP is V(maglev_v2), which honours weights.
+        type: str
+        choices:
+          - maglev_v1
+          - maglev_v2
+      reals:
+        description:
+          - The servers behind the VIP. A VIP with no active real drops its packets.
+        type: list
+        elements: dict
+        suboptions:
+          address:
+            description:
+              - An IPv4 or IPv6 address. A VIP of IPv6 takes reals of IPv6 alone.
+            type: str
+            required: true
+          weight:
+            description:
+              - Its share of new flows relative to the others, 0 to 10000; 0 is draining. Default for a new real is 1.
+            type: int
+          state:
+            description:
+              - V(active) takes new flows; V(draining) keeps its old ones alone; V(down) has its UDP flows moved away
+                where the VIP has flag V(udp_flow_migration). Default for a new real is V(active).
+            type: str
+            choices:
+              - active
+              - draining
+              - down
+          local:
+            description:
+              - The real is this host itself (needs feature C(local_delivery)). Default for a new real is V(false).
+            type: bool
+      down_reals:
+        description:
+          - Reals whose UDP flows are moved away, whether or not they are in O(config[].reals).
+        type: list
+        elements: str
+  purge_flows:
+    description:
+      - Also remove the connection-table entries of VIPs that are removed, and of reals that are removed from a VIP.
+      - Without it, flows of a real that no VIP has any more are balanced anew with their next packet.
+    type: bool
+    default: false
+seealso:
+  - module: katran.fleet.balancer
+"""
+
+EXAMPLES = r"""
+- name: Exactly these VIPs
+  katran.fleet.vips:
+    state: overridden
+    config:
+      - address: 198.51.100.1
+        port: 443
+        protocol: tcp
+        reals:
+          - address: 10.0.0.11
+            weight: 10
+          - address: 10.0.0.12
+            state: draining
+      - address: 2001:db8::1
+        port: 443
+        protocol: udp
+        flags: [quic]
+        reals:
+          - address: 2001:db8:1::11
+
+- name: Give one real more weight
+  katran.fleet.vips:
+    config:
+      - address: 198.51.100.1
+        port: 443
+        protocol: tcp
+        reals:
+          - address: 10.0.0.11
+            weight: 20
+"""
+
+RETURN = r"""
+before:
+  description: The changed entries as they were.
+  returned: success
+  type: list
+  elements: dict
+after:
+  description: The changed entries as they are now, or in check mode would be.
+  returned: success
+  type: list
+  elements: dict
+changes:
+  description: One line for each change.
+  returned: success
+  type: list
+  elements: str
+  sample: ["vip 198.51.100.1:443/tcp: weight of 10.0.0.11 1 → 10"]
+operations:
+  description: Entries written per map; of C(ch_rings) the slots.
+  returned: success
+  type: dict
+  sample: {ch_rings: 1034}
+timings:
+  description: Seconds spent in each phase.
+  returned: success
+  type: dict
+  sample: {validate: 0.01, read: 0.02, plan: 0.03, write: 0.01}
+"""
+
+from ansible_collections.katran.fleet.plugins.module_utils._ansible import RESOURCE_CONFIG, run_resource
+
+
+def main() -> None:
+    run_resource("vips", RESOURCE_CONFIG["vips"])
+
+
+if __name__ == "__main__":
+    main()
