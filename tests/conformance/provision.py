@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A balancer on scratch maps, provisioned from a scenario: what the conformance tests run packets through.
+
+``provision(scenario)`` is the one place that knows how a scenario becomes maps and a program. Nothing is pinned and
+nothing is attached: all of it goes when the object does.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import os
+import struct
+import typing as t
+from array import array
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
+from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
+from ansible_collections.katran.fleet.plugins.module_utils import _program as program
+from ansible_collections.katran.fleet.plugins.module_utils._ring import build_ring
+
+Scenario = t.Mapping[str, t.Any]
+ROOT = Path(__file__).resolve().parents[2]
+BPF = os.environ.get("KATRAN_BPF", str(ROOT / "bpf"))
+ACTIONS = {0: "XDP_ABORTED", 1: "XDP_DROP", 2: "XDP_PASS", 3: "XDP_TX", 4: "XDP_REDIRECT"}
+TC_ACTIONS = {0xFFFFFFFF: "TC_ACT_UNSPEC", 0: "TC_ACT_OK", 2: "TC_ACT_SHOT", 7: "TC_ACT_REDIRECT"}
+SMALL = {"source_routes": 64, "server_ids": 1 << 18, "flows": 1000, "global_flows": 1000}
+"""Sizes that no packet can tell from the defaults."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The balancer module's options, as _layout.Shape and _program.ProgramSettings want them."""
+
+    sizes: t.Mapping[str, int]
+    features: frozenset[str]
+    encapsulation: str = "ipip"
+    decap_any: bool = False
+    gue_port: int = 6080
+    copy_tos: bool = True
+    max_frame: int = 1514
+    max_new_flows: int = 125_000
+    udp_timeout: int = 30
+    source_prefix_ipv4: str = "172.16.0.0/16"
+    source_prefix_ipv6: str = "100::/64"
+
+    @classmethod
+    def of(cls, options: Scenario) -> Settings:
+        known = {name: options[name] for name in cls.__dataclass_fields__ if name in options}
+        known["sizes"] = layout.DEFAULT_SIZES | SMALL | options.get("sizes", {})
+        known["features"] = frozenset(options.get("features", ()))
+        return cls(**known)
+
+
+@functools.cache
+def _compiled(name: str, macros: tuple[tuple[str, int], ...]) -> program.Bytecode:
+    return program.compile_program(BPF, name, dict(macros))
+
+
+@functools.lru_cache(maxsize=256)
+def _ring(reals: tuple[tuple[str, int], ...], size: int, kind: str) -> t.Sequence[int]:
+    return build_ring([(ipaddress.ip_address(address), weight) for address, weight in reals], size, kind)
+
+
+def is_ipv6(address: str) -> bool:
+    return ":" in address
+
+
+@dataclass
+class Balancer:
+    """A loaded balancer and its maps; ids are given in order of appearance."""
+
+    settings: Settings
+    maps: dict[str, kernel.Map] = field(default_factory=dict)
+    reals: dict[str, int] = field(default_factory=dict)
+    vips: dict[tuple[str, int, str], int] = field(default_factory=dict)
+    prog_fd: int = -1
+
+    def real(self, address: str, local: bool = False) -> int:
+        """The real's id, assigned on first sight."""
+        number = self.reals.setdefault(str(ipaddress.ip_address(address)), len(self.reals) + 1)
+        flags = layout.REAL_IPV6 * is_ipv6(address) | layout.REAL_LOCAL * local
+        self.maps["reals"].update(layout.u32(number), layout.real_definition(layout.pack_address(address), flags))
+        return number
+
+    def set_vips(self, vips: t.Sequence[Scenario]) -> None:
+        """Write VIPs, rings and down sets; a VIP that is there already keeps its number."""
+        size = self.settings.sizes["ring"]
+        for vip in vips:
+            text, port, protocol = vip["address"], vip["port"], vip["protocol"]
+            number = self.vips.setdefault((text, port, protocol), len(self.vips))
+            address, _slash, prefix = text.partition("/")
+            packed = layout.pack_address(address)
+            proto = layout.PROTOCOLS[protocol]
+            flags = sum(layout.VIP_FLAGS[flag] for flag in vip.get("flags", ()))
+            meta = layout.vip_meta(flags, number)
+            reals = tuple((real["address"], real.get("weight", 1)) for real in vip.get("reals", ()))
+            ids = array("I", [self.real(r["address"], r.get("local", False)) for r in vip.get("reals", ())] + [0])
+            ring = _ring(reals, size, vip.get("hash", "maglev_v2"))
+            filled = array("Q", [ids[place] for place in ring]).tobytes()
+            with self.maps["ch_rings"].mmap(writable=True) as slots:
+                slots[number * len(filled) : (number + 1) * len(filled)] = filled
+            definition = layout.vip_definition(packed, port, proto)
+            if prefix and is_ipv6(address):
+                self.maps["vip_lpm_map"].update(layout.vip_lpm_key(packed, int(prefix), port, proto), meta)
+                self.maps["vip_address_lpm6"].update(layout.lpm_key(packed, int(prefix)), layout.u32(1))
+            elif prefix:
+                self.maps["vip_lpm4_map"].update(layout.vip_lpm4_key(packed, int(prefix), port, proto), meta)
+                self.maps["vip_address_lpm4"].update(layout.lpm_key(packed[:4], int(prefix)), layout.u32(1))
+            else:
+                self.maps["vip_map"].update(definition, meta)
+                self.maps["vip_addresses"].update(packed, layout.u32(1))
+            if prefix and "cidr_vip_keys" in self.maps:
+                self.maps["cidr_vip_keys"].update(layout.u32(number), definition)
+            if "vip_to_down_reals_map" in self.maps and "down_reals" in vip:
+                down = kernel.create_map(layout.HASH, 4, 1, self.settings.sizes["reals"], layout.NO_PREALLOC)
+                inner = kernel.Map(down)
+                for real in vip["down_reals"]:
+                    inner.update(layout.u32(self.real(real)), b"\1")
+                self.maps["vip_to_down_reals_map"].update(definition, layout.u32(down))
+                inner.close()
+
+    def flow_table(self, name: str = "lru_mapping", cpu: int = 0) -> kernel.Map:
+        """Give this CPU a table of its own in a map of maps."""
+        spec = layout.balancer_maps(self.settings)[name].inner
+        assert spec is not None
+        inner = kernel.Map(
+            kernel.create_map(spec.type, spec.key_size, spec.value_size, spec.entries(self.settings.sizes))
+        )
+        self.maps[name].update(layout.u32(cpu), layout.u32(inner.fd))
+        return inner
+
+    def run(self, frame: bytes) -> tuple[str, bytes]:
+        """(action, frame) that the program answers."""
+        result = kernel.test_run(self.prog_fd, frame)
+        return ACTIONS[result.value], result.data
+
+    def counters(self, name: str) -> dict[int, tuple[int, ...]]:
+        """The entries of a counter map that are not zero, summed over CPUs; u64 each, u32 in lru_miss_stats."""
+        found = {}
+        for key, value in self.maps[name].items():
+            info = self.maps[name].info
+            if info.value_size == 4:
+                numbers = (sum(struct.unpack_from("=I", value, at)[0] for at in range(0, len(value), 8)),)
+            else:
+                words = info.value_size // 8
+                every = struct.unpack(f"={len(value) // 8}Q", value)
+                numbers = tuple(sum(every[word::words]) for word in range(words))
+            if any(numbers):
+                found[layout.parse_u32(key)] = numbers
+        return found
+
+    def stats(self) -> dict[int, tuple[int, ...]]:
+        """stats from max_vips on: index n of the design's table."""
+        base = self.settings.sizes["vips"]
+        return {index - base: value for index, value in self.counters("stats").items() if index >= base}
+
+    def vip_stats(self) -> dict[tuple[str, int, str], tuple[int, ...]]:
+        """(packets, bytes) by VIP."""
+        counted = self.counters("stats")
+        return {vip: counted[number] for vip, number in self.vips.items() if number in counted}
+
+    def real_stats(self) -> dict[str, tuple[int, ...]]:
+        """(packets, bytes) by real."""
+        counted = self.counters("reals_stats")
+        return {real: counted[number] for real, number in self.reals.items() if number in counted}
+
+    def close(self) -> None:
+        for opened in self.maps.values():
+            opened.close()
+        if self.prog_fd >= 0:
+            os.close(self.prog_fd)
+        self.maps = {}
+        self.prog_fd = -1
+
+
+def provision(scenario: Scenario, cpu: int | None = None) -> Balancer:
+    """A balancer as the scenario describes it; *cpu* gets a connection table of its own."""
+    options = scenario["balancer"]
+    balancer = Balancer(Settings.of(options))
+    settings = balancer.settings
+    cidr = sum("/" in vip["address"] for vip in scenario["vips"])
+    for name, spec in layout.balancer_maps(settings).items():
+        inner = -1
+        if spec.inner is not None:
+            inner = kernel.create_map(
+                spec.inner.type,
+                spec.inner.key_size,
+                spec.inner.value_size,
+                spec.inner.entries(settings.sizes),
+                spec.inner.flags,
+            )
+        entries = spec.entries(settings.sizes)
+        if name == "ch_rings":
+            # A whole one takes 256 MiB; slots of VIPs that are not there are never read.
+            entries = max(1, len(scenario["vips"])) * settings.sizes["ring"]
+        if "lpm" in name and "vip" in name:
+            entries = max(entries, cidr)
+        fd = kernel.create_map(spec.type, spec.key_size, spec.value_size, entries, spec.flags, name, max(inner, 0))
+        balancer.maps[name] = kernel.Map(fd)
+        if inner >= 0:
+            os.close(inner)
+    fill(balancer, scenario)
+    bytecode = _compiled("balancer", tuple(sorted(program.balancer_macros(settings).items())))
+    balancer.prog_fd = program.load(bytecode, {name: opened.fd for name, opened in balancer.maps.items()})
+    if "subprograms" in balancer.maps:
+        balancer.maps["subprograms"].update(layout.u32(0), layout.u32(balancer.prog_fd))
+    if cpu is not None:
+        balancer.flow_table(cpu=cpu).close()
+    return balancer
+
+
+def fill(balancer: Balancer, scenario: Scenario) -> None:
+    """Write the scenario's VIPs, reals, routes and ids into the balancer's maps; what is there already stays."""
+    options = scenario["balancer"]
+    balancer.maps["ctl_array"].update(
+        layout.u32(layout.CTL_GATEWAY_MAC), layout.mac_bytes(options.get("gateway_mac", "00:00:00:00:00:00"))
+    )
+    for index, name in enumerate(("source_ipv4", "source_ipv6")):
+        address = options.get(name, "auto")
+        if "pckt_srcs" in balancer.maps and address != "auto":
+            definition = layout.real_definition(layout.pack_address(address), layout.REAL_IPV6 * index)
+            balancer.maps["pckt_srcs"].update(layout.u32(index), definition)
+    balancer.set_vips(scenario["vips"])
+    for entry in scenario.get("server_ids", ()):
+        balancer.maps["server_id_map"].update(layout.u32(entry["id"]), layout.u32(balancer.real(entry["real"])))
+    for entry in scenario.get("source_routes", ()):
+        network = ipaddress.ip_network(entry["prefix"])
+        routes = balancer.maps[f"lpm_src_v{network.version}"]
+        key = layout.lpm_key(network.network_address.packed, network.prefixlen)
+        routes.update(key, layout.u32(balancer.real(entry["real"])))
+    for entry in scenario.get("decap_destinations", ()):
+        flags = layout.DECAP_EGRESS * entry.get("egress", False)
+        balancer.maps["decap_dst"].update(layout.pack_address(entry["address"]), layout.u32(flags))
+
+
+Specs = t.Mapping[str, tuple[int, int, int, int]]
+"""Map name -> bpf(2) type, key size, value size, entries."""
+
+DECAP_MAPS: Specs = {
+    "decap_vips": (layout.HASH, 16, 4, 64),
+    "decap_sources": (layout.HASH, 16, 4, 64),
+    "decap_counters": (layout.PERCPU_ARRAY, 4, 40, 1),
+    "tpr_server_id": (layout.ARRAY, 4, 4, 1),
+}
+HEALTHCHECK_MAPS: Specs = {
+    "hc_reals_map": (layout.HASH, 4, 20, 64),
+    "hc_ctrl_map": (layout.ARRAY, 4, 4, 4),
+    "hc_pckt_srcs_map": (layout.ARRAY, 4, 20, 2),
+    "hc_pckt_macs": (layout.ARRAY, 4, 6, 2),
+    "hc_stats_map": (layout.PERCPU_ARRAY, 4, 48, 1),
+    "hc_key_map": (layout.HASH, 20, 4, 64),
+    "per_hckey_stats": (layout.PERCPU_ARRAY, 4, 8, 64),
+}
+OPTION_MAPS: Specs = {
+    "server_id_own": (layout.ARRAY, 4, 4, 2),
+    "server_id_of_socket": (layout.LRU_HASH, 8, 4, 1024),
+    "server_id_counters": (layout.PERCPU_ARRAY, 4, 32, 1),
+}
+ROOT_MAPS: Specs = {"root_array": (layout.PROG_ARRAY, 4, 4, 3)}
+COUNTER_MAPS: Specs = {
+    "ctl_array": (layout.ARRAY, 4, 4, 1),
+    "cntrs_array": (layout.PERCPU_ARRAY, 4, 8, 1),
+}
+
+
+@dataclass
+class Small:
+    """One of the programs beside the balancer, on maps of its own."""
+
+    maps: dict[str, kernel.Map]
+    prog_fd: int
+
+    def counters(self, name: str) -> tuple[int, ...]:
+        """The u64 of a per-CPU map's entry 0, summed over CPUs."""
+        value = self.maps[name].lookup(layout.u32(0))
+        assert value is not None
+        words = self.maps[name].info.value_size // 8
+        every = struct.unpack(f"={len(value) // 8}Q", value)
+        return tuple(sum(every[word::words]) for word in range(words))
+
+    def close(self) -> None:
+        for opened in self.maps.values():
+            opened.close()
+        if self.prog_fd >= 0:
+            os.close(self.prog_fd)
+        self.maps, self.prog_fd = {}, -1
+
+
+def load_small(name: str, specs: Specs, macros: t.Mapping[str, int] | None = None) -> Small:
+    """Compile and load one of the smaller programs; maps that it does not use are there all the same."""
+    maps = {}
+    for each, (kind, key_size, value_size, entries) in specs.items():
+        maps[each] = kernel.Map(kernel.create_map(kind, key_size, value_size, entries, 0, each))
+    bytecode = _compiled(name, tuple(sorted((macros or {}).items())))
+    return Small(maps, program.load(bytecode, {each: opened.fd for each, opened in maps.items()}))
+
+
+def provision_healthcheck(scenario: Scenario) -> Small:
+    """The health-check program as a scenario's `healthcheck` and `healthcheck_destinations` have it."""
+    options = scenario["healthcheck"]
+    macros = {
+        "ENCAP_GUE": int(options.get("encapsulation", "ipip") == "gue"),
+        "GUE_PORT": options.get("gue_port", 6080),
+    }
+    loaded = load_small("healthcheck", HEALTHCHECK_MAPS, macros)
+    for entry in scenario["healthcheck_destinations"]:
+        real = entry["real"]
+        definition = layout.real_definition(layout.pack_address(real), layout.REAL_IPV6 * is_ipv6(real))
+        loaded.maps["hc_reals_map"].update(layout.u32(entry["mark"]), definition)
+    loaded.maps["hc_ctrl_map"].update(layout.u32(3), layout.u32(1))
+    for index, family in enumerate(("ipv4", "ipv6")):
+        source = layout.real_definition(layout.pack_address(options[f"source_{family}"]), index)
+        loaded.maps["hc_pckt_srcs_map"].update(layout.u32(index), source)
+    for index, mac in enumerate(("source_mac", "gateway_mac")):
+        loaded.maps["hc_pckt_macs"].update(layout.u32(index), layout.mac_bytes(options[mac])[:6])
+    return loaded
+
+
+def run_tc(loaded: Small, frame: bytes, mark: int) -> tuple[str, bytes, int]:
+    """(action, frame, mark afterwards) of a tc program on a packet with this mark."""
+    context = bytearray(192)
+    struct.pack_into("=I", context, 8, mark)
+    result = kernel.test_run(loaded.prog_fd, frame, context=bytes(context))
+    return TC_ACTIONS[result.value], result.data, struct.unpack_from("=I", result.context, 8)[0]

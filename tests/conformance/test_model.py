@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The model against the published vectors and our own."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from ansible_collections.katran.fleet.tests.conformance.model_tc import HealthcheckModel
+from ansible_collections.katran.fleet.tests.conformance.model_vectors import (
+    OWN,
+    PUBLISHED,
+    Sets,
+    compare_counters,
+    load_sets,
+    replay,
+)
+
+
+def every_set() -> list[Any]:
+    return [
+        pytest.param(sets, name, id=f"{path.stem}-{name}")
+        for path in (PUBLISHED, OWN)
+        for sets in (load_sets(path),)
+        for name in sets
+    ]
+
+
+@pytest.mark.parametrize(("sets", "name"), every_set())
+def test_model_gives_the_expected_answers(sets: Sets, name: str) -> None:
+    model, wrong = replay(sets, name)
+    assert not wrong, "\n".join(wrong)
+    differences = compare_counters(sets[name].get("counters", model.counters()), model.counters())
+    assert not differences, differences
+
+
+@pytest.mark.parametrize("entry", [pytest.param(x, id=name) for name, x in load_sets(PUBLISHED, "healthcheck").items()])
+def test_healthcheck_model_gives_the_expected_answers(entry: dict[str, Any]) -> None:
+    model = HealthcheckModel.from_scenario(entry["scenario"])
+    for mark, packet in enumerate(entry["packets"]):
+        answer = model.run(base64.b64decode(packet["in"]), mark)
+        assert answer == (packet["action"], base64.b64decode(packet["out"])), packet["description"]

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host for one test: a network, a bpffs, /var/lib and /run that nobody else sees, and that end with the test."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.katran.fleet.plugins.module_utils import (
+    _balancer,
+    _healthcheck,
+    _kernel,
+    _program,
+    _simple,
+    _tc,
+)
+from ansible_collections.katran.fleet.plugins.module_utils._apply import Request
+from ansible_collections.katran.fleet.plugins.module_utils._config import parse_settings
+from ansible_collections.katran.fleet.plugins.module_utils._state import StateFile
+
+if os.geteuid():
+    raise RuntimeError("tests/engine: programs, namespaces and mounts take root")
+
+
+BPFFS = "/sys/fs/bpf"
+SOURCES = Path(__file__).resolve().parents[2] / "bpf"
+BPF = "/run/bpf"
+"""Where the sources are on the host: a copy as the role installs it, whatever the clone's owner and umask are."""
+
+GATEWAY = "02:00:00:00:00:09"
+_NEWNS, _NEWNET = 0x00020000, 0x40000000
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def run(*command: str) -> str:
+    """Run a command; its output."""
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def _libc(name: str, *arguments: int) -> None:
+    if getattr(_LIBC, name)(*arguments):
+        raise OSError(ctypes.get_errno(), name)
+
+
+@contextmanager
+def sandbox(*links: str) -> Iterator[None]:
+    """Be on a host of its own, with a veth pair NAME and NAME-peer for each link."""
+    folder = os.getcwd()
+    before = [
+        (os.open(f"/proc/self/ns/{name}", os.O_RDONLY), kind) for name, kind in (("net", _NEWNET), ("mnt", _NEWNS))
+    ]
+    _libc("unshare", _NEWNS | _NEWNET)
+    try:
+        run("mount", "--make-rprivate", "/")
+        run("mount", "-t", "sysfs", "sysfs", "/sys")
+        run("mount", "-t", "bpf", "bpf", BPFFS)
+        for path in ("/var/lib", "/run"):
+            run("mount", "-t", "tmpfs", "tmpfs", path)
+        shutil.copytree(SOURCES, BPF)
+        run("chown", "-R", "root:root", BPF)
+        run("chmod", "-R", "go-w", BPF)
+        for link in links:
+            run("ip", "link", "add", link, "type", "veth", "peer", "name", f"{link}-peer")
+            for end in (link, f"{link}-peer"):
+                # No router solicitation may come in between.
+                run("ip", "link", "set", end, "addrgenmode", "none")
+                run("ip", "link", "set", end, "up")
+        yield
+    finally:
+        for descriptor, kind in before:
+            _libc("setns", descriptor, kind)
+            os.close(descriptor)
+        os.chdir(folder)
+
+
+@functools.cache
+def _compiled(_digest: str, source_dir: str, program: str, macros: tuple[tuple[str, int], ...]) -> _program.Bytecode:
+    return _program.compile_program(source_dir, program, dict(macros))
+
+
+@contextmanager
+def compiled_once() -> Iterator[None]:
+    """Every program is compiled but once in this process."""
+
+    def compile_program(source_dir: str, program: str, macros: Mapping[str, int]) -> _program.Bytecode:
+        digest = _program.source_digest(source_dir, program, macros)
+        return _compiled(digest, source_dir, program, tuple(sorted(macros.items())))
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (_balancer, _healthcheck, _simple):
+            if hasattr(module, "compile_program"):
+                patch.setattr(module, "compile_program", compile_program)
+        yield
+
+
+class Killed(BaseException):
+    """What stands for a SIGKILL."""
+
+
+class Fuse:
+    """Ends a run after so many steps that change the host or its state."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, steps: int) -> None:
+        self.left = steps
+        for owner, name in (
+            (_kernel, "_bpf"),
+            (_tc.Egress, "_do"),
+            (_program.Interfaces, "replace"),
+            (StateFile, "write_file"),
+            (os, "rename"),
+        ):
+            patch.setattr(owner, name, self._burning(getattr(owner, name)))
+
+    def _burning(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any, **options: Any) -> Any:
+            if not self.left:
+                raise Killed
+            self.left -= 1
+            return work(*arguments, **options)
+
+        return step
+
+
+def killed_after(steps: int, work: Callable[[], object]) -> bool:
+    """Whether a run got no further than this many steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        Fuse(patch, steps)
+        try:
+            work()
+        except Killed:
+            return True
+    return False
+
+
+def request(check: bool = False) -> Request:
+    """A run on the instance default."""
+    return Request("default", BPFFS, 5, check)
+
+
+def ensure_balancer(state: str = "loaded", **options: Any) -> _balancer.Outcome:
+    """Load a small balancer with these options of module balancer."""
+    sizes = {"vips": 32, "reals": 64, "ring": 4093, "flows": 4000, "server_ids": 5000, "source_routes": 100}
+    params = {
+        "state": state,
+        "interfaces": [],
+        "mode": "native",
+        "encapsulation": "ipip",
+        "gue_port": 6080,
+        "features": [],
+        "source_ipv4": "192.0.2.250",
+        "source_ipv6": "2001:db8:2::250",
+        "source_prefix_ipv4": "172.16.0.0/16",
+        "source_prefix_ipv6": "100::/64",
+        "gateway_mac": GATEWAY,
+        "copy_tos": True,
+        "decap_any": False,
+        "sizes": sizes,
+        "max_frame": 1514,
+        "max_new_flows": 125000,
+        "udp_timeout": 30,
+        "forwarding_cores": "auto",
+        "replace_foreign": False,
+        "root_array": None,
+        **options,
+    }
+    balancer = _balancer.Balancer("default", BPFFS)
+    return balancer.ensure(_balancer.Wanted(parse_settings(params), state, BPF), False, 5)

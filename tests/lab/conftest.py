@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures: a laboratory of the tests' own, and Ansible runs against it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fleetlab import lifecycle
+from fleetlab.plan import PROJECT, Lab, lab_named
+from fleetlab.runs import Fleet, Recap
+from fleetlab.system import Progress
+
+# Not the name `make lab` uses: the tests neither find nor disturb a laboratory somebody is working with.
+PREFIX = os.environ.get("KATRAN_TEST_LAB", "kft")
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """The whole laboratory, up for the length of the session and taken down after it."""
+    progress = Progress(PREFIX)
+    wanted = lab_named(PREFIX)
+    if wanted.directory.exists():
+        # Of a session that was killed; a session that still runs holds it, and this one ends here.
+        lifecycle.down(wanted, progress)
+    try:
+        lifecycle.up(wanted, progress)
+        with lifecycle.hold(wanted, "tests/lab"):
+            yield wanted
+    finally:
+        lifecycle.down(wanted, progress)
+
+
+@pytest.fixture(scope="session")
+def inventory() -> Path:
+    return PROJECT / "inventories/lab"
+
+
+@pytest.fixture(scope="session")
+def review(lab: Lab, inventory: Path) -> dict[str, Recap]:
+    """What a review run says of hosts where nothing is installed."""
+    return Fleet(lab, inventory).deploy(None, "--check", "--diff")
+
+
+@pytest.fixture(scope="session")
+def fleet(lab: Lab, inventory: Path, review: dict[str, Recap]) -> Fleet:
+    """The laboratory with the collection deployed, after a review that found nothing there."""
+    assert review
+    one = Fleet(lab, inventory)
+    one.deploy()
+    return one
+
+
+@pytest.fixture
+def deployed(fleet: Fleet) -> Iterator[Fleet]:
+    """The fleet, with the inventory's own VIPs deployed again after a test that changed them."""
+    yield fleet
+    fleet.deploy(None, "--limit", "balancers")

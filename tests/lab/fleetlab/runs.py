@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible runs against a laboratory, for tests."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fleetlab.fleet import Vip, ansible, ansible_environment, read_vips
+from fleetlab.plan import PROJECT, Lab, LabError
+from fleetlab.system import network, run
+
+_RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Recap:
+    """The counts a playbook run ends with, for one host."""
+
+    ok: int
+    changed: int
+    unreachable: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A laboratory and the inventory that describes it."""
+
+    lab: Lab
+    inventory: Path
+
+    def ansible(self, tool: str, *arguments: str, json_results: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run one of Ansible's commands with the inventory; the caller judges the outcome."""
+        environment = ansible_environment(self.lab.prefix)
+        if json_results:
+            environment["ANSIBLE_CALLBACK_RESULT_FORMAT"] = "json"
+        return subprocess.run(
+            [ansible(tool), "-i", str(self.inventory), *arguments],
+            cwd=PROJECT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def playbook(self, name: str, variables: dict[str, Any] | None = None, *arguments: str) -> dict[str, Recap]:
+        """Run a playbook to its end; LabError with its last lines when it fails."""
+        extra = ["-e", json.dumps(variables)] if variables else []
+        done = self.ansible("ansible-playbook", name, *extra, *arguments)
+        if done.returncode:
+            raise LabError(
+                f"ansible-playbook {name}: exit {done.returncode}\n{done.stdout[-6000:]}{done.stderr[-2000:]}"
+            )
+        return {host: Recap(*map(int, counts)) for host, *counts in _RECAP.findall(done.stdout)}
+
+    def deploy(self, vips: list[dict[str, Any]] | None = None, *arguments: str) -> dict[str, Recap]:
+        """Deploy the inventory, with other VIPs when given."""
+        return self.playbook("katran.fleet.deploy", {"katran_vips": vips} if vips else None, *arguments)
+
+    def module(self, pattern: str, name: str, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Run a module; its result per host, also where it failed (see "failed")."""
+        done = self.ansible("ansible", pattern, "-m", name, "-a", json.dumps(options), json_results=True)
+        found = re.split(r"^(\S+) \| [A-Z!]+ => ", done.stdout, flags=re.MULTILINE)
+        if len(found) < 3:
+            raise LabError(f"ansible -m {name}: {done.stdout}{done.stderr}")
+        decode = json.JSONDecoder().raw_decode
+        return {host: decode(text)[0] for host, text in zip(found[1::2], found[2::2], strict=True)}
+
+    def vips(self) -> list[Vip]:
+        """The VIPs of the inventory."""
+        return read_vips(self.inventory, self.lab.prefix)
+
+    def config(self) -> list[dict[str, Any]]:
+        """The VIPs of the inventory in the form of katran_vips, to be changed and deployed."""
+        return [
+            {
+                "address": vip.target.address,
+                "port": vip.target.port,
+                "protocol": vip.target.protocol,
+                "reals": [{"address": address, "weight": weight} for address, weight in vip.weights.items()],
+            }
+            for vip in self.vips()
+        ]
+
+    def received_packets(self, host_name: str) -> int:
+        """Packets that came in on the host's eth1, those that XDP took included."""
+        path = self.lab.namespace_path(self.lab.host(host_name))
+        with network(path):
+            link = json.loads(run(["ip", "-j", "-s", "link", "show", "dev", "eth1"]))[0]
+        return int(link["stats64"]["rx"]["packets"])

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Included by the Makefile.
+
+.PHONY: lab
+lab: ## a fleet on this machine: build it, deploy, send real traffic through it, deploy again
+	@tests/lab/demonstrate
+
+.PHONY: lab-down
+lab-down: ## remove the fleet of `make lab` and every trace of it
+	@tests/lab/lab down
+
+.PHONY: lab-test
+lab-test: venv ## the collection against a fleet with real traffic
+	@pytest tests/lab

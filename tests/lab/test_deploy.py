@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The main job: a deployed fleet balances real traffic, and goes on doing so while it is changed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import pytest
+from fleetlab import flows, traffic
+from fleetlab.flows import Flow, Target
+from fleetlab.plan import Lab
+from fleetlab.runs import Fleet, Recap
+from fleetlab.system import network
+
+FLOWS_PER_VIP = 3000
+T = TypeVar("T")
+
+
+def real_of(vip: dict[str, Any], name: str) -> dict[str, Any]:
+    """The real of a VIP's configuration that is host *name*: real1 is …21…, real2 …22…, real3 …23…."""
+    number = f"2{name.removeprefix('real')}"
+    return next(real for real in vip["reals"] if number in real["address"].replace(":", ".").split("."))
+
+
+def in_client(lab: Lab, call: Callable[[], T]) -> T:
+    with network(lab.namespace_path(lab.host("client"))):
+        return call()
+
+
+@contextmanager
+def asking_meanwhile(lab: Lab, targets: list[Target], concurrency: int, at_least: int) -> Iterator[Future[list[Flow]]]:
+    """Make connections from the client for as long as the with block lasts, and at least *at_least*."""
+    over = threading.Event()
+
+    def ask() -> list[Flow]:
+        # In this thread only: a namespace belongs to a thread.
+        return in_client(lab, lambda: asyncio.run(flows.keep_asking(targets, concurrency, at_least, over.is_set)))
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(ask)
+        try:
+            yield future
+        finally:
+            over.set()
+
+
+def test_a_review_of_fresh_hosts_says_what_a_deploy_would_do(review: dict[str, Recap]) -> None:
+    """It ends well where no package, source, unit or map is there yet, and every host would be changed."""
+    assert all(review[host].changed >= 3 for host in ("lb1", "lb2", "real1", "real2", "real3")), review
+
+
+def test_second_deploy_changes_nothing(fleet: Fleet) -> None:
+    recap = fleet.deploy()
+    assert set(recap) >= {"lb1", "lb2", "real1", "real2", "real3"}
+    assert {host: counts.changed for host, counts in recap.items()} == dict.fromkeys(recap, 0)
+
+
+def test_applying_the_same_vips_writes_no_map(fleet: Fleet) -> None:
+    results = fleet.module("balancers", "katran.fleet.vips", {"config": fleet.config(), "state": "overridden"})
+    assert set(results) == {"lb1", "lb2"}
+    for result in results.values():
+        assert result.get("changed") is False, result
+        assert not any(result["operations"].values()), result["operations"]
+
+
+def test_check_mode_after_deploy_has_nothing_to_do(fleet: Fleet) -> None:
+    recap = fleet.deploy(None, "--check", "--diff")
+    assert {host: counts.changed for host, counts in recap.items()} == dict.fromkeys(recap, 0)
+
+
+def test_every_flow_goes_where_the_engine_predicts(fleet: Fleet) -> None:
+    before = {name: fleet.received_packets(name) for name in ("lb1", "lb2")}
+    reports = traffic.send(fleet.lab, fleet.vips(), FLOWS_PER_VIP)
+    assert sum(len(report.flows) for report in reports) >= 10_000
+    for report in reports:
+        assert report.unanswered == []
+        assert report.astray == []
+        assert report.answers == Counter(report.vip.predicted(report.source, (f.source_port for f in report.flows)))
+        for real, share in report.vip.shares.items():
+            assert abs(report.answers[real] / len(report.flows) - share) < 0.05
+    # The router's ECMP gives both balancers about half of the packets.
+    received = [fleet.received_packets(name) - before[name] for name in ("lb1", "lb2")]
+    assert min(received) > 0.35 * sum(received)
+
+
+def test_a_hundred_vips_of_ten_reals_are_applied_in_seconds(fleet: Fleet) -> None:
+    config = [
+        {
+            "address": f"198.18.201.{number}",
+            "port": 80,
+            "protocol": "tcp",
+            "reals": [{"address": f"198.18.{30 + number}.{real}", "weight": real} for real in range(1, 11)],
+        }
+        for number in range(1, 101)
+    ]
+    scale = {"instance": "scale"}
+    assert fleet.module("lb1", "katran.fleet.balancer", {**scale, "state": "loaded"})["lb1"].get("failed") is not True
+    try:
+        # The engine's own time, on an empty balancer and when there is nothing to do: the best of three, because the
+        # machine is shared and nothing makes a run faster than it is.
+        empty, unchanged = [], []
+        for _attempt in range(3):
+            first, second, _emptied = (
+                fleet.module("lb1", "katran.fleet.vips", {**scale, "config": vips, "state": "overridden", **options})[
+                    "lb1"
+                ]
+                for vips, options in ((config, {}), (config, {}), ([], {"allow_empty": True}))
+            )
+            assert first["changed"] is True, first
+            assert second["changed"] is False
+            empty.append(sum(first["timings"].values()))
+            unchanged.append(sum(second["timings"].values()))
+            if empty[-1] < 4 and unchanged[-1] < 0.3:
+                break
+        assert min(empty) < 4, empty
+        assert min(unchanged) < 0.3, unchanged
+    finally:
+        fleet.module("lb1", "katran.fleet.balancer", {**scale, "state": "absent"})
+
+
+def test_ring_slots_are_within_a_percent_of_the_weights(fleet: Fleet) -> None:
+    for vip in fleet.vips():
+        slots = Counter(vip.ring)
+        total = sum(vip.weights.values())
+        for index, weight in enumerate(vip.weights.values()):
+            assert abs(slots[index] / len(vip.ring) / (weight / total) - 1) < 0.01
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_full_size_packets_pass(fleet: Fleet, family: str) -> None:
+    targets = [vip.target for vip in fleet.vips() if (":" in vip.target.address) == (family == "ipv6")]
+    # What fills the client's 1500 bytes: the headers of IP and UDP go off.
+    largest = 1500 - (40 if family == "ipv6" else 20) - 8
+    for target in targets:
+        if target.protocol == "udp":
+            answer = in_client(fleet.lab, lambda: flows.echo(target, b"x" * largest))  # noqa: B023  # called at once
+            assert answer is not None
+            assert len(answer) == largest
+        else:
+            name, seconds = in_client(fleet.lab, lambda: flows.upload(target, 4 << 20))  # noqa: B023  # called at once
+            assert name.startswith("real")
+            # One lost packet in a row of full-size ones costs a time-out of 0.2 s at least; all lost, the connection.
+            assert seconds < 2
+
+
+def test_connections_survive_removal_of_another_real_and_a_weight_change(deployed: Fleet) -> None:
+    targets = [vip.target for vip in deployed.vips() if vip.target.protocol == "tcp"]
+    connections = [
+        (target, in_client(deployed.lab, lambda: flows.Connection(target)))  # noqa: B023  # called at once
+        for target in targets
+        for _ in range(60)
+    ]
+    try:
+        before = [connection.ask() for _, connection in connections]
+        assert set(before) == {"real1", "real2", "real3"}
+        changed = deployed.config()
+        for vip in changed:
+            vip["reals"].remove(real_of(vip, "real3"))
+            real_of(vip, "real1")["weight"], real_of(vip, "real2")["weight"] = 1, 5
+        deployed.deploy(changed, "--limit", "balancers")
+        # New flows follow the new weights at once; the old ones stay where they are.
+        for report in traffic.send(deployed.lab, deployed.vips(), 300):
+            assert "real3" not in report.answers
+            assert report.answers["real2"] > report.answers["real1"]
+        kept = [
+            (name, connection) for name, (_, connection) in zip(before, connections, strict=True) if name != "real3"
+        ]
+        assert len(kept) > 40
+        assert [connection.ask() for _, connection in kept] == [name for name, _ in kept]
+    finally:
+        for _, connection in connections:
+            connection.close()
+
+
+def test_no_request_fails_while_reals_are_drained_and_restored(deployed: Fleet) -> None:
+    http = [vip for vip in deployed.vips() if vip.target.protocol == "tcp"]
+    assert len(http) == 2
+    with asking_meanwhile(deployed.lab, [vip.target for vip in http], concurrency=50, at_least=20_000) as answers:
+        # Each run drains one real and restores the one before.
+        for name in ("real1", "real2", "real3", None):
+            config = deployed.config()
+            for vip in config if name else []:
+                real_of(vip, name)["state"] = "draining"
+            deployed.deploy(config, "--limit", "balancers")
+            for report in traffic.send(deployed.lab, http, 100):
+                assert set(report.answers) == {"real1", "real2", "real3"} - {name}
+    done = answers.result(timeout=120)
+    assert len(done) >= 20_000
+    assert [flow for flow in done if flow.error] == []
+    assert {flow.real for flow in done} == {"real1", "real2", "real3"}

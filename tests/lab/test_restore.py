@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A balancer comes back by its unit alone, from what it keeps on its disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from fleetlab import traffic
+from fleetlab.runs import Fleet
+
+FLOWS_PER_VIP = 250
+INFO = {"gather": ["vips", "reals", "server_ids", "source_routes"]}
+
+
+def on(fleet: Fleet, host: str, command: str) -> str:
+    result = fleet.module(host, "ansible.builtin.shell", {"cmd": command})[host]
+    assert not result.get("failed"), result
+    return str(result["stdout"])
+
+
+def rings(fleet: Fleet, host: str) -> str:
+    """A digest of every ring slot, taken on the host."""
+    code = (
+        "import hashlib, mmap, sys; sys.path.insert(0, '/usr/lib/katran-fleet');"
+        "from ansible_collections.katran.fleet.plugins.module_utils import _kernel as k;"
+        "m = k.open_map('/sys/fs/bpf/katran/default/maps/ch_rings').mmap(False);"
+        "print(hashlib.sha256(m).hexdigest())"
+    )
+    return on(fleet, host, f'python3 -c "{code}"')
+
+
+def resources(fleet: Fleet, host: str) -> str:
+    info: dict[str, Any] = fleet.module(host, "katran.fleet.balancer_info", INFO)[host]
+    for real in info["reals"]:
+        # Counters begin anew with the maps.
+        del real["packets"], real["bytes"]
+    return hashlib.sha256(json.dumps({name: info[name] for name in INFO["gather"]}).encode()).hexdigest()
+
+
+def all_answered(fleet: Fleet) -> None:
+    for report in traffic.send(fleet.lab, fleet.vips(), FLOWS_PER_VIP):
+        assert not report.unanswered, report.vip
+
+
+def test_the_unit_restores_ids_rings_and_traffic(fleet: Fleet) -> None:
+    before = rings(fleet, "lb1"), resources(fleet, "lb1")
+    on(fleet, "lb1", "ip link set dev eth1 xdp off; rm -r /sys/fs/bpf/katran; ls /sys/fs/bpf")
+    on(fleet, "lb1", "systemctl restart katran-restore.service")
+    assert (rings(fleet, "lb1"), resources(fleet, "lb1")) == before
+    counted = fleet.received_packets("lb1")
+    all_answered(fleet)
+    assert fleet.received_packets("lb1") > counted
+    result = fleet.module("lb1", "katran.fleet.vips", {"config": fleet.config(), "state": "overridden"})["lb1"]
+    assert result["changed"] is False, result["changes"]
+
+
+def test_the_unit_needs_no_compiler(fleet: Fleet) -> None:
+    """The package that holds bcc may be gone: what restores is the kept bytecode."""
+    hide = "mount --bind /var/empty-bcc /usr/lib/python3/dist-packages/bcc"
+    on(fleet, "lb2", f"mkdir -p /var/empty-bcc && {hide}")
+    try:
+        on(
+            fleet,
+            "lb2",
+            "ip link set dev eth1 xdp off; rm -r /sys/fs/bpf/katran; systemctl restart katran-restore.service",
+        )
+        all_answered(fleet)
+    finally:
+        on(fleet, "lb2", "umount /usr/lib/python3/dist-packages/bcc; rmdir /var/empty-bcc")
+
+
+def test_the_unit_comes_before_the_routing_daemon(fleet: Fleet) -> None:
+    order = on(fleet, "lb1", "systemctl show --property=Before --value katran-restore.service")
+    assert {"bird.service", "frr.service"} <= set(order.split())
+    assert on(fleet, "lb1", "systemctl is-enabled katran-restore.service").strip() in (
+        "enabled",
+        "linked",
+        "enabled-runtime",
+    )
+
+
+def test_a_real_comes_back_too(fleet: Fleet) -> None:
+    on(fleet, "real1", "ip link set dev eth1 xdp off; rm -r /sys/fs/bpf/katran; ip addr del 198.18.200.1/32 dev lo")
+    on(fleet, "real1", "systemctl restart katran-restore.service")
+    all_answered(fleet)

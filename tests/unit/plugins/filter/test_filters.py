@@ -1,0 +1,151 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from jinja2.runtime import Undefined
+
+from ansible_collections.katran.fleet.plugins.filter import features, reals, server_ids, starved_vips
+
+HOSTVARS: dict[str, dict[str, Any]] = {
+    "web1": {"katran_real_address": "10.0.0.1", "katran_server_id": 1},
+    "web2": {
+        "katran_real_address": ["10.0.0.2", "fc00::2"],
+        "katran_real_weight": 5,
+        "katran_real_state": "draining",
+        "katran_server_id": "2",
+    },
+    "web3": {"katran_real_address": "fc00::3", "katran_real_weight": 0, "katran_server_id": 3},
+    "client": {},
+    "empty": {"katran_real_address": [], "katran_server_id": 4},
+    "undefined": {"katran_real_address": Undefined(name="nowhere")},
+    "named": {"katran_real_address": "10.0.0.9", "katran_server_id": "nine"},
+}
+CONTEXT: Any = {"hostvars": HOSTVARS}
+
+
+def test_filters_are_registered() -> None:
+    for module, name in (
+        (features, "features"),
+        (reals, "reals"),
+        (server_ids, "server_ids"),
+        (starved_vips, "starved_vips"),
+    ):
+        assert module.FilterModule().filters() == {name: getattr(module, name)}
+
+
+def test_reals() -> None:
+    assert reals.reals(CONTEXT, ["web2", "web1"]) == [
+        {"address": "10.0.0.2", "weight": 5, "state": "draining"},
+        {"address": "fc00::2", "weight": 5, "state": "draining"},
+        {"address": "10.0.0.1"},
+    ]
+    assert reals.reals(CONTEXT, ["web3"]) == [{"address": "fc00::3", "weight": 0}]
+    assert reals.reals(CONTEXT, []) == []
+
+
+def test_reals_of_a_family() -> None:
+    hosts = ["web1", "web2", "web3"]
+    assert [real["address"] for real in reals.reals(CONTEXT, hosts, "ipv4")] == ["10.0.0.1", "10.0.0.2"]
+    assert [real["address"] for real in reals.reals(CONTEXT, hosts, family="ipv6")] == ["fc00::2", "fc00::3"]
+
+
+def failure(filter_: Any, *arguments: Any, **options: Any) -> str:
+    with pytest.raises(AnsibleFilterError) as caught:
+        filter_(*arguments, **options)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["client", "empty", "undefined"])
+def test_reals_without_address(host: str) -> None:
+    assert failure(reals.reals, CONTEXT, ["web1", host]) == (
+        f"katran.fleet.reals: host {host} has no katran_real_address"
+    )
+
+
+def test_reals_of_what_is_no_host() -> None:
+    assert failure(reals.reals, CONTEXT, ["web9"]) == "katran.fleet: web9 is not a host of the inventory"
+    assert failure(reals.reals, CONTEXT, "web") == (
+        "katran.fleet.reals: web is not a list of hosts; give groups['NAME']"
+    )
+    assert failure(reals.reals, CONTEXT, ["web1"], "inet") == "katran.fleet.reals: family inet is neither ipv4 nor ipv6"
+
+
+def test_server_ids() -> None:
+    hosts = ["web1", "client", "web2", "web3"]
+    assert server_ids.server_ids(CONTEXT, hosts) == [
+        {"id": 1, "real": "10.0.0.1"},
+        {"id": 2, "real": "10.0.0.2"},
+        {"id": 3, "real": "fc00::3"},
+    ]
+    assert server_ids.server_ids(CONTEXT, ["web2"], "ipv6") == [{"id": 2, "real": "fc00::2"}]
+
+
+@pytest.mark.parametrize(
+    ("host", "family", "sentence"),
+    [
+        ("empty", None, "katran.fleet.server_ids: host empty has no katran_real_address"),
+        ("web1", "ipv6", "katran.fleet.server_ids: host web1 has no katran_real_address of ipv6"),
+        ("web1", "inet", "katran.fleet.server_ids: family inet is neither ipv4 nor ipv6"),
+        ("named", None, "katran.fleet.server_ids: host named: katran_server_id nine is not a number"),
+    ],
+)
+def test_faults_of_server_ids(host: str, family: str | None, sentence: str) -> None:
+    assert failure(server_ids.server_ids, CONTEXT, [host], family) == sentence
+
+
+def test_features() -> None:
+    cidr = {"address": "198.51.100.0/24", "port": 443, "protocol": "tcp"}
+    quic = {"address": "198.51.100.1", "port": 443, "protocol": "udp", "flags": ["quic"]}
+    assert features.features({}) == []
+    assert features.features({"katran_vips": None, "katran_source_routes": []}) == []
+    assert features.features({"katran_vips": [quic], "katran_vips__team": [cidr]}) == ["cidr_vips"]
+    assert features.features(
+        {
+            "katran_vips": [cidr],
+            "katran_server_ids": [{"id": 1, "real": "10.0.0.1"}],
+            "katran_source_routes__b": [{"prefix": "192.0.2.0/24", "real": "10.0.0.1"}],
+            "katran_decap_destinations": [{"address": "10.0.0.1"}],
+            "katran_extra_features": ["vlan", "cidr_vips"],
+            "katran_vipsomething": "else",
+        }
+    ) == ["cidr_vips", "inline_decap", "source_routing", "tcp_server_id", "vlan"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ([], "katran.fleet.features: the input is not a mapping of variables"),
+        ({"katran_vips": {"address": "10.0.0.1"}}, "katran.fleet.features: katran_vips is not a list"),
+        ({"katran_vips": "10.0.0.1"}, "katran.fleet.features: katran_vips is not a list"),
+        ({"katran_vips__a": [{}, "10.0.0.1"]}, "katran.fleet.features: katran_vips__a[1] is not a mapping"),
+    ],
+)
+def test_faults_of_features(variables: Any, sentence: str) -> None:
+    assert failure(features.features, variables) == sentence
+
+
+def test_unknown_extra_feature() -> None:
+    assert failure(features.features, {"katran_extra_features": ["warp"]}).startswith(
+        "katran.fleet.features: katran_extra_features: warp is none of source_routing, "
+    )
+
+
+def test_starved_vips() -> None:
+    full = {"reals": [{"address": "10.0.0.1"}, {"address": "10.0.0.2", "weight": None, "state": None}]}
+    drained = {"reals": [{"address": "10.0.0.1", "weight": 0}, {"address": "10.0.0.2", "state": "draining"}]}
+    empty: dict[str, Any] = {"reals": []}
+    bare: dict[str, Any] = {}
+    assert starved_vips.starved_vips([full, drained, empty, bare], 1) == [drained, empty, bare]
+    assert starved_vips.starved_vips([full], 3) == [full]
+    assert starved_vips.starved_vips([empty, drained], 0) == []
+
+
+def test_starved_vips_leaves_nonsense_to_the_module() -> None:
+    assert starved_vips.starved_vips([{"reals": ["web1"]}], 1) == []
+    assert features.features({"katran_vips": [{"reals": ["web1"]}]}) == []
+    assert failure(starved_vips.starved_vips, ["web1"], 1) == "katran.fleet.starved_vips: entry 0 is not a mapping"

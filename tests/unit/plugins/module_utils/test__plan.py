@@ -1,0 +1,290 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The order of operations, where there is room and where there is not; and what drift is called."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.katran.fleet.plugins.module_utils import _plan as planning
+from ansible_collections.katran.fleet.plugins.module_utils._config import Vip, VipKey, VipReal, read_address
+from ansible_collections.katran.fleet.plugins.module_utils._layout import pack_address, real_definition, u32, vip_meta
+from ansible_collections.katran.fleet.plugins.module_utils._plan import (
+    BlankSlots,
+    Delete,
+    DeleteDownSet,
+    PlanError,
+    PurgeFlows,
+    Put,
+    PutDownSet,
+    PutRing,
+    ZeroCounters,
+)
+from ansible_collections.katran.fleet.plugins.module_utils._state import Ids
+from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.memory_kernel import Entry, Host, Shape
+
+RING = 13
+
+
+def key(text: str, port: int = 80, protocol: str = "tcp") -> VipKey:
+    address = read_address(text)
+    assert address
+    return VipKey(address.ipv6, address.packed, None, port, protocol, address.text)
+
+
+def vip(text: str, *reals: str, flags: tuple[str, ...] = ()) -> Vip:
+    return Vip(key(text), flags=flags, reals=tuple(VipReal(each) for each in reals))
+
+
+def empty(vips: int = 4, reals: int = 5) -> planning.Actual:
+    """A balancer in which nothing is."""
+    names = ("vip_map", "vip_addresses", "reals", "vip_to_down_reals_map")
+    capacity = {
+        "vip_map": vips,
+        "vip_addresses": vips,
+        "reals": reals,
+        "server_id_stats": vips,
+        "ch_rings": vips * RING,
+    }
+    return planning.Actual(
+        {name: {} for name in names}, {}, lambda _number: memoryview(bytes(RING * 8)), capacity, RING
+    )
+
+
+def plan(
+    wanted: list[Vip], actual: planning.Actual, real_ids: Ids | None = None, numbers: Ids | None = None
+) -> planning.VipPlan:
+    return planning.plan_vips(
+        {each.key: each for each in wanted}, {}, {}, actual, real_ids or Ids(1), numbers or Ids(0), {}
+    )
+
+
+def kinds(operations: list[planning.Operation]) -> list[str]:
+    """Operations in few words."""
+    words = []
+    for each in operations:
+        match each:
+            case Put() | Delete() | ZeroCounters():
+                words.append(f"{type(each).__name__} {each.map}")
+            case PutRing():
+                words.append("PutRing" if each.ring else "EmptyRing")
+            case _:
+                words.append(type(each).__name__)
+    return words
+
+
+def test_what_appears_is_visible_last() -> None:
+    found = plan([vip("192.0.2.1", "10.0.0.1", "10.0.0.2", flags=("udp_flow_migration",))], empty())
+    assert kinds(found.operations) == ["Put reals", "PutRing", "Put vip_addresses", "Put vip_map"]
+    assert found.real_ids.assigned == {"10.0.0.1": 1, "10.0.0.2": 2}
+    assert found.vip_numbers.assigned == {"192.0.2.1:80/tcp": 0}
+    assert planning.count(found.operations) == {"ch_rings": RING, "reals": 2, "vip_addresses": 1, "vip_map": 1}
+
+
+def of(host: Host, wanted: list[Vip]) -> planning.VipPlan:
+    """The plan from what a host has."""
+    actual = planning.Actual(
+        {name: host.maps.entries(name) for name in host.maps.names() if name in planning_maps(host)},
+        host.maps.down_sets(),
+        host.maps.ring,
+        {name: host.maps.capacity(name) for name in host.maps.names()},
+        host.shape.sizes["ring"],
+    )
+    state = host.state
+    return planning.plan_vips(
+        {each.key: each for each in wanted}, {}, {}, actual, state.real_ids, state.vip_numbers, state.rings
+    )
+
+
+def planning_maps(host: Host) -> set[str]:
+    return {
+        *planning.VIP_MAPS,
+        *planning.ADDRESS_MAPS,
+        "cidr_vip_keys",
+        "reals",
+        "vip_to_down_reals_map",
+    } & host.maps.names()
+
+
+def entry(address: str, *reals: str, flags: tuple[str, ...] = (), down: tuple[str, ...] = ()) -> Entry:
+    return {
+        "address": address,
+        "port": 80,
+        "protocol": "tcp",
+        "flags": list(flags),
+        "reals": [{"address": each} for each in reals],
+        "down_reals": list(down),
+    }
+
+
+def test_what_goes_is_invisible_first() -> None:
+    host = Host(Shape.of())
+    host.run("vips", [entry("192.0.2.1", "10.0.0.1", flags=("udp_flow_migration",), down=("10.0.0.2",))])
+    assert kinds(of(host, []).operations) == [
+        "Delete vip_map",
+        "Delete vip_addresses",
+        "DeleteDownSet",
+        "EmptyRing",
+        "Delete reals",
+    ]
+
+
+def test_appearing_comes_before_going_where_there_is_room() -> None:
+    host = Host(Shape.of())
+    host.run("vips", [entry("192.0.2.1", "10.0.0.1")])
+    assert kinds(of(host, [vip("192.0.2.2", "10.0.0.2")]).operations) == [
+        "Put reals",
+        "PutRing",
+        "Put vip_addresses",
+        "Put vip_map",
+        "Delete vip_map",
+        "Delete vip_addresses",
+        "EmptyRing",
+        "Delete reals",
+    ]
+
+
+def test_going_comes_first_where_there_is_no_room() -> None:
+    host = Host(Shape.of(vips=1, reals=2))
+    host.run("vips", [entry("192.0.2.1", "10.0.0.1")])
+    found = of(host, [vip("192.0.2.2", "10.0.0.2")])
+    assert kinds(found.operations) == [
+        "Delete vip_map",
+        "Delete vip_addresses",
+        "EmptyRing",
+        "PurgeFlows",
+        "ZeroCounters reals_stats",
+        "ZeroCounters lru_miss_stats",
+        "ZeroCounters stats",
+        "ZeroCounters server_id_stats",
+        "ZeroCounters decap_vip_stats",
+        "Put reals",
+        "PutRing",
+        "Put vip_addresses",
+        "Put vip_map",
+    ]
+    # Until the run has ended, the number is still one to be cleared.
+    assert (found.real_ids.quarantine, found.vip_numbers.quarantine) == ([1], [0])
+    assert found.real_ids.settled() == Ids(1, {"10.0.0.2": 1}, [])
+
+
+def test_a_ring_that_stays_loses_the_slots_of_an_id_that_is_given_away() -> None:
+    host = Host(Shape.of(reals=3))
+    host.run("vips", [entry("192.0.2.1", "10.0.0.1", "10.0.0.2")])
+    found = of(host, [vip("192.0.2.1", "10.0.0.1", "10.0.0.3")])
+    assert kinds(found.operations) == [
+        "BlankSlots",
+        "PurgeFlows",
+        "ZeroCounters reals_stats",
+        "ZeroCounters lru_miss_stats",
+        "Put reals",
+        "PutRing",
+    ]
+    slots = sum(each.changed for each in found.operations if isinstance(each, BlankSlots | PutRing))
+    assert planning.count(found.operations) == {"ch_rings": slots, "reals": 1}
+
+
+def test_a_down_set_that_stays_loses_an_id_that_is_given_away() -> None:
+    host = Host(Shape.of(reals=3))
+    flags = ("udp_flow_migration",)
+    host.run("vips", [entry("192.0.2.1", "10.0.0.1", flags=flags, down=("10.0.0.2",))])
+    wanted = Vip(key("192.0.2.1"), flags, reals=(VipReal("10.0.0.1"),), down_reals=("10.0.0.3",))
+    found = of(host, [wanted]).operations
+    assert [each.ids for each in found if isinstance(each, PutDownSet)] == [set(), {2}]
+    assert kinds(found).index("PutDownSet") < kinds(found).index("Put reals")
+
+
+def test_a_reused_number_is_cleared_before_it_is_visible() -> None:
+    numbers = Ids(0, {}, [0, 1, 2, 3])
+    found = plan([vip("192.0.2.1")], empty(), numbers=numbers)
+    assert kinds(found.operations)[:3] == [
+        "ZeroCounters stats",
+        "ZeroCounters server_id_stats",
+        "ZeroCounters decap_vip_stats",
+    ]
+    assert all(each.indexes == (0,) for each in found.operations if isinstance(each, ZeroCounters))
+    # The caller's ids are not changed: check mode plans with them too.
+    assert numbers.quarantine == [0, 1, 2, 3]
+    assert numbers.assigned == {}
+
+
+def test_a_reused_id_is_purged_before_it_is_a_real() -> None:
+    found = plan([vip("192.0.2.1", "10.0.0.9")], empty(reals=3), Ids(1, {"10.0.0.1": 1}, [2]))
+    # 10.0.0.1 is referred to by nobody: its id is freed, but later than 2.
+    assert found.real_ids.assigned == {"10.0.0.9": 2}
+    assert kinds(found.operations)[:3] == ["PurgeFlows", "ZeroCounters reals_stats", "ZeroCounters lru_miss_stats"]
+    assert found.operations[0] == PurgeFlows(frozenset({2}))
+
+
+def test_no_room_is_said() -> None:
+    with pytest.raises(PlanError, match=r"^sizes\.vips: 5 VIPs, but the balancer has room for 4$"):
+        plan([vip(f"192.0.2.{last}") for last in range(5)], empty())
+    with pytest.raises(PlanError, match=r"^sizes\.reals: 5 reals, but the balancer has room for 4$"):
+        plan([vip("192.0.2.1", *(f"10.0.0.{last}" for last in range(5)))], empty())
+
+
+def test_a_cidr_vips_key_begins_with_its_length() -> None:
+    address = read_address("203.0.113.0")
+    assert address
+    wide = VipKey(False, address.packed, 24, 53, "udp", address.text)
+    assert planning.vip_map_entry(wide, 4, 7) == (
+        "vip_lpm4_map",
+        bytes.fromhex("38000000 0035 11 00 cb007100"),
+        bytes.fromhex("04000000 07000000"),
+    )
+    assert planning.address_entry(wide) == ("vip_address_lpm4", bytes.fromhex("18000000 cb007100"), u32(1))
+    # As the datapath looks it up: the network address, and the port as configured.
+    assert planning.down_set_key(wide) == bytes.fromhex("cb007100") + bytes(12) + bytes.fromhex("0035 11 00")
+
+
+def test_flags_are_bits() -> None:
+    assert planning.flag_bits([]) == 0
+    assert planning.flag_bits(["quic", "hash_no_src_port", "udp_flow_migration"]) == 0b1000000101
+
+
+def test_counts_tell_entries_and_slots_but_not_resets() -> None:
+    operations: list[planning.Operation] = [
+        Put("vip_map", ((b"a", b"b"), (b"c", b"d"))),
+        Delete("vip_map", (b"e",)),
+        PutRing(1, None, (), 5),
+        BlankSlots(2, frozenset({1}), 3),
+        PutDownSet(b"a", frozenset()),
+        DeleteDownSet(b"b"),
+        PurgeFlows(frozenset({1})),
+        ZeroCounters("stats", (1, 2)),
+        Delete("reals", ()),
+    ]
+    assert planning.count(operations) == {"ch_rings": 8, "vip_map": 3, "vip_to_down_reals_map": 2}
+
+
+def test_ids_are_adopted_from_the_kernel() -> None:
+    actual = empty()
+    one, two = (real_definition(pack_address(f"10.0.0.{last}"), 0) for last in (1, 2))
+    v6 = real_definition(pack_address("fc00::1"), 1)
+    first, second, strange = b"first", b"second", b"strange"
+    # A real under id 0, a real under two ids, a VIP with a number beyond the map, and a key that is no VIP's.
+    entries = {
+        "reals": {u32(0): two, u32(2): one, u32(3): one, u32(4): v6},
+        "vip_map": {first: vip_meta(0, 3), second: vip_meta(0, 99), strange: vip_meta(0, 1)},
+    }
+    actual = planning.Actual(entries, {}, actual.ring, actual.capacity, RING)
+    known = Ids(1, {"10.0.0.2": 1}, [2, 3])
+    names = {first: "192.0.2.1:80/tcp", second: "192.0.2.2:80/tcp"}
+    real_ids, numbers = planning.adopt(actual, known, Ids(0, {}, [3]), names)
+    assert real_ids == Ids(1, {"10.0.0.2": 1, "10.0.0.1": 2, "fc00::1": 4}, [3])
+    assert numbers == Ids(0, {"192.0.2.1:80/tcp": 3}, [])
+    assert known.assigned == {"10.0.0.2": 1}
+
+
+def test_an_id_that_a_killed_run_gave_away_in_vain_is_taken_back() -> None:
+    """The kernel still has it with its old key: the run got no further than saving what it was about to do."""
+    actual = empty()
+    one = real_definition(pack_address("10.0.0.1"), 0)
+    entries = {"reals": {u32(1): one}, "vip_map": {b"old": vip_meta(0, 2), b"new": vip_meta(0, 3)}}
+    actual = planning.Actual(entries, {}, actual.ring, actual.capacity, RING)
+    promised = Ids(1, {"10.0.0.9": 1, "10.0.0.8": 2}, [1, 2])
+    # Of the numbers, 2 was only promised to another VIP, while 3 has arrived.
+    numbers = Ids(0, {"other": 2, "new": 3}, [2, 3])
+    found = planning.adopt(actual, promised, numbers, {b"old": "old", b"new": "new"})
+    assert found == (Ids(1, {"10.0.0.8": 2, "10.0.0.1": 1}, [2]), Ids(0, {"new": 3, "old": 2}, [3]))

@@ -1,0 +1,82 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which slot of a shared interface a program takes and leaves."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.katran.fleet.plugins.module_utils import _root as root
+from ansible_collections.katran.fleet.plugins.module_utils._config import ConfigError, RootArray
+from ansible_collections.katran.fleet.plugins.module_utils._program import ProgramError
+
+PATH = "/sys/fs/bpf/katran/default/maps/root_array"
+OURS = {10, 11}
+
+
+def plan(
+    monkeypatch: pytest.MonkeyPatch,
+    there: dict[int, int] | None,
+    wanted: int | None,
+    recorded: int | None = None,
+    *,
+    current: int | None = 10,
+    replace_foreign: bool = False,
+    check: bool = False,
+) -> root.SlotPlan:
+    def slots(path: str) -> dict[int, int]:
+        if there is None:
+            raise ProgramError(f"nothing is pinned at {path}")
+        return there
+
+    monkeypatch.setattr(root, "slots", slots)
+    slot = None if wanted is None else RootArray(PATH, wanted)
+    before = None if recorded is None else RootArray(PATH, recorded)
+    return root.plan_slot(slot, before, OURS.__contains__, current, replace_foreign, check)
+
+
+def test_an_empty_slot_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = plan(monkeypatch, {}, 1)
+    assert found.put == RootArray(PATH, 1)
+    assert found.changes == [f"put the program into slot 1 of {PATH}"]
+
+
+def test_the_program_that_is_there_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert plan(monkeypatch, {1: 10}, 1, 1) == root.SlotPlan()
+
+
+@pytest.mark.parametrize("current", [10, None])
+def test_our_older_program_is_replaced(monkeypatch: pytest.MonkeyPatch, current: int | None) -> None:
+    assert plan(monkeypatch, {1: 11}, 1, 1, current=current).put == RootArray(PATH, 1)
+
+
+def test_a_foreign_program_is_not_replaced_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ProgramError, match=r"slot 1 of .* already has a program that is not ours \(id 99\)"):
+        plan(monkeypatch, {1: 99}, 1)
+    assert plan(monkeypatch, {1: 99}, 1, replace_foreign=True).put == RootArray(PATH, 1)
+
+
+def test_another_slot_is_taken_and_the_old_one_cleared(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = plan(monkeypatch, {0: 10}, 2, 0)
+    assert (found.put, found.clear) == (RootArray(PATH, 2), RootArray(PATH, 0))
+    assert found.changes == [f"put the program into slot 2 of {PATH}", f"clear slot 0 of {PATH}"]
+
+
+def test_a_slot_that_somebody_else_took_over_is_not_cleared(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert plan(monkeypatch, {0: 99}, None, 0).clear is None
+    assert plan(monkeypatch, {0: 10}, None, 0).clear == RootArray(PATH, 0)
+
+
+def test_an_array_that_is_not_there_yet_matters_only_outside_check_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert plan(monkeypatch, None, 1, check=True).put == RootArray(PATH, 1)
+    with pytest.raises(ProgramError, match="nothing is pinned"):
+        plan(monkeypatch, None, 1)
+    assert plan(monkeypatch, None, None, 1).clear is None
+
+
+def test_options() -> None:
+    settings = root.parse_root({"interfaces": ["eth0", "eth1"], "mode": "native", "source_dir": "/x"})
+    assert settings.interfaces == ("eth0", "eth1")
+    with pytest.raises(ConfigError, match=r"^interfaces: state attached needs at least one interface$"):
+        root.parse_root({"interfaces": [], "mode": "native", "source_dir": "/x"})

@@ -1,0 +1,143 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""state.json, ids and the lock, on a real file system and with real processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.katran.fleet.plugins.module_utils._state import (
+    Ids,
+    State,
+    StateError,
+    StateFile,
+    locked,
+    remove_lock,
+)
+
+HOLDER = """
+import fcntl, os, sys, time
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
+fcntl.flock(fd, fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_ids_are_kept_and_new_ones_are_the_lowest_never_used() -> None:
+    ids = Ids(1, {"a": 2})
+    assert ids.assign(["a", "b", "c"], 10) == []
+    assert ids.assigned == {"a": 2, "b": 1, "c": 3}
+
+
+def test_a_freed_id_is_reused_last_and_oldest_first() -> None:
+    ids = Ids(1)
+    ids.assign(["a", "b", "c"], 6)
+    assert ids.free("b") == 2
+    assert ids.free("a") == 1
+    assert ids.assign(["d", "e", "f"], 6) == []
+    assert ids.assigned == {"c": 3, "d": 4, "e": 5, "f": 2}
+    assert ids.reused() == [2]
+    assert ids.settled().quarantine == [1]
+
+
+def test_keys_without_room_are_named() -> None:
+    ids = Ids(1)
+    assert ids.assign(["a", "b", "c"], 3) == ["c"]
+
+
+def test_a_state_survives_the_file(tmp_path: Path) -> None:
+    file = StateFile("blue", "/sys/fs/bpf", str(tmp_path))
+    assert file.read().lost
+    state = State("blue", "/sys/fs/bpf", settings={"encapsulation": "gue"}, vips=[{"address": "192.0.2.1"}])
+    state.real_ids.assign(["10.0.0.1"], 10)
+    state.rings["192.0.2.1:80/tcp"] = ["a", "b"]
+    file.write(state)
+    assert file.read() == state
+    assert not file.read().lost
+    assert os.stat(file.path).st_mode & 0o777 == 0o600
+    assert os.stat(file.directory).st_mode & 0o777 == 0o700
+    assert os.listdir(file.directory) == ["state.json"]
+
+
+def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)], check=True)
+    try:
+        file = StateFile("blue", "/sys/fs/bpf", str(tmp_path))
+        old = State("blue", "/sys/fs/bpf", vips=[{"address": "192.0.2.1"}])
+        file.write(old)
+        new = State("blue", "/sys/fs/bpf", vips=[{"address": "192.0.2.1", "flags": ["x" * 200_000]}])
+        with pytest.raises(StateError, match=r"state\.json cannot be written: No space left on device$"):
+            file.write(new)
+        assert file.read() == old
+        assert os.listdir(file.directory) == ["state.json"]
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("{", "is damaged"),
+        ("[]", "is damaged"),
+        ('{"schema": 99}', "has schema 99, but this version of katran.fleet reads schema 1"),
+        ('{"schema": 1, "instance": "blue"}', "is damaged"),
+    ],
+)
+def test_a_damaged_file_is_said_to_be_so(tmp_path: Path, text: str, sentence: str) -> None:
+    file = StateFile("blue", "/sys/fs/bpf", str(tmp_path))
+    os.mkdir(file.directory)
+    Path(file.path).write_text(text, encoding="utf-8")
+    with pytest.raises(StateError, match=sentence):
+        file.read()
+
+
+def test_another_bpffs_than_the_balancers_is_refused(tmp_path: Path) -> None:
+    StateFile("blue", "/sys/fs/bpf", str(tmp_path)).write(State("blue", "/sys/fs/bpf"))
+    with pytest.raises(StateError, match="balancer blue lives in the bpffs /sys/fs/bpf, not in /mnt/bpf"):
+        StateFile("blue", "/mnt/bpf", str(tmp_path)).read()
+
+
+def test_a_killed_runs_temporary_file_is_swept(tmp_path: Path) -> None:
+    file = StateFile("blue", "/sys/fs/bpf", str(tmp_path))
+    file.write(State("blue", "/sys/fs/bpf"))
+    Path(file.directory, ".state.json.4711").write_text("half", encoding="utf-8")
+    file.sweep()
+    assert os.listdir(file.directory) == ["state.json"]
+
+
+def test_the_lock_names_who_holds_it(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "blue.lock")], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        sentence = rf"balancer blue is locked by another run \(pid {holder.pid}\): waited 0.1 s \(lock_timeout\)"
+        with pytest.raises(StateError, match=sentence), locked("blue", True, 0.1, str(tmp_path)):
+            pytest.fail("the lock was given twice")
+        holder.kill()
+    with locked("blue", True, 0.1, str(tmp_path)):
+        pass
+
+
+def test_two_may_look_but_not_change_meanwhile(tmp_path: Path) -> None:
+    with (
+        locked("blue", False, 1, str(tmp_path)),
+        locked("blue", False, 1, str(tmp_path)),
+        pytest.raises(StateError, match="locked by another run"),
+        locked("blue", True, 0.05, str(tmp_path)),
+    ):
+        pytest.fail("a change went ahead beside a look")
+
+
+def test_a_removed_lock_guards_nobody(tmp_path: Path) -> None:
+    with locked("blue", True, 1, str(tmp_path)):
+        remove_lock("blue", str(tmp_path))
+        with locked("blue", True, 0.1, str(tmp_path)):
+            assert (tmp_path / "blue.lock").exists()
