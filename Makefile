@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# `make` alone lists the targets. The rules are one line each: the work is in scripts/ and tests/.
+
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .cache/venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+include tests/lab/lab.mk
+-include tests/kernels/kernels.mk
+
+# In this order: what fails fastest comes first, and pytest's closing lines come last.
+TESTS := unit lint sanity engine kernels lab-test molecule conformance
+
+.PHONY: help
+help: ## this list
+	@echo 'usage: make TARGET    (as root, on Debian 12; everything that is missing gets installed)'
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(filter-out Makefile,$(MAKEFILE_LIST)) Makefile
+
+.PHONY: venv
+venv: ## install Debian's packages and the venv .cache/venv
+	@scripts/setup
+
+.PHONY: test
+test: venv ## everything below, then a summary; TESTS="unit lint" for some of it
+	@scripts/test $(TESTS)
+
+.PHONY: unit
+unit: venv ## engine, filters and modules, in memory
+	@pytest tests/unit
+
+.PHONY: engine
+engine: venv ## the engine on real maps and interfaces in namespaces: drift, faults, program life
+	@pytest tests/engine
+
+.PHONY: conformance
+conformance: venv ## the compiled datapath against recorded packets, by BPF_PROG_TEST_RUN
+	@pytest tests/conformance
+
+.PHONY: molecule
+molecule: venv ## every molecule scenario
+	@MOLECULE_COMMAND_BORDERS=0 $(if $(MAKE_TERMOUT),,NO_COLOR=1) molecule test --all
+
+.PHONY: sanity
+sanity: venv ## ansible-test sanity and units on the built and installed collection
+	@scripts/sanity
+
+.PHONY: lint
+lint: venv ## ruff, mypy, ansible-lint, yamllint, antsibull, shellcheck
+	@scripts/lint
+
+.PHONY: bench
+bench: venv ## speed of the engine on a hundred VIPs; figures, no verdict
+	@PYTHONPATH=collections nice -n 10 python tests/bench/engine.py
+
+.PHONY: clean
+clean: ## remove caches and build results, not the laboratory (make lab-down)
+	@rm -rf .cache .ansible tests/output changelogs/.plugin-cache.yaml katran-fleet-*.tar.gz
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
