@@ -51,7 +51,7 @@ def sizes_of(infos: Mapping[str, kernel.MapInfo]) -> dict[str, int]:
     """The sizes that maps show: those of `sizes` that no table of flows is made of."""
     found = {}
     if "stats" in infos:
-        found["vips"] = infos["stats"].entries // 2
+        found["vips"] = layout.global_counters_at(infos["stats"].entries)
         if "ch_rings" in infos:
             found["ring"] = infos["ch_rings"].entries // found["vips"]
     if "reals" in infos:
@@ -129,7 +129,7 @@ class Migration:
         What the new program counts during the few microseconds of an addition is lost.
         """
         for source, target, known in self._counters:
-            flood = source.info.entries // 2 + _FLOOD if source.info.name == "stats" else -1
+            flood = layout.global_counters_at(source.info.entries) + _FLOOD if source.info.name == "stats" else -1
             missed = {
                 key: _subtract(value, known[key])
                 for key, value in source.items()
@@ -145,7 +145,7 @@ class Migration:
         self, source: kernel.Map, target: kernel.Map, entries: Mapping[bytes, bytes]
     ) -> Iterator[tuple[bytes, bytes]]:
         """Counters under their index in the new map: in `stats` the global ones begin at the number of VIPs."""
-        before, after = source.info.entries // 2, target.info.entries // 2
+        before, after = (layout.global_counters_at(each.info.entries) for each in (source, target))
         for key, value in entries.items():
             index = layout.parse_u32(key)
             if source.info.name == "stats":

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 
 from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils._layout import u32
+from ansible_collections.katran.fleet.plugins.module_utils._layout import global_counters_at, u32
 from ansible_collections.katran.fleet.plugins.module_utils._program import ProgramError
 
 SEEN, SENT, DROPPED, PASSED = 16, 17, 18, 19
@@ -54,8 +54,8 @@ class Sample:
 
 def take_sample(stats: kernel.Map) -> Sample:
     """The counters now."""
-    vips = stats.info.entries // 2
-    seen, sent, dropped, passed = (_sum(stats.lookup(u32(vips + index))) for index in (SEEN, SENT, DROPPED, PASSED))
+    first = global_counters_at(stats.info.entries)
+    seen, sent, dropped, passed = (_sum(stats.lookup(u32(first + index))) for index in (SEEN, SENT, DROPPED, PASSED))
     return Sample(seen, sent, dropped, passed, time.monotonic())
 
 

@@ -156,7 +156,7 @@ def contents(name: str) -> dict[bytes, bytes]:
 def counters() -> dict[str, int]:
     """Frames seen, sent, dropped and passed since the balancer was made."""
     with kernel.open_map(f"{MAPS}/stats") as stats:
-        base = stats.info.entries // 2
+        base = layout.global_counters_at(stats.info.entries)
         return {
             name: sum(struct.unpack(f"={stats.stride // 8}Q", stats.lookup(layout.u32(base + index)) or b"")[::2])
             for name, index in (("seen", 16), ("sent", 17), ("dropped", 18), ("passed", 19), ("fallback", 3))

@@ -89,7 +89,7 @@ def configuration() -> dict[str, Any]:
     state = known()
     found: dict[str, Any] = {}
     with kernel.KernelMaps(MAPS) as maps:
-        ring_size = maps.capacity("ch_rings") // (maps.capacity("stats") // 2)
+        ring_size = maps.capacity("ch_rings") // maps.capacity("server_id_stats")
         maps.set_ring_size(ring_size)
         for spec in layout.MAPS:
             if spec.type in (layout.HASH, layout.LPM_TRIE, layout.ARRAY) and spec.name in maps.names() - {"ch_rings"}:
@@ -129,6 +129,7 @@ def alive(ids: list[int]) -> set[int]:
 MIGRATIONS = {
     "more VIPs": {"vips": 48},
     "fewer VIPs": {"vips": 24},
+    "fewer VIPs than global counters": {"vips": 8},
     "more reals": {"reals": 128},
     "fewer reals": {"reals": 32},
     "longer rings": {"ring": 2003},
