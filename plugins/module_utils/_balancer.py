@@ -257,6 +257,10 @@ class Balancer:
         outcome = Outcome()
         if check and not kernel.is_bpffs(self.paths.bpffs):
             outcome.warnings.append(f"bpffs: {self.paths.bpffs} is not a bpf file system on this host yet")
+        if {"flow_debug", "inline_decap"} & wanted.settings.features == {"flow_debug"}:
+            outcome.warnings.append(
+                "features: flow_debug records the flows that inline_decap decapsulates, which is off"
+            )
         known = self._known()
         if not check:
             self.file.sweep()
@@ -379,7 +383,7 @@ class Balancer:
         known = self.file.read()
         if known.lost and is_loaded(self.paths):
             with kernel.KernelMaps(self.paths.maps) as maps:
-                maps.set_ring_size(maps.capacity("ch_rings") // (maps.capacity("stats") // 2))
+                maps.set_ring_size(maps.capacity("ch_rings") // maps.capacity("server_id_stats"))
                 return recovered(self.file, known, maps)
         return known
 
