@@ -103,14 +103,18 @@ class Address(t.NamedTuple):
 @lru_cache(maxsize=1 << 17)
 def read_address(text: str) -> Address | None:
     """An address in strict textual form (inet_pton: no short form, no octal, no zone), None where it is none."""
+    # The filters run on the controller, where nothing but Ansible need be installed.
+    import netaddr  # pylint: disable=import-outside-toplevel
+
     try:
-        if ":" not in text:
-            # inet_pton takes but one spelling of an IPv4 address, so it is the canonical one.
-            return Address(text, socket.inet_pton(socket.AF_INET, text) + _PADDING, False)
-        packed = socket.inet_pton(socket.AF_INET6, text)
-    except (OSError, ValueError):
+        address = netaddr.IPAddress(text, flags=netaddr.INET_PTON)
+    except (netaddr.AddrFormatError, ValueError):
         return None
-    return Address(socket.inet_ntop(socket.AF_INET6, packed), packed, True)
+    if address.version == 4:
+        # inet_pton takes but one spelling of an IPv4 address, so it is the canonical one.
+        return Address(text, int(address).to_bytes(4, "big") + _PADDING, False)
+    packed = int(address).to_bytes(ADDRESS_BYTES, "big")
+    return Address(_text(packed, True), packed, True)
 
 
 class Prefix(t.NamedTuple):
