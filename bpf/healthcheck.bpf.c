@@ -30,7 +30,7 @@ struct hc_stats {
 	u64 dropped;
 	/* Without a mark, or with one that stands for no real. */
 	u64 skipped;
-	/* Of the dropped: would not fit MAX_FRAME in its tunnel. */
+	/* Of the dropped: longer than what the balancer takes from clients. */
 	u64 too_big;
 	/* In hc_key_map by destination; by source. */
 	u64 dst_matched;
@@ -96,9 +96,6 @@ static __always_inline bool count_hc_key(struct vip_definition *key)
 #define MIDDLE_BYTES 0
 #define MIDDLE_FLAG 0
 #endif
-
-/* With the larger outer header, whichever the real takes. */
-#define MAX_PROBE (MAX_FRAME - sizeof(struct ipv6hdr) - MIDDLE_BYTES)
 
 /* Counts a probe under the VIP it is for, where somebody asked for that. */
 static __always_inline void count_keys(struct __sk_buff *skb,
@@ -255,7 +252,7 @@ int healthcheck(struct __sk_buff *skb)
 		counted->skipped++;
 		return TC_ACT_UNSPEC;
 	}
-	if (skb->len > MAX_PROBE) {
+	if (skb->len > MAX_FRAME) {
 		counted->too_big++;
 		counted->dropped++;
 		return TC_ACT_SHOT;

@@ -71,7 +71,8 @@ options:
     default: auto
   max_frame:
     description:
-      - The longest frame in bytes with its Ethernet header. A probe that would be longer in its tunnel is dropped.
+      - The longest probe in bytes with its Ethernet header, before its tunnel; a longer one is dropped, as a longer
+        frame of a client is by the balancer (O(katran.fleet.balancer#module:max_frame)).
     type: int
     default: 1514
   counted_vips:

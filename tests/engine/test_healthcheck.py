@@ -192,12 +192,16 @@ def test_counts_survive_other_vips_coming_and_going() -> None:
     assert found == {"198.51.100.1:80/udp": 0, "198.51.100.1:81/udp": 1, "198.51.100.1:82/udp": 0}
 
 
-def test_a_probe_that_would_be_too_long_is_dropped() -> None:
+def test_a_probe_that_is_too_long_is_dropped() -> None:
     ensure(max_frame=1000)
     destinations((1, "10.0.0.1"))
-    probe(1, "198.51.100.1", bytes(950))
+    room = 1000 - 14 - 20 - 8
+    probe(1, "198.51.100.1", bytes(room + 1))
     counters = healthcheck_info(request())["counters"]
     assert (counters["processed"], counters["dropped"], counters["too_big"]) == (0, 1, 1)
+    probe(1, "198.51.100.1", bytes(room))
+    counters = healthcheck_info(request())["counters"]
+    assert (counters["processed"], counters["dropped"], counters["too_big"]) == (1, 1, 1)
 
 
 def test_check_mode_predicts_and_a_second_run_does_nothing() -> None:
