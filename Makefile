@@ -26,6 +26,10 @@ venv: ## install Debian's packages and the venv .cache/venv
 test: venv ## everything below, then a summary; TESTS="unit lint" for some of it
 	@scripts/test $(TESTS)
 
+.PHONY: test-full
+test-full: venv ## the same, with every pair of features in the sweep of combinations
+	@KATRAN_SWEEP=pairs scripts/test $(TESTS)
+
 .PHONY: unit
 unit: venv ## engine, filters and modules, in memory
 	@pytest tests/unit

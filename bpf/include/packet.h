@@ -59,8 +59,12 @@ struct packet {
 	struct xdp_md *ctx;
 	/* Start of the frame; its MACs are in bounds. */
 	void *eth;
-	/* Length of the frame on entry, and of its VLAN tags. */
-	u32 frame;
+	/*
+	 * Length of the frame on entry, and of its VLAN tags. The first is
+	 * wanted at the end of every way: in a register all the way there it
+	 * would push others out.
+	 */
+	volatile u32 frame;
 	u32 tag_bytes;
 
 	/* IPv4 tot_len or IPv6 payload_len, host order. */

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 
@@ -12,20 +12,40 @@ from ansible_collections.katran.fleet.tests.conformance import provision as _pro
 from ansible_collections.katran.fleet.tests.conformance.model_program import one_cpu
 from ansible_collections.katran.fleet.tests.conformance.provision import Balancer, Scenario
 
-NEEDS_KERNEL = {"provision", "cpu", "kernel"}
+
+@dataclass(frozen=True)
+class Combination:
+    """What a combination of features costs: instructions as loaded, and those that the verifier walked through."""
+
+    features: str
+    encapsulation: str
+    instructions: int
+    verified: int
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if os.geteuid() == 0:
-        return
-    for item in items:
-        if NEEDS_KERNEL & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.skip(reason="loading programs takes root"))
+Sweep = list[Combination]
+_SWEEP = pytest.StashKey[Sweep]()
 
 
 @pytest.fixture
-def kernel() -> None:
-    """Marks a test that loads programs itself."""
+def sweep(request: pytest.FixtureRequest) -> Sweep:
+    """Gathers the combinations of this run, to be printed at its end."""
+    return request.config.stash.setdefault(_SWEEP, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    found = config.stash.get(_SWEEP, [])
+    if not found:
+        return
+    width = max(len(each.features) for each in found)
+    terminalreporter.section("features: instructions, and those the verifier processed")
+    for features in dict.fromkeys(each.features for each in found):
+        cells = [
+            f"{each.encapsulation} {each.instructions:6,} {each.verified:8,}"
+            for each in found
+            if each.features == features
+        ]
+        terminalreporter.write_line(f"{features:<{width}}  {'   '.join(cells)}")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import itertools
 import json
 import mmap
 import os
@@ -31,76 +30,14 @@ from ansible_collections.katran.fleet.tests.conformance.provision import (
     load_small,
 )
 
-FEATURES = (
-    "source_routing",
-    "tcp_server_id",
-    "udp_stable_routing",
-    "udp_flow_migration",
-    "cidr_vips",
-    "global_lru",
-    "icmp_too_big",
-    "inline_decap",
-    "local_delivery",
-    "introspection",
-    "flow_debug",
-    "server_id_hash",
-    "vlan",
-)
-VERIFIER_BUDGET = 250_000
 VIP, CLIENT = "198.51.100.1", "192.0.2.7"
 
 Provision = Callable[..., Balancer]
 
 
-def combinations() -> list[tuple[str, ...]]:
-    """None, each alone, all; and sets in which every two features meet on, off and either way round."""
-    found: list[tuple[str, ...]] = [(), *((feature,) for feature in FEATURES), FEATURES]
-
-    def meetings(features: tuple[str, ...]) -> set[tuple[str, str, bool, bool]]:
-        return {(a, b, a in features, b in features) for a, b in itertools.combinations(FEATURES, 2)}
-
-    missing = {
-        (a, b, *states)
-        for a, b in itertools.combinations(FEATURES, 2)
-        for states in itertools.product((True, False), repeat=2)
-    }
-    for features in found:
-        missing -= meetings(features)
-    while missing:
-        chosen: dict[str, bool] = {}
-        for feature in FEATURES:
-            gain = {
-                state: sum(
-                    met[:2] in {(feature, other), (other, feature)}
-                    and dict(zip(met[:2], met[2:], strict=True)) == {feature: state, other: chosen[other]}
-                    for met in missing
-                    for other in chosen
-                )
-                + sum(met[met.index(feature) + 2] == state for met in missing if feature in met[:2])
-                for state in (True, False)
-            }
-            chosen[feature] = gain[True] >= gain[False]
-        features = tuple(feature for feature in FEATURES if chosen[feature])
-        covered = missing & meetings(features)
-        if not covered:
-            a, b, on_a, on_b = min(missing)
-            features = tuple(f for f, on in ((a, on_a), (b, on_b)) if on)
-        missing -= meetings(features)
-        found.append(features)
-    return found
-
-
 def small(*features: str, **options: object) -> dict[str, object]:
     sizes = {"vips": 32, "ring": 17, "server_ids": 64}
     return {"balancer": {"features": list(features), "sizes": sizes} | options, "vips": []}
-
-
-@pytest.mark.parametrize("encapsulation", ["ipip", "gue"])
-@pytest.mark.parametrize("features", [pytest.param(x, id="+".join(x) or "none") for x in combinations()])
-def test_every_combination_loads(features: tuple[str, ...], encapsulation: str, provision: Provision) -> None:
-    for decap_any in (False, True) if "inline_decap" in features else (False,):
-        balancer = provision(small(*features, encapsulation=encapsulation, decap_any=decap_any))
-        assert _kernel.program_info(balancer.prog_fd).verified_instructions < VERIFIER_BUDGET
 
 
 @pytest.mark.parametrize("encapsulation", ["ipip", "gue"])
@@ -177,7 +114,6 @@ def test_events_show_the_start_of_a_frame(cpu: int, provision: Provision) -> Non
         assert sample[: 12 + len(shown)] == struct.pack("=III", event, len(frame), len(shown)) + shown
 
 
-@pytest.mark.usefixtures("kernel")
 def test_root_runs_the_first_slot_that_is_taken() -> None:
     frame = bytes(Ether() / IP() / UDP())
     with closing(load_small("root", ROOT_MAPS)) as root, closing(load_small("packet_counter", COUNTER_MAPS)) as counter:
@@ -189,7 +125,6 @@ def test_root_runs_the_first_slot_that_is_taken() -> None:
         assert counter.counters("cntrs_array") == (2,)
 
 
-@pytest.mark.usefixtures("kernel")
 def test_packets_are_counted_while_that_is_on() -> None:
     frame = bytes(Ether() / IP() / UDP())
     with closing(load_small("packet_counter", COUNTER_MAPS)) as counter:
@@ -231,7 +166,6 @@ def talk(listener: socket.socket) -> None:
         assert client.recv(1) == b"!"
 
 
-@pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize(("own", "fallback"), [(1025, 7), (0, 7)])
 def test_server_ids_travel_in_options(own: int, fallback: int) -> None:
     with closing(load_small("server_id_option", OPTION_MAPS)) as option, in_cgroup(option.prog_fd):
@@ -243,7 +177,6 @@ def test_server_ids_travel_in_options(own: int, fallback: int) -> None:
         assert option.counters("server_id_counters") == (2, 2, 0, 0)
 
 
-@pytest.mark.usefixtures("kernel")
 def test_a_client_without_the_option_is_counted_once() -> None:
     with closing(load_small("server_id_option", OPTION_MAPS)) as option:
         option.maps["server_id_own"].update(layout.u32(0), layout.u32(1025))

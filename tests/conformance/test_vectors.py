@@ -195,7 +195,6 @@ def test_vectors(name: str, own_table: bool, cpu: int, provision: Callable[..., 
     check_counters(balancer, name, own_table)
 
 
-@pytest.mark.usefixtures("kernel")
 def test_healthcheck() -> None:
     entry = SETS["healthcheck"]
     loaded = provision_healthcheck(entry["scenario"])

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every combination of features that the sweep covers compiles, passes the verifier, and costs what it says.
+
+None, each by itself and all; with KATRAN_SWEEP=pairs every two as well (`make test-full`). A table of instructions is
+printed at the end of the run.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+
+import pytest
+
+from ansible_collections.katran.fleet.plugins.module_utils import _kernel
+from ansible_collections.katran.fleet.plugins.module_utils import _program as program
+from ansible_collections.katran.fleet.plugins.module_utils._config import FEATURES
+from ansible_collections.katran.fleet.tests.conformance.conftest import Combination, Sweep
+from ansible_collections.katran.fleet.tests.conformance.provision import BPF, Settings, provision
+
+VERIFIER_BUDGET = 250_000
+"""A quarter of what the kernel allows."""
+
+ENCAPSULATIONS = ("ipip", "gue")
+SIZES = {"vips": 32, "ring": 17, "server_ids": 64}
+Features = tuple[str, ...]
+
+
+def combinations() -> list[Features]:
+    """None, singles, all; and pairs where the sweep is to have them."""
+    pairs = itertools.combinations(FEATURES, 2) if os.environ.get("KATRAN_SWEEP") == "pairs" else ()
+    return [(), *((feature,) for feature in FEATURES), *pairs, FEATURES]
+
+
+def options(features: Features, encapsulation: str, decap_any: bool = False) -> dict[str, object]:
+    return {"features": list(features), "encapsulation": encapsulation, "decap_any": decap_any, "sizes": SIZES}
+
+
+@functools.cache
+def compiled_instructions(features: Features, encapsulation: str) -> int:
+    """How many instructions the compiler makes, before the kernel rewrites any."""
+    macros = program.balancer_macros(Settings.of(options(features, encapsulation)))
+    return len(program.compile_program(BPF, "balancer", macros).instructions) // 8
+
+
+@pytest.mark.parametrize("encapsulation", ENCAPSULATIONS)
+@pytest.mark.parametrize("features", [pytest.param(each, id="+".join(each) or "none") for each in combinations()])
+def test_every_combination_loads(features: Features, encapsulation: str, sweep: Sweep) -> None:
+    for decap_any in (False, True) if "inline_decap" in features else (False,):
+        balancer = provision({"balancer": options(features, encapsulation, decap_any), "vips": []})
+        try:
+            info = _kernel.program_info(balancer.prog_fd)
+        finally:
+            balancer.close()
+        names = "all" if features == FEATURES else " + ".join(features) or "none"
+        sweep.append(
+            Combination(names + " (any)" * decap_any, encapsulation, info.instructions, info.verified_instructions)
+        )
+        assert info.verified_instructions < VERIFIER_BUDGET
+
+
+@pytest.mark.parametrize("encapsulation", ENCAPSULATIONS)
+@pytest.mark.parametrize("feature", FEATURES)
+def test_a_feature_that_is_off_costs_no_instruction(feature: str, encapsulation: str) -> None:
+    nothing = compiled_instructions((), encapsulation)
+    if feature == "server_id_hash":
+        # Another type of map under the same lookup.
+        assert compiled_instructions((feature,), encapsulation) == nothing
+    elif feature == "flow_debug":
+        # It watches what inline_decap does.
+        assert compiled_instructions((feature,), encapsulation) == nothing
+        without = compiled_instructions(("inline_decap",), encapsulation)
+        assert compiled_instructions(("inline_decap", feature), encapsulation) > without
+    else:
+        assert compiled_instructions((feature,), encapsulation) > nothing
