@@ -47,17 +47,20 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.katran.fleet.plugins.module_utils._config import FEATURES, features_needed
 
 
-def entries(variables: Mapping[str, t.Any], name: str) -> Iterator[Mapping[str, t.Any]]:
-    """The entries of a variable and of its namesakes NAME__TEAM. AnsibleFilterError for what is no list of mappings."""
+def entries(variables: Mapping[str, t.Any], name: str, caller: str = "features") -> Iterator[Mapping[str, t.Any]]:
+    """The entries of a variable and of its namesakes NAME__TEAM. AnsibleFilterError for what is no list of mappings.
+
+    `caller`: the filter that asks, for the sentence.
+    """
     for variable in sorted(variables):
         if variable != name and not variable.startswith(f"{name}__"):
             continue
         value = variables[variable] or []
         if isinstance(value, str | Mapping) or not hasattr(value, "__iter__"):
-            raise AnsibleFilterError(f"katran.fleet.features: {variable} is not a list")
+            raise AnsibleFilterError(f"katran.fleet.{caller}: {variable} is not a list")
         for index, entry in enumerate(value):
             if not isinstance(entry, Mapping):
-                raise AnsibleFilterError(f"katran.fleet.features: {variable}[{index}] is not a mapping")
+                raise AnsibleFilterError(f"katran.fleet.{caller}: {variable}[{index}] is not a mapping")
             yield entry
 
 

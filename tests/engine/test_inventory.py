@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the real's role makes of an inventory, as Ansible itself reads it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# As in the design: the VIPs are the balancers' variables, and the reals have none of them.
+INVENTORY = """
+all:
+  children:
+    balancers:
+      hosts: {lb1: , lb2: }
+      vars:
+        katran_gue_port: 7000
+        katran_vips:
+          - {address: 198.51.100.1, port: 443, protocol: tcp, reals: "{{ groups['web'] | katran.fleet.reals }}"}
+          - {address: 203.0.113.0/24, port: 443, protocol: tcp, reals: "{{ groups['web'] | katran.fleet.reals }}"}
+        katran_vips__dns:
+          - {address: 198.51.100.2, port: 53, protocol: udp, reals: "{{ ['r2'] | katran.fleet.reals }}"}
+        katran_server_ids: "{{ groups['web'] | katran.fleet.server_ids }}"
+    reals:
+      children:
+        web:
+          hosts:
+            r1: {katran_real_address: 10.0.0.1}
+            r2: {katran_real_address: [10.0.0.2]}
+        own:
+          hosts:
+            r3:
+              katran_real_address: 10.0.0.3
+              katran_gue_port: 8000
+              katran_vips__mine:
+                - {address: 198.51.100.3, port: 80, protocol: tcp, reals: [{address: 10.0.0.3}]}
+            r4: {katran_real_vips: [198.51.100.9]}
+"""
+PLAY = """
+- hosts: HOSTS
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_vars: {file: "ROOT/roles/real/defaults/main.yml"}
+    - ansible.builtin.include_vars: {file: "ROOT/roles/real/vars/main.yml"}
+    - ansible.builtin.debug: {msg: "{{ [real_vips, real_gue_port | int] | to_json }}"}
+"""
+
+
+def real_defaults(folder: Path, hosts: str = "reals") -> tuple[dict[str, tuple[list[str], int]], str]:
+    """Host → (VIPs, GUE port) that role real would take, and what Ansible printed."""
+    (folder / "hosts.yml").write_text(INVENTORY)
+    (folder / "play.yml").write_text(PLAY.replace("ROOT", str(ROOT)).replace("HOSTS", hosts))
+    command = [sys.executable, "-m", "ansible", "playbook", "-i", folder / "hosts.yml", folder / "play.yml"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    found: dict[str, tuple[list[str], int]] = {}
+    host = ""
+    for line in done.stdout.splitlines():
+        if line.startswith("ok: ["):
+            host = line.split("[")[1].split("]")[0]
+        elif line.strip().startswith("msg: '["):
+            vips, port = json.loads(line.strip().removeprefix("msg: '").removesuffix("'"))
+            found[host] = (vips, port)
+    return found, done.stdout + done.stderr
+
+
+def test_vips_of_the_balancers_reach_the_reals_that_they_list(tmp_path: Path) -> None:
+    found, printed = real_defaults(tmp_path)
+    assert found == {
+        "r1": (["198.51.100.1"], 7000),
+        "r2": (["198.51.100.1", "198.51.100.2"], 7000),
+        "r3": (["198.51.100.3"], 8000),
+        "r4": (["198.51.100.9"], 7000),
+    }, printed
