@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from fleetlab import cgroup, host, lifecycle, network, safety, xdp_pass
-from fleetlab.plan import PROJECT, RUN, Lab, LabError, lab_named
+from fleetlab.plan import RUN, Lab, LabError, lab_named
+from fleetlab.runs import TOOL, on_host
 from fleetlab.system import Progress, ip, run
 
-TOOL = str(PROJECT / "tests/lab/lab")
 SMALL = "client,lb1,real1"
 
 
@@ -27,10 +27,6 @@ def small() -> Iterator[Lab]:
     lifecycle.down(lab, progress)
     yield lab
     lifecycle.down(lab, progress)
-
-
-def on_host(lab: Lab, name: str, command: str) -> str:
-    return run([TOOL, "--lab", lab.prefix, "shell", name, command]).strip()
 
 
 def traces(prefix: str) -> dict[str, list[str]]:

@@ -8,16 +8,10 @@ import json
 from typing import Any
 
 from fleetlab import traffic
-from fleetlab.runs import Fleet
+from fleetlab.runs import Fleet, on_host
 
 FLOWS_PER_VIP = 250
 INFO = {"gather": ["vips", "reals", "server_ids", "source_routes"]}
-
-
-def on(fleet: Fleet, host: str, command: str) -> str:
-    result = fleet.module(host, "ansible.builtin.shell", {"cmd": command})[host]
-    assert not result.get("failed"), result
-    return str(result["stdout"])
 
 
 def rings(fleet: Fleet, host: str) -> str:
@@ -28,7 +22,7 @@ def rings(fleet: Fleet, host: str) -> str:
         "m = k.open_map('/sys/fs/bpf/katran/default/maps/ch_rings').mmap(False);"
         "print(hashlib.sha256(m).hexdigest())"
     )
-    return on(fleet, host, f'python3 -c "{code}"')
+    return on_host(fleet.lab, host, f'python3 -c "{code}"')
 
 
 def resources(fleet: Fleet, host: str) -> str:
@@ -46,8 +40,8 @@ def all_answered(fleet: Fleet) -> None:
 
 def test_the_unit_restores_ids_rings_and_traffic(fleet: Fleet) -> None:
     before = rings(fleet, "lb1"), resources(fleet, "lb1")
-    on(fleet, "lb1", "ip link set dev eth1 xdp off; rm -r /sys/fs/bpf/katran; ls /sys/fs/bpf")
-    on(fleet, "lb1", "systemctl restart katran-restore.service")
+    on_host(fleet.lab, "lb1", "ip link set dev eth1 xdp off; rm -r /sys/fs/bpf/katran; ls /sys/fs/bpf")
+    on_host(fleet.lab, "lb1", "systemctl restart katran-restore.service")
     assert (rings(fleet, "lb1"), resources(fleet, "lb1")) == before
     counted = fleet.received_packets("lb1")
     all_answered(fleet)
@@ -59,22 +53,22 @@ def test_the_unit_restores_ids_rings_and_traffic(fleet: Fleet) -> None:
 def test_the_unit_needs_no_compiler(fleet: Fleet) -> None:
     """The package that holds bcc may be gone: what restores is the kept bytecode."""
     hide = "mount --bind /var/empty-bcc /usr/lib/python3/dist-packages/bcc"
-    on(fleet, "lb2", f"mkdir -p /var/empty-bcc && {hide}")
+    on_host(fleet.lab, "lb2", f"mkdir -p /var/empty-bcc && {hide}")
     try:
-        on(
-            fleet,
+        on_host(
+            fleet.lab,
             "lb2",
             "ip link set dev eth1 xdp off; rm -r /sys/fs/bpf/katran; systemctl restart katran-restore.service",
         )
         all_answered(fleet)
     finally:
-        on(fleet, "lb2", "umount /usr/lib/python3/dist-packages/bcc; rmdir /var/empty-bcc")
+        on_host(fleet.lab, "lb2", "umount /usr/lib/python3/dist-packages/bcc; rmdir /var/empty-bcc")
 
 
 def test_the_unit_comes_before_the_routing_daemon(fleet: Fleet) -> None:
-    order = on(fleet, "lb1", "systemctl show --property=Before --value katran-restore.service")
+    order = on_host(fleet.lab, "lb1", "systemctl show --property=Before --value katran-restore.service")
     assert {"bird.service", "frr.service"} <= set(order.split())
-    assert on(fleet, "lb1", "systemctl is-enabled katran-restore.service").strip() in (
+    assert on_host(fleet.lab, "lb1", "systemctl is-enabled katran-restore.service").strip() in (
         "enabled",
         "linked",
         "enabled-runtime",
@@ -82,6 +76,8 @@ def test_the_unit_comes_before_the_routing_daemon(fleet: Fleet) -> None:
 
 
 def test_a_real_comes_back_too(fleet: Fleet) -> None:
-    on(fleet, "real1", "ip link set dev eth1 xdp off; rm -r /sys/fs/bpf/katran; ip addr del 198.18.200.1/32 dev lo")
-    on(fleet, "real1", "systemctl restart katran-restore.service")
+    on_host(
+        fleet.lab, "real1", "ip link set dev eth1 xdp off; rm -r /sys/fs/bpf/katran; ip addr del 198.18.200.1/32 dev lo"
+    )
+    on_host(fleet.lab, "real1", "systemctl restart katran-restore.service")
     all_answered(fleet)

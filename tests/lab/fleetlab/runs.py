@@ -14,7 +14,13 @@ from fleetlab.fleet import Vip, ansible, ansible_environment, read_vips
 from fleetlab.plan import PROJECT, Lab, LabError
 from fleetlab.system import network, run
 
+TOOL = str(PROJECT / "tests/lab/lab")
 _RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
+
+
+def on_host(lab: Lab, name: str, command: str) -> str:
+    """Run a command as root on a host, by ssh; what it prints, or LabError where it fails."""
+    return run([TOOL, "--lab", lab.prefix, "shell", name, command]).strip()
 
 
 @dataclass(frozen=True)
