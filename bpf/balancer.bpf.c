@@ -119,6 +119,11 @@ static __always_inline void set_fallback_entry(struct flow_key *flow,
 	fallback_cache.update(flow, entry);
 }
 
+static __always_inline u32 *find_learned(u32 vip)
+{
+	return vip_learned.lookup(&vip);
+}
+
 static __always_inline struct vip_definition *find_traced_vip(void)
 {
 	u32 zero = 0;

@@ -28,7 +28,7 @@ struct choice {
 /* A real that was removed leaves its place in the array zero. */
 static __always_inline bool is_real(const struct real_definition *real)
 {
-	return real->dst[0] | real->dst[1] | real->dst[2] | real->dst[3];
+	return word64_at(real->dst) | word64_at(real->dst + 2);
 }
 
 /* TCP entries never grow old, so theirs need no clock. */
@@ -356,6 +356,31 @@ static __always_inline int new_choice(struct packet *p, struct flow_key *flow,
 	return CONTINUE;
 }
 
+/*
+ * Whether the tables may know a flow of this VIP. What the ring chose by the
+ * destination port is never learned: only what an id or a source route said
+ * is, and what was learned while the VIP had other flags, of which the control
+ * plane knows. A look into the table costs more than all the rest here.
+ */
+static __always_inline bool may_be_known(const struct packet *p,
+					 const struct vip *vip)
+{
+	u32 *learned;
+
+	if (likely(!(vip->flags & (VIP_NO_LRU | VIP_HASH_DST_PORT_ONLY))))
+		return true;
+	if (vip->flags & VIP_NO_LRU)
+		return false;
+	if (vip->flags & (VIP_QUIC | VIP_SOURCE_ROUTING))
+		return true;
+#ifdef FEATURE_TCP_SERVER_ID
+	if (p->proto == IPPROTO_TCP)
+		return true;
+#endif
+	learned = find_learned(vip->num);
+	return learned && *learned;
+}
+
 /* Steps 8 to 11. CONTINUE: *choice is complete. */
 static __always_inline int choose_real(struct packet *p, struct flow_key *flow,
 				       void *end, struct vip *vip,
@@ -416,8 +441,7 @@ static __always_inline int choose_real(struct packet *p, struct flow_key *flow,
 	if (choice->real)
 		consult = keep;
 	else
-		consult = !(p->tcp_flags & TCP_SYN) &&
-			  !(vip->flags & VIP_NO_LRU);
+		consult = !(p->tcp_flags & TCP_SYN) && may_be_known(p, vip);
 	if (likely(consult)) {
 		entry = find_entry(table, flow);
 		if (unlikely(!entry) && !choice->real)

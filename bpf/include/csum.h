@@ -8,14 +8,17 @@
 
 #include "compiler.h"
 
-/* The 16-bit one's complement sum of a sum of up to 2^16 32-bit words. */
+/*
+ * The 16-bit one's complement sum of a sum of up to 2^32 32-bit words. A word
+ * plus itself with its halves swapped has in its upper half the sum of both,
+ * the end-around carry included: the lower halves' carry is the same one.
+ */
 static __always_inline u16 csum_fold(u64 sum)
 {
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return sum;
+	sum += sum << 32 | sum >> 32;
+	sum >>= 32;
+	sum += sum << 16 | sum >> 16;
+	return (u16)(sum >> 16);
 }
 
 /* Subtracting a 16-bit word is adding its complement. */

@@ -29,6 +29,9 @@ BPF_TABLE("array_of_maps$flow_table", u32, u32, lru_mapping, 1);
 BPF_TABLE("array_of_maps$flow_table", u32, u32, lru_outgrown, 1);
 BPF_TABLE("lru_hash", struct flow_key, struct real_pos_lru, fallback_cache, 1);
 
+/* VIP numbers of hash_dst_port_only VIPs that learned flows before. */
+BPF_TABLE("array", u32, u32, vip_learned, 1);
+
 BPF_TABLE("array", u32, u32, ch_rings, 1);
 BPF_TABLE("array", u32, struct real_definition, reals, 1);
 BPF_TABLE("array", u32, struct ctl_value, ctl_array, 1);

@@ -223,6 +223,11 @@ def recovered(file: StateFile, state: State, maps: Maps) -> State:
         real_ids=real_ids,
         vip_numbers=numbers,
         references=references,
+        learned=sorted(
+            key
+            for key, number in numbers.assigned.items()
+            if layout.u32(number) in actual.entries.get("vip_learned", {})
+        ),
         rings={str(key): _ring_in_kernel(vip, actual, real_ids, numbers) for key, vip in vips.items()},
     )
 
@@ -308,7 +313,7 @@ def map_failure(error: OSError) -> str:
 def read_actual(maps: Maps) -> planning.Actual:
     """What the kernel has, as far as VIPs go."""
     names = maps.names()
-    read = (*planning.VIP_MAPS, *planning.ADDRESS_MAPS, "cidr_vip_keys", "reals", "vip_to_down_reals_map")
+    read = (*planning.VIP_MAPS, *planning.ADDRESS_MAPS, *planning.NUMBER_MAPS, "reals", "vip_to_down_reals_map")
     entries: dict[str, Mapping[bytes, bytes]] = {}
     for name in read:
         if name in names:
@@ -350,10 +355,13 @@ class VipRun:
             real_ids, numbers = planning.adopt(actual, self.state.real_ids, self.state.vip_numbers, names)
             settled = self.settles(how)
             others = other_references(self.state, settled)
-            plan = planning.plan_vips(wanted.vips, wanted.overlay, others, actual, real_ids, numbers, self.state.rings)
+            learned = planning.learned_vips(known.vips, wanted.vips, self.state.learned)
+            plan = planning.plan_vips(
+                wanted.vips, wanted.overlay, others, actual, real_ids, numbers, self.state.rings, learned
+            )
             self.report(known, wanted)
             if not self.state.lost:
-                left = Left(known, self.state.real_ids, self.state.vip_numbers, self.state.rings)
+                left = Left(known, self.state.real_ids, self.state.vip_numbers, self.state.rings, self.state.learned)
                 self.result.drift = vip_drift(left, wanted, plan, actual)
                 self.result.changes += self.result.drift
             self.result.operations = planning.count(plan.operations)
@@ -367,6 +375,7 @@ class VipRun:
             real_ids=plan.real_ids.settled(),
             vip_numbers=plan.vip_numbers.settled(),
             rings=plan.rings,
+            learned=sorted(map(str, learned)),
             references={name: reals for name, reals in self.state.references.items() if name not in settled},
         )
         if not self.request.check and (plan.operations or self.state.lost or after != self.state):

@@ -8,7 +8,7 @@ Pure, like planning. What is reported here is repaired by the same operations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
@@ -44,6 +44,7 @@ class Left:
     real_ids: Ids
     vip_numbers: Ids
     rings: Mapping[str, list[str]]
+    learned: Collection[str]
 
 
 def _touched(
@@ -72,7 +73,10 @@ def vip_drift(left: Left, wanted: View, plan: planning.VipPlan, actual: planning
     by_entry = {planning.vip_map_entry(key, 0, 0)[:2]: key for key in {*known, *wanted.vips}}
     addresses = {planning.address_entry(key)[:2]: key.address for key in {*known, *wanted.vips}}
     known_addresses = {planning.address_entry(key)[:2] for key in known}
-    numbers = {left.vip_numbers.assigned.get(str(key)) for key in known if key.prefixlen is not None}
+    numbers = {
+        "cidr_vip_keys": {left.vip_numbers.assigned.get(str(key)) for key in known if key.prefixlen is not None},
+        "vip_learned": {left.vip_numbers.assigned.get(name) for name in left.learned},
+    }
     visible = planning.known_keys(actual)
     lines = []
     for name, map_key, sentence in _touched(plan.operations, actual.entries):
@@ -85,7 +89,7 @@ def vip_drift(left: Left, wanted: View, plan: planning.VipPlan, actual: planning
             if ((name, map_key) in known_addresses) != foreign:
                 text = addresses.get((name, map_key)) or _address_text(name, map_key)
                 lines.append(f"VIP address {text}: {sentence}")
-        elif name == "cidr_vip_keys" and (layout.parse_u32(map_key) in numbers) != foreign:
+        elif name in numbers and (layout.parse_u32(map_key) in numbers[name]) != foreign:
             lines.append(f"VIP number {layout.parse_u32(map_key)}: {sentence}")
     lines += _ring_drift(left, plan, actual)
     lines += _down_drift(left.view, wanted, plan, actual)

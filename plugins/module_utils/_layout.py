@@ -287,6 +287,7 @@ MAPS: tuple[MapSpec, ...] = (
     MapSpec("lru_mapping", ARRAY_OF_MAPS, 4, 4, _fixed(MAX_CPUS), inner=FLOW_TABLE),
     MapSpec("lru_outgrown", ARRAY_OF_MAPS, 4, 4, _fixed(MAX_CPUS), inner=FLOW_TABLE),
     MapSpec("fallback_cache", LRU_HASH, 40, 16, _fixed(1000)),
+    MapSpec("vip_learned", ARRAY, 4, 4, _size("vips")),
     MapSpec("ch_rings", ARRAY, 4, 4, lambda sizes: sizes["vips"] * sizes["ring"], MMAPABLE),
     MapSpec("reals", ARRAY, 4, 20, _size("reals")),
     MapSpec("reals_stats", PERCPU_ARRAY, 4, 16, _size("reals")),

@@ -254,7 +254,22 @@ def ring_inputs(vip: Vip, size: int, members: Sequence[tuple[str, int]], ids: Se
     return hashlib.sha256(repr((vip.hash, size, list(members), list(ids))).encode()).hexdigest()
 
 
+def learned_vips(before: Mapping[VipKey, Vip], after: Mapping[VipKey, Vip], known: Collection[str]) -> set[VipKey]:
+    """The VIPs that learn no flow, but whose flows tables may know since the VIPs had other flags.
+
+    `known`: those of them, as text, that were before.
+    """
+    return {
+        key
+        for key, vip in after.items()
+        if "hash_dst_port_only" in vip.flags
+        and (str(key) in known or (key in before and before[key].flags != vip.flags))
+    }
+
+
 VIP_MAPS = ("vip_map", "vip_lpm_map", "vip_lpm4_map")
+NUMBER_MAPS = ("cidr_vip_keys", "vip_learned")
+"""Arrays by VIP number."""
 ADDRESS_MAPS = ("vip_addresses", "vip_address_lpm4", "vip_address_lpm6")
 _REAL_COUNTERS = ("reals_stats", "lru_miss_stats")
 _VIP_COUNTERS = ("stats", "server_id_stats", "decap_vip_stats")
@@ -272,8 +287,10 @@ class _VipPlanner:
         real_ids: Ids,
         vip_numbers: Ids,
         rings: Mapping[str, list[str]],
+        learned: Collection[VipKey],
     ) -> None:
         self.wanted = wanted
+        self.learned = learned
         self.overlay = overlay
         self.actual = actual
         self.real_ids = real_ids
@@ -348,7 +365,7 @@ class _VipPlanner:
     def _target(self) -> dict[str, dict[bytes, bytes]]:
         """What each entry map should hold."""
         target: dict[str, dict[bytes, bytes]] = {
-            name: {} for name in (*VIP_MAPS, *ADDRESS_MAPS, "cidr_vip_keys") if name in self.actual.entries
+            name: {} for name in (*VIP_MAPS, *ADDRESS_MAPS, *NUMBER_MAPS) if name in self.actual.entries
         }
         for key, vip in self.wanted.items():
             number = self._number_of(key)
@@ -356,9 +373,11 @@ class _VipPlanner:
                 target[name][map_key] = value
             if key.prefixlen is not None and "cidr_vip_keys" in target:
                 target["cidr_vip_keys"][layout.u32(number)] = down_set_key(key)
+            if key in self.learned:
+                target["vip_learned"][layout.u32(number)] = layout.u32(1)
         for name, entries in target.items():
             union = len({*entries, *self.actual.entries[name]})
-            if name != "cidr_vip_keys" and union > self.actual.capacity[name]:
+            if name not in NUMBER_MAPS and union > self.actual.capacity[name]:
                 self.tight = True
         self.down_target = self._down_target()
         if len({*self.down_target, *self.actual.down}) > self.vip_limit:
@@ -417,9 +436,9 @@ class _VipPlanner:
     def _plan_entries(self, target: Mapping[str, Mapping[bytes, bytes]]) -> None:
         """VIPs and what belongs to them: addresses and down sets appear before, and go after, the VIP itself."""
         self._plan_down_sets()
-        for name in ("cidr_vip_keys", *ADDRESS_MAPS, *VIP_MAPS):
+        for name in (*NUMBER_MAPS, *ADDRESS_MAPS, *VIP_MAPS):
             self._puts(name, target)
-        for name in (*VIP_MAPS, *ADDRESS_MAPS, "cidr_vip_keys"):
+        for name in (*VIP_MAPS, *ADDRESS_MAPS, *NUMBER_MAPS):
             self._deletes(name, target)
         self.go += [DeleteDownSet(key) for key in sorted(set(self.actual.down) - set(self.down_target))]
         self.go += self.clearing
@@ -505,12 +524,13 @@ def plan_vips(
     real_ids: Ids,
     vip_numbers: Ids,
     rings: Mapping[str, list[str]],
+    learned: Collection[VipKey] = (),
 ) -> VipPlan:
     """The way from `actual` to `wanted`. `others`: reals that others refer to → whether it is local.
 
-    The given ids are not changed. PlanError where there is no room.
+    `learned`: see learned_vips. The given ids are not changed. PlanError where there is no room.
     """
-    return _VipPlanner(wanted, overlay, others, actual, real_ids.copy(), vip_numbers.copy(), rings).plan()
+    return _VipPlanner(wanted, overlay, others, actual, real_ids.copy(), vip_numbers.copy(), rings, learned).plan()
 
 
 @dataclass

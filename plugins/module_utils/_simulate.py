@@ -44,6 +44,7 @@ SHARED = frozenset(
         *planning.VIP_MAPS,
         *planning.ADDRESS_MAPS,
         "cidr_vip_keys",
+        "vip_learned",
         "ch_rings",
         "reals",
         "server_id_map",

@@ -122,6 +122,7 @@ class State:
     `settings`: the options of module balancer. `vips`, `overlay`: the last applied configuration, in config's own
     form; resources that may be large have a file of their own. `references`: resource → the reals it refers to.
     `rings`: VIP → [digest of the ring's inputs, digest of its slots in the map]. `program`: what is loaded, and where.
+    `learned`: the VIPs of flag hash_dst_port_only that had other flags before, so that tables may know their flows.
     """
 
     instance: str
@@ -134,6 +135,7 @@ class State:
     real_ids: Ids = field(default_factory=_real_ids)
     vip_numbers: Ids = field(default_factory=_vip_numbers)
     rings: dict[str, list[str]] = field(default_factory=dict)
+    learned: list[str] = field(default_factory=list)
     lost: bool = field(default=False, compare=False)
 
     def to_json(self, vips: str | None = None) -> str:

@@ -133,8 +133,7 @@ class Replay:
             for name in ("include", "kernel"):
                 Path(folder, name).symlink_to(ROOT / "bpf" / name)
             code = program.compile_program(folder, "replay", {})
-        words = KEPT + 8
-        self._start = kernel.Map(kernel.create_map(layout.ARRAY, 4, words, 1, 0, "frame_start"))
+        self._start = kernel.Map(kernel.create_map(layout.ARRAY, 4, 16 + KEPT, 1, 0, "frame_start"))
         self._target = kernel.Map(kernel.create_map(layout.PROG_ARRAY, 4, 4, 1, 0, "under_test"))
         maps = {"frame_start": self._start.fd, "under_test": self._target.fd}
         self._fd = kernel.load_program(code.bind(maps), name="replay")
@@ -143,7 +142,7 @@ class Replay:
 
     def _run(self, fd: int, data: bytes, repeat: int) -> kernel.TestRun:
         self._target.update(layout.u32(0), layout.u32(fd))
-        self._start.update(layout.u32(0), struct.pack("=Q", len(data)) + data[:KEPT])
+        self._start.update(layout.u32(0), struct.pack("=QQ", len(data), 0) + data[:KEPT])
         return kernel.test_run(self._fd, data, repeat)
 
     def once(self, fd: int, kind: Kind) -> None:

@@ -51,6 +51,33 @@ def test_no_lookup_is_left_generic(encapsulation: str, provision: Provision) -> 
     assert "call bpf_map_update_elem#" not in text.stdout
 
 
+@pytest.mark.parametrize(
+    ("marked", "flags", "features", "found"),
+    [
+        (False, [], [], False),
+        (True, [], [], True),
+        (False, ["source_routing"], ["source_routing"], True),
+        (False, [], ["tcp_server_id"], True),
+        (True, ["no_lru"], [], False),
+    ],
+)
+def test_flows_that_a_vip_learned_before_it_hashed_by_destination_port(
+    marked: bool, flags: list[str], features: list[str], found: bool, provision: Provision
+) -> None:
+    """They are looked for only where there may be any: a VIP that always did so has none."""
+    reals = [{"address": f"10.0.0.{number}"} for number in range(1, 9)]
+    vip = {"address": VIP, "port": 80, "protocol": "tcp", "flags": ["hash_dst_port_only", *flags], "reals": reals}
+    balancer = provision({"balancer": {"features": features, "gateway_mac": "02:00:00:00:00:fe"}, "vips": [vip]})
+    frame = bytes(Ether() / IP(src=CLIENT, dst=VIP) / TCP(sport=1, dport=80, flags="A"))
+    chosen = Ether(balancer.run(frame)[1])[IP].dst
+    other = next(real["address"] for real in reals if real["address"] != chosen)
+    key = layout.flow_key(layout.pack_address(CLIENT), layout.pack_address(VIP), 1, 80, 6)
+    balancer.maps["fallback_cache"].update(key, layout.real_pos_lru(balancer.real(other), 0))
+    if marked:
+        balancer.maps["vip_learned"].update(layout.u32(0), layout.u32(1))
+    assert Ether(balancer.run(frame)[1])[IP].dst == (other if found else chosen)
+
+
 class Events:
     """The samples that a program puts into event_pipe on one CPU (perf_event_open(2))."""
 

@@ -61,7 +61,7 @@ def world() -> dict[str, list[Entry]]:
                 protocol="udp",
                 flags=["udp_flow_migration"],
             ),
-            vip("203.0.113.0/24", real("10.0.0.5"), port=0),
+            vip("203.0.113.0/24", real("10.0.0.5"), port=0, flags=["hash_dst_port_only"]),
             vip(
                 "2001:db8:1::/48", real("fc00::1"), protocol="udp", flags=["udp_flow_migration"], down_reals=["fc00::9"]
             ),

@@ -13,6 +13,7 @@
 
 struct frame_start {
 	u64 length;
+	u64 runs;
 	u64 words[KEPT_WORDS];
 };
 
@@ -32,7 +33,8 @@ int replay(struct xdp_md *ctx)
 	/* Or the compiler adds to the pointer what is taken from it here. */
 	asm volatile("" : "+r"(length));
 	grown = length - (int)start->length;
-	if (grown && bpf_xdp_adjust_head(ctx, grown))
+	/* Also by nothing, so that every run has this call. */
+	if (bpf_xdp_adjust_head(ctx, grown))
 		return XDP_ABORTED;
 	words = (void *)(long)ctx->data;
 	if ((void *)(words + KEPT_WORDS) > (void *)(long)ctx->data_end)
@@ -40,6 +42,11 @@ int replay(struct xdp_md *ctx)
 #pragma unroll
 	for (i = 0; i < KEPT_WORDS; i++)
 		words[i] = start->words[i];
+	/*
+	 * A locked instruction: the stores above are done. A read across two
+	 * that are still on their way would wait, as no real packet's does.
+	 */
+	__sync_fetch_and_add(&start->runs, 1);
 	under_test.call(ctx, 0);
 	return XDP_ABORTED;
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils import _apply as engine
+from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
 from ansible_collections.katran.fleet.plugins.module_utils._config import ConfigError
 from ansible_collections.katran.fleet.plugins.module_utils._plan import PlanError
 from ansible_collections.katran.fleet.plugins.module_utils._ring import build_ring
@@ -196,6 +197,31 @@ def test_flow_migration_on_a_vip_with_down_reals(host: Host) -> None:
         "vip_to_down_reals_map": 1,
     }
     assert apply(host, plain, OTHER).operations == {"vip_map": 1, "vip_to_down_reals_map": 1}
+
+
+def learned(host: Host) -> dict[int, bytes]:
+    return {layout.parse_u32(key): value for key, value in host.maps.entries("vip_learned").items()}
+
+
+def test_flows_of_a_vip_that_learns_no_more_are_still_looked_for(host: Host) -> None:
+    plain, hashed = vip(flags=["no_lru"]), vip(flags=["hash_dst_port_only"])
+    assert apply(host, hashed, OTHER).operations.get("vip_learned") is None
+    assert apply(host, plain, OTHER).operations == {"vip_map": 1}
+    assert apply(host, hashed, OTHER).operations == {"vip_learned": 1, "vip_map": 1}
+    number = host.state.vip_numbers.assigned["198.51.100.1:443/tcp"]
+    assert learned(host) == {number: layout.u32(1)}
+    assert apply(host, hashed, OTHER).operations == {}
+    # Whatever else it becomes, as long as it does not learn; and so once it does.
+    both = vip(flags=["hash_dst_port_only", "hash_no_src_port"])
+    assert apply(host, both, OTHER).operations == {"vip_map": 1}
+    assert learned(host) == {number: layout.u32(1)}
+    assert apply(host, plain, OTHER).operations == {"vip_learned": 1, "vip_map": 1}
+    assert learned(host) == {}
+    # A VIP that went is forgotten, and its number's next VIP begins anew.
+    apply(host, hashed, OTHER)
+    assert apply(host, OTHER).operations["vip_learned"] == 1
+    apply(host, hashed, OTHER)
+    assert learned(host) == {}
 
 
 def test_a_cidr_vip(host: Host) -> None:

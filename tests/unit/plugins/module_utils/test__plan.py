@@ -101,7 +101,7 @@ def planning_maps(host: Host) -> set[str]:
     return {
         *planning.VIP_MAPS,
         *planning.ADDRESS_MAPS,
-        "cidr_vip_keys",
+        *planning.NUMBER_MAPS,
         "reals",
         "vip_to_down_reals_map",
     } & host.maps.names()

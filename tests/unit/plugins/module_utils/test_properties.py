@@ -515,7 +515,17 @@ def test_the_four_states(data: st.DataObject) -> None:
 
 
 CORRUPTIBLE = ("vip_map", "vip_lpm_map", "vip_lpm4_map", "vip_addresses", "vip_address_lpm4", "vip_address_lpm6")
-CORRUPTIBLE += ("cidr_vip_keys", "reals", "lpm_src_v4", "lpm_src_v6", "server_id_map", "decap_dst", "ch_rings", "down")
+CORRUPTIBLE += (
+    "vip_learned",
+    "cidr_vip_keys",
+    "reals",
+    "lpm_src_v4",
+    "lpm_src_v6",
+    "server_id_map",
+    "decap_dst",
+    "ch_rings",
+    "down",
+)
 
 
 @settings(some, max_examples=100 * SOAK)
@@ -595,6 +605,7 @@ FOREIGN: dict[str, dict[bytes, bytes]] = {
     "vip_address_lpm4": {b"\x08\0\0\0\x0a\0\0\0": b"\1\0\0\0"},
     "vip_address_lpm6": {b"\x20\0\0\0" + bytes.fromhex("20010db8") + bytes(12): b"\1\0\0\0"},
     "cidr_vip_keys": {b"\x05\0\0\0": b"\1" * 20},
+    "vip_learned": {b"\x05\0\0\0": b"\1\0\0\0"},
     "reals": {b"\x12\0\0\0": b"\x0a\x09\x09\x09" + bytes(16), b"\0\0\0\0": b"\x0a\x09\x09\x08" + bytes(16)},
     "lpm_src_v4": {b"\x08\0\0\0\x0a\0\0\0": b"\1\0\0\0", b"\x10\0\0\0\x0b\0\0\0": b"\x63\0\0\0"},
     "lpm_src_v6": {b"\x20\0\0\0" + bytes.fromhex("20010db7") + bytes(12): b"\1\0\0\0"},
