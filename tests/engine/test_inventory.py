@@ -49,11 +49,10 @@ PLAY = """
 """
 
 
-def real_defaults(folder: Path, hosts: str = "reals") -> tuple[dict[str, tuple[list[str], int]], str]:
+def real_defaults(folder: Path, inventory: Path) -> tuple[dict[str, tuple[list[str], int]], str]:
     """Host → (VIPs, GUE port) that role real would take, and what Ansible printed."""
-    (folder / "hosts.yml").write_text(INVENTORY)
-    (folder / "play.yml").write_text(PLAY.replace("ROOT", str(ROOT)).replace("HOSTS", hosts))
-    command = [sys.executable, "-m", "ansible", "playbook", "-i", folder / "hosts.yml", folder / "play.yml"]
+    (folder / "play.yml").write_text(PLAY.replace("ROOT", str(ROOT)).replace("HOSTS", "reals"))
+    command = [sys.executable, "-m", "ansible", "playbook", "-c", "local", "-i", inventory, folder / "play.yml"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     found: dict[str, tuple[list[str], int]] = {}
     host = ""
@@ -67,10 +66,20 @@ def real_defaults(folder: Path, hosts: str = "reals") -> tuple[dict[str, tuple[l
 
 
 def test_vips_of_the_balancers_reach_the_reals_that_they_list(tmp_path: Path) -> None:
-    found, printed = real_defaults(tmp_path)
+    (tmp_path / "hosts.yml").write_text(INVENTORY)
+    found, printed = real_defaults(tmp_path, tmp_path / "hosts.yml")
     assert found == {
         "r1": (["198.51.100.1"], 7000),
         "r2": (["198.51.100.1", "198.51.100.2"], 7000),
         "r3": (["198.51.100.3"], 8000),
         "r4": (["198.51.100.9"], 7000),
+    }, printed
+
+
+def test_the_example(tmp_path: Path) -> None:
+    found, printed = real_defaults(tmp_path, ROOT / "inventories/example")
+    web = (["198.51.100.1", "2001:db8::1"], 6080)
+    assert found == {
+        **dict.fromkeys((f"web{number}.example.net" for number in (1, 2, 3)), web),
+        **dict.fromkeys(("dns1.example.net", "dns2.example.net"), (["198.51.100.53"], 6080)),
     }, printed

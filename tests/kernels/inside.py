@@ -328,6 +328,17 @@ def send(interface: str, frame: bytes, expected: bytes) -> bool:
     return False
 
 
+def life(job: Job) -> Outcome:
+    """A balancer's life by the engine; see life.py."""
+    # The modules' part of the engine, and pyroute2, cost seconds: only where they are used.
+    from ansible_collections.katran.fleet.tests.kernels.life import live
+
+    found: Outcome = {"passed": 0, "vectors": 0, "wrong": []}
+    sources = str(HERE / "collections/ansible_collections/katran/fleet/bpf")
+    live(job, sources, kept_program, lambda right, what: count(found, right, what))
+    return found
+
+
 def compile_it(job: Job) -> Outcome:
     """Compile with this machine's bcc, whose kernel headers are none, and load the result."""
     sources = str(HERE / "collections/ansible_collections/katran/fleet/bpf")
@@ -349,6 +360,7 @@ JOBS: dict[str, Callable[[Job], Outcome]] = {
     "chain": chain,
     "server_id_option": server_id_option,
     "interfaces": interfaces,
+    "life": life,
     "compile": compile_it,
 }
 

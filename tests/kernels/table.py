@@ -91,7 +91,9 @@ def main() -> int:
     chosen = parser.parse_args()
     every = [*work.none_and_all(), *work.singles()]
     jobs = [work.combination_job(combination) for combination in every]
-    jobs += work.recorded_jobs() + work.other_jobs() + [work.interfaces_job(), work.compile_job(every[0])]
+    jobs += (
+        work.recorded_jobs() + work.other_jobs() + [work.interfaces_job(), work.life_job(), work.compile_job(every[0])]
+    )
     jobs = [job for job in jobs if chosen.only in job["name"]]
     failed = 0
     for series in chosen.series:

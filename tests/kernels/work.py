@@ -19,7 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Ether
+from scapy.packet import Raw
+
 from ansible_collections.katran.fleet.plugins.module_utils import _program as program
+from ansible_collections.katran.fleet.plugins.module_utils._ansible import BALANCER
 from ansible_collections.katran.fleet.plugins.module_utils._config import FEATURES
 from ansible_collections.katran.fleet.plugins.module_utils._ring import build_ring
 from ansible_collections.katran.fleet.tests.conformance.model import SECOND, Model, Settings
@@ -212,6 +217,52 @@ def interfaces_job() -> Job:
     return {"kind": "interfaces", "name": "interfaces", "scenario": entry["scenario"], "packets": sent}
 
 
+_LIFE_FEATURES = ("cidr_vips", "global_lru", "inline_decap", "source_routing", "udp_flow_migration")
+
+
+def life_job() -> Job:
+    """A balancer's steps, its resources, and a packet that it sends on."""
+    options = {**module_defaults(), **_OPTIONS, "features": list(_LIFE_FEATURES), "sizes": _SIZES}
+    steps = [
+        options,
+        {**options, "features": [*_LIFE_FEATURES, "vlan"]},
+        {**options, "features": [*_LIFE_FEATURES, "vlan"], "sizes": {**_SIZES, "vips": 96, "flows": 1500}},
+    ]
+    reals = [{"address": f"10.0.0.{number}", "weight": number} for number in range(1, 5)]
+    vips = [
+        {"address": "198.51.100.1", "port": 80, "protocol": "tcp", "reals": reals},
+        {"address": "2001:db8::1", "port": 80, "protocol": "tcp", "reals": [{"address": "fd00::1"}]},
+        {"address": "203.0.113.0/24", "port": 0, "protocol": "udp", "reals": reals},
+        {"address": "2001:db8:1::/48", "port": 0, "protocol": "udp", "reals": [{"address": "fd00::1"}]},
+        {
+            "address": "198.51.100.2",
+            "port": 53,
+            "protocol": "udp",
+            "flags": ["udp_flow_migration"],
+            "reals": reals,
+            "down_reals": ["10.0.0.9"],
+        },
+    ]
+    resources = {
+        "vips": vips,
+        "source_routes": [
+            *({"prefix": f"192.0.{number}.0/24", "real": "10.0.1.1"} for number in range(20)),
+            {"prefix": "2001:db8:9::/48", "real": "fd00::2"},
+        ],
+        "server_ids": [{"id": number, "real": f"10.0.2.{number % 4 + 1}"} for number in range(1, 3000, 97)],
+        "decap_destinations": [{"address": "203.0.113.1", "egress": True}],
+    }
+    packet = Ether(src="02:00:00:00:01:fe", dst="02:00:00:00:01:01")
+    packet /= IP(src="192.0.2.7", dst="198.51.100.1") / TCP(sport=31337, dport=80, flags="A") / Raw(bytes(20))
+    frame = bytes(packet)
+    return {"kind": "life", "name": "life of a balancer", "steps": steps, "resources": resources, "frame": frame.hex()}
+
+
+def module_defaults() -> dict[str, Any]:
+    """What module balancer takes where it is not told."""
+    return {name: option.get("default") for name, option in BALANCER.items()}
+
+
 def compile_job(combination: Combination) -> Job:
     return {"kind": "compile", "name": f"compiled inside: {combination.name}", "balancer": combination.options}
 
@@ -224,6 +275,8 @@ def programs_of(job: Job) -> list[tuple[str, Macros]]:
     kind = job["kind"]
     if kind in ("combination", "compile"):
         return [("balancer", _macros(job["balancer"]))]
+    if kind == "life":
+        return [("balancer", _macros(step)) for step in job["steps"]]
     if kind == "recorded":
         return [("balancer", _macros(job["links"][0]["scenario"]["balancer"]))]
     if kind == "interfaces":
@@ -254,6 +307,7 @@ def archive(jobs: Iterable[Job]) -> bytes:
         for name in ("model.py", "model_program.py", "model_vectors.py", "provision.py"):
             tar.add(ROOT / "tests" / "conformance" / name, f"{collection}/tests/conformance/{name}")
         tar.add(Path(__file__).with_name("inside.py"), "inside.py")
+        tar.add(Path(__file__).with_name("life.py"), f"{collection}/tests/kernels/life.py")
         store: dict[str, str] = {}
         for number, job in enumerate(jobs):
             loaded = programs_of(job)
