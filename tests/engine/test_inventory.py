@@ -7,6 +7,9 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,11 +52,15 @@ PLAY = """
 """
 
 
+def play(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ansible", "playbook", "-c", "local", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
 def real_defaults(folder: Path, inventory: Path) -> tuple[dict[str, tuple[list[str], int]], str]:
     """Host → (VIPs, GUE port) that role real would take, and what Ansible printed."""
     (folder / "play.yml").write_text(PLAY.replace("ROOT", str(ROOT)).replace("HOSTS", "reals"))
-    command = [sys.executable, "-m", "ansible", "playbook", "-c", "local", "-i", inventory, folder / "play.yml"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = play("-i", str(inventory), str(folder / "play.yml"))
     found: dict[str, tuple[list[str], int]] = {}
     host = ""
     for line in done.stdout.splitlines():
@@ -83,3 +90,56 @@ def test_the_example(tmp_path: Path) -> None:
         **dict.fromkeys((f"web{number}.example.net" for number in (1, 2, 3)), web),
         **dict.fromkeys(("dns1.example.net", "dns2.example.net"), (["198.51.100.53"], 6080)),
     }, printed
+
+
+# Preflight
+
+VIP = {"address": "198.51.100.1", "port": 80, "protocol": "tcp"}
+WEB = {"address": "10.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("role", "variables", "sentence"),
+    [
+        (
+            "balancer",
+            {},
+            "katran_interfaces is empty: list the interfaces whose packets localhost balances",
+        ),
+        (
+            "balancer",
+            {"katran_interfaces": ["eth0"], "katran_vips": [{**VIP, "reals": []}]},
+            "katran_min_active is 1, but too few reals are active behind 198.51.100.1 80 tcp",
+        ),
+        (
+            "balancer",
+            {
+                "katran_interfaces": ["eth0"],
+                "katran_min_active": 2,
+                "katran_vips__a": [{**VIP, "reals": [WEB, {"address": "10.0.0.2", "state": "draining"}]}],
+                "katran_vips__b": [{**VIP, "port": 81, "reals": [WEB, {"address": "10.0.0.2"}]}],
+            },
+            "katran_min_active is 2, but too few reals are active behind 198.51.100.1 80 tcp",
+        ),
+        ("balancer", {"katran_interfaces": ["eth0"], "katran_vips": [{**VIP, "reals": [WEB]}]}, None),
+        ("balancer", {"katran_root_array": {"path": "/sys/fs/bpf/x", "position": 1}}, None),
+        (
+            "real",
+            {},
+            "katran_real_interfaces is empty: list the interfaces on which balancers' packets reach localhost",
+        ),
+        (
+            "real",
+            {"katran_interfaces": ["eth0", "eth1; reboot"]},
+            "katran_real_interfaces: eth1; reboot cannot be the name of an interface",
+        ),
+        ("real", {"katran_interfaces": ["eth0.7"]}, None),
+    ],
+)
+def test_preflight(role: str, variables: dict[str, Any], sentence: str | None, tmp_path: Path) -> None:
+    book = tmp_path / "preflight.yml"
+    task = {"ansible.builtin.include_role": {"name": f"katran.fleet.{role}", "tasks_from": "preflight"}}
+    book.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": [task]}]))
+    done = play(str(book))
+    assert (done.returncode == 0) == (sentence is None), done.stdout
+    assert sentence is None or sentence in " ".join(done.stdout.split())
