@@ -19,14 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scapy.layers.inet import IP, TCP
-from scapy.layers.l2 import Ether
-from scapy.packet import Raw
-
 from ansible_collections.katran.fleet.plugins.module_utils import _program as program
 from ansible_collections.katran.fleet.plugins.module_utils._ansible import BALANCER
 from ansible_collections.katran.fleet.plugins.module_utils._config import FEATURES
 from ansible_collections.katran.fleet.plugins.module_utils._ring import build_ring
+from ansible_collections.katran.fleet.plugins.module_utils._simulate import build_frame, parse_flows
 from ansible_collections.katran.fleet.tests.conformance.model import SECOND, Model, Settings
 from ansible_collections.katran.fleet.tests.conformance.model_tc import UNSPEC, HealthcheckModel
 from ansible_collections.katran.fleet.tests.conformance.model_vectors import OWN, PUBLISHED, Sets, chain, load_sets
@@ -252,9 +249,8 @@ def life_job() -> Job:
         "server_ids": [{"id": number, "real": f"10.0.2.{number % 4 + 1}"} for number in range(1, 3000, 97)],
         "decap_destinations": [{"address": "203.0.113.1", "egress": True}],
     }
-    packet = Ether(src="02:00:00:00:01:fe", dst="02:00:00:00:01:01")
-    packet /= IP(src="192.0.2.7", dst="198.51.100.1") / TCP(sport=31337, dport=80, flags="A") / Raw(bytes(20))
-    frame = bytes(packet)
+    ends = {"source": "192.0.2.7", "destination": "198.51.100.1", "source_port": 31337, "destination_port": 80}
+    frame = build_frame(parse_flows([{**ends, "protocol": "tcp"}])[0], frozenset())
     return {"kind": "life", "name": "life of a balancer", "steps": steps, "resources": resources, "frame": frame.hex()}
 
 
