@@ -7,9 +7,7 @@ On a veth and on virtio_net: every resource, a second run, drift, an upgrade, th
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,12 +19,12 @@ from ansible_collections.katran.fleet.plugins.module_utils._apply import Request
 from ansible_collections.katran.fleet.plugins.module_utils._balancer import Balancer, Outcome, Wanted
 from ansible_collections.katran.fleet.plugins.module_utils._config import parse_settings
 from ansible_collections.katran.fleet.plugins.module_utils._info import gather_info
+from ansible_collections.katran.fleet.tests.kernels.wire import comes_back
 
 BPFFS = "/sys/fs/bpf"
 PINS = f"{BPFFS}/katran/default"
 PLACES = (("life0", "life1"), ("eth0", "eth1"))
 """(where frames go out, where the balancer is)."""
-_PATIENCE = 60.0
 
 Count = Callable[[bool, str], None]
 Job = Mapping[str, Any]
@@ -136,20 +134,8 @@ class Life:
 
 def encapsulated(interface: str, frame: bytes) -> bool:
     """Whether a frame that leaves by an interface comes back in an IPv4 tunnel."""
-    every_protocol, outgoing = 3, 4
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(every_protocol)) as wire:
-        wire.bind((interface, every_protocol))
-        wire.settimeout(_PATIENCE)
-        deadline = time.monotonic() + _PATIENCE
-        wire.send(frame)
-        while time.monotonic() < deadline:
-            try:
-                data, address = wire.recvfrom(4096)
-            except TimeoutError:
-                return False
-            if address[2] != outgoing and data[14:15] == b"\x45" and data[34 : 14 + 20 + len(frame) - 14] == frame[14:]:
-                return True
-    return False
+    inner = frame[14:]
+    return comes_back(interface, frame, lambda data: data[14:15] == b"\x45" and data[34 : 34 + len(inner)] == inner)
 
 
 def live(job: Job, sources: str, kept: Callable[[str, Mapping[str, int]], program.Bytecode], count: Count) -> None:

@@ -303,7 +303,8 @@ def archive(jobs: Iterable[Job]) -> bytes:
         for name in ("model.py", "model_program.py", "model_vectors.py", "provision.py"):
             tar.add(ROOT / "tests" / "conformance" / name, f"{collection}/tests/conformance/{name}")
         tar.add(Path(__file__).with_name("inside.py"), "inside.py")
-        tar.add(Path(__file__).with_name("life.py"), f"{collection}/tests/kernels/life.py")
+        for name in ("life.py", "wire.py"):
+            tar.add(Path(__file__).with_name(name), f"{collection}/tests/kernels/{name}")
         store: dict[str, str] = {}
         for number, job in enumerate(jobs):
             loaded = programs_of(job)
