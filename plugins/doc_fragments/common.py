@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Fragments katran.fleet.common, katran.fleet.common.resource and katran.fleet.common.attributes."""
+    """Fragments katran.fleet.common, and below it resource, planned, attributes and info."""
 
     DOCUMENTATION = r"""
 options:
@@ -52,6 +52,42 @@ options:
       - Allow O(state=overridden) and O(state=deleted) with an empty or absent O(config), which removes every entry.
     type: bool
     default: false
+"""
+
+    PLANNED = r"""
+options:
+  planned:
+    description:
+      - In check mode, plan for a balancer of these features and sizes instead of the one that is loaded. It is what
+        module M(katran.fleet.balancer) would have made in the same play.
+      - Out of check mode it means nothing.
+    type: dict
+    suboptions:
+      features:
+        description:
+          - As O(katran.fleet.balancer#module:features).
+        type: list
+        elements: str
+        choices:
+          - source_routing
+          - tcp_server_id
+          - udp_stable_routing
+          - udp_flow_migration
+          - cidr_vips
+          - global_lru
+          - icmp_too_big
+          - inline_decap
+          - local_delivery
+          - introspection
+          - flow_debug
+          - server_id_hash
+          - vlan
+        default: []
+      sizes:
+        description:
+          - As O(katran.fleet.balancer#module:sizes); one that is not given has its default.
+        type: dict
+        default: {}
 """
 
     ATTRIBUTES = r"""

@@ -43,6 +43,7 @@ _raw:
   elements: str
 """
 
+import ipaddress
 import typing as t
 from collections.abc import Mapping
 
@@ -61,7 +62,7 @@ class LookupModule(LookupBase):
 
     def run(self, terms: list[str], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[str]:
         self.set_options(var_options=variables, direct=kwargs)
-        addresses = frozenset(map(str, self.get_option("real")))
+        addresses = frozenset(map(_canonical, self.get_option("real")))
         found: set[str] = set()
         for host in terms:
             found.update(served(self._resources(host, (variables or {})["hostvars"]), addresses))
@@ -83,7 +84,7 @@ class LookupModule(LookupBase):
 def served(variables: Mapping[str, t.Any], addresses: frozenset[str]) -> set[str]:
     """The addresses of the VIPs in these variables whose packets may reach a real with these addresses."""
     routed, named = (
-        any(str(entry.get("real")) in addresses for entry in entries(variables, name, "served_vips"))
+        any(_canonical(entry.get("real")) in addresses for entry in entries(variables, name, "served_vips"))
         for name in RESOURCES[1:]
     )
     found = {
@@ -94,10 +95,18 @@ def served(variables: Mapping[str, t.Any], addresses: frozenset[str]) -> set[str
     return {address for address in found if "/" not in address}
 
 
+def _canonical(address: t.Any) -> str:
+    """An address in the one spelling that all its others have in common; what is none stays as it is."""
+    try:
+        return str(ipaddress.ip_address(str(address)))
+    except ValueError:
+        return str(address)
+
+
 def _leads_to(vip: Mapping[str, t.Any], addresses: frozenset[str], routed: bool, named: bool) -> bool:
     flags = set(map(str, vip.get("flags") or ()))
-    listed = {str(real.get("address")) for real in vip.get("reals") or () if isinstance(real, Mapping)}
-    listed.update(map(str, vip.get("down_reals") or ()))
+    listed = {_canonical(real.get("address")) for real in vip.get("reals") or () if isinstance(real, Mapping)}
+    listed.update(map(_canonical, vip.get("down_reals") or ()))
     by_route = routed and "source_routing" in flags
     by_id = named and (vip.get("protocol") == "tcp" or not ID_FLAGS.isdisjoint(flags))
     return by_route or by_id or not addresses.isdisjoint(listed)

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import json
+import os
 import re
 import typing as t
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.respawn import has_respawned, probe_interpreters_for_module, respawn_module
@@ -32,7 +33,9 @@ from ansible_collections.katran.fleet.plugins.module_utils._config import (
     FEATURES,
     ConfigError,
     parse_instance,
+    parse_planned,
     parse_settings,
+    shape_faults,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._flows import Found, find_flows, purge_flows, purge_gone
 from ansible_collections.katran.fleet.plugins.module_utils._healthcheck import (
@@ -96,6 +99,14 @@ RESOURCE_CONFIG: dict[str, Spec] = {
     "healthcheck_destinations": {"mark": {"type": "int", "required": True}, "real": {"type": "str"}},
 }
 """Resource → the options of one entry of its `config`."""
+
+PLANNED: dict[str, t.Any] = {
+    "type": "dict",
+    "options": {
+        "features": {"type": "list", "elements": "str", "choices": list(FEATURES), "default": []},
+        "sizes": {"type": "dict", "default": {}},
+    },
+}
 
 INFO_SUBSETS = ["program", "vips", "reals", "source_routes", "server_ids", "decap_destinations"]
 INFO_SUBSETS += ["healthcheck", "counters", "flows", "maps"]
@@ -194,19 +205,46 @@ XDP_ROOT: Spec = {
 }
 
 
+def _has_netaddr() -> bool:
+    try:
+        import netaddr  # pylint: disable=import-outside-toplevel,unused-import  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
 def _use_system_python() -> None:
     """Go on under the system's Python where netaddr, pyroute2 and bcc live: the implicit localhost runs in a venv."""
-    if has_respawned() or importlib.util.find_spec("netaddr") is not None:
+    if has_respawned() or _has_netaddr():
         return
     interpreter = probe_interpreters_for_module([SYSTEM_PYTHON], "netaddr")
     if interpreter:
         respawn_module(interpreter)
 
 
-def _module(spec: Spec) -> AnsibleModule:
-    module = AnsibleModule(argument_spec={**COMMON, **spec}, supports_check_mode=True)
+class Module(AnsibleModule):
+    """A module that names the entries at fault where Ansible itself would name the first option alone."""
+
+    def __init__(self, spec: Spec, resource: str) -> None:
+        self._resource = resource
+        self._valid = False
+        # Ansible annotates little of itself.
+        t.cast(t.Any, super()).__init__(argument_spec=spec, supports_check_mode=True)
+        self._valid = True
+
+    def fail_json(self, msg: str, **kwargs: t.Any) -> t.NoReturn:
+        """End with a sentence; where Ansible finds the arguments wrong, with one for each fault of `config`."""
+        options = self.argument_spec.get("config", {}).get("options")
+        if options and not self._valid:
+            msg = shape_faults(self._resource, self.params.get("config"), options) or msg
+        super().fail_json(msg, **kwargs)
+
+
+def _module(spec: Spec, resource: str = "") -> AnsibleModule:
+    module = Module({**COMMON, **spec}, resource)
     _use_system_python()
-    if importlib.util.find_spec("netaddr") is None:
+    # In check mode on a fresh host the role has not installed it: it would.
+    if not module.check_mode and not _has_netaddr():
         module.fail_json(
             msg="the Python module netaddr is missing on this host (Debian and Ubuntu: package python3-netaddr)"
         )
@@ -269,7 +307,8 @@ def _yaml_scalar(value: t.Any) -> str:
 
 def request_of(params: Mapping[str, t.Any], check: bool) -> Request:
     """The options that every module has."""
-    return Request(params["instance"], params["bpffs"], float(params["lock_timeout"]), check)
+    bpffs = os.path.normpath(params["bpffs"])
+    return Request(params["instance"], bpffs, float(params["lock_timeout"]), check)
 
 
 def run_resource(name: str, entry: Spec) -> None:
@@ -277,11 +316,15 @@ def run_resource(name: str, entry: Spec) -> None:
     spec = {"config": {"type": "list", "elements": "dict", "options": entry}, **RESOURCE}
     if name in ("vips", "reals"):
         spec["purge_flows"] = {"type": "bool", "default": False}
-    module = _module(spec)
+    if name != "healthcheck_destinations":
+        spec["planned"] = PLANNED
+    module = _module(spec, name)
 
     def work() -> dict[str, t.Any]:
         params = module.params
         request = request_of(params, module.check_mode)
+        if params.get("planned"):
+            request = replace(request, planned=parse_planned(params["planned"]))
         how = params["state"], params["allow_empty"]
         result: Result
         if name == "healthcheck_destinations":

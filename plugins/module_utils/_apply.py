@@ -32,6 +32,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._config import (
     Vip,
     VipKey,
     VipReal,
+    idle_vips,
     limits_of_settings,
     read_prefix,
     resolve_decap_destinations,
@@ -46,7 +47,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._config import (
 )
 from ansible_collections.katran.fleet.plugins.module_utils._drift import Left, View, reals_drift, table_drift, vip_drift
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import KernelMaps, is_bpffs
-from ansible_collections.katran.fleet.plugins.module_utils._memory import Maps, MemoryMaps
+from ansible_collections.katran.fleet.plugins.module_utils._memory import Maps, MemoryMaps, PlannedMaps
 from ansible_collections.katran.fleet.plugins.module_utils._pins import (
     Paths,
     require_bpffs,
@@ -68,6 +69,10 @@ class Request:
     bpffs: str
     lock_timeout: float
     check: bool
+    planned: Limits | None = None
+    """What the balancer will hold once the same play has run: for check mode, where it does not yet."""
+    kept: bool = False
+    """What is applied was valid when it was kept: what the program cannot do of it is left out with a warning."""
 
 
 Gone = tuple[t.Union[VipKey, None], t.Union[frozenset[int], None]]
@@ -138,27 +143,56 @@ def open_maps(request: Request, state: State) -> Iterator[Maps]:
     paths = Paths(request.bpffs, request.instance, "balancer")
     if not request.check:
         require_bpffs(request.bpffs)
+    planned = request.planned if request.check else None
     if is_bpffs(request.bpffs) and is_loaded(paths):
         with KernelMaps(paths.maps) as maps:
+            if planned is None:
+                _require_maps(maps, state, paths)
             maps.set_ring_size(maps.capacity("ch_rings") // (maps.capacity("server_id_stats")))
-            yield maps
+            yield maps if planned is None else PlannedMaps(maps, _shape_of(planned))
         return
     if not request.check:
         raise EngineError(
             f"balancer {request.instance} is not loaded on this host: run module katran.fleet.balancer first"
         )
-    yield MemoryMaps(_check_shape(state))
+    yield MemoryMaps(_check_shape(state) if planned is None else _shape_of(planned))
 
 
 def _check_shape(state: State) -> _CheckShape:
     if state.settings:
-        limits = limits_of_settings(state.settings)
-        return _CheckShape(limits.sizes, limits.features or frozenset(), state.settings["encapsulation"])
+        return _shape_of(limits_of_settings(state.settings))
     return _CheckShape(layout.DEFAULT_SIZES, frozenset(FEATURES) - {"server_id_hash"})
 
 
-def limits_of(state: State, maps: Maps) -> Limits:
-    """What the balancer can hold: from its settings, or, where state.json was lost, from its maps."""
+def _shape_of(limits: Limits) -> _CheckShape:
+    return _CheckShape(limits.sizes, limits.features or frozenset())
+
+
+_WRITTEN = frozenset(
+    {
+        *planning.VIP_MAPS,
+        *planning.ADDRESS_MAPS,
+        *("reals", "ch_rings", "server_id_stats", "stats", "vip_to_down_reals_map"),
+        *("lpm_src_v4", "lpm_src_v6", "server_id_map", "decap_dst"),
+    }
+)
+"""The maps without which the engine cannot say what there is."""
+
+
+def _require_maps(maps: Maps, state: State, paths: Paths) -> None:
+    """EngineError where a map is gone that the loaded program has."""
+    shape = _check_shape(state) if state.settings else _CheckShape(layout.DEFAULT_SIZES, frozenset(), "ipip")
+    missing = sorted(_WRITTEN.intersection(layout.balancer_maps(shape)) - maps.names())
+    if missing:
+        raise EngineError(
+            f"map {missing[0]} is not pinned in {paths.maps}, but the program uses it: run module katran.fleet.balancer"
+        )
+
+
+def limits_of(request: Request, state: State, maps: Maps) -> Limits:
+    """What the balancer can hold: as planned, from its settings, or, where state.json was lost, from its maps."""
+    if request.check and request.planned is not None:
+        return request.planned
     if state.settings:
         return limits_of_settings(state.settings)
     sizes = dict(layout.DEFAULT_SIZES)
@@ -219,6 +253,7 @@ def recovered(file: StateFile, state: State, maps: Maps) -> State:
         references[table.name] = sorted({row["real"] for row in rows if "real" in row})
     return replace(
         state,
+        recovered=bool(reals),
         vips=[vip_to_config(vip) for _key, vip in sorted(vips.items())],
         real_ids=real_ids,
         vip_numbers=numbers,
@@ -240,8 +275,9 @@ def _ring_in_kernel(vip: Vip, actual: planning.Actual, real_ids: Ids, numbers: I
     return [inputs, "" if number is None or not members else actual.digest(number)]
 
 
-def _lost_warnings(state: State) -> list[str]:
-    if not state.lost or not state.vips:
+def lost_warnings(state: State) -> list[str]:
+    """What to say until all VIPs were told again."""
+    if not state.recovered:
         return []
     sentence = (
         f"state.json of balancer {state.instance} was lost: weights, hashes and drained reals of its VIPs"
@@ -337,13 +373,13 @@ class VipRun:
         self.file = file
         self.state = state
         self.clock = clock
-        self.result = Result(timings=clock.timings, warnings=_lost_warnings(state))
+        self.result = Result(timings=clock.timings, warnings=lost_warnings(state))
 
     def run(self, config: Config | None, how: str, allow_empty: bool) -> Result:
         """Bring the VIPs to what `config` and `how` say; in check mode only say what that takes."""
         with self.clock.phase("read"):
             actual = read_actual(self.maps)
-            limits = limits_of(self.state, self.maps)
+            limits = limits_of(self.request, self.state, self.maps)
             known = View(vips_from_config(self.state.vips), overlay_of(self.state))
         with self.clock.phase("validate"):
             wanted = self.resolve(known, config, how, allow_empty, limits)
@@ -376,6 +412,7 @@ class VipRun:
             vip_numbers=plan.vip_numbers.settled(),
             rings=plan.rings,
             learned=sorted(map(str, learned)),
+            recovered=self.state.recovered and "lost" not in settled,
             references={name: reals for name, reals in self.state.references.items() if name not in settled},
         )
         if not self.request.check and (plan.operations or self.state.lost or after != self.state):
@@ -385,20 +422,39 @@ class VipRun:
 
     def settles(self, how: str) -> Collection[str]:
         """The references that end with this run: a killed one's, and a lost state's where all VIPs are told."""
-        return ("vips", "lost", "lost_local") if how == "overridden" else ("vips",)
+        told = how == "overridden" and not self.request.kept
+        return ("vips", "lost", "lost_local") if told else ("vips",)
 
     def resolve(self, known: View, config: Config | None, how: str, allow_empty: bool, limits: Limits) -> View:
         """What is wanted."""
-        wanted, warnings = resolve_vips(known.vips, config, how, allow_empty, limits)
-        self.result.warnings += warnings
+        bounds = replace(limits, features=None) if self.request.kept else limits
+        wanted, warnings = resolve_vips(known.vips, config, how, allow_empty, bounds)
+        self.result.warnings += warnings + idle_vips(wanted.values(), limits)
+        self.result.warnings += self._without_source(wanted.values())
         rows = [ServerId(0, address) for address in self.state.references.get("server_ids", ())]
         self.result.warnings += server_id_warnings(rows, wanted.values(), limits)
         self.result.warnings += [
             f"real {address} is {entry.state} by hand since {entry.since} (katran.fleet.reals, state deleted ends it)"
             for address, entry in sorted(known.overlay.items())
-            if entry.state != "active"
         ]
         return View(wanted, known.overlay)
+
+    def _without_source(self, vips: Iterable[Vip]) -> list[str]:
+        """The families of reals that GUE has no outer source for."""
+        if self.state.settings.get("encapsulation") != "gue" or "pckt_srcs" not in self.maps.names():
+            return []
+        sources = self.maps.entries("pckt_srcs")
+        missing = {ipv6 for ipv6 in (False, True) if layout.u32(int(ipv6)) not in sources}
+        found: dict[bool, str] = {}
+        for vip in vips:
+            for real in vip.reals:
+                if (":" in real.address) in missing:
+                    found.setdefault(":" in real.address, real.address)
+        return [
+            f"real {address} needs an IPv{6 if ipv6 else 4} source of GUE, and the balancer has none"
+            f" (source_ipv{6 if ipv6 else 4})"
+            for ipv6, address in sorted(found.items())
+        ]
 
     def report(self, old: View, new: View) -> None:
         """Say what changes, in config's words."""
@@ -528,12 +584,12 @@ class TableRun:
         self.file = file
         self.state = state
         self.clock = clock
-        self.result = Result(timings=clock.timings, warnings=_lost_warnings(state))
+        self.result = Result(timings=clock.timings, warnings=lost_warnings(state))
 
     def run(self, config: Config | None, how: str, allow_empty: bool) -> Result:
         """Bring the table to what `config` and `how` say; in check mode only say what that takes."""
         with self.clock.phase("read"):
-            limits = limits_of(self.state, self.maps)
+            limits = limits_of(self.request, self.state, self.maps)
             names = [name for name in self.table.maps if name in self.maps.names()]
             actual = {name: self.maps.entries(name) for name in (*names, "reals")}
             capacity = {name: self.maps.capacity(name) for name in (*names, "reals")}
@@ -546,7 +602,9 @@ class TableRun:
                 vips = vips_from_config([entry for entry in self.state.vips if ":" in entry["address"]])
                 self.result.warnings += server_id_warnings(wanted.values(), vips.values(), limits)
             if wanted and not names:
-                raise EngineError(f"{self.table.name}: needs feature {self.table.feature}")
+                if wanted != known:
+                    raise EngineError(f"{self.table.name}: needs feature {self.table.feature}")
+                self.result.warnings.append(idle_table(self.table, len(wanted)))
         with self.clock.phase("plan"):
             plan = planning.plan_table(
                 map(self.table.entry, wanted.values()),
@@ -708,6 +766,22 @@ TABLES: dict[str, Table] = {
     ),
 }
 """Resource → how it is kept."""
+
+
+def idle_table(table: Table, entries: int) -> str:
+    """What to say of a table for which the program has no map."""
+    return f"{table.name}: {entries} entries need feature {table.feature}, which the program does not have"
+
+
+def idle_resources(file: StateFile, state: State, limits: Limits) -> list[str]:
+    """What was applied to a program that could do more than one of these limits."""
+    found = idle_vips(vips_from_config(state.vips).values(), limits)
+    for table in TABLES.values():
+        if table.feature is not None and not limits.has(table.feature):
+            rows = known_table(table, file, state, {"reals": {}})
+            if rows:
+                found.append(idle_table(table, len(rows)))
+    return found
 
 
 def apply_resource(

@@ -15,10 +15,21 @@ import typing as t
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 
 from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils._apply import is_loaded, recovered
-from ansible_collections.katran.fleet.plugins.module_utils._config import BalancerSettings, RootArray, parse_settings
+from ansible_collections.katran.fleet.plugins.module_utils._apply import (
+    idle_resources,
+    is_loaded,
+    lost_warnings,
+    recovered,
+)
+from ansible_collections.katran.fleet.plugins.module_utils._config import (
+    BalancerSettings,
+    Limits,
+    RootArray,
+    parse_settings,
+)
 from ansible_collections.katran.fleet.plugins.module_utils._layout import (
     CTL_GATEWAY_MAC,
     MAPS,
@@ -262,6 +273,10 @@ class Balancer:
                 "features: flow_debug records the flows that inline_decap decapsulates, which is off"
             )
         known = self._known()
+        outcome.warnings += lost_warnings(known)
+        if not wanted.kept:
+            limits = Limits(wanted.settings.sizes, wanted.settings.features)
+            outcome.warnings += idle_resources(self.file, known, limits)
         if not check:
             self.file.sweep()
             self.swap.recover(known)
@@ -420,7 +435,7 @@ class Balancer:
         in_use = {*self._bytecode_maps(BYTECODE_FILE), *(() if plan.load else self._bytecode_maps(PREVIOUS_FILE))}
         plan.drop = [name for name in present.maps if name not in specs and name not in in_use]
         for name in wanted.interfaces:
-            self._plan_interface(name, settings, present, plan)
+            self._plan_interface(name, wanted, known, present, plan)
         if not wanted.attach_later:
             plan.detach = [item for item in present.our_attachments() if item.interface not in wanted.interfaces]
             current = present.program.id if present.program and not plan.load else None
@@ -465,13 +480,16 @@ class Balancer:
                 return None
             raise
 
-    def _plan_interface(self, name: str, settings: BalancerSettings, present: _Present, plan: _Plan) -> None:
+    @staticmethod
+    def _plan_interface(name: str, wanted: Wanted, known: State, present: _Present, plan: _Plan) -> None:
+        settings = wanted.settings
         mode = "native" if settings.mode == "auto" else settings.mode
         there = present.attached.get(name)
         if there is None:
             plan.attach.append((name, mode, None))
             return
-        if settings.mode == "auto" and there.mode in ("native", "generic"):
+        if settings.mode == "auto" and (there.mode == "native" or name in known.program.get("generic", {})):
+            # It was tried, and why it failed is known.
             mode = there.mode
         if there.program_id not in present.ours:
             if not settings.replace_foreign:
@@ -491,7 +509,7 @@ class Balancer:
             return
         old, new = plan.old_sizes, wanted.settings.sizes
         with kernel.KernelMaps(self.paths.maps) as maps:
-            check_room(known, new, {name: maps.map(name) for name in plan.migrate})
+            check_room(known, new, wanted.settings.features, {name: maps.map(name) for name in plan.migrate})
             changed = [f"{name} {old[name]} → {new[name]}" for name in new if name in old and old[name] != new[name]]
             if (old.get("vips"), old.get("ring")) != (new["vips"], new["ring"]):
                 if known.lost:
@@ -585,8 +603,20 @@ class Balancer:
                 plan.changes.append(f"gateway MAC {was}{mac}")
         if "pckt_srcs" not in balancer_maps(settings):
             return
-        for index, (family, option) in enumerate((("IPv4", settings.source_ipv4), ("IPv6", settings.source_ipv6))):
-            address = _own_address(family, names, check) if option == "auto" else option
+        sources = {
+            family: _own_address(family, names, check) if option == "auto" else option
+            for family, option in (("IPv4", settings.source_ipv4), ("IPv6", settings.source_ipv6))
+        }
+        if settings.encapsulation == "gue" and not any(sources.values()):
+            sentence = (
+                f"source_ipv4 and source_ipv6 auto: {', '.join(names) or 'the default route'} has no global address to"
+                " send GUE from; give one of them"
+            )
+            # At boot the rest has to work; and in a review the role may have to install what reads addresses.
+            if not wanted.kept and find_spec("pyroute2") is not None:
+                raise ProgramError(sentence)
+            outcome.warnings.append(sentence)
+        for index, (family, address) in enumerate(sources.items()):
             value = real_definition(pack_address(address), REAL_IPV6 if index else 0) if address else bytes(20)
             old = self._value(present, "pckt_srcs", index)
             if (old or bytes(20)) != value:

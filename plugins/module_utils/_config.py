@@ -8,6 +8,7 @@ All faults of one input are collected and reported together, each naming the ent
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import typing as t
@@ -72,12 +73,14 @@ class Faults:
         """One fault: where it is and what is wrong."""
         self.lines.append(f"{where}: {sentence}")
 
+    def __str__(self) -> str:
+        more = len(self.lines) - MAX_FAULTS
+        return "; ".join(self.lines[:MAX_FAULTS] + ([f"and {more} more"] if more > 0 else []))
+
     def check(self) -> None:
         """ConfigError if there was any."""
         if self.lines:
-            more = len(self.lines) - MAX_FAULTS
-            lines = self.lines[:MAX_FAULTS] + ([f"and {more} more"] if more > 0 else [])
-            raise ConfigError("; ".join(lines))
+            raise ConfigError(str(self))
 
 
 @dataclass(frozen=True)
@@ -104,17 +107,28 @@ class Address(t.NamedTuple):
 def read_address(text: str) -> Address | None:
     """An address in strict textual form (inet_pton: no short form, no octal, no zone), None where it is none."""
     # The filters run on the controller, where nothing but Ansible need be installed.
-    import netaddr  # pylint: disable=import-outside-toplevel
-
     try:
-        address = netaddr.IPAddress(text, flags=netaddr.INET_PTON)
-    except (netaddr.AddrFormatError, ValueError):
+        from netaddr import INET_PTON, AddrFormatError, IPAddress  # pylint: disable=import-outside-toplevel
+    except ImportError:
+        return _read_without_netaddr(text)
+    try:
+        address = IPAddress(text, flags=INET_PTON)
+    except (AddrFormatError, ValueError):
         return None
     if address.version == 4:
         # inet_pton takes but one spelling of an IPv4 address, so it is the canonical one.
         return Address(text, int(address).to_bytes(4, "big") + _PADDING, False)
     packed = int(address).to_bytes(ADDRESS_BYTES, "big")
     return Address(_text(packed, True), packed, True)
+
+
+def _read_without_netaddr(text: str) -> Address | None:
+    """The same form, for a review of a host where the role has not installed netaddr: it would."""
+    for ipv6, family in ((False, socket.AF_INET), (True, socket.AF_INET6)):
+        with contextlib.suppress(OSError, ValueError):
+            packed = socket.inet_pton(family, text).ljust(ADDRESS_BYTES, b"\0")
+            return Address(_text(packed, ipv6), packed, ipv6)
+    return None
 
 
 class Prefix(t.NamedTuple):
@@ -289,6 +303,70 @@ def _flags(flags: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(flags), key=lambda flag: VIP_FLAGS[flag]))
 
 
+# What Ansible's own check of types would tell without saying which entry it means.
+
+Options = Mapping[str, Mapping[str, t.Any]]
+_NUMBER = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
+_BOOLEANS = ("y", "yes", "on", "1", "true", "t", "1.0", "n", "no", "off", "0", "false", "f", "0.0")
+
+
+def shape_faults(name: str, config: t.Any, options: Options) -> str:
+    """Which entries of `config` do not have the options of an argument spec; empty where all do.
+
+    `name`: what the entries are called.
+    """
+    faults = Faults()
+    if config is not None and not isinstance(config, (list, tuple)):
+        faults.add("config", f"{config} is not a list")
+    for index, entry in enumerate(config if isinstance(config, (list, tuple)) else ()):
+        _entry_shape(f"{name}[{index}]", entry, options, faults)
+    return str(faults)
+
+
+def _entry_shape(where: str, entry: t.Any, options: Options, faults: Faults) -> None:
+    if not isinstance(entry, Mapping):
+        faults.add(where, "is empty" if entry is None else f"{entry} is not a mapping")
+        return
+    for key in entry:
+        if key not in options:
+            faults.add(f"{where}.{key}", f"there is no such option; there are {', '.join(options)}")
+    for key, option in options.items():
+        value = entry.get(key)
+        if value is None:
+            if option.get("required"):
+                faults.add(f"{where}.{key}", "is missing")
+        elif option["type"] == "list":
+            _list_shape(f"{where}.{key}", value, option, faults)
+        else:
+            _value_shape(f"{where}.{key}", value, option, faults)
+
+
+def _list_shape(where: str, value: t.Any, option: Mapping[str, t.Any], faults: Faults) -> None:
+    nested = option.get("options")
+    if isinstance(value, str) and not nested:
+        value = value.split(",")
+    if not isinstance(value, (list, tuple)):
+        faults.add(where, f"{value} is not a list")
+        return
+    for index, item in enumerate(value):
+        if nested:
+            _entry_shape(f"{where}[{index}]", item, nested, faults)
+        else:
+            _value_shape(where, item, option, faults)
+
+
+def _value_shape(where: str, value: t.Any, option: Mapping[str, t.Any], faults: Faults) -> None:
+    kind = option.get("elements", option["type"])
+    if kind == "int" and (isinstance(value, bool) or not _NUMBER.fullmatch(str(value))):
+        faults.add(where, f"{value} is not a whole number")
+    elif kind == "bool" and not isinstance(value, bool) and str(value).lower() not in _BOOLEANS:
+        faults.add(where, f"{value} is neither true nor false")
+    elif kind == "str" and isinstance(value, (Mapping, list, tuple)):
+        faults.add(where, f"{value} is not a text")
+    elif "choices" in option and value not in option["choices"]:
+        faults.add(where, f"{value} is none of {', '.join(option['choices'])}")
+
+
 # VIPs
 
 
@@ -296,13 +374,14 @@ def _is_number(value: t.Any, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def _read_vip_key(entry: Mapping[str, t.Any], where: str, limits: Limits, faults: Faults) -> VipKey | None:
+def _read_vip_key(entry: Mapping[str, t.Any], where: str, limits: Limits | None, faults: Faults) -> VipKey | None:
+    """The key of an entry; `limits` None: of one that is to go, whatever the program can do."""
     text, port, protocol = entry.get("address"), entry.get("port"), entry.get("protocol")
     found: Prefix | Address | str
     if isinstance(text, str) and "/" in text:
         found = read_prefix(text)
         if isinstance(found, Prefix):
-            if not limits.has("cidr_vips"):
+            if limits is not None and not limits.has("cidr_vips"):
                 faults.add(f"{where}.address", f"{text} is a prefix, which needs feature cidr_vips")
             # A prefix may be that of all addresses, but not one of others than hosts.
             fault = address_fault(found.address) if any(found.address.packed) else None
@@ -434,7 +513,7 @@ def resolve_vips(
     where: dict[VipKey, str] = {}
     listed: dict[VipKey, Mapping[str, t.Any]] = {}
     for index, entry in enumerate(entries):
-        key = _read_vip_key(entry, f"vips[{index}]", limits, faults)
+        key = _read_vip_key(entry, f"vips[{index}]", None if how == "deleted" else limits, faults)
         if key is None:
             _read_reals(entry.get("reals") or (), f"vips[{index}]", None, {}, limits, faults)
             continue
@@ -478,6 +557,12 @@ def _check_vips(after: Mapping[VipKey, Vip], where: Mapping[VipKey, str], limits
             same = migrating.setdefault((key.packed, key.port, key.protocol), key)
             if same != key:
                 faults.add(f"{place}.flags", f"udp_flow_migration cannot tell {key} from {same}: same network address")
+            down = set(vip.down_reals)
+            warnings += [
+                f"{place}.down_reals: {real.address} is active among the VIP's reals too, so new flows still go there"
+                for real in vip.reals
+                if real.address in down and real.state == "active" and real.weight
+            ]
         elif vip.down_reals:
             warnings.append(f"{place}.down_reals: they mean nothing without flag udp_flow_migration")
         if key.protocol == "tcp":
@@ -491,6 +576,28 @@ def _check_vips(after: Mapping[VipKey, Vip], where: Mapping[VipKey, str], limits
             if first[0] != real.local:
                 faults.add(f"{place}.reals", f"{real.address} is local in one VIP and not in another ({first[1]})")
     return warnings
+
+
+def idle_vips(vips: Iterable[Vip], limits: Limits) -> list[str]:
+    """What VIPs have that the loaded program cannot do: it was applied to one that could."""
+    found = []
+    for vip in vips:
+        needed = {FLAG_FEATURES[flag] for flag in vip.flags if flag in FLAG_FEATURES}
+        if vip.key.prefixlen is not None:
+            needed.add("cidr_vips")
+        if vip.down_reals:
+            needed.add("udp_flow_migration")
+        if any(real.local for real in vip.reals):
+            needed.add("local_delivery")
+        missing = sorted(feature for feature in needed if not limits.has(feature))
+        if missing:
+            found.append(f"vip {vip.key}: needs {_features(missing)}, which the program does not have")
+    more = len(found) - MAX_FAULTS
+    return found if more <= 0 else [*found[:MAX_FAULTS], f"and {more} more VIPs"]
+
+
+def _features(names: Sequence[str]) -> str:
+    return f"feature{'' if len(names) == 1 else 's'} {' and '.join(names)}"
 
 
 def vip_to_config(vip: Vip) -> dict[str, t.Any]:
@@ -587,7 +694,7 @@ def resolve_source_routes(
     """The source routes after applying `config`, and warnings. ConfigError lists all faults."""
     entries = _require_entries("source_routes", config, how, allow_empty)
     faults = Faults()
-    if entries and not limits.has("source_routing"):
+    if entries and how != "deleted" and not limits.has("source_routing"):
         faults.add("source_routes", "needs feature source_routing")
     listed: dict[Prefix, SourceRoute] = {}
     for index, entry in enumerate(entries):
@@ -658,7 +765,8 @@ def resolve_server_ids(
     for index, entry in enumerate(entries):
         number = t.cast("int", entry.get("id"))
         if not _is_number(number, 1, highest):
-            faults.add(f"server_ids[{index}].id", f"{number} is not a server id (1 to {highest})")
+            more = "; feature server_id_hash allows more" if _is_number(number, highest + 1, 0xFFFFFFFF) else ""
+            faults.add(f"server_ids[{index}].id", f"{number} is not a server id (1 to {highest}{more})")
             continue
         real = _table_real(entry, before, number, how)
         if isinstance(real, str):
@@ -702,7 +810,7 @@ def resolve_decap_destinations(
     """The decapsulation destinations after applying `config`, and warnings. ConfigError lists all faults."""
     entries = _require_entries("decap_destinations", config, how, allow_empty)
     faults = Faults()
-    if entries and not limits.has("inline_decap"):
+    if entries and how != "deleted" and not limits.has("inline_decap"):
         faults.add("decap_destinations", "needs feature inline_decap")
     listed: dict[str, DecapDestination] = {}
     for index, entry in enumerate(entries):
@@ -960,14 +1068,17 @@ def _read_cores(value: t.Any, faults: Faults) -> tuple[int, ...] | str:
     if value == "auto":
         return "auto"
     items = value if isinstance(value, list) else str(value).split(",")
-    cores = []
+    cores: set[int] = set()
     for item in items:
-        text = str(item).strip()
-        if not (text.isascii() and text.isdigit()) or int(text) >= MAX_CPUS:
+        # As the kernel writes lists: 0-3,8.
+        found = re.fullmatch(r"\s*([0-9]{1,4})(?:-([0-9]{1,4}))?\s*", str(item), re.ASCII)
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if not first <= last < MAX_CPUS:
             faults.add("forwarding_cores", f"{item} is not a CPU (0 to {MAX_CPUS - 1}), and not auto")
-        else:
-            cores.append(int(text))
-    return tuple(sorted(set(cores)))
+        cores.update(range(first, last + 1))
+    if not items:
+        faults.add("forwarding_cores", "it is empty: no CPU would have a connection table; list CPUs, or give auto")
+    return tuple(sorted(cores))
 
 
 def parse_settings(params: Mapping[str, t.Any]) -> BalancerSettings:
@@ -1007,6 +1118,14 @@ def parse_settings(params: Mapping[str, t.Any]) -> BalancerSettings:
     return settings
 
 
+def parse_planned(planned: Mapping[str, t.Any]) -> Limits:
+    """The option planned of resource modules: features, and sizes where they are not the defaults."""
+    faults = Faults()
+    sizes = _read_sizes(planned.get("sizes"), faults)
+    faults.check()
+    return Limits(sizes, frozenset(planned.get("features") or ()))
+
+
 def limits_of_settings(settings: Mapping[str, t.Any]) -> Limits:
     """The limits of a balancer from its settings in state.json."""
     return Limits(settings["sizes"], frozenset(settings["features"]))
@@ -1040,7 +1159,9 @@ def features_needed(
     found: set[str] = set()
     flags: set[str] = set()
     for vip in vips:
-        flags.update(map(str, vip.get("flags") or ()))
+        given = vip.get("flags") or ()
+        # A module takes one word for a list of one.
+        flags.update(given.split(",") if isinstance(given, str) else map(str, given))
         if "/" in str(vip.get("address", "")):
             found.add("cidr_vips")
         if vip.get("down_reals"):

@@ -18,9 +18,11 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
 from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
+from ansible_collections.katran.fleet.plugins.module_utils import _plan as planning
 from ansible_collections.katran.fleet.plugins.module_utils._apply import EngineError, Request
 from ansible_collections.katran.fleet.plugins.module_utils._config import (
     Address,
@@ -69,7 +71,7 @@ class Selection:
     """Which flows: those that agree with everything that is given. `ids` are real ids; an empty set selects none.
 
     `vip` is an address or prefix; `port` 0 and prefixes take every port that has no VIP of its own in `exact`, the
-    keys of vip_map.
+    keys of vip_map. `spare` says of a flow's key that it is not meant after all.
     """
 
     vip: Prefix | None = None
@@ -78,6 +80,7 @@ class Selection:
     client: Prefix | None = None
     ids: frozenset[int] | None = None
     exact: Collection[bytes] = ()
+    spare: Callable[[bytes], bool] | None = None
 
     def is_everything(self) -> bool:
         """Whether it leaves no flow out."""
@@ -88,14 +91,61 @@ def _whole(address: Address) -> Prefix:
     return Prefix(address, 128 if address.ipv6 else 32)
 
 
-def vip_selection(vip: VipKey, exact: Collection[bytes] = (), ids: frozenset[int] | None = None) -> Selection:
-    """The flows of a VIP, to these reals (None: to any). `exact`: the keys of vip_map.
+Check = Callable[[bytes, int], bool]
+_KEEPS_PORT = layout.VIP_FLAGS["hash_dst_port_only"] | layout.VIP_FLAGS["hash_src_dst_port"]
 
-    Flows of VIPs that share their keys (prefixes that differ in their port alone) are not told apart.
-    """
+
+class Owners:
+    """The VIPs that stay, asked whose a flow may be. `vips`: (VIP, flags)."""
+
+    def __init__(self, vips: Iterable[tuple[VipKey, int]]) -> None:
+        self._exact: dict[bytes, list[tuple[VipKey, bool]]] = {}
+        self._prefixes: list[tuple[Check, VipKey, bool]] = []
+        for vip, flags in vips:
+            keeps = bool(flags & _KEEPS_PORT)
+            if vip.prefixlen is None:
+                self._exact.setdefault(vip.packed, []).append((vip, keeps))
+            else:
+                prefix = Prefix(Address(vip.text, vip.packed, vip.ipv6), vip.prefixlen)
+                self._prefixes.append((_within(prefix, 16), vip, keeps))
+
+    def others(self, gone: VipKey, key: bytes) -> bool:
+        """Whether a flow that a VIP which goes may have had may as well be another's.
+
+        The program's order (datapath, step 6) decides where the key tells the port; where the VIP has the port
+        forgotten, it tells only of VIPs of one port.
+        """
+        port = int.from_bytes(key[34:36], "big")
+        covering = self._exact.get(key[16:32], []) + [
+            (vip, keeps) for within, vip, keeps in self._prefixes if within(key, 0)
+        ]
+        for vip, keeps in covering:
+            if layout.PROTOCOLS[vip.protocol] != key[36]:
+                continue
+            knows_port = keeps or _rank(vip)[0] == 0
+            if port and knows_port and vip.port in (0, port) and _rank(vip) < _rank(gone):
+                return True
+            if not port and not knows_port and (vip.port != gone.port or _rank(vip) < _rank(gone)):
+                return True
+        return False
+
+
+def _rank(vip: VipKey) -> tuple[int, int]:
+    """Where a VIP stands in the order in which the program looks for one."""
+    by_prefix = vip.prefixlen is not None
+    return (0 if vip.port else 2) + by_prefix, -(vip.prefixlen or 0)
+
+
+def vip_selection(
+    vip: VipKey,
+    exact: Collection[bytes] = (),
+    ids: frozenset[int] | None = None,
+    spare: Callable[[bytes], bool] | None = None,
+) -> Selection:
+    """The flows of a VIP, to these reals (None: to any). `exact`: the keys of vip_map; `spare`: as in Selection."""
     address = Address(vip.text, vip.packed, vip.ipv6)
     prefix = _whole(address) if vip.prefixlen is None else Prefix(address, vip.prefixlen)
-    return Selection(prefix, vip.port, layout.PROTOCOLS[vip.protocol], None, ids, exact)
+    return Selection(prefix, vip.port, layout.PROTOCOLS[vip.protocol], None, ids, exact, spare)
 
 
 def parse_filters(params: Mapping[str, t.Any], exact: Collection[bytes], reals: Mapping[str, int]) -> Selection:
@@ -145,9 +195,6 @@ def _read_client(text: str | None, faults: Faults) -> Prefix | None:
     if prefix is None:
         faults.add("client", f"{text} is neither an IP address nor a prefix")
     return prefix
-
-
-Check = Callable[[bytes, int], bool]
 
 
 class Matcher:
@@ -207,6 +254,9 @@ def _checks(each: Selection) -> list[Check]:
     if each.port == 0:
         # The kernel finds the exact VIP first, so what it matches belongs to that.
         found.append(lambda key, _real: key[34:36] == b"\0\0" or key[16:32] + key[34:37] + b"\0" not in exact)
+    spare = each.spare
+    if spare is not None:
+        found.append(lambda key, _real: not spare(key))
     return found
 
 
@@ -342,9 +392,19 @@ def purge_gone(
 
     (VIP, None): all of a VIP; (VIP, ids): those of a VIP to these reals; (None, ids): those of every VIP to them.
     """
-    exact = frozenset(maps.entries("vip_map"))
+    entries = {name: maps.entries(name) for name in planning.VIP_MAPS if name in maps.names()}
+    visible = planning.known_keys(planning.Actual(entries, {}, maps.ring, {}, 0))
+    owners = Owners(
+        (visible[key], layout.parse_vip_meta(value)[0])
+        for each in entries.values()
+        for key, value in each.items()
+        if key in visible
+    )
+    exact = frozenset(entries["vip_map"])
     selections = [
-        Selection(ids=ids if ids is not None else frozenset()) if vip is None else vip_selection(vip, exact, ids)
+        Selection(ids=ids if ids is not None else frozenset())
+        if vip is None
+        else vip_selection(vip, exact, ids, partial(owners.others, vip))
         for vip, ids in gone
     ]
     return purge(maps, selections, check) if selections else {}

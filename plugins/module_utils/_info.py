@@ -18,6 +18,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._apply import (
     EngineError,
     Request,
     known_table,
+    overlay_of,
     read_actual,
     recovered,
 )
@@ -95,7 +96,12 @@ class Info:
         return [vip_to_config(vip) for _key, vip in sorted(vips_from_config(self.state.vips).items())]
 
     def reals(self) -> list[dict[str, t.Any]]:
-        """Every real with its id, the VIPs that have it, and its packets and bytes."""
+        """The overlay over the VIPs' reals in config's own form."""
+        return [{"address": each.address, "state": each.state} for _, each in sorted(overlay_of(self.state).items())]
+
+    def _every_real(self) -> list[dict[str, t.Any]]:
+        """Every real with its id, the VIPs that have it, what was said of it by hand, and its packets and bytes."""
+        overlay = overlay_of(self.state)
         vips_of: dict[str, list[str]] = {}
         for key, vip in sorted(vips_from_config(self.state.vips).items()):
             for real in vip.reals:
@@ -104,6 +110,7 @@ class Info:
         for map_key, value in sorted(self.actual.entries["reals"].items()):
             packed, flags = layout.parse_real_definition(value)
             address = layout.unpack_address(packed, bool(flags & layout.REAL_IPV6))
+            by_hand = overlay.get(address)
             packets, size = sum_cpus(self.maps.map("reals_stats").lookup(map_key) or b"", 2)
             found.append(
                 {
@@ -111,6 +118,7 @@ class Info:
                     "id": layout.parse_u32(map_key),
                     "local": bool(flags & layout.REAL_LOCAL),
                     "vips": vips_of.get(address, []),
+                    "by_hand": {"state": by_hand.state, "since": by_hand.since} if by_hand else None,
                     "packets": packets,
                     "bytes": size,
                 }
@@ -126,7 +134,7 @@ class Info:
         return [table.row(known[key]) for key in sorted(known, key=lambda key: (not isinstance(key, int), key))]
 
     def counters(self) -> dict[str, t.Any]:
-        """Global counters by name, and packets and bytes per VIP."""
+        """Global counters by name, and packets and bytes per VIP and real."""
         stats = self.maps.map("stats")
         found: dict[str, int] = {}
         for index, names in enumerate(GLOBAL_COUNTERS):
@@ -138,7 +146,7 @@ class Info:
             number = layout.parse_vip_meta(self.actual.entries[name][map_key])[1]
             packets, size = sum_cpus(stats.lookup(layout.u32(number)) or b"", 2)
             vips.append({"vip": str(key), "number": number, "packets": packets, "bytes": size})
-        return {"global": found, "vips": vips}
+        return {"global": found, "vips": vips, "reals": self._every_real()}
 
     def flows(self) -> dict[str, t.Any]:
         """How many flows each real has, and how full each table is."""

@@ -175,3 +175,34 @@ class MemoryMaps:
             "rings": {number: bytes(ring) for number, ring in self._rings.items() if any(ring)},
             "down": dict(self._down),
         }
+
+
+class PlannedMaps(MemoryMaps):
+    """For a review: what is there, in the maps of a balancer that the same play is to make. Only to be read.
+
+    A ring keeps its length: what another one changes, module balancer does by itself.
+    """
+
+    def __init__(self, present: Maps, shape: Shape) -> None:
+        super().__init__(shape)
+        self._present = present
+        self._vips = present.capacity("server_id_stats")
+        self._ring_size = present.capacity("ch_rings") // self._vips
+
+    def capacity(self, name: str) -> int:
+        """How many entries the map will hold."""
+        if name == "ch_rings":
+            return self.capacity("server_id_stats") * self._ring_size
+        return super().capacity(name)
+
+    def entries(self, name: str) -> dict[bytes, bytes]:
+        """All entries that are there now."""
+        return self._present.entries(name) if name in self._present.names() else {}
+
+    def ring(self, number: int) -> memoryview:
+        """The slots of a VIP's ring now."""
+        return self._present.ring(number) if number < self._vips else super().ring(number)
+
+    def down_sets(self) -> dict[bytes, frozenset[int]]:
+        """All sets that are there now."""
+        return self._present.down_sets() if "vip_to_down_reals_map" in self._present.names() else {}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
@@ -62,8 +62,10 @@ def sizes_of(infos: Mapping[str, kernel.MapInfo]) -> dict[str, int]:
     return found
 
 
-def check_room(state: State, sizes: Mapping[str, int], maps: Mapping[str, kernel.Map]) -> None:
-    """ProgramError where something that is in the maps would not fit into those of the new sizes.
+def check_room(
+    state: State, sizes: Mapping[str, int], features: Collection[str], maps: Mapping[str, kernel.Map]
+) -> None:
+    """ProgramError where something that is in the maps would not fit into those of the new sizes and features.
 
     `maps`: the maps that are to be migrated, by name.
     """
@@ -76,7 +78,16 @@ def check_room(state: State, sizes: Mapping[str, int], maps: Mapping[str, kernel
             )
     for name, old in maps.items():
         size = _SIZE_OF.get(name)
-        if size is None or sizes[size] >= old.info.entries:
+        if size is None:
+            continue
+        if name == "server_id_map" and old.info.type == layout.HASH and "server_id_hash" not in features:
+            highest = max((layout.parse_u32(key) for key, _value in old.items()), default=0)
+            if highest >= sizes[size]:
+                raise ProgramError(
+                    f"features: server_id_hash cannot go while there is server id {highest}: without it they are less"
+                    f" than sizes.server_ids ({sizes[size]}); remove it first"
+                )
+        if sizes[size] >= old.info.entries:
             continue
         keys = [key for key, value in _entries(old) if old.info.type != layout.ARRAY or any(value)]
         highest = max(map(layout.parse_u32, keys), default=0) if old.info.type == layout.ARRAY else 0

@@ -370,10 +370,12 @@ class _VipPlanner:
         for key, vip in self.wanted.items():
             number = self._number_of(key)
             for name, map_key, value in (vip_map_entry(key, flag_bits(vip.flags), number), address_entry(key)):
-                target[name][map_key] = value
+                # A prefix that the program cannot match is kept for one that can.
+                if name in target:
+                    target[name][map_key] = value
             if key.prefixlen is not None and "cidr_vip_keys" in target:
                 target["cidr_vip_keys"][layout.u32(number)] = down_set_key(key)
-            if key in self.learned:
+            if key in self.learned and "vip_learned" in target:
                 target["vip_learned"][layout.u32(number)] = layout.u32(1)
         for name, entries in target.items():
             union = len({*entries, *self.actual.entries[name]})
@@ -595,9 +597,7 @@ def plan_table(
     if new_reals:
         operations.append(Put("reals", new_reals))
     values = {address: layout.u32(number) for address, number in real_ids.assigned.items()}
-    target: dict[str, dict[bytes, bytes]] = {name: {} for name in maps}
-    for entry in entries:
-        target[entry.map][entry.key] = entry.value if entry.real is None else values[entry.real]
+    target = _table_target(entries, maps, values)
     puts, deletes = [], []
     for name in maps:
         have = present[name]
@@ -615,6 +615,17 @@ def plan_table(
     if stale:
         operations.append(Delete("reals", stale))
     return TablePlan(operations, real_ids)
+
+
+def _table_target(
+    entries: Iterable[TableEntry], maps: Iterable[str], values: Mapping[str, bytes]
+) -> dict[str, dict[bytes, bytes]]:
+    """What each map should hold. What the program has no map for is kept for one that has."""
+    target: dict[str, dict[bytes, bytes]] = {name: {} for name in maps}
+    for entry in entries:
+        if entry.map in target:
+            target[entry.map][entry.key] = entry.value if entry.real is None else values[entry.real]
+    return target
 
 
 def unsettled(real_ids: Ids, reals: Mapping[bytes, bytes]) -> frozenset[int]:

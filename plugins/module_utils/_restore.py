@@ -20,9 +20,10 @@ from ansible_collections.katran.fleet.plugins.module_utils._apply import (
     TABLES,
     EngineError,
     Request,
+    Result,
     apply_locked,
 )
-from ansible_collections.katran.fleet.plugins.module_utils._balancer import Balancer, Wanted
+from ansible_collections.katran.fleet.plugins.module_utils._balancer import Balancer, Outcome, Wanted
 from ansible_collections.katran.fleet.plugins.module_utils._config import ConfigError, parse_settings
 from ansible_collections.katran.fleet.plugins.module_utils._healthcheck import restore_healthcheck
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import open_map
@@ -57,20 +58,25 @@ def restore_balancer(file: StateFile) -> list[str]:
     """Bring one balancer to what state.json says; returns one line for each thing done."""
     with locked(file.instance, True, LOCK_SECONDS):
         state = file.read()
-        if state.lost or not state.program.get("tag"):
+        if not state.program.get("tag"):
+            if state.recovered:
+                raise StateError(f"{file.path} was lost and does not say which program is to run: run a deploy")
             return []
         require_capabilities()
         require_bpffs(file.bpffs)
         how = state.settings["state"]
         wanted = Wanted(parse_settings({**state.settings, "state": how}), how, state.settings["source_dir"], kept=True)
         balancer = Balancer(file.instance, file.bpffs, file)
-        request = Request(file.instance, file.bpffs, LOCK_SECONDS, check=False)
-        changes = balancer.ensure_locked(replace(wanted, attach_later=True), check=False).changes
-        changes += apply_locked("vips", request, file.read().vips, "overridden", True).changes
-        for name in TABLES:
-            if file.read_file(f"{name}.json") is not None:
-                changes += apply_locked(name, request, None, "merged", True).changes
-        return changes + balancer.ensure_locked(wanted, check=False).changes
+        request = Request(file.instance, file.bpffs, LOCK_SECONDS, check=False, kept=True)
+        done: list[Outcome | Result] = [
+            balancer.ensure_locked(replace(wanted, attach_later=True), check=False),
+            apply_locked("vips", request, file.read().vips, "overridden", True),
+        ]
+        tables = [name for name in TABLES if file.read_file(f"{name}.json") is not None]
+        done += [apply_locked(name, request, None, "merged", True) for name in tables]
+        done.append(balancer.ensure_locked(wanted, check=False))
+        warnings = dict.fromkeys(f"warning: {warning}" for each in done for warning in each.warnings)
+        return [*(line for each in done for line in each.changes), *warnings]
 
 
 def restore_shared(file: StateFile) -> list[str]:

@@ -123,6 +123,7 @@ class State:
     form; resources that may be large have a file of their own. `references`: resource → the reals it refers to.
     `rings`: VIP → [digest of the ring's inputs, digest of its slots in the map]. `program`: what is loaded, and where.
     `learned`: the VIPs of flag hash_dst_port_only that had other flags before, so that tables may know their flows.
+    `recovered`: the file was lost and is made of what the kernel showed, until all VIPs are told.
     """
 
     instance: str
@@ -136,6 +137,7 @@ class State:
     vip_numbers: Ids = field(default_factory=_vip_numbers)
     rings: dict[str, list[str]] = field(default_factory=dict)
     learned: list[str] = field(default_factory=list)
+    recovered: bool = False
     lost: bool = field(default=False, compare=False)
 
     def to_json(self, vips: str | None = None) -> str:

@@ -68,7 +68,7 @@ vips:
   type: list
   elements: dict
 reals:
-  description: Every real with its id and counters.
+  description: What was said of reals by hand, in the form of module M(katran.fleet.reals).
   returned: when gathered
   type: list
   elements: dict
@@ -98,7 +98,9 @@ flows:
   returned: when gathered
   type: dict
 counters:
-  description: Global counters, and packets and bytes per VIP.
+  description:
+    - Global counters, packets and bytes per VIP, and every real with its id, the VIPs that have it, what was said of
+      it by hand, packets and bytes.
   returned: when gathered
   type: dict
 maps:

@@ -310,10 +310,13 @@ def test_a_reboot_keeps_ids_numbers_and_rings(live: dict[str, Any]) -> None:
 
 
 def test_what_info_tells_changes_nothing_when_fed_back(live: dict[str, Any]) -> None:
-    names = ["vips", "source_routes", "server_ids", "decap_destinations"]
-    told = module("balancer_info", {"gather": [*names, "reals", "maps"]})
-    assert len(told["vips"]) == 5
-    assert {real["address"]: real["id"] for real in told["reals"]}["10.0.0.1"] >= 1
+    names = ["vips", "reals", "source_routes", "server_ids", "decap_destinations"]
+    told = module("balancer_info", {"gather": [*names, "counters", "maps"]})
+    assert (len(told["vips"]), len(told["reals"])) == (5, 1)
+    reals = {real["address"]: real for real in told["counters"]["reals"]}
+    assert reals["10.0.0.1"]["id"] >= 1
+    assert reals["10.0.0.1"]["by_hand"] is None
+    assert reals["10.0.0.5"]["by_hand"]["state"] == "active"
     assert told["maps"]["vip_map"]["entries"] == SIZES["vips"]
     for name in names:
         for state in ("merged", "replaced", "overridden"):

@@ -103,6 +103,32 @@ def test_no_bcc() -> None:
     )
 
 
+@pytest.mark.parametrize("name", [*RESOURCES, "balancer"])
+def test_no_netaddr(name: str) -> None:
+    """A run needs it; a review of a host where the role would install it does not."""
+    hide("netaddr")
+    # A folder with nothing in it is a package that can be imported.
+    Path("/run/empty/__init__.py").write_text("raise ModuleNotFoundError\n")
+    arguments = BALANCER if name == "balancer" else {"config": world()[name]}
+    # Not .msg: Ansible's own look for another interpreter is loud on the standard error output.
+    assert module(name, arguments).result["msg"] == (
+        "the Python module netaddr is missing on this host (Debian and Ubuntu: package python3-netaddr)"
+    )
+    assert module(name, arguments, check=True)["changed"] is True
+
+
+def test_a_review_plans_for_what_the_same_play_makes() -> None:
+    planned = {"features": ["cidr_vips"], "sizes": {"vips": 600}}
+    config = [vip(f"198.18.{number // 250}.{number % 250 + 1}") for number in range(599)] + [vip("203.0.113.0/24")]
+    options = {"config": config, "state": "overridden"}
+    assert module("vips", options, check=True).msg == "vips: 600 VIPs, but sizes.vips is 512"
+    assert module("vips", {**options, "planned": planned}, check=True)["changed"] is True
+    small = {"planned": {"features": [], "sizes": {}}, "config": [vip("203.0.113.0/24")]}
+    assert module("vips", small, check=True).msg == (
+        "vips[0].address: 203.0.113.0/24 is a prefix, which needs feature cidr_vips"
+    )
+
+
 def test_no_pyroute2() -> None:
     hide("pyroute2")
     assert module("balancer", BALANCER).msg == (

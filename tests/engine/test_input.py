@@ -132,7 +132,11 @@ def test_twenty_faults_and_the_rest_counted() -> None:
             [{"prefix": "2001:db8::/32", "real": "10.0.0.1"}],
             "source_routes[0].real: 10.0.0.1 is IPv4, but the prefix 2001:db8::/32 is IPv6",
         ),
-        ("server_ids", [{"id": 3000, "real": "10.0.0.1"}], "server_ids[0].id: 3000 is not a server id (1 to 2999)"),
+        (
+            "server_ids",
+            [{"id": 3000, "real": "10.0.0.1"}],
+            "server_ids[0].id: 3000 is not a server id (1 to 2999; feature server_id_hash allows more)",
+        ),
         (
             "server_ids",
             [{"id": 1, "real": "10.0.0.1"}, {"id": 1, "real": "10.0.0.2"}],

@@ -192,6 +192,24 @@ def test_server_ids_change_between_array_and_hash() -> None:
     assert forwards()
 
 
+def test_a_server_id_that_no_array_holds_keeps_the_hash() -> None:
+    request = Request("default", BPFFS, 5, False)
+    ensure(features=[*FEATURES, "server_id_hash"])
+    large = [{"id": 7, "real": "10.0.2.1"}, {"id": 4_000_000_000, "real": "10.0.2.2"}]
+    apply_resource("server_ids", request, large, "overridden", False)
+    before = configuration()
+    sentence = (
+        "^features: server_id_hash cannot go while there is server id 4000000000: without it they are less than"
+        r" sizes.server_ids \(5000\); remove it first$"
+    )
+    with pytest.raises(ProgramError, match=sentence):
+        ensure(features=FEATURES)
+    assert configuration() == before
+    apply_resource("server_ids", request, large[1:], "deleted", False)
+    ensure(features=FEATURES)
+    assert len(configuration()["server_id_map"]) == 1
+
+
 # While packets flow
 
 

@@ -14,8 +14,9 @@ from ansible_collections.katran.fleet.plugins.module_utils import _kernel as ker
 from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
 from ansible_collections.katran.fleet.plugins.module_utils import _network, _restore
 from ansible_collections.katran.fleet.plugins.module_utils._network import NetworkError, forwarding_cpus, gateway_mac
+from ansible_collections.katran.fleet.plugins.module_utils._program import ProgramError
 from ansible_collections.katran.fleet.plugins.module_utils._state import StateFile
-from ansible_collections.katran.fleet.tests.engine.life import LINK, MAPS, PEER, ensure, tables
+from ansible_collections.katran.fleet.tests.engine.life import LINK, MAPS, PEER, apply, ensure, tables, vips
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, compiled_once, run, sandbox
 
 FIRST, SECOND = "02:00:00:00:00:f1", "02:00:00:00:00:f2"
@@ -203,3 +204,15 @@ def test_every_cpu_that_receives_has_a_table() -> None:
     ensure()
     assert sorted(tables()) == _network.online_cpus()
     assert _network.numa_node(0) in _network.numa_nodes()
+
+
+def test_gue_takes_an_address_to_send_from() -> None:
+    options = {"encapsulation": "gue", "source_ipv4": "auto", "source_ipv6": "auto"}
+    run("ip", "address", "flush", "dev", LINK)
+    sentence = f"source_ipv4 and source_ipv6 auto: {LINK} has no global address to send GUE from; give one of them"
+    for check in (True, False):
+        with pytest.raises(ProgramError, match=f"^{sentence}$"):
+            ensure(check=check, **options)
+    ensure(encapsulation="gue", source_ipv4="192.0.2.77", source_ipv6="auto")
+    done = apply([vips(), vips("fc00::1", address="2001:db8::1")])
+    assert done.warnings == ["real fc00::1 needs an IPv6 source of GUE, and the balancer has none (source_ipv6)"]

@@ -12,6 +12,7 @@ import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils import _balancer, _simple
 from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
+from ansible_collections.katran.fleet.plugins.module_utils._apply import Request, apply_resource
 from ansible_collections.katran.fleet.plugins.module_utils._program import ProgramError
 from ansible_collections.katran.fleet.plugins.module_utils._root import Root, RootSettings, slots
 from ansible_collections.katran.fleet.tests.engine.life import (
@@ -287,3 +288,53 @@ def test_the_boot_brings_root_before_what_is_in_its_slots(monkeypatch: pytest.Mo
     monkeypatch.setattr(_balancer, "compile_program", lambda *_arguments: pytest.fail("compiled"))
     monkeypatch.setattr(_simple, "compile_program", lambda *_arguments: pytest.fail("compiled"))
     assert not ensure(**slot(1)).changed
+
+
+@pytest.mark.usefixtures("balancing")
+def test_what_the_program_can_no_longer_do_is_left_out() -> None:
+    """A feature went while something used it: the rest comes back, and all of it once the feature does."""
+    wide = vips(address="203.0.113.0/24")
+    ensure(features=[*FEATURES, "cidr_vips"])
+    apply([vips(), wide])
+    done = ensure(features=["vlan"])
+    assert done.warnings == [
+        "vip 203.0.113.0/24:80/udp: needs feature cidr_vips, which the program does not have",
+        "source_routes: 1 entries need feature source_routing, which the program does not have",
+    ]
+    # Beside them, everything can be changed.
+    assert apply([vips(address="198.51.100.9")], "merged").changes == ["vip 198.51.100.9:80/udp: added with 3 reals"]
+    wipe()
+    booted = boot()
+    assert (booted.returncode, booted.stderr) == (0, "")
+    assert "warning: vip 203.0.113.0/24:80/udp: needs feature cidr_vips" in booted.stdout
+    assert "warning: source_routes: 1 entries need feature source_routing" in booted.stdout
+    assert forwards()
+    assert attached() == (pinned(), "native")
+    ensure(features=[*FEATURES, "cidr_vips"])
+    assert apply([vips(), wide, vips(address="198.51.100.9")]).drift
+    assert contents("vip_lpm4_map")
+    # What is to go may go without it.
+    ensure(features=["vlan"])
+    assert apply([wide], "deleted").changes == ["vip 203.0.113.0/24:80/udp: removed"]
+    request = Request("default", BPFFS, 5, False)
+    gone = [{"prefix": "192.0.2.0/24"}]
+    assert apply_resource("source_routes", request, gone, "deleted", False).changes
+
+
+@pytest.mark.usefixtures("balancing")
+def test_a_state_that_does_not_say_which_program_is_to_run() -> None:
+    (STATE / "state.json").unlink()
+    lost = "state.json of balancer default was lost: weights, hashes and drained reals of its VIPs are not known"
+    assert apply([vips(address="198.51.100.9")], "merged").warnings[0].startswith(lost)
+    # Until somebody tells all of it.
+    assert apply([vips(address="198.51.100.9")], "merged").warnings[0].startswith(lost)
+    booted = boot()
+    assert booted.returncode == 1
+    assert booted.stderr == (
+        f"katran-restore: default: {STATE}/state.json was lost and does not say which program is to run: run a deploy\n"
+    )
+    assert ensure(interfaces=[LINK, "lb1"], features=FEATURES).warnings[0].startswith(lost)
+    assert boot().returncode == 0
+    told = apply([vips(address="198.51.100.9")])
+    assert told.warnings[0].startswith(lost)
+    assert apply([vips(address="198.51.100.9")]).warnings == []

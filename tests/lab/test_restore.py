@@ -11,7 +11,7 @@ from fleetlab import traffic
 from fleetlab.runs import Fleet, on_host
 
 FLOWS_PER_VIP = 250
-INFO = {"gather": ["vips", "reals", "server_ids", "source_routes"]}
+INFO = {"gather": ["vips", "counters", "server_ids"]}
 
 
 def rings(fleet: Fleet, host: str) -> str:
@@ -27,10 +27,8 @@ def rings(fleet: Fleet, host: str) -> str:
 
 def resources(fleet: Fleet, host: str) -> str:
     info: dict[str, Any] = fleet.module(host, "katran.fleet.balancer_info", INFO)[host]
-    for real in info["reals"]:
-        # Counters begin anew with the maps.
-        del real["packets"], real["bytes"]
-    return hashlib.sha256(json.dumps({name: info[name] for name in INFO["gather"]}).encode()).hexdigest()
+    ids = {real["address"]: real["id"] for real in info["counters"]["reals"]}
+    return hashlib.sha256(json.dumps([ids, info["vips"], info["server_ids"]]).encode()).hexdigest()
 
 
 def all_answered(fleet: Fleet) -> None:

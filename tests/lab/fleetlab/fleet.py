@@ -99,7 +99,7 @@ def ansible_environment(prefix: str) -> dict[str, str]:
 
 def read_vips(inventory: Path, prefix: str, group: str = "balancers", extra: Iterable[str] = ()) -> list[Vip]:
     """The VIPs that *inventory* gives to the first host of *group*; asks no host."""
-    names = "query('ansible.builtin.varnames', '^katran_vips(__[a-z0-9_]+)?$') | sort"
+    names = "query('ansible.builtin.varnames', '^katran_vips(__[A-Za-z0-9_]+)?$') | sort"
     vips = f"query('ansible.builtin.vars', *({names})) | flatten(levels=1)"
     message = f"msg={{{{ {{'vips': {vips}, 'sizes': katran_sizes | default({{}})}} }}}}"
     command = [ansible("ansible"), f"{group}[0]", "-i", str(inventory), "-m", "ansible.builtin.debug", "-a", message]

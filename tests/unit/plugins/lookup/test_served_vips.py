@@ -19,7 +19,7 @@ VARIABLES: dict[str, Any] = {
         {"address": "198.51.100.5", "port": 5, "protocol": "udp", "flags": ["source_routing"]},
         {"address": "198.51.100.6", "port": 6, "protocol": "udp", "down_reals": ["10.0.0.1"]},
     ],
-    "katran_vips__dns": [{"address": "2001:db8::1", "port": 53, "protocol": "udp", "reals": [{"address": "fc00::2"}]}],
+    "katran_vips__dns": [{"address": "2001:db8::1", "port": 53, "protocol": "udp", "reals": [{"address": "FC00::2"}]}],
     "katran_source_routes__x": [{"prefix": "192.0.2.0/24", "real": "10.0.0.3"}],
     "katran_server_ids": [{"id": 1, "real": "10.0.0.4"}],
 }

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -597,7 +598,7 @@ def server_id(number: Any, real: Any = "10.0.0.1") -> dict[str, Any]:
     ("config", "sentence"),
     [
         ([server_id(0)], "server_ids[0].id: 0 is not a server id (1 to 99)"),
-        ([server_id(100)], "server_ids[0].id: 100 is not a server id (1 to 99)"),
+        ([server_id(100)], "server_ids[0].id: 100 is not a server id (1 to 99; feature server_id_hash allows more)"),
         ([server_id("x")], "server_ids[0].id: x is not a server id (1 to 99)"),
         ([server_id(1), server_id(1, "10.0.0.2")], "server_ids[1].id: 1 leads to 10.0.0.1 and to 10.0.0.2"),
         ([server_id(1), server_id(1)], "server_ids[1].id: 1 is listed twice"),
@@ -980,3 +981,98 @@ def test_lists_of_addresses_and_interfaces() -> None:
 
 def test_an_address_knows_itself() -> None:
     assert read_address("10.0.0.1") == Address("10.0.0.1", bytes([10, 0, 0, 1]) + bytes(12), False)
+
+
+# The shape of what is listed
+
+
+SHAPE: Any = {
+    "address": {"type": "str", "required": True},
+    "port": {"type": "int", "required": True},
+    "protocol": {"type": "str", "choices": ["tcp", "udp"], "required": True},
+    "flags": {"type": "list", "elements": "str", "choices": ["quic", "no_lru"]},
+    "reals": {
+        "type": "list",
+        "elements": "dict",
+        "options": {"address": {"type": "str", "required": True}, "local": {"type": "bool"}},
+    },
+}
+GOOD = {"address": "198.51.100.1", "port": "443", "protocol": "tcp"}
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        (None, ""),
+        ([GOOD, {**GOOD, "flags": "quic,no_lru", "reals": [{"address": "10.0.0.1", "local": "yes"}]}], ""),
+        ("x", "config: x is not a list"),
+        ([GOOD, None], "vips[1]: is empty"),
+        (["x"], "vips[0]: x is not a mapping"),
+        ([GOOD, {**GOOD, "port": "https"}], "vips[1].port: https is not a whole number"),
+        ([{**GOOD, "port": True}], "vips[0].port: True is not a whole number"),
+        ([{**GOOD, "protocol": "TCP"}], "vips[0].protocol: TCP is none of tcp, udp"),
+        ([{**GOOD, "flags": ["quic", "quik"]}], "vips[0].flags: quik is none of quic, no_lru"),
+        ([{**GOOD, "flags": {"quic": True}}], "vips[0].flags: {'quic': True} is not a list"),
+        ([{**GOOD, "address": ["x"]}], "vips[0].address: ['x'] is not a text"),
+        (
+            [{**GOOD, "reals": [{"addres": "10.0.0.1"}]}],
+            (
+                "vips[0].reals[0].addres: there is no such option; there are address, local; "
+                "vips[0].reals[0].address: is missing"
+            ),
+        ),
+        (
+            [{**GOOD, "reals": [{"address": "x", "local": "here"}]}],
+            "vips[0].reals[0].local: here is neither true nor false",
+        ),
+        ([{**GOOD, "reals": "10.0.0.1"}], "vips[0].reals: 10.0.0.1 is not a list"),
+    ],
+)
+def test_entries_that_are_not_what_they_should_be(config: Any, sentence: str) -> None:
+    assert _config.shape_faults("vips", config, SHAPE) == sentence
+
+
+def test_twenty_of_them_and_the_rest_counted() -> None:
+    told = _config.shape_faults("vips", [{**GOOD, "port": "x"}] * 25, SHAPE).split("; ")
+    assert (len(told), told[-1]) == (21, "and 5 more")
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1", "2001:DB8::1", "::ffff:1.2.3.4", "10.0.0", "fe80::1%lo", "x", ""])
+def test_addresses_are_read_alike_without_netaddr(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = read_address.__wrapped__(text)
+    monkeypatch.setitem(sys.modules, "netaddr", None)
+    assert read_address.__wrapped__(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("cores", "found"),
+    [("auto", "auto"), ("0-3,8", (0, 1, 2, 3, 8)), (["2", "0-1"], (0, 1, 2)), ([5], (5,)), ("1", (1,))],
+)
+def test_forwarding_cores(cores: Any, found: Any) -> None:
+    assert _config.parse_settings({**SETTINGS, "forwarding_cores": cores}).forwarding_cores == found
+
+
+@pytest.mark.parametrize(
+    ("cores", "sentence"),
+    [
+        ([], "forwarding_cores: it is empty: no CPU would have a connection table; list CPUs, or give auto"),
+        ("", "forwarding_cores:  is not a CPU (0 to 127), and not auto"),
+        ("3-1", "forwarding_cores: 3-1 is not a CPU (0 to 127), and not auto"),
+        ("0-128", "forwarding_cores: 0-128 is not a CPU (0 to 127), and not auto"),
+    ],
+)
+def test_forwarding_cores_that_are_none(cores: Any, sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _config.parse_settings({**SETTINGS, "forwarding_cores": cores})
+    assert str(caught.value) == sentence
+
+
+def test_down_reals_that_are_active_are_told() -> None:
+    vip = {**GOOD, "port": 53, "protocol": "udp", "flags": ["udp_flow_migration"]}
+    listed = {**vip, "reals": [{"address": "10.0.0.1"}, {"address": "10.0.0.2"}], "down_reals": ["10.0.0.1"]}
+    _after, warnings = _config.resolve_vips({}, [listed], "merged", False, ALL)
+    assert warnings == ["vips[0].down_reals: 10.0.0.1 is active among the VIP's reals too, so new flows still go there"]
+
+
+def test_a_word_is_a_list_of_flags() -> None:
+    assert features_needed([{"address": "x", "flags": "udp_stable_routing,quic"}]) == ["udp_stable_routing"]

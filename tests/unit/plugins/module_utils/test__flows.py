@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._config import (
 )
 from ansible_collections.katran.fleet.plugins.module_utils._flows import (
     Matcher,
+    Owners,
     Selection,
     is_ipv6,
     parse_filters,
@@ -146,3 +148,33 @@ def test_the_family_is_told_by_what_ipv4_leaves_zero() -> None:
     assert not is_ipv6(FLOWS["a"][0])
     assert is_ipv6(FLOWS["e"][0])
     assert is_ipv6(key("2001:db8::", "2001:db8::1"))
+
+
+# Whose a flow may be
+
+
+@pytest.mark.parametrize(
+    ("gone", "names"),
+    [
+        (("203.0.113.0/24", 443), "h"),
+        # The shorter prefix never saw these.
+        (("203.0.113.16/28", 443), "ik"),
+        # Or the /24's, whose port the key does not tell.
+        (("203.0.113.8", 0), ""),
+        (("203.0.113.7", 443), "m"),
+    ],
+)
+def test_a_purge_spares_what_may_be_anothers(gone: tuple[str, int], names: str) -> None:
+    flows = {
+        "h": key("192.0.2.7", "203.0.113.99", 0),
+        "i": key("192.0.2.7", "203.0.113.17", 0),
+        "j": key("192.0.2.7", "203.0.113.8", 0),
+        "k": key("192.0.2.7", "203.0.113.18", 0),
+        "m": key("192.0.2.7", "203.0.113.7", 443),
+    }
+    every = [("203.0.113.7", 443), ("203.0.113.8", 0), ("203.0.113.16/28", 443), ("203.0.113.0/24", 443)]
+    stay = [(vip_key(*each), 0) for each in every if each != gone]
+    exact = [vip_definition(each.packed, each.port, TCP) for each, _flags in stay if each.prefixlen is None]
+    going = vip_key(*gone)
+    matcher = Matcher([vip_selection(going, exact, None, partial(Owners(stay).others, going))])
+    assert "".join(name for name, flow in flows.items() if matcher(flow, 1)) == names
