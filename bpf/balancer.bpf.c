@@ -80,6 +80,11 @@ static __always_inline u32 *find_vip_address_lpm6(struct v6_lpm_key *key)
 {
 	return vip_address_lpm6.lookup(key);
 }
+
+static __always_inline struct vip_definition *find_cidr_vip_key(u32 vip)
+{
+	return cidr_vip_keys.lookup(&vip);
+}
 #endif
 
 static __always_inline struct real_definition *find_real(u32 *id)
@@ -183,13 +188,6 @@ static __always_inline void *find_down_set(struct vip_definition *key)
 {
 	return vip_to_down_reals_map.lookup(key);
 }
-
-#ifdef FEATURE_CIDR_VIPS
-static __always_inline struct vip_definition *find_cidr_vip_key(u32 *vip)
-{
-	return cidr_vip_keys.lookup(vip);
-}
-#endif
 #endif
 
 #ifdef FEATURE_INTROSPECTION

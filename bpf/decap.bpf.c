@@ -63,10 +63,20 @@ static __always_inline bool is_listed_source(struct address *source)
 #include "server_id.h"
 #include "strip.h"
 
+/* Multicast and broadcast: no tunnel of ours has such an end. */
+static __always_inline bool is_to_many(const struct flow_key *outer,
+				       const bool v6)
+{
+	u8 first = *(const u8 *)outer->dst;
+
+	return v6 ? first == 0xff : first >= 224;
+}
+
 /*
  * A host that also routes (for its containers, say) must leave tunnels to
  * others alone. What its routes would forward is not for itself; what they
- * deliver or refuse is not forwarded.
+ * deliver or refuse is not forwarded. Where the host forwards nothing, the
+ * kernel says only that, and whatever came for its MAC counts as its own.
  */
 static __always_inline bool is_forwarded(struct packet *p,
 					 const struct flow_key *outer,
@@ -147,9 +157,10 @@ static __always_inline int take_off(struct cursor *cur, struct packet *p,
 			return XDP_PASS;
 		set_address(&destination, ip->daddr, 0);
 	}
-	if (!is_served(&destination) ||
+	if (is_ambiguous(destination.addr, inner_v6) ||
+	    !is_served(&destination) ||
 	    !is_listed_source((struct address *)flow->src) ||
-	    is_forwarded(p, flow, v6))
+	    is_to_many(flow, v6) || is_forwarded(p, flow, v6))
 		return XDP_PASS;
 
 	count_server_id(counted, header, cur->end, inner_v6);

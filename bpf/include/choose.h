@@ -223,20 +223,25 @@ global_choice(struct flow_key *flow, u32 *id)
 }
 #endif
 
+/* The VIP's key; of a CIDR VIP, with its prefix's network address. */
+static __always_inline struct vip_definition *own_key(const struct vip *vip)
+{
+#ifdef FEATURE_CIDR_VIPS
+	if (vip->by_cidr)
+		return find_cidr_vip_key(vip->num);
+#endif
+	return vip->key;
+}
+
 #ifdef FEATURE_UDP_FLOW_MIGRATION
 /* Step 11d. */
-static __always_inline bool is_down(struct vip *vip, u32 id)
+static __always_inline bool is_down(const struct vip *vip, u32 id)
 {
-	struct vip_definition *key = vip->key;
+	struct vip_definition *key = own_key(vip);
 	void *down;
 
-#ifdef FEATURE_CIDR_VIPS
-	if (vip->by_cidr) {
-		key = find_cidr_vip_key(&vip->num);
-		if (!key)
-			return false;
-	}
-#endif
+	if (!key)
+		return false;
 	down = find_down_set(key);
 	return down && bpf_map_lookup_elem(down, &id);
 }
@@ -287,14 +292,19 @@ static __always_inline u32 ring_choice(const struct flow_key *flow, u32 ports,
 	return id ? *id : 0;
 }
 
-/* lru_miss_stats counts for the one VIP that the operator is tracing. */
-static __always_inline void count_traced_miss(struct vip_definition *key,
-					      u32 id)
+/*
+ * lru_miss_stats counts for the one VIP that the operator is tracing; no VIP
+ * has protocol 0.
+ */
+static __always_inline void count_traced_miss(const struct vip *vip, u32 id)
 {
-	struct vip_definition *traced = find_traced_vip();
+	struct vip_definition *traced = find_traced_vip(), *key;
 	u32 *misses;
 
-	if (!traced || word32_at(&traced->port) != word32_at(&key->port) ||
+	if (!traced || likely(!traced->proto))
+		return;
+	key = own_key(vip);
+	if (!key || word32_at(&traced->port) != word32_at(&key->port) ||
 	    traced->vip[0] != key->vip[0] || traced->vip[1] != key->vip[1] ||
 	    traced->vip[2] != key->vip[2] || traced->vip[3] != key->vip[3])
 		return;
@@ -352,7 +362,7 @@ static __always_inline int new_choice(struct packet *p, struct flow_key *flow,
 		learn(table, flow, choice->id,
 		      p->proto == IPPROTO_UDP ? now : 0);
 	count_second(COUNT_VIP_PACKETS);
-	count_traced_miss(vip->key, choice->id);
+	count_traced_miss(vip, choice->id);
 	return CONTINUE;
 }
 

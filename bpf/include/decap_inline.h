@@ -110,11 +110,14 @@ static __always_inline void debug_flow(const struct flow_key *outer,
 #endif
 
 /* Which VIPs' packets came by GUE: counting only, never a change. */
-static __always_inline void count_decap_vip(const struct flow_key *inner)
+static __always_inline void count_decap_vip(const struct flow_key *inner,
+					    const bool v6)
 {
 	struct vip_definition key __on_stack;
 	struct vip_meta *meta;
 
+	if (is_ambiguous(inner->dst, v6))
+		return;
 	set_vip(&key, inner->words[2], inner->words[3], inner->port[1],
 		inner->proto);
 	meta = find_vip_exact(&key);
@@ -137,7 +140,9 @@ static __always_inline int decapsulate(struct cursor *cur, struct packet *p,
 	void *header = cur->pos;
 	u32 *found, flags = 0;
 
-	found = find_decap_dst((struct address *)flow->dst);
+	found = is_ambiguous(flow->dst, v6) ?
+			NULL :
+			find_decap_dst((struct address *)flow->dst);
 	if (found) {
 		flags = *found;
 		count(COUNT_DECAP_DST);
@@ -155,7 +160,7 @@ static __always_inline int decapsulate(struct cursor *cur, struct packet *p,
 		debug_flow(flow, &inner);
 #endif
 		if (!found)
-			count_decap_vip(&inner);
+			count_decap_vip(&inner, inner_v6);
 	}
 	if (!strip_outer(p, outer, inner_v6 ? htons(ETH_P_IPV6) :
 					      htons(ETH_P_IP)))

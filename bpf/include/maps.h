@@ -22,6 +22,8 @@ BPF_F_TABLE("lpm_trie", struct v4_lpm_key, u32, vip_address_lpm4, 1,
 	    BPF_F_NO_PREALLOC);
 BPF_F_TABLE("lpm_trie", struct v6_lpm_key, u32, vip_address_lpm6, 1,
 	    BPF_F_NO_PREALLOC);
+/* VIP number to the key of a CIDR VIP, with its network address. */
+BPF_TABLE("array", u32, struct vip_definition, cidr_vip_keys, 1);
 #endif
 
 BPF_TABLE("lru_hash", struct flow_key, struct real_pos_lru, flow_table, 1);
@@ -76,9 +78,6 @@ BPF_TABLE("lru_hash", struct flow_key, u32, fallback_glru, 1);
 BPF_TABLE("hash", u32, u8, down_set, 1);
 BPF_TABLE("hash_of_maps$down_set", struct vip_definition, u32,
 	  vip_to_down_reals_map, 1);
-#ifdef FEATURE_CIDR_VIPS
-BPF_TABLE("array", u32, struct vip_definition, cidr_vip_keys, 1);
-#endif
 #endif
 
 #ifdef FEATURE_INTROSPECTION

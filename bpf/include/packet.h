@@ -110,6 +110,15 @@ static __always_inline void set_address(void *to, u64 low, u64 high)
 	words[1] = high;
 }
 
+/*
+ * An IPv6 address that no exact key stands for: with twelve zero bytes at its
+ * end, its 16 bytes are an IPv4 address's.
+ */
+static __always_inline bool is_ambiguous(const u32 *addr, const bool v6)
+{
+	return v6 && unlikely(!(addr[1] | word64_at(addr + 2)));
+}
+
 /* A map key of 20 bytes: a vip_definition in two and a half stores. */
 static __always_inline void set_vip(struct vip_definition *vip, u64 low,
 				    u64 high, u16 port, u8 proto)

@@ -20,7 +20,7 @@ static __always_inline bool is_vip_address(const u32 *addr, const bool v6)
 	struct address key __on_stack;
 
 	set_address(&key, word64_at(addr), word64_at(addr + 2));
-	if (find_vip_address(&key))
+	if (!is_ambiguous(addr, v6) && find_vip_address(&key))
 		return true;
 #ifdef FEATURE_CIDR_VIPS
 	if (v6) {
@@ -78,7 +78,7 @@ static __always_inline bool find_vip(struct packet *p,
 
 	vip->by_cidr = false;
 	set_vip(vip->key, flow->words[2], flow->words[3], port, p->proto);
-	meta = find_vip_exact(vip->key);
+	meta = is_ambiguous(flow->dst, v6) ? NULL : find_vip_exact(vip->key);
 	if (likely(meta)) {
 		vip->flags = meta->flags;
 		vip->num = meta->vip_num;
@@ -92,7 +92,9 @@ static __always_inline bool find_vip(struct packet *p,
 	if (!meta) {
 #endif
 		word32_at(&vip->key->port) = (u32)p->proto << 16;
-		meta = find_vip_exact(vip->key);
+		meta = is_ambiguous(flow->dst, v6) ?
+			       NULL :
+			       find_vip_exact(vip->key);
 #ifdef FEATURE_CIDR_VIPS
 	}
 	if (!meta) {

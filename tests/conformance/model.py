@@ -138,13 +138,25 @@ class Real:
 
 
 class Vip:
-    """One VIP with its flags as attributes, its ring as real ids, and its down set."""
+    """One VIP with its flags as attributes, its ring as real ids, and its down set.
 
-    def __init__(self, name: str, number: int, flags: Sequence[str], ring: Sequence[int], down: set[int]) -> None:
+    `key`: address or network address, port, protocol.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        key: tuple[bytes, bytes, int],
+        number: int,
+        flags: Sequence[str],
+        ring: Sequence[int],
+        down: set[int],
+    ) -> None:
         unknown = set(flags) - set(FLAGS)
         if unknown:
             raise ValueError(f"{name}: unknown flags {sorted(unknown)}")
         self.name = name
+        self.key = key
         self.number = number
         self.ring = ring
         self.down = down
@@ -403,15 +415,16 @@ class Model:
             if state == "down" and "udp_flow_migration" in flags:
                 down.add(identity)
             weights.append((real["address"], real.get("weight", 1) if state == "active" else 0))
-        vip = Vip(f"{address}:{port}/{protocol}", number, flags, self._ring(weights, entry.get("hash")), down)
         key = port.to_bytes(2, "big"), PROTOCOLS[protocol]
+        name, network = f"{address}:{port}/{protocol}", packed(address.partition("/")[0])
+        vip = Vip(name, (network, *key), number, flags, self._ring(weights, entry.get("hash")), down)
         if "/" in address:
             length = ipaddress.ip_network(address).max_prefixlen // 8
             self.cidr_vips.setdefault((length, *key), Prefixes()).add(address, vip)
             self.cidr_addresses.setdefault(length, Prefixes()).add(address, vip)
         else:
-            self.vips[packed(address), *key] = vip
-            self.vip_addresses.add(packed(address))
+            self.vips[vip.key] = vip
+            self.vip_addresses.add(network)
 
     def _ring(self, weights: Sequence[tuple[str, int]], kind: str | None) -> Sequence[int]:
         key = (tuple(weights), self._ring_size, kind or "maglev_v2")
@@ -520,7 +533,7 @@ class Model:
             packet.protocol,
         )
         real: int | None = 0
-        if vip.quic:
+        if vip.quic and packet.protocol == UDP:
             real = self.step_9_quic(packet, vip, flow, now)
         if real == 0 and vip.udp_stable_routing and packet.protocol == UDP and "udp_stable_routing" in self._features:
             real = self.step_10_stable_routing(packet)
@@ -1014,12 +1027,9 @@ class Model:
         if not (vip.no_lru or flood or packet.rst or (by_ring and vip.hash_dst_port_only)):
             self.table[flow] = real, 0 if tcp else now
         self.general[MATCHED][1] += 1
-        if self.traced is not None and self._matches_traced(vip):
+        if self.traced == vip.key:
             self.lru_miss_stats[real] += 1
         return real
-
-    def _matches_traced(self, vip: Vip) -> bool:
-        return self.traced is not None and self.vips.get(self.traced) is vip
 
     def _flow_hash(self, source: bytes, ports: bytes) -> int:
         if len(source) == 16:

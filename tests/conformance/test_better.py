@@ -400,6 +400,55 @@ def test_the_ring_of_a_destination_port_is_not_learned(provision: Provision) -> 
     assert balancer.stats()[0] == (2, 2)
 
 
+# As 16 bytes, the two are one.
+ALIKE4, ALIKE6 = "32.1.13.184", "2001:db8::"
+
+
+def test_an_ipv6_address_is_no_ipv4_vip(provision: Provision) -> None:
+    vips = [vip(ALIKE4, port, protocol) for port, protocol in ((80, "tcp"), (0, "udp"))]
+    balancer = provision(scenario(*vips))
+    assert balancer.run(frame(IP(src=CLIENT4, dst=ALIKE4), tcp()))[0] == TX
+    for layer in (tcp(), UDP(sport=1, dport=53), ICMPv6EchoRequest()):
+        sent = frame(IPv6(src=CLIENT6, dst=ALIKE6), layer)
+        assert balancer.run(sent) == (PASS, sent)
+    fragment = MALFORMED["fragment_ipv6"](ALIKE6)
+    assert balancer.run(fragment) == (PASS, fragment)
+
+
+def test_an_ipv6_address_in_an_ipv6_prefix_that_looks_like_an_ipv4_vip(provision: Provision) -> None:
+    balancer = provision(
+        scenario(vip(ALIKE4, 80, "tcp"), vip("2001:db8::/64", 80, "tcp", reals=REALS6), features=("cidr_vips",))
+    )
+    action, out = balancer.run(frame(IPv6(src=CLIENT6, dst=ALIKE6), tcp()))
+    assert (action, Ether(out)[IPv6].dst in REALS6) == (TX, True)
+    assert set(balancer.vip_stats()) == {("2001:db8::/64", 80, "tcp")}
+
+
+def test_an_ipv6_address_is_no_ipv4_decapsulation_destination(provision: Provision) -> None:
+    balancer = provision(scenario(features=("inline_decap",), decap_destinations=[{"address": ALIKE4}]))
+    assert balancer.run(frame(IP(src=OTHER4, dst=ALIKE4, proto=4), IP(src=CLIENT4, dst=VIP4), tcp()))[0] == TX
+    sent = frame(IPv6(src=CLIENT6, dst=ALIKE6, nh=4), IP(src=CLIENT4, dst=VIP4), tcp())
+    assert balancer.run(sent) == (PASS, sent)
+
+
+@pytest.mark.parametrize("prefix", [("203.0.113.0/24", "203.0.113.7"), ("2001:db8:5::/48", "2001:db8:5::7")])
+@pytest.mark.parametrize("port", [0, 80])
+def test_misses_of_a_cidr_vip_are_traced_by_its_prefix(
+    prefix: tuple[str, str], port: int, provision: Provision
+) -> None:
+    network, address = prefix
+    ipv6 = ":" in network
+    balancer = provision(scenario(vip(network, port, "tcp", reals=REALS6[:1]), features=("cidr_vips",)))
+    sent = frame(IPv6(src=CLIENT6, dst=address) if ipv6 else IP(src=CLIENT4, dst=address), tcp())
+    for traced, misses in ((address, {}), (network.partition("/")[0], {1: (1,)})):
+        definition = layout.vip_definition(layout.pack_address(traced), port, 6)
+        balancer.maps["vip_miss_stats"].update(layout.u32(0), definition)
+        assert balancer.run(sent)[0] == TX
+        assert balancer.counters("lru_miss_stats") == misses
+        for learned, _real in list(balancer.maps["fallback_cache"].items()):
+            balancer.maps["fallback_cache"].delete(learned)
+
+
 @pytest.mark.parametrize("encapsulation", ["ipip", "gue"])
 def test_an_id_whose_real_cannot_carry_the_packet(encapsulation: str, provision: Provision) -> None:
     ids = [{"id": 100, "real": REALS4[0]}]
@@ -528,3 +577,20 @@ def test_probes_of_the_wrong_family_are_dropped() -> None:
         assert run_tc(loaded, large, 1)[0] == "TC_ACT_SHOT"
         # processed, dropped, skipped, too_big, dst_matched, src_matched
         assert loaded.counters("hc_stats_map") == (0, 2, 1, 1, 0, 0)
+
+
+@pytest.mark.parametrize("many", ["224.0.0.9", "255.255.255.255", "ff02::9"])
+def test_a_real_leaves_tunnels_to_many_alone(many: str) -> None:
+    with closing(decap()) as loaded:
+        outer = IPv6(src=OTHER6, dst=many, nh=4) if ":" in many else IP(src=OTHER4, dst=many, proto=4)
+        sent = frame(outer, INNER4)
+        result = _kernel.test_run(loaded.prog_fd, sent)
+        assert (result.value, result.data) == (2, sent)
+
+
+def test_a_real_that_serves_an_ipv4_vip_does_not_serve_the_ipv6_address_alike() -> None:
+    with closing(decap()) as loaded:
+        loaded.maps["decap_vips"].update(layout.pack_address(ALIKE4), layout.u32(1))
+        for inner, served in ((IP(dst=ALIKE4) / UDP(), True), (IPv6(dst=ALIKE6) / UDP(), False)):
+            sent = frame(IPv6(src=OTHER6, dst=OWN6), UDP(dport=6080), inner)
+            assert (_kernel.test_run(loaded.prog_fd, sent).data == frame(inner)) is served

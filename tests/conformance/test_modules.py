@@ -22,7 +22,9 @@ import pytest
 from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
 from ansible_collections.katran.fleet.plugins.module_utils._layout import u32
 from ansible_collections.katran.fleet.tests.conformance.provision import ACTIONS, ROOT, TC_ACTIONS
-from ansible_collections.katran.fleet.tests.conformance.test_vectors import SETS
+from ansible_collections.katran.fleet.tests.conformance.test_vectors import FOLDER, SETS
+
+pytestmark = pytest.mark.skipif(not SETS, reason=f"no published vectors in {FOLDER}: set KATRAN_CONFORMANCE")
 
 RESOURCES = ("vips", "source_routes", "server_ids", "decap_destinations")
 NAMESPACE = f"kt-conf-{os.getpid()}"
