@@ -47,6 +47,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._config import (
 )
 from ansible_collections.katran.fleet.plugins.module_utils._drift import Left, View, reals_drift, table_drift, vip_drift
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import KernelMaps, is_bpffs
+from ansible_collections.katran.fleet.plugins.module_utils._learned import learners, may_be_known
 from ansible_collections.katran.fleet.plugins.module_utils._memory import Maps, MemoryMaps, PlannedMaps
 from ansible_collections.katran.fleet.plugins.module_utils._pins import (
     Paths,
@@ -258,6 +259,7 @@ def recovered(file: StateFile, state: State, maps: Maps) -> State:
         real_ids=real_ids,
         vip_numbers=numbers,
         references=references,
+        # Of VIPs that are gone nothing tells but this.
         learned=sorted(
             key
             for key, number in numbers.assigned.items()
@@ -391,13 +393,20 @@ class VipRun:
             real_ids, numbers = planning.adopt(actual, self.state.real_ids, self.state.vip_numbers, names)
             settled = self.settles(how)
             others = other_references(self.state, settled)
-            learned = planning.learned_vips(known.vips, wanted.vips, self.state.learned)
+            learned = learners(
+                (*known.vips.values(), *wanted.vips.values()),
+                # Unknown features: what the kernel has marked is what they made of it.
+                "tcp_server_id" in (limits.features or ()),
+                {*self.state.learned, *self.state.learning},
+            )
+            marked = may_be_known(wanted.vips.values(), learned)
             plan = planning.plan_vips(
-                wanted.vips, wanted.overlay, others, actual, real_ids, numbers, self.state.rings, learned
+                wanted.vips, wanted.overlay, others, actual, real_ids, numbers, self.state.rings, marked
             )
             self.report(known, wanted)
-            if not self.state.lost:
-                left = Left(known, self.state.real_ids, self.state.vip_numbers, self.state.rings, self.state.learned)
+            if self.state.is_sure:
+                were_marked = may_be_known(known.vips.values(), self.state.learned)
+                left = Left(known, self.state.real_ids, self.state.vip_numbers, self.state.rings, were_marked)
                 self.result.drift = vip_drift(left, wanted, plan, actual)
                 self.result.changes += self.result.drift
             self.result.operations = planning.count(plan.operations)
@@ -411,7 +420,9 @@ class VipRun:
             real_ids=plan.real_ids.settled(),
             vip_numbers=plan.vip_numbers.settled(),
             rings=plan.rings,
-            learned=sorted(map(str, learned)),
+            learned=learned,
+            learning=[],
+            interrupted=self.state.ended("vips"),
             recovered=self.state.recovered and "lost" not in settled,
             references={name: reals for name, reals in self.state.references.items() if name not in settled},
         )
@@ -484,6 +495,8 @@ class VipRun:
                     real_ids=plan.real_ids,
                     vip_numbers=plan.vip_numbers,
                     rings=sure,
+                    interrupted=self.state.begun("vips"),
+                    learning=sorted({*self.state.learning, *after.learned}.difference(self.state.learned)),
                     references={**self.state.references, "vips": sorted(coming)},
                 )
             )
@@ -619,6 +632,7 @@ class TableRun:
         after = replace(
             self.state,
             real_ids=plan.real_ids.settled(),
+            interrupted=self.state.ended(self.table.name),
             references={**self.state.references, self.table.name: references},
         )
         if not self.request.check and (plan.operations or not on_file or known != wanted or after != self.state):
@@ -658,7 +672,10 @@ class TableRun:
             verb = f"added ({now})" if was is None else "removed" if now is None else f"{was} → {now}"
             self.result.changes.append(f"{self.table.noun} {name}: {verb}")
         self.result.operations = planning.count(plan.operations)
-        if not plan.operations or self.state.lost:
+        if not plan.operations:
+            return
+        if not self.state.is_sure:
+            self.result.explain()
             return
         items = (item for key in changed for item in (known.get(key), wanted.get(key)) if item is not None)
         explained = {(entry.map, entry.key) for entry in map(self.table.entry, items)}
@@ -680,6 +697,7 @@ class TableRun:
                 replace(
                     self.state,
                     real_ids=plan.real_ids,
+                    interrupted=self.state.begun(self.table.name),
                     references={**self.state.references, self.table.name: sorted(mine)},
                 )
             )

@@ -29,6 +29,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._config import (
     Limits,
     RootArray,
     parse_settings,
+    vips_from_config,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._layout import (
     CTL_GATEWAY_MAC,
@@ -46,6 +47,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._layout import (
     u32,
     unpack_address,
 )
+from ansible_collections.katran.fleet.plugins.module_utils._learned import learners, may_be_known
 from ansible_collections.katran.fleet.plugins.module_utils._migrate import (
     Migration,
     check_room,
@@ -234,6 +236,7 @@ class _Plan:
     writes: dict[str, list[tuple[bytes, bytes]]] = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
     old_sizes: dict[str, int] = field(default_factory=dict)
+    learned: list[str] = field(default_factory=list)
     mac: str = ""
 
     @property
@@ -446,6 +449,7 @@ class Balancer:
             self._plan_migration(wanted, known, present, plan)
         self._describe(plan, wanted, known)
         self._plan_tables(wanted, present, plan, outcome)
+        self._plan_learned(wanted, known, present, plan)
         self._plan_writes(wanted, known, present, plan, check, outcome)
         if plan.drop:
             plan.changes.append(f"remove maps that are no longer used: {', '.join(plan.drop)}")
@@ -586,6 +590,21 @@ class Balancer:
             raise ProgramError(f"forwarding_cores: CPU {beyond[0]} does not exist on this host (0 to {possible - 1})")
         return sorted(cores)
 
+    def _plan_learned(self, wanted: Wanted, known: State, present: _Present, plan: _Plan) -> None:
+        """Mark the VIPs that learn flows by server id now, for a program that no longer asks for ids."""
+        plan.learned = known.learned
+        if not plan.load or "vip_learned" not in present.maps:
+            return
+        vips = vips_from_config(known.vips).values()
+        plan.learned = learners(vips, "tcp_server_id" in wanted.settings.features, known.learned)
+        marks = may_be_known(vips, plan.learned) - may_be_known(vips, known.learned)
+        numbers = sorted(
+            known.vip_numbers.assigned[name] for name in map(str, marks) if name in known.vip_numbers.assigned
+        )
+        plan.writes["vip_learned"] = [
+            (u32(number), u32(1)) for number in numbers if self._value(present, "vip_learned", number) != u32(1)
+        ]
+
     def _plan_writes(
         self, wanted: Wanted, known: State, present: _Present, plan: _Plan, check: bool, outcome: Outcome
     ) -> None:
@@ -663,6 +682,7 @@ class Balancer:
 
     def _execute(self, plan: _Plan, wanted: Wanted, known: State, present: _Present, outcome: Outcome) -> None:
         bytecode = self._prove(plan, wanted, known, outcome) if plan.touches_program else None
+        known.learned = plan.learned
         # After the compiler is done: what counts is what the old program does in the second before the swap.
         counters = Counters(self.paths.map("stats"), plan.load and not wanted.back and bool(known.program.get("tag")))
         migration = Migration(known, plan.old_sizes, wanted.settings.sizes)
@@ -753,6 +773,7 @@ class Balancer:
             source = stack.enter_context(kernel.open_map(self.paths.map(name)))
             try:
                 migration.copy(name, source, opened[name])
+                opened[name].update_many(plan.writes.get(name, ()))
             except OSError as error:
                 raise ProgramError(f"map {name} cannot be migrated: {error.strerror or error}") from error
         made = self._make_tables(plan, wanted, numa, stack)

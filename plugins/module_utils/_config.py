@@ -47,7 +47,7 @@ FLAG_FEATURES = {
     "local": "local_delivery",
 }
 """VIP flag → the feature that must be compiled in."""
-UDP_FLAGS = ("udp_stable_routing", "udp_flow_migration")
+UDP_FLAGS = ("quic", "udp_stable_routing", "udp_flow_migration")
 """The VIP flags that the program heeds for UDP alone."""
 
 HASHES = ("maglev_v2", "maglev_v1")
@@ -220,6 +220,22 @@ class VipKey:
     def of(cls, packed: bytes, ipv6: bool, prefixlen: int | None, port: int, protocol: str) -> VipKey:
         """A key from the bytes of a map key."""
         return cls(ipv6, packed, prefixlen, port, protocol, _text(packed, ipv6))
+
+    @classmethod
+    def read(cls, name: str) -> VipKey:
+        """A key from what str() makes of it; ValueError where it is none."""
+        host, _colon, rest = name.rpartition(":")
+        port, _slash, protocol = rest.partition("/")
+        host = host.removeprefix("[").removesuffix("]")
+        if "/" in host:
+            prefix = read_prefix(host)
+            if isinstance(prefix, str):
+                raise ValueError(prefix)
+            return cls.of(prefix.address.packed, prefix.address.ipv6, prefix.length, int(port), protocol)
+        address = read_address(host)
+        if address is None:
+            raise ValueError(f"{name} is not the name of a VIP")
+        return cls.of(address.packed, address.ipv6, None, int(port), protocol)
 
     @property
     def address(self) -> str:
@@ -566,8 +582,6 @@ def _check_vips(after: Mapping[VipKey, Vip], where: Mapping[VipKey, str], limits
         elif vip.down_reals:
             warnings.append(f"{place}.down_reals: they mean nothing without flag udp_flow_migration")
         if key.protocol == "tcp":
-            if "quic" in vip.flags:
-                warnings.append(f"{place}.flags: quic makes the program read TCP segments as QUIC packets")
             warnings += [f"{place}.flags: {flag} means nothing for tcp" for flag in vip.flags if flag in UDP_FLAGS]
         if vip.hash == "maglev_v1" and len({real.weight for real in vip.reals if real.weight}) > 1:
             warnings.append(f"{place}.hash: maglev_v1 hardly shows unequal weights; maglev_v2 honours them")

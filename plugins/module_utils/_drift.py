@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Drift: operations that no change of the configuration explains, so that somebody else must have made them necessary.
 
+After a run that was interrupted nothing can be said: what it had begun looks like somebody else's doing.
 Pure, like planning. What is reported here is repaired by the same operations.
 """
 
@@ -38,13 +39,13 @@ class View:
 
 @dataclass(frozen=True)
 class Left:
-    """What the last run left behind, as state.json tells it."""
+    """What the last run left behind, as state.json tells it. `learned`: see planning.plan_vips."""
 
     view: View
     real_ids: Ids
     vip_numbers: Ids
     rings: Mapping[str, list[str]]
-    learned: Collection[str]
+    learned: Collection[VipKey]
 
 
 def _touched(
@@ -75,7 +76,7 @@ def vip_drift(left: Left, wanted: View, plan: planning.VipPlan, actual: planning
     known_addresses = {planning.address_entry(key)[:2] for key in known}
     numbers = {
         "cidr_vip_keys": {left.vip_numbers.assigned.get(str(key)) for key in known if key.prefixlen is not None},
-        "vip_learned": {left.vip_numbers.assigned.get(name) for name in left.learned},
+        "vip_learned": {left.vip_numbers.assigned.get(str(key)) for key in left.learned},
     }
     visible = planning.known_keys(actual)
     lines = []
@@ -162,9 +163,7 @@ def reals_drift(
             for key in operation.keys:
                 number = layout.parse_u32(key)
                 if number not in numbers:
-                    # A run that was killed may have left it, once it had given the id up.
-                    what = "given up" if number in known.quarantine else "not ours"
-                    lines.append(f"real with id {number}: {what}, removed from reals")
+                    lines.append(f"real with id {number}: {_FOREIGN.format(map='reals')}")
     return _shorten(lines, "reals")
 
 

@@ -254,19 +254,6 @@ def ring_inputs(vip: Vip, size: int, members: Sequence[tuple[str, int]], ids: Se
     return hashlib.sha256(repr((vip.hash, size, list(members), list(ids))).encode()).hexdigest()
 
 
-def learned_vips(before: Mapping[VipKey, Vip], after: Mapping[VipKey, Vip], known: Collection[str]) -> set[VipKey]:
-    """The VIPs that learn no flow, but whose flows tables may know since the VIPs had other flags.
-
-    `known`: those of them, as text, that were before.
-    """
-    return {
-        key
-        for key, vip in after.items()
-        if "hash_dst_port_only" in vip.flags
-        and (str(key) in known or (key in before and before[key].flags != vip.flags))
-    }
-
-
 VIP_MAPS = ("vip_map", "vip_lpm_map", "vip_lpm4_map")
 NUMBER_MAPS = ("cidr_vip_keys", "vip_learned")
 """Arrays by VIP number."""
@@ -530,7 +517,8 @@ def plan_vips(
 ) -> VipPlan:
     """The way from `actual` to `wanted`. `others`: reals that others refer to → whether it is local.
 
-    `learned`: see learned_vips. The given ids are not changed. PlanError where there is no room.
+    `learned`: the VIPs that learn no flow, but of which the tables may know some. The given ids are not changed.
+    PlanError where there is no room.
     """
     return _VipPlanner(wanted, overlay, others, actual, real_ids.copy(), vip_numbers.copy(), rings, learned).plan()
 

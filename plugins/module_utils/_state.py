@@ -122,7 +122,8 @@ class State:
     `settings`: the options of module balancer. `vips`, `overlay`: the last applied configuration, in config's own
     form; resources that may be large have a file of their own. `references`: resource → the reals it refers to.
     `rings`: VIP → [digest of the ring's inputs, digest of its slots in the map]. `program`: what is loaded, and where.
-    `learned`: the VIPs of flag hash_dst_port_only that had other flags before, so that tables may know their flows.
+    `learned`: the names of all VIPs that ever learned flows; `learning`: of those that a run was about to make visible.
+    `interrupted`: the resources whose run began to write and has not ended.
     `recovered`: the file was lost and is made of what the kernel showed, until all VIPs are told.
     """
 
@@ -137,6 +138,8 @@ class State:
     vip_numbers: Ids = field(default_factory=_vip_numbers)
     rings: dict[str, list[str]] = field(default_factory=dict)
     learned: list[str] = field(default_factory=list)
+    learning: list[str] = field(default_factory=list)
+    interrupted: list[str] = field(default_factory=list)
     recovered: bool = False
     lost: bool = field(default=False, compare=False)
 
@@ -151,6 +154,19 @@ class State:
             text = vips if name == "vips" and vips is not None else json.dumps(value, default=vars)
             lines.append(f'"{name}": {text}')
         return "{\n" + ",\n".join(lines) + "\n}\n"
+
+    def begun(self, resource: str) -> list[str]:
+        """`interrupted` while a resource's run writes."""
+        return sorted({*self.interrupted, resource})
+
+    def ended(self, resource: str) -> list[str]:
+        """`interrupted` once it has."""
+        return [name for name in self.interrupted if name != resource]
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether what the kernel has beside this was somebody else's doing."""
+        return not (self.lost or self.interrupted)
 
     @classmethod
     def from_json(cls, text: str, path: str) -> State:

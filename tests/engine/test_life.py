@@ -15,6 +15,7 @@ from ansible_collections.katran.fleet.plugins.module_utils import _layout as lay
 from ansible_collections.katran.fleet.plugins.module_utils._program import Interfaces, ProgramError
 from ansible_collections.katran.fleet.tests.engine.life import (
     LINK,
+    MAPS,
     PEER,
     PINS,
     STATE,
@@ -462,6 +463,20 @@ def test_features_that_go_take_their_maps_after_the_rollback_is_gone() -> None:
     assert "vip_lpm_map" in map_ids()
     ensure(features=["vlan"])
     assert "vip_lpm_map" not in map_ids()
+
+
+def test_what_vips_learn_from_a_program_that_asks_for_server_ids_is_known_to_the_next() -> None:
+    ensure()
+    config = [{**vips(), "protocol": "tcp", "flags": ["hash_dst_port_only"]}]
+    assert "vip_learned" not in apply(config).operations
+    foretold = ensure(features=["tcp_server_id"], check=True)
+    asking = ensure(features=["tcp_server_id"])
+    assert foretold.operations == asking.operations == {"vip_learned": 1}
+    assert not apply(config).changed
+    assert ensure().operations == {}
+    with kernel.KernelMaps(MAPS) as maps:
+        assert maps.entries("vip_learned") == {layout.u32(0): layout.u32(1)}
+    assert not apply(config).changed
 
 
 # Rolling back

@@ -411,6 +411,8 @@ def assert_vips(
     assert actual.addresses == {vip["address"] for vip in vips}
     if "cidr_vip_keys" in host.maps.names():
         assert set(actual.cidr_keys) == {number for key, (_f, number, _r, _d) in actual.vips.items() if "/" in key[:-4]}
+    learn_nothing = {number for flags, number, _r, _d in actual.vips.values() if "hash_dst_port_only" in flags}
+    assert {struct.unpack("=I", key)[0] for key in host.maps.entries("vip_learned")} <= learn_nothing
     # No ring but a VIP's, and no set but a VIP's.
     assert set(actual.rings) <= {number for _flags, number, _ring_, _down in actual.vips.values()}
     assert len(host.maps.down_sets()) == sum(bool(down_of(vip, overlay)) for vip in vips)

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import typing as t
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -203,25 +205,93 @@ def learned(host: Host) -> dict[int, bytes]:
     return {layout.parse_u32(key): value for key, value in host.maps.entries("vip_learned").items()}
 
 
-def test_flows_of_a_vip_that_learns_no_more_are_still_looked_for(host: Host) -> None:
-    plain, hashed = vip(flags=["no_lru"]), vip(flags=["hash_dst_port_only"])
-    assert apply(host, hashed, OTHER).operations.get("vip_learned") is None
-    assert apply(host, plain, OTHER).operations == {"vip_map": 1}
-    assert apply(host, hashed, OTHER).operations == {"vip_learned": 1, "vip_map": 1}
-    number = host.state.vip_numbers.assigned["198.51.100.1:443/tcp"]
-    assert learned(host) == {number: layout.u32(1)}
-    assert apply(host, hashed, OTHER).operations == {}
+HASHED = vip(flags=["hash_dst_port_only"])
+
+
+def marked(host: Host, name: str = "198.51.100.1:443/tcp") -> bool:
+    """Whether the program looks for flows of a VIP; no other number is marked."""
+    number = host.state.vip_numbers.assigned.get(name)
+    found = learned(host)
+    assert found in ({}, {number: layout.u32(1)})
+    return bool(found)
+
+
+@pytest.fixture
+def pure() -> Host:
+    """A balancer that asks for no server ids, so that the ring alone says where a hash_dst_port_only VIP's flows go."""
+    shape = Shape.of(vips=8, reals=130, ring=RING, cidr_vips=8)
+    assert "tcp_server_id" not in shape.features
+    return Host(shape)
+
+
+def test_flows_of_a_vip_that_learns_no_more_are_still_looked_for(pure: Host) -> None:
+    assert apply(pure, HASHED, OTHER).operations.get("vip_learned") is None
+    assert apply(pure, vip(), OTHER).operations == {"vip_map": 1}
+    assert apply(pure, HASHED, OTHER).operations == {"vip_learned": 1, "vip_map": 1}
+    assert marked(pure)
     # Whatever else it becomes, as long as it does not learn; and so once it does.
     both = vip(flags=["hash_dst_port_only", "hash_no_src_port"])
-    assert apply(host, both, OTHER).operations == {"vip_map": 1}
-    assert learned(host) == {number: layout.u32(1)}
-    assert apply(host, plain, OTHER).operations == {"vip_learned": 1, "vip_map": 1}
-    assert learned(host) == {}
-    # A VIP that went is forgotten, and its number's next VIP begins anew.
-    apply(host, hashed, OTHER)
-    assert apply(host, OTHER).operations["vip_learned"] == 1
-    apply(host, hashed, OTHER)
-    assert learned(host) == {}
+    assert apply(pure, both, OTHER).operations == {"vip_map": 1}
+    assert marked(pure)
+    assert apply(pure, vip(), OTHER).operations == {"vip_learned": 1, "vip_map": 1}
+    assert not marked(pure)
+    # The tables outlive it.
+    apply(pure, OTHER)
+    apply(pure, HASHED, OTHER)
+    assert marked(pure)
+
+
+def test_a_vip_that_never_learned_has_no_flows_to_look_for(pure: Host) -> None:
+    for flags in (["no_lru"], ["hash_dst_port_only"], ["no_lru", "source_routing"], ["hash_dst_port_only", "no_lru"]):
+        apply(pure, vip(flags=flags), OTHER)
+        apply(pure, OTHER)
+    apply(pure, HASHED, OTHER)
+    assert not marked(pure)
+
+
+def test_flows_that_another_vip_of_the_same_address_learned_are_looked_for(pure: Host) -> None:
+    apply(pure, vip("198.51.100.0/24", port=0))
+    assert not marked(pure)
+    apply(pure, HASHED)
+    assert marked(pure)
+
+
+def test_a_vip_that_learns_by_server_id_is_marked_for_a_program_that_does_not(pure: Host) -> None:
+    shape = replace(pure.shape, features=pure.shape.features | {"tcp_server_id"})
+    asking = Host(shape)
+    apply(asking, HASHED)
+    assert marked(asking)
+    apply(pure, HASHED)
+    assert not marked(pure)
+
+
+def test_flows_that_a_vip_learned_before_its_run_was_killed_are_looked_for(pure: Host) -> None:
+    apply(pure, OTHER)
+    twin = copy.deepcopy(pure)
+    twin.fuse.steps = 0
+    twin.run("vips", [vip(), OTHER])
+    visible = 0
+    for stop in range(twin.fuse.steps):
+        host = copy.deepcopy(pure)
+        assert host.killed(stop, "vips", [vip(), OTHER])
+        seen = "198.51.100.1:443/tcp" in host.actual().vips
+        visible += seen
+        # The next run wants it otherwise at once, or only after it was gone.
+        for ways in ([[HASHED, OTHER]], [[OTHER], [HASHED, OTHER]]):
+            after = copy.deepcopy(host)
+            for vips in ways:
+                result = after.run("vips", vips)
+                assert not result.drift
+            assert marked(after) or not seen
+    assert visible
+
+
+def test_what_a_lost_state_knew_of_flows_is_read_from_the_kernel(pure: Host) -> None:
+    apply(pure, vip(), OTHER)
+    apply(pure, HASHED, OTHER)
+    del pure.file.files["state.json"]
+    apply(pure, HASHED, OTHER)
+    assert marked(pure)
 
 
 def test_a_cidr_vip(host: Host) -> None:

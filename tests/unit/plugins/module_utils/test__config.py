@@ -269,7 +269,7 @@ def test_removing_everything_must_be_meant(state: str, config: Any) -> None:
             vip(protocol="udp", down_reals=["10.0.0.1"]),
             "vips[0].down_reals: they mean nothing without flag udp_flow_migration",
         ),
-        (vip(flags=["quic"]), "vips[0].flags: quic makes the program read TCP segments as QUIC packets"),
+        (vip(flags=["quic"]), "vips[0].flags: quic means nothing for tcp"),
         (vip(flags=["udp_stable_routing"]), "vips[0].flags: udp_stable_routing means nothing for tcp"),
         (vip(flags=["udp_flow_migration"]), "vips[0].flags: udp_flow_migration means nothing for tcp"),
     ],
@@ -428,6 +428,20 @@ def test_vip_key_from_the_kernel() -> None:
     for key in after:
         assert VipKey.of(key.packed, key.ipv6, key.prefixlen, key.port, key.protocol) == key
         assert str(VipKey.of(key.packed, key.ipv6, key.prefixlen, key.port, key.protocol)) == str(key)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["198.51.100.1:443/tcp", "198.51.100.0/24:0/udp", "[2001:db8::1]:53/udp", "[2001:db8::/32]:0/tcp", "[::/0]:0/udp"],
+)
+def test_the_name_of_a_vip(name: str) -> None:
+    assert str(VipKey.read(name)) == name
+
+
+@pytest.mark.parametrize("name", ["", "web:443/tcp", "198.51.100.1/24:0/tcp", "198.51.100.1/tcp", "198.51.100.1:x/tcp"])
+def test_what_is_no_name_of_a_vip(name: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        VipKey.read(name)
 
 
 def test_changes_in_domain_words() -> None:

@@ -171,7 +171,7 @@ def test_a_run_killed_anywhere_is_taken_up_by_the_next(
     assert host.killed(where % (total + 1), "vips", second) == (where % (total + 1) < total)
     after = second if same else third
     host.fuse.watch = lambda: assert_safe(host.maps, allowed(first, second, third))
-    host.run("vips", after)
+    assert not host.run("vips", after).drift
     assert_vips(host, after)
     assert_quiet(host, "vips", after)
 
