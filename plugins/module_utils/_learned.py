@@ -68,7 +68,7 @@ class _Spans:
         by_port: dict[int, list[_Span]] = {}
         for span in sorted(spans):
             by_port.setdefault(span[2], []).append(span)
-        self._by_port = {port: ([first for first, _, _ in each], list(_reach(each))) for port, each in by_port.items()}
+        self._by_port = {port: ([span[0] for span in each], list(_reach(each))) for port, each in by_port.items()}
 
     def meet(self, span: _Span) -> bool:
         """Whether any of them has an address and a port of this one. A flow may have forgotten its port."""
