@@ -48,7 +48,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._layout import DEFAUL
 from ansible_collections.katran.fleet.plugins.module_utils._network import NetworkError
 from ansible_collections.katran.fleet.plugins.module_utils._plan import PlanError
 from ansible_collections.katran.fleet.plugins.module_utils._program import ProgramError
-from ansible_collections.katran.fleet.plugins.module_utils._real import Real, parse_real
+from ansible_collections.katran.fleet.plugins.module_utils._real import Real, parse_real, parse_served
 from ansible_collections.katran.fleet.plugins.module_utils._root import Root, parse_root
 from ansible_collections.katran.fleet.plugins.module_utils._simulate import simulate
 from ansible_collections.katran.fleet.plugins.module_utils._state import StateError
@@ -145,10 +145,11 @@ BALANCER: Spec = {
 }
 
 DECAP: Spec = {
-    "state": {"type": "str", "choices": ["attached", "absent"], "default": "attached"},
+    "state": {"type": "str", "choices": ["attached", "withdrawn", "absent"], "default": "attached"},
     "interfaces": {"type": "list", "elements": "str", "default": []},
     "mode": {"type": "str", "choices": ["native", "generic"], "default": "native"},
-    "vips": {"type": "list", "elements": "str", "default": []},
+    "vips": {"type": "list", "elements": "str"},
+    "keep_vips": {"type": "bool", "default": False},
     "sources": {"type": "list", "elements": "str", "default": []},
     "gue_port": {"type": "int", "default": 6080},
     "server_id": {"type": "int", "default": 0},
@@ -316,6 +317,8 @@ def run_resource(name: str, entry: Spec) -> None:
     spec = {"config": {"type": "list", "elements": "dict", "options": entry}, **RESOURCE}
     if name in ("vips", "reals"):
         spec["purge_flows"] = {"type": "bool", "default": False}
+    if name == "vips":
+        spec["min_active"] = {"type": "int", "default": 0}
     if name != "healthcheck_destinations":
         spec["planned"] = PLANNED
     module = _module(spec, name)
@@ -325,6 +328,7 @@ def run_resource(name: str, entry: Spec) -> None:
         request = request_of(params, module.check_mode)
         if params.get("planned"):
             request = replace(request, planned=parse_planned(params["planned"]))
+        request = replace(request, min_active=params.get("min_active", 0))
         how = params["state"], params["allow_empty"]
         result: Result
         if name == "healthcheck_destinations":
@@ -380,6 +384,8 @@ def run_decap() -> None:
         real = Real(request.instance, request.bpffs)
         if params["state"] == "absent":
             outcome = real.remove(request.check, request.lock_timeout)
+        elif params["state"] == "withdrawn":
+            outcome = real.withdraw(parse_served(params), request.check, request.lock_timeout)
         else:
             outcome = real.ensure(parse_real(params), request.check, request.lock_timeout)
         output = _steps(module, outcome.changes, outcome.warnings, outcome.before, outcome.after)

@@ -521,9 +521,17 @@ def _require_entries(name: str, config: Config | None, how: str, allow_empty: bo
 
 
 def resolve_vips(
-    before: Mapping[VipKey, Vip], config: Config | None, how: str, allow_empty: bool, limits: Limits
+    before: Mapping[VipKey, Vip],
+    config: Config | None,
+    how: str,
+    allow_empty: bool,
+    limits: Limits,
+    min_active: int = 0,
 ) -> tuple[dict[VipKey, Vip], list[str]]:
-    """The VIPs after applying `config` with state `how` to those before, and warnings. ConfigError lists all faults."""
+    """The VIPs after applying `config` with state `how` to those before, and warnings.
+
+    Each listed VIP needs at least `min_active` reals that take new flows. ConfigError lists all faults.
+    """
     entries = _require_entries("vips", config, how, allow_empty)
     faults = Faults()
     where: dict[VipKey, str] = {}
@@ -546,8 +554,18 @@ def resolve_vips(
             old = before.get(key) if how == "merged" else None
             after[key] = _read_vip(entry, where[key], key, old, limits, faults)
     warnings = _check_vips(after, where, limits, faults)
+    if min_active > 0:
+        _check_active(after, where, min_active, faults)
     faults.check()
     return after, warnings
+
+
+def _check_active(after: Mapping[VipKey, Vip], where: Mapping[VipKey, str], min_active: int, faults: Faults) -> None:
+    for key, place in where.items():
+        if key in after:
+            active = sum(real.state == "active" and real.weight > 0 for real in after[key].reals)
+            if active < min_active:
+                faults.add(f"{place}.reals", f"{key} has {active} active, but min_active is {min_active}")
 
 
 def _check_vips(after: Mapping[VipKey, Vip], where: Mapping[VipKey, str], limits: Limits, faults: Faults) -> list[str]:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import typing as t
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
 from ansible_collections.katran.fleet.plugins.module_utils._config import Faults, parse_addresses, parse_interfaces
@@ -32,11 +32,15 @@ PROGRAM = "decap"
 
 @dataclass(frozen=True)
 class RealSettings:
-    """What module decap is asked for. Addresses are canonical text; `server_id` 0 is none."""
+    """What module decap is asked for. Addresses are canonical text; `vips` None is those served already.
+
+    With `keep_vips` these are served too. `server_id` 0 is none.
+    """
 
     interfaces: tuple[str, ...]
     mode: str
-    vips: tuple[str, ...]
+    vips: tuple[str, ...] | None
+    keep_vips: bool
     sources: tuple[str, ...]
     gue_port: int
     server_id: int
@@ -50,7 +54,8 @@ def parse_real(params: Mapping[str, t.Any]) -> RealSettings:
     settings = RealSettings(
         interfaces=parse_interfaces(params["interfaces"], faults),
         mode=params["mode"],
-        vips=parse_addresses(params["vips"], "vips", faults),
+        vips=None if params["vips"] is None else parse_addresses(params["vips"], "vips", faults),
+        keep_vips=params["keep_vips"],
         sources=parse_addresses(params["sources"], "sources", faults),
         gue_port=params["gue_port"],
         server_id=params["server_id"],
@@ -65,6 +70,16 @@ def parse_real(params: Mapping[str, t.Any]) -> RealSettings:
         faults.add("server_id", f"{settings.server_id} is not in 0 to 4294967295")
     faults.check()
     return settings
+
+
+def parse_served(params: Mapping[str, t.Any]) -> frozenset[str]:
+    """The VIPs of module decap's state withdrawn. ConfigError lists all faults."""
+    faults = Faults()
+    if params["vips"] is None:
+        faults.add("vips", "state withdrawn needs the VIPs that stay")
+    served = frozenset(parse_addresses(params["vips"] or (), "vips", faults))
+    faults.check()
+    return served
 
 
 @dataclass
@@ -106,6 +121,7 @@ class Real:
             plan = self.program.plan(settings.interfaces, settings.mode, settings.source_dir, macros, check)
             outcome.changes += plan.changes
             there = self._there(known)
+            settings = _with_kept(settings, known.get("settings", there)["vips"])
             wanted = self._wanted(settings)
             outcome.before, outcome.after = there, wanted
             if not check:
@@ -125,6 +141,35 @@ class Real:
                     "gue_port": settings.gue_port,
                     "source_dir": settings.source_dir or known["settings"]["source_dir"],
                 }
+                self.program.record(known)
+        return outcome
+
+    def withdraw(self, served: Collection[str], check: bool, timeout: float) -> RealOutcome:
+        """Take away the VIPs that are not among these, and leave the rest of the host as it is."""
+        require_capabilities()
+        outcome = RealOutcome()
+        with locked(self.file.instance, not check, timeout):
+            known = self.program.known()
+            before = known.get("settings", {}).get("vips", [])
+            gone = [address for address in before if address not in served]
+            if not gone:
+                return outcome
+            there = self._there(known)
+            after = [address for address in before if address in served]
+            outcome.before, outcome.after = {"vips": before}, {"vips": after}
+            outcome.changes += [f"vip {address} removed" for address in gone]
+            listed = [address for address in gone if address in there["vips"]]
+            if listed:
+                outcome.operations["decap_vips"] = len(listed)
+            local = [address for address in gone if address in there["loopback"]]
+            outcome.changes += [f"remove {address} from lo" for address in local]
+            if not check:
+                if listed:
+                    with kernel.open_map(self.program.paths.map("decap_vips")) as opened:
+                        opened.delete_many([pack_address(address) for address in listed])
+                change_loopback([], local)
+                known["loopback"] = [address for address in known.get("loopback", []) if address not in gone]
+                known["settings"] = {**known["settings"], "vips": after, "loopback": known["loopback"]}
                 self.program.record(known)
         return outcome
 
@@ -159,10 +204,10 @@ class Real:
 
     def _wanted(self, settings: RealSettings) -> dict[str, t.Any]:
         return {
-            "vips": sorted(settings.vips),
+            "vips": sorted(settings.vips or ()),
             "sources": sorted(settings.sources),
             "server_id": settings.server_id,
-            "loopback": sorted(settings.vips) if settings.loopback else [],
+            "loopback": sorted(settings.vips or ()) if settings.loopback else [],
         }
 
     def _sync(
@@ -188,18 +233,26 @@ class Real:
         check: bool,
         outcome: RealOutcome,
     ) -> None:
-        wanted = set(settings.vips) if settings.loopback else set()
+        wanted = set(settings.vips or ()) if settings.loopback else set()
         present = set(loopback_addresses()) if check is False or _has_pyroute2() else set()
         add = sorted(wanted - present)
         gone = sorted((set(known.get("loopback", [])) - wanted) & present)
         outcome.changes += [f"add {address} to lo" for address in add]
         outcome.changes += [f"remove {address} from lo" for address in gone]
-        known["loopback"] = sorted(wanted)
         if not check:
             if add or gone:
-                # Recorded first: a run killed after this knows which addresses are its own to remove.
-                self.program.record(known)
+                # Recorded first: the run after one that is killed here knows which addresses are its own to remove.
+                self.program.record({**known, "loopback": sorted(wanted.union(gone))})
             change_loopback(add, gone)
+        known["loopback"] = sorted(wanted)
+
+
+def _with_kept(settings: RealSettings, served: Sequence[str]) -> RealSettings:
+    if settings.vips is None:
+        return replace(settings, vips=tuple(served))
+    if settings.keep_vips:
+        return replace(settings, vips=tuple(dict.fromkeys((*settings.vips, *served))))
+    return settings
 
 
 def _has_pyroute2() -> bool:

@@ -101,6 +101,7 @@ def restore_real(file: StateFile) -> list[str]:
         interfaces=tuple(known["interfaces"]),
         mode=known["mode"],
         vips=tuple(kept["vips"]),
+        keep_vips=False,
         sources=tuple(kept["sources"]),
         gue_port=kept["gue_port"],
         server_id=kept["server_id"],

@@ -24,10 +24,13 @@ requirements:
 options:
   state:
     description:
+      - V(withdrawn) takes those VIPs away that are not in O(vips), and changes nothing else. That is for the time when
+        no balancer sends to them any more.
       - V(absent) takes the program, its state and the addresses away.
     type: str
     choices:
       - attached
+      - withdrawn
       - absent
     default: attached
   interfaces:
@@ -46,10 +49,14 @@ options:
     default: native
   vips:
     description:
-      - The VIP addresses that this real serves.
+      - The VIP addresses that this real serves. Default is those that it serves already.
     type: list
     elements: str
-    default: []
+  keep_vips:
+    description:
+      - Go on serving the VIPs that are not in O(vips), until O(state=withdrawn).
+    type: bool
+    default: false
   sources:
     description:
       - Outer source addresses to accept; every one where the list is empty.
@@ -87,6 +94,17 @@ EXAMPLES = r"""
     vips:
       - 198.51.100.1
       - 2001:db8::1
+
+- name: Serve one more, while balancers still send to others
+  katran.fleet.decap:
+    interfaces: [eth0]
+    vips: [198.51.100.2]
+    keep_vips: true
+
+- name: Serve no other any more, now that they do not
+  katran.fleet.decap:
+    state: withdrawn
+    vips: [198.51.100.2]
 """
 
 RETURN = r"""

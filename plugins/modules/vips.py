@@ -103,6 +103,12 @@ options:
           - Reals whose UDP flows are moved away, whether or not they are in O(config[].reals).
         type: list
         elements: str
+  min_active:
+    description:
+      - How many of its reals must take new flows for a VIP of O(config) to be applied; others are an error. What module
+        M(katran.fleet.reals) says does not count.
+    type: int
+    default: 0
   purge_flows:
     description:
       - Also remove the connection-table entries of VIPs that are removed, and of reals that are removed from a VIP.

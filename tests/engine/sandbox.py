@@ -20,6 +20,7 @@ from ansible_collections.katran.fleet.plugins.module_utils import (
     _healthcheck,
     _kernel,
     _program,
+    _real,
     _simple,
     _tc,
 )
@@ -116,6 +117,7 @@ class Fuse:
             (_tc.Egress, "_do"),
             (_program.Interfaces, "replace"),
             (StateFile, "write_file"),
+            (_real, "change_loopback"),
             (os, "rename"),
         ):
             patch.setattr(owner, name, self._burning(getattr(owner, name)))

@@ -106,6 +106,19 @@ def test_vips(config: list[dict[str, Any]], sentence: str, check: bool) -> None:
     assert module("vips", {"config": config, "state": "overridden"}, check=check).msg == sentence
 
 
+@pytest.mark.parametrize("check", [False, True])
+def test_too_few_active_reals(check: bool) -> None:
+    config = [
+        vip("198.51.100.5", real("10.0.0.1"), real("10.0.0.2")),
+        vip("198.51.100.6", real("10.0.0.1"), real("10.0.0.2", 0)),
+        vip("198.51.100.7", real("10.0.0.1"), {"address": "10.0.0.2", "state": "down"}),
+    ]
+    assert module("vips", {"config": config, "min_active": 2}, check=check).msg == (
+        "vips[1].reals: 198.51.100.6:80/tcp has 1 active, but min_active is 2; "
+        "vips[2].reals: 198.51.100.7:80/tcp has 1 active, but min_active is 2"
+    )
+
+
 def test_twenty_faults_and_the_rest_counted() -> None:
     config = [vip("10.0.0", port=port) for port in range(23)]
     sentences = module("vips", {"config": config}).msg.split("; ")

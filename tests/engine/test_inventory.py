@@ -57,11 +57,14 @@ def play(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def real_defaults(folder: Path, inventory: Path) -> tuple[dict[str, tuple[list[str], int]], str]:
+Defaults = dict[str, tuple[list[str] | None, int]]
+
+
+def real_defaults(folder: Path, inventory: Path, *arguments: str) -> tuple[Defaults, str]:
     """Host → (VIPs, GUE port) that role real would take, and what Ansible printed."""
     (folder / "play.yml").write_text(PLAY.replace("ROOT", str(ROOT)).replace("HOSTS", "reals"))
-    done = play("-i", str(inventory), str(folder / "play.yml"))
-    found: dict[str, tuple[list[str], int]] = {}
+    done = play("-i", str(inventory), *arguments, str(folder / "play.yml"))
+    found: Defaults = {}
     host = ""
     for line in done.stdout.splitlines():
         if line.startswith("ok: ["):
@@ -81,6 +84,17 @@ def test_vips_of_the_balancers_reach_the_reals_that_they_list(tmp_path: Path) ->
         "r3": (["198.51.100.3"], 8000),
         "r4": (["198.51.100.9"], 7000),
     }, printed
+
+
+def test_a_real_keeps_its_vips_where_nobody_says_which(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yml").write_text(INVENTORY)
+    found, printed = real_defaults(tmp_path, tmp_path / "hosts.yml", "-e", "katran_balancers_group=nobody")
+    own = {"r3": (["198.51.100.3"], 8000), "r4": (["198.51.100.9"], 6080)}
+    assert found == {"r1": (None, 6080), "r2": (None, 6080), **own}, printed
+    # Balancers that balance nothing said so.
+    (tmp_path / "hosts.yml").write_text("all: {vars: {katran_vips__none: []}, children: {reals: {hosts: {r1: }}}}")
+    found, printed = real_defaults(tmp_path, tmp_path / "hosts.yml")
+    assert found == {"r1": ([], 6080)}, printed
 
 
 def test_the_example(tmp_path: Path) -> None:

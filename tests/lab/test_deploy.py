@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,8 +15,8 @@ from typing import Any, TypeVar
 import pytest
 from fleetlab import flows, traffic
 from fleetlab.flows import Flow, Target
-from fleetlab.plan import Lab
-from fleetlab.runs import Fleet, Recap
+from fleetlab.plan import Lab, LabError
+from fleetlab.runs import Fleet, Recap, on_host
 from fleetlab.system import network
 
 FLOWS_PER_VIP = 3000
@@ -176,6 +177,50 @@ def test_connections_survive_removal_of_another_real_and_a_weight_change(deploye
     finally:
         for _, connection in connections:
             connection.close()
+
+
+def vips_on(fleet: Fleet, host: str) -> set[str]:
+    """The addresses on a host's lo but its own."""
+    link = json.loads(on_host(fleet.lab, host, "ip -j addr show dev lo"))[0]
+    return {each["local"] for each in link["addr_info"]} - {"127.0.0.1", "::1"}
+
+
+def test_a_wrong_inventory_changes_nothing_anywhere(fleet: Fleet) -> None:
+    every = {vip.target.address for vip in fleet.vips()}
+    config = fleet.config()
+    config[0]["reals"] = []
+    with pytest.raises(LabError, match="katran_min_active is 1, but too few reals are active behind"):
+        fleet.deploy(config)
+    assert [vips_on(fleet, host) for host in ("real1", "real2", "real3")] == [every] * 3
+    recap = fleet.deploy()
+    assert {host: counts.changed for host, counts in recap.items()} == dict.fromkeys(recap, 0)
+
+
+def test_a_real_gives_an_address_up_when_no_balancer_sends_to_it_any_more(fleet: Fleet) -> None:
+    every = {vip.target.address for vip in fleet.vips()}
+    config = fleet.config()
+    for vip in config:
+        vip["reals"].remove(real_of(vip, "real3"))
+    http = [vip.target for vip in fleet.vips() if vip.target.protocol == "tcp"]
+    try:
+        for some in ("reals:lb1", "balancers"):
+            fleet.deploy(config, "--limit", some)
+            # A balancer that was left out still sends to it; then no real was asked.
+            assert vips_on(fleet, "real3") == every, some
+        fleet.deploy()
+        with asking_meanwhile(fleet.lab, http, concurrency=20, at_least=5000) as answers:
+            review, recap = fleet.deploy(config, "--check"), fleet.deploy(config)
+            assert review == recap
+        assert vips_on(fleet, "real3") == set()
+        assert vips_on(fleet, "real2") == every
+        # What was open when its real went is reset by another, once per balancer; nothing is sent where nobody answers.
+        broken = [flow.error for flow in answers.result(timeout=120) if flow.error]
+        assert len(broken) <= 40
+        assert [error for error in broken if not error.startswith("ConnectionResetError")] == []
+        assert fleet.deploy(config)["real3"].changed == 0
+    finally:
+        fleet.deploy()
+    assert vips_on(fleet, "real3") == every
 
 
 def test_no_request_fails_while_reals_are_drained_and_restored(deployed: Fleet) -> None:

@@ -246,6 +246,21 @@ def test_all_faults_at_once_and_at_most_twenty() -> None:
     assert len(fault(config[:10]).split("; ")) == 20
 
 
+def test_enough_active_reals() -> None:
+    before, _warnings = vips([vip(reals=reals("10.0.0.1")), vip(port=80, reals=[])])
+    for state, config in (
+        # What is merged counts as a whole, and what is not listed does not count.
+        ("merged", [vip(reals=reals("10.0.0.2"))]),
+        ("overridden", [vip(reals=reals("10.0.0.1", "10.0.0.2", "10.0.0.3"))]),
+        ("deleted", [vip(port=80)]),
+    ):
+        resolve_vips(before, config, state, False, ALL, min_active=2)
+    for state in ("replaced", "overridden"):
+        with pytest.raises(ConfigError) as caught:
+            resolve_vips(before, [vip(reals=reals("10.0.0.2"))], state, False, ALL, min_active=2)
+        assert str(caught.value) == "vips[0].reals: 198.51.100.1:443/tcp has 1 active, but min_active is 2"
+
+
 @pytest.mark.parametrize("state", ["overridden", "deleted"])
 @pytest.mark.parametrize("config", [None, []])
 def test_removing_everything_must_be_meant(state: str, config: Any) -> None:

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real's side on a real interface: what arrives in tunnels is answered, and no address goes before its time."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
+from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
+from ansible_collections.katran.fleet.plugins.module_utils._config import ConfigError
+from ansible_collections.katran.fleet.plugins.module_utils._real import Real, RealOutcome, parse_real, parse_served
+from ansible_collections.katran.fleet.plugins.module_utils._restore import restore_real
+from ansible_collections.katran.fleet.plugins.module_utils._state import STATE_ROOT, StateFile
+from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, BPFFS, compiled_once, killed_after, run, sandbox
+
+LINK = "in"
+REAL, CLIENT = "198.18.7.1", "203.0.113.7"
+A, B, C = "198.51.100.1", "198.51.100.2", "2001:db8::1"
+PORT = 5353
+LONGEST = 200
+
+
+@pytest.fixture(autouse=True)
+def host() -> Iterator[None]:
+    with sandbox(LINK), compiled_once():
+        run("ip", "link", "set", "lo", "up")
+        run("ip", "addr", "add", f"{REAL}/24", "dev", LINK)
+        yield
+
+
+def ensure(*vips: str, check: bool = False, **options: Any) -> RealOutcome:
+    params = {
+        "interfaces": [LINK],
+        "mode": "native",
+        "vips": list(vips),
+        "keep_vips": False,
+        "sources": [],
+        "gue_port": 6080,
+        "server_id": 0,
+        "loopback": True,
+        "source_dir": BPF,
+        **options,
+    }
+    return Real("default", BPFFS).ensure(parse_real(params), check, 5)
+
+
+def withdraw(*served: str, check: bool = False) -> RealOutcome:
+    return Real("default", BPFFS).withdraw(parse_served({"vips": list(served)}), check, 5)
+
+
+def remove() -> RealOutcome:
+    return Real("default", BPFFS).remove(False, 5)
+
+
+def on_loopback() -> set[str]:
+    """The addresses of lo but its own."""
+    addresses = json.loads(run("ip", "-j", "addr", "show", "dev", "lo"))[0]["addr_info"]
+    return {each["local"] for each in addresses} - {"127.0.0.1", "::1"}
+
+
+def in_map() -> set[str]:
+    with kernel.open_map(f"{BPFFS}/katran/default/maps/decap_vips") as opened:
+        return {layout.unpack_address(key, any(key[4:])) for key, _value in opened.items()}
+
+
+def served() -> set[str]:
+    """The VIPs that both the program and the host take for their own."""
+    assert in_map() == on_loopback()
+    return in_map()
+
+
+def ipv4(source: str, destination: str, protocol: int, payload: bytes) -> bytes:
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 0, 0, 64, protocol, 0)
+    header += socket.inet_aton(source) + socket.inet_aton(destination)
+    total = sum(struct.unpack("!10H", header))
+    total = (total & 0xFFFF) + (total >> 16)
+    return header[:10] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + header[12:] + payload
+
+
+def answers(vip: str) -> bool:
+    """Whether a datagram in a balancer's tunnel arrives at a service on the VIP."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service,
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire,
+    ):
+        service.bind(("0.0.0.0", PORT))
+        service.settimeout(0.3)
+        wire.bind((f"{LINK}-peer", 0))
+        inner = ipv4(CLIENT, vip, 17, struct.pack("!HHHH", 40000, PORT, 12, 0) + b"ping")
+        mac = bytes.fromhex(Path(f"/sys/class/net/{LINK}/address").read_text().strip().replace(":", ""))
+        wire.send(mac + bytes(6) + b"\x08\x00" + ipv4("172.16.1.1", REAL, 4, inner))
+        try:
+            return service.recv(64) == b"ping"
+        except TimeoutError:
+            return False
+
+
+def test_it_serves_what_it_is_told_to() -> None:
+    assert ensure(A, C, check=True).changes == ensure(A, C).changes
+    assert served() == {A, C}
+    assert answers(A)
+    assert not answers(B)
+    again = ensure(A, C)
+    assert not again.changed
+    assert not again.operations
+
+
+def test_a_vip_stays_until_it_is_withdrawn() -> None:
+    ensure(A, C)
+    assert ensure(B, keep_vips=True).changes == [f"vip {B} added", f"add {B} to lo"]
+    assert served() == {A, B, C}
+    assert not ensure(B, keep_vips=True).changed
+    assert answers(A)
+    expected = [f"vip {A} removed", f"vip {C} removed", f"remove {A} from lo", f"remove {C} from lo"]
+    planned, done = withdraw(B, check=True), withdraw(B)
+    assert planned == done
+    assert done.changes == expected
+    assert done.operations == {"decap_vips": 2}
+    assert done.after == {"vips": [B]}
+    assert served() == {B}
+    assert not answers(A)
+    assert answers(B)
+    assert not withdraw(B).changed
+    assert not ensure(B).changed
+
+
+def test_it_withdraws_without_keeping() -> None:
+    ensure(A, B)
+    assert ensure(B).changes == [f"vip {A} removed", f"remove {A} from lo"]
+    assert served() == {B}
+
+
+def test_nobody_says_which_vips() -> None:
+    ensure(A, C)
+    assert not ensure(vips=None).changed
+    assert served() == {A, C}
+
+
+def test_nobody_says_which_vips_at_first() -> None:
+    ensure(vips=None)
+    assert served() == set()
+
+
+def test_there_is_nothing_to_withdraw_from() -> None:
+    assert not withdraw(A).changed
+    assert not Path(STATE_ROOT, "default").exists()
+    assert not Path(f"{BPFFS}/katran").exists()
+
+
+def test_what_is_added_by_hand_does_not_count_as_served() -> None:
+    ensure(A)
+    with kernel.open_map(f"{BPFFS}/katran/default/maps/decap_vips") as opened:
+        opened.update(layout.pack_address(B), layout.u32(1))
+        opened.delete(layout.pack_address(A))
+    changes = [f"vip {A} added", f"vip {C} added", f"vip {B} removed", f"add {C} to lo"]
+    assert ensure(C, keep_vips=True).changes == changes
+    assert served() == {A, C}
+
+
+def test_it_withdraws_what_somebody_else_took_half_away() -> None:
+    ensure(A, B)
+    run("ip", "addr", "del", f"{A}/32", "dev", "lo")
+    with kernel.open_map(f"{BPFFS}/katran/default/maps/decap_vips") as opened:
+        opened.delete(layout.pack_address(B))
+    done = withdraw()
+    assert done.changes == [f"vip {A} removed", f"vip {B} removed", f"remove {B} from lo"]
+    assert done.operations == {"decap_vips": 1}
+    assert served() == set()
+
+
+def test_loopback_is_left_alone() -> None:
+    run("ip", "addr", "add", f"{A}/32", "dev", "lo")
+    ensure(A, B, loopback=False)
+    assert withdraw(B).changes == [f"vip {A} removed"]
+    assert on_loopback() == {A}
+    assert in_map() == {B}
+
+
+def test_a_restart_of_the_host_brings_back_what_was_not_withdrawn() -> None:
+    ensure(A, B)
+    withdraw(B)
+    run("ip", "addr", "del", f"{B}/32", "dev", "lo")
+    assert restore_real(StateFile("default", BPFFS)) == [f"add {B} to lo"]
+    assert served() == {B}
+
+
+@pytest.mark.parametrize("how", ["keep", "exactly", "withdraw"])
+def test_killed_at_any_step_the_next_run_ends_there(how: str) -> None:
+    work = {
+        "keep": lambda: ensure(B, C, keep_vips=True),
+        "exactly": lambda: ensure(B, C),
+        "withdraw": lambda: withdraw(B),
+    }[how]
+    wanted = {"keep": {A, B, C}, "exactly": {B, C}, "withdraw": {B}}[how]
+    for step in itertools.count():
+        ensure(A, B)
+        killed = killed_after(step, work)
+        assert answers(B), step
+        work()
+        assert served() == wanted, step
+        assert not work().changed
+        if not killed:
+            break
+        assert step < LONGEST
+    assert step > 1
+    # It knows all of its addresses, whatever was killed.
+    remove()
+    assert on_loopback() == set()
+
+
+def test_no_address_is_forgotten_by_a_run_that_was_killed() -> None:
+    for step in itertools.count():
+        ensure(A, B)
+        killed = killed_after(step, lambda: ensure(C))
+        remove()
+        assert on_loopback() == set(), step
+        if not killed:
+            break
+        assert step < LONGEST
+
+
+@pytest.mark.parametrize(
+    ("vips", "sentence"),
+    [
+        (None, "vips: state withdrawn needs the VIPs that stay"),
+        (["10.0.0"], "vips[0]: 10.0.0 is not an IP address"),
+    ],
+)
+def test_what_stays_must_be_said(vips: list[str] | None, sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_served({"vips": vips})
+    assert str(caught.value) == sentence
