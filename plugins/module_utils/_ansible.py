@@ -32,6 +32,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._balancer import (
 from ansible_collections.katran.fleet.plugins.module_utils._config import (
     FEATURES,
     ConfigError,
+    parse_demands,
     parse_instance,
     parse_planned,
     parse_settings,
@@ -319,6 +320,7 @@ def run_resource(name: str, entry: Spec) -> None:
         spec["purge_flows"] = {"type": "bool", "default": False}
     if name == "vips":
         spec["min_active"] = {"type": "int", "default": 0}
+        spec["unready_reals"] = {"type": "list", "elements": "str", "default": []}
     if name != "healthcheck_destinations":
         spec["planned"] = PLANNED
     module = _module(spec, name)
@@ -328,7 +330,8 @@ def run_resource(name: str, entry: Spec) -> None:
         request = request_of(params, module.check_mode)
         if params.get("planned"):
             request = replace(request, planned=parse_planned(params["planned"]))
-        request = replace(request, min_active=params.get("min_active", 0))
+        if name == "vips":
+            request = replace(request, demands=parse_demands(params["min_active"], params["unready_reals"]))
         how = params["state"], params["allow_empty"]
         result: Result
         if name == "healthcheck_destinations":

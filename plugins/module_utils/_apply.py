@@ -24,6 +24,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._config import (
     FEATURES,
     Config,
     DecapDestination,
+    Demands,
     Limits,
     Overlay,
     Prefix,
@@ -74,8 +75,8 @@ class Request:
     """What the balancer will hold once the same play has run: for check mode, where it does not yet."""
     kept: bool = False
     """What is applied was valid when it was kept: what the program cannot do of it is left out with a warning."""
-    min_active: int = 0
-    """How many reals that take new flows each listed VIP needs."""
+    demands: Demands | None = None
+    """What the reals of VIPs must meet."""
 
 
 Gone = tuple[t.Union[VipKey, None], t.Union[frozenset[int], None]]
@@ -441,7 +442,7 @@ class VipRun:
     def resolve(self, known: View, config: Config | None, how: str, allow_empty: bool, limits: Limits) -> View:
         """What is wanted."""
         bounds = replace(limits, features=None) if self.request.kept else limits
-        wanted, warnings = resolve_vips(known.vips, config, how, allow_empty, bounds, self.request.min_active)
+        wanted, warnings = resolve_vips(known.vips, config, how, allow_empty, bounds, self.request.demands)
         self.result.warnings += warnings + idle_vips(wanted.values(), limits)
         self.result.warnings += self._without_source(wanted.values())
         rows = [ServerId(0, address) for address in self.state.references.get("server_ids", ())]

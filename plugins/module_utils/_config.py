@@ -95,6 +95,16 @@ class Limits:
         return self.features is None or feature in self.features
 
 
+@dataclass(frozen=True)
+class Demands:
+    """What a VIP's reals must meet beyond being valid. `unready`: canonical addresses."""
+
+    min_active: int = 0
+    """How many reals that take new flows each listed VIP needs."""
+    unready: frozenset[str] = frozenset()
+    """Reals that may take new flows only where they did before."""
+
+
 class Address(t.NamedTuple):
     """An address: canonical text, 16 packed bytes (IPv4 fills the first 4), and family."""
 
@@ -526,12 +536,9 @@ def resolve_vips(
     how: str,
     allow_empty: bool,
     limits: Limits,
-    min_active: int = 0,
+    demands: Demands | None = None,
 ) -> tuple[dict[VipKey, Vip], list[str]]:
-    """The VIPs after applying `config` with state `how` to those before, and warnings.
-
-    Each listed VIP needs at least `min_active` reals that take new flows. ConfigError lists all faults.
-    """
+    """The VIPs after applying `config` with state `how` to those before, and warnings. ConfigError lists all faults."""
     entries = _require_entries("vips", config, how, allow_empty)
     faults = Faults()
     where: dict[VipKey, str] = {}
@@ -554,18 +561,34 @@ def resolve_vips(
             old = before.get(key) if how == "merged" else None
             after[key] = _read_vip(entry, where[key], key, old, limits, faults)
     warnings = _check_vips(after, where, limits, faults)
-    if min_active > 0:
-        _check_active(after, where, min_active, faults)
+    if demands is not None and demands != Demands():
+        _check_demands(before, after, where, demands, faults)
     faults.check()
     return after, warnings
 
 
-def _check_active(after: Mapping[VipKey, Vip], where: Mapping[VipKey, str], min_active: int, faults: Faults) -> None:
+def _check_demands(
+    before: Mapping[VipKey, Vip],
+    after: Mapping[VipKey, Vip],
+    where: Mapping[VipKey, str],
+    demands: Demands,
+    faults: Faults,
+) -> None:
     for key, place in where.items():
-        if key in after:
-            active = sum(real.state == "active" and real.weight > 0 for real in after[key].reals)
-            if active < min_active:
-                faults.add(f"{place}.reals", f"{key} has {active} active, but min_active is {min_active}")
+        if key not in after:
+            continue
+        active = _active(after[key])
+        if len(active) < demands.min_active:
+            faults.add(f"{place}.reals", f"{key} has {len(active)} active, but min_active is {demands.min_active}")
+        early = demands.unready.intersection(active)
+        if early and key in before:
+            early = early.difference(_active(before[key]))
+        for address in sorted(early, key=_sort_key):
+            faults.add(f"{place}.reals", f"{address} is not ready for new flows to {key} (unready_reals)")
+
+
+def _active(vip: Vip) -> list[str]:
+    return [real.address for real in vip.reals if real.state == "active" and real.weight > 0]
 
 
 def _check_vips(after: Mapping[VipKey, Vip], where: Mapping[VipKey, str], limits: Limits, faults: Faults) -> list[str]:
@@ -1156,6 +1179,14 @@ def parse_planned(planned: Mapping[str, t.Any]) -> Limits:
     sizes = _read_sizes(planned.get("sizes"), faults)
     faults.check()
     return Limits(sizes, frozenset(planned.get("features") or ()))
+
+
+def parse_demands(min_active: int, unready: Sequence[t.Any]) -> Demands:
+    """The options min_active and unready_reals of module vips. ConfigError lists all faults."""
+    faults = Faults()
+    addresses = parse_addresses(unready, "unready_reals", faults)
+    faults.check()
+    return Demands(min_active, frozenset(addresses))
 
 
 def limits_of_settings(settings: Mapping[str, t.Any]) -> Limits:

@@ -109,6 +109,13 @@ options:
         M(katran.fleet.reals) says does not count.
     type: int
     default: 0
+  unready_reals:
+    description:
+      - Reals that could not be prepared. That one of them starts to take new flows of a VIP is an error; where it takes
+        them already, it goes on.
+    type: list
+    elements: str
+    default: []
   purge_flows:
     description:
       - Also remove the connection-table entries of VIPs that are removed, and of reals that are removed from a VIP.

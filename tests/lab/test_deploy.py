@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -192,6 +194,17 @@ def test_a_wrong_inventory_changes_nothing_anywhere(fleet: Fleet) -> None:
     with pytest.raises(LabError, match="katran_min_active is 1, but too few reals are active behind"):
         fleet.deploy(config)
     assert [vips_on(fleet, host) for host in ("real1", "real2", "real3")] == [every] * 3
+    recap = fleet.deploy()
+    assert {host: counts.changed for host, counts in recap.items()} == dict.fromkeys(recap, 0)
+
+
+def test_no_new_flow_goes_to_a_real_that_could_not_be_prepared(fleet: Fleet, tmp_path: Path) -> None:
+    more = tmp_path / "more.yml"
+    more.write_text("web: {hosts: {nowhere: {katran_real_address: [198.18.24.2]}}}")
+    done = fleet.ansible("ansible-playbook", "katran.fleet.deploy", "-i", str(more))
+    assert re.search(r"^nowhere .*unreachable=1", done.stdout, re.MULTILINE), done.stdout
+    sentence = "vips[0].reals: 198.18.24.2 is not ready for new flows to 198.18.200.1:80/tcp (unready_reals)"
+    assert done.stdout.count(sentence) == 2, done.stdout
     recap = fleet.deploy()
     assert {host: counts.changed for host, counts in recap.items()} == dict.fromkeys(recap, 0)
 

@@ -21,6 +21,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._config import (
     Address,
     ConfigError,
     DecapDestination,
+    Demands,
     HealthcheckDestination,
     Limits,
     Overlay,
@@ -254,11 +255,27 @@ def test_enough_active_reals() -> None:
         ("overridden", [vip(reals=reals("10.0.0.1", "10.0.0.2", "10.0.0.3"))]),
         ("deleted", [vip(port=80)]),
     ):
-        resolve_vips(before, config, state, False, ALL, min_active=2)
+        resolve_vips(before, config, state, False, ALL, Demands(min_active=2))
     for state in ("replaced", "overridden"):
         with pytest.raises(ConfigError) as caught:
-            resolve_vips(before, [vip(reals=reals("10.0.0.2"))], state, False, ALL, min_active=2)
+            resolve_vips(before, [vip(reals=reals("10.0.0.2"))], state, False, ALL, Demands(min_active=2))
         assert str(caught.value) == "vips[0].reals: 198.51.100.1:443/tcp has 1 active, but min_active is 2"
+
+
+def test_a_real_that_is_not_ready() -> None:
+    two = reals("10.0.0.1", "10.0.0.2")
+    draining = [two[0], {"address": "10.0.0.2", "state": "draining"}]
+    demands = Demands(unready=frozenset({"10.0.0.2"}))
+    sentence = "vips[0].reals: 10.0.0.2 is not ready for new flows to 198.51.100.1:443/tcp (unready_reals)"
+    for before in ([], [vip()], [vip(reals=draining)], [vip(port=80, reals=two)]):
+        known, _warnings = vips(before)
+        with pytest.raises(ConfigError) as caught:
+            resolve_vips(known, [vip(reals=two)], "overridden", False, ALL, demands)
+        assert str(caught.value) == sentence
+        resolve_vips(known, [vip(reals=draining)], "overridden", False, ALL, demands)
+    known, _warnings = vips([vip(reals=two)])
+    for config in ([vip(reals=two)], [vip(reals=[two[0], {"address": "10.0.0.2", "weight": 9}])]):
+        resolve_vips(known, config, "overridden", False, ALL, demands)
 
 
 @pytest.mark.parametrize("state", ["overridden", "deleted"])
