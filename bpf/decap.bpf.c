@@ -49,19 +49,21 @@ static __always_inline u32 own_server_id(void)
 	return id ? *id : 0;
 }
 
-static __always_inline bool is_listed_source(struct address *source)
-{
-#ifdef DECAP_CHECK_SOURCES
-	return decap_sources.lookup(source);
-#else
-	return true;
-#endif
-}
-
 #include "packet.h"
 #include "parse.h"
 #include "server_id.h"
 #include "strip.h"
+
+static __always_inline bool is_listed_source(struct flow_key *outer,
+					     const bool v6)
+{
+#ifdef DECAP_CHECK_SOURCES
+	return !is_ambiguous(outer->src, v6) &&
+	       decap_sources.lookup((struct address *)outer->src);
+#else
+	return true;
+#endif
+}
 
 /* Multicast and broadcast: no tunnel of ours has such an end. */
 static __always_inline bool is_to_many(const struct flow_key *outer,
@@ -159,7 +161,7 @@ static __always_inline int take_off(struct cursor *cur, struct packet *p,
 	}
 	if (is_ambiguous(destination.addr, inner_v6) ||
 	    !is_served(&destination) ||
-	    !is_listed_source((struct address *)flow->src) ||
+	    !is_listed_source(flow, v6) ||
 	    is_to_many(flow, v6) || is_forwarded(p, flow, v6))
 		return XDP_PASS;
 

@@ -54,6 +54,17 @@ options:
     default: false
 """
 
+    UNREADY = r"""
+options:
+  unready_reals:
+    description:
+      - Reals that could not be prepared. Where one of them would newly take flows, it does not yet. It is draining in
+        its VIP, or the entry that would lead to it waits. A warning says so, and a later run without it here goes on.
+    type: list
+    elements: str
+    default: []
+"""
+
     PLANNED = r"""
 options:
   planned:

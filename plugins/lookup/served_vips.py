@@ -52,6 +52,7 @@ from ansible.plugins.lookup import LookupBase
 from ansible.template import Templar
 
 from ansible_collections.katran.fleet.plugins.filter.features import entries
+from ansible_collections.katran.fleet.plugins.module_utils._config import words
 
 RESOURCES = ("katran_vips", "katran_source_routes", "katran_server_ids")
 ID_FLAGS = frozenset(("quic", "udp_stable_routing"))
@@ -104,9 +105,9 @@ def _canonical(address: t.Any) -> str:
 
 
 def _leads_to(vip: Mapping[str, t.Any], addresses: frozenset[str], routed: bool, named: bool) -> bool:
-    flags = set(map(str, vip.get("flags") or ()))
+    flags = set(words(vip.get("flags")))
     listed = {_canonical(real.get("address")) for real in vip.get("reals") or () if isinstance(real, Mapping)}
-    listed.update(map(_canonical, vip.get("down_reals") or ()))
+    listed.update(map(_canonical, words(vip.get("down_reals"))))
     by_route = routed and "source_routing" in flags
     by_id = named and (vip.get("protocol") == "tcp" or not ID_FLAGS.isdisjoint(flags))
     return by_route or by_id or not addresses.isdisjoint(listed)

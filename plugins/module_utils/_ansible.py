@@ -32,10 +32,10 @@ from ansible_collections.katran.fleet.plugins.module_utils._balancer import (
 from ansible_collections.katran.fleet.plugins.module_utils._config import (
     FEATURES,
     ConfigError,
-    parse_demands,
     parse_instance,
     parse_planned,
     parse_settings,
+    parse_unready,
     shape_faults,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._flows import Found, find_flows, purge_flows, purge_gone
@@ -320,6 +320,7 @@ def run_resource(name: str, entry: Spec) -> None:
         spec["purge_flows"] = {"type": "bool", "default": False}
     if name == "vips":
         spec["min_active"] = {"type": "int", "default": 0}
+    if name in ("vips", "source_routes", "server_ids"):
         spec["unready_reals"] = {"type": "list", "elements": "str", "default": []}
     if name != "healthcheck_destinations":
         spec["planned"] = PLANNED
@@ -330,8 +331,8 @@ def run_resource(name: str, entry: Spec) -> None:
         request = request_of(params, module.check_mode)
         if params.get("planned"):
             request = replace(request, planned=parse_planned(params["planned"]))
-        if name == "vips":
-            request = replace(request, demands=parse_demands(params["min_active"], params["unready_reals"]))
+        unready = parse_unready(params.get("unready_reals", ()))
+        request = replace(request, min_active=params.get("min_active", 0), unready=unready)
         how = params["state"], params["allow_empty"]
         result: Result
         if name == "healthcheck_destinations":
@@ -348,6 +349,8 @@ def run_resource(name: str, entry: Spec) -> None:
             "timings": result.timings,
             "warnings": result.warnings,
         }
+        if name == "vips":
+            output["references"] = result.references
         if module._diff:  # pylint: disable=protected-access
             output["diff"] = _diff(result.before, result.after)
             if result.drift:

@@ -24,7 +24,6 @@ from ansible_collections.katran.fleet.plugins.module_utils._config import (
     FEATURES,
     Config,
     DecapDestination,
-    Demands,
     Limits,
     Overlay,
     Prefix,
@@ -33,6 +32,8 @@ from ansible_collections.katran.fleet.plugins.module_utils._config import (
     Vip,
     VipKey,
     VipReal,
+    hold_back_rows,
+    hold_back_vips,
     idle_vips,
     limits_of_settings,
     read_prefix,
@@ -42,6 +43,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._config import (
     resolve_source_routes,
     resolve_vips,
     server_id_warnings,
+    shortened,
     vip_changes,
     vip_to_config,
     vips_from_config,
@@ -75,8 +77,10 @@ class Request:
     """What the balancer will hold once the same play has run: for check mode, where it does not yet."""
     kept: bool = False
     """What is applied was valid when it was kept: what the program cannot do of it is left out with a warning."""
-    demands: Demands | None = None
-    """What the reals of VIPs must meet."""
+    min_active: int = 0
+    """How many reals that take new flows each listed VIP needs."""
+    unready: frozenset[str] = frozenset()
+    """Reals to which nothing may lead newly."""
 
 
 Gone = tuple[t.Union[VipKey, None], t.Union[frozenset[int], None]]
@@ -97,6 +101,7 @@ class Result:
     operations: dict[str, int] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    references: dict[str, list[str]] = field(default_factory=dict)
     gone: list[Gone] = field(default_factory=list)
 
     @property
@@ -378,7 +383,8 @@ class VipRun:
         self.file = file
         self.state = state
         self.clock = clock
-        self.result = Result(timings=clock.timings, warnings=lost_warnings(state))
+        elsewhere = {name: state.references.get(name, []) for name in ("source_routes", "server_ids")}
+        self.result = Result(timings=clock.timings, warnings=lost_warnings(state), references=elsewhere)
 
     def run(self, config: Config | None, how: str, allow_empty: bool) -> Result:
         """Bring the VIPs to what `config` and `how` say; in check mode only say what that takes."""
@@ -407,10 +413,14 @@ class VipRun:
                 wanted.vips, wanted.overlay, others, actual, real_ids, numbers, self.state.rings, marked
             )
             self.report(known, wanted)
-            if self.state.is_sure:
+            if self.state.is_sure_of("vips"):
                 were_marked = may_be_known(known.vips.values(), self.state.learned)
-                left = Left(known, self.state.real_ids, self.state.vip_numbers, self.state.rings, were_marked)
+                left = Left(known, self.state.vip_numbers, self.state.rings, were_marked)
                 self.result.drift = vip_drift(left, wanted, plan, actual)
+                if self.state.is_sure:
+                    local = planning.references(known.vips.values())
+                    ids = self.state.real_ids
+                    self.result.drift += reals_drift(plan.operations, local, actual.entries["reals"], ids)
                 self.result.changes += self.result.drift
             self.result.operations = planning.count(plan.operations)
             self.result.explain()
@@ -442,8 +452,9 @@ class VipRun:
     def resolve(self, known: View, config: Config | None, how: str, allow_empty: bool, limits: Limits) -> View:
         """What is wanted."""
         bounds = replace(limits, features=None) if self.request.kept else limits
-        wanted, warnings = resolve_vips(known.vips, config, how, allow_empty, bounds, self.request.demands)
-        self.result.warnings += warnings + idle_vips(wanted.values(), limits)
+        wanted, warnings = resolve_vips(known.vips, config, how, allow_empty, bounds, self.request.min_active)
+        wanted, held = hold_back_vips(known.vips, wanted, self.request.unready)
+        self.result.warnings += warnings + held + idle_vips(wanted.values(), limits)
         self.result.warnings += self._without_source(wanted.values())
         rows = [ServerId(0, address) for address in self.state.references.get("server_ids", ())]
         self.result.warnings += server_id_warnings(rows, wanted.values(), limits)
@@ -613,7 +624,13 @@ class TableRun:
             known = known_table(self.table, self.file, self.state, actual)
         with self.clock.phase("validate"):
             wanted, warnings = self.table.resolve(known, config, how, allow_empty, limits)
-            self.result.warnings += warnings
+            told = wanted
+            wanted, early = hold_back_rows(known, told, self.request.unready)
+            waiting = [
+                f"{self.table.noun} {name}: waits for {real}, not ready (unready_reals)"
+                for name, real in (self.table.text(told[key]) for key in early)
+            ]
+            self.result.warnings += warnings + shortened(waiting, self.table.name)
             if self.table.name == "server_ids":
                 vips = vips_from_config([entry for entry in self.state.vips if ":" in entry["address"]])
                 self.result.warnings += server_id_warnings(wanted.values(), vips.values(), limits)
@@ -677,13 +694,14 @@ class TableRun:
         self.result.operations = planning.count(plan.operations)
         if not plan.operations:
             return
-        if not self.state.is_sure:
+        if not self.state.is_sure_of(self.table.name):
             self.result.explain()
             return
         items = (item for key in changed for item in (known.get(key), wanted.get(key)) if item is not None)
         explained = {(entry.map, entry.key) for entry in map(self.table.entry, items)}
         self.result.drift = table_drift(plan, explained, actual, self.table.noun, table_key)
-        self.result.drift += reals_drift(plan.operations, self._others(), actual["reals"], self.state.real_ids)
+        if self.state.is_sure:
+            self.result.drift += reals_drift(plan.operations, self._others(), actual["reals"], self.state.real_ids)
         self.result.changes += self.result.drift
         self.result.explain()
 

@@ -12,8 +12,8 @@ import contextlib
 import re
 import socket
 import typing as t
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 
 from ansible_collections.katran.fleet.plugins.module_utils._layout import (
@@ -57,6 +57,8 @@ MAX_FAULTS = 20
 DEFAULT_HASH = "maglev_v2"
 
 Config = Sequence[Mapping[str, t.Any]]
+K = t.TypeVar("K")
+V = t.TypeVar("V")
 
 
 class ConfigError(Exception):
@@ -93,16 +95,6 @@ class Limits:
     def has(self, feature: str) -> bool:
         """Whether the feature is compiled in, as far as is known."""
         return self.features is None or feature in self.features
-
-
-@dataclass(frozen=True)
-class Demands:
-    """What a VIP's reals must meet beyond being valid. `unready`: canonical addresses."""
-
-    min_active: int = 0
-    """How many reals that take new flows each listed VIP needs."""
-    unready: frozenset[str] = frozenset()
-    """Reals that may take new flows only where they did before."""
 
 
 class Address(t.NamedTuple):
@@ -333,7 +325,8 @@ def _flags(flags: Iterable[str]) -> tuple[str, ...]:
 
 Options = Mapping[str, Mapping[str, t.Any]]
 _NUMBER = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
-_BOOLEANS = ("y", "yes", "on", "1", "true", "t", "1.0", "n", "no", "off", "0", "false", "f", "0.0")
+_TRUE = ("y", "yes", "on", "1", "true", "t", "1.0")
+_BOOLEANS = (*_TRUE, "n", "no", "off", "0", "false", "f", "0.0")
 
 
 def shape_faults(name: str, config: t.Any, options: Options) -> str:
@@ -536,9 +529,12 @@ def resolve_vips(
     how: str,
     allow_empty: bool,
     limits: Limits,
-    demands: Demands | None = None,
+    min_active: int = 0,
 ) -> tuple[dict[VipKey, Vip], list[str]]:
-    """The VIPs after applying `config` with state `how` to those before, and warnings. ConfigError lists all faults."""
+    """The VIPs after applying `config` with state `how` to those before, and warnings.
+
+    Each listed VIP needs at least `min_active` reals that take new flows. ConfigError lists all faults.
+    """
     entries = _require_entries("vips", config, how, allow_empty)
     faults = Faults()
     where: dict[VipKey, str] = {}
@@ -561,30 +557,42 @@ def resolve_vips(
             old = before.get(key) if how == "merged" else None
             after[key] = _read_vip(entry, where[key], key, old, limits, faults)
     warnings = _check_vips(after, where, limits, faults)
-    if demands is not None and demands != Demands():
-        _check_demands(before, after, where, demands, faults)
+    for key, place in where.items() if min_active > 0 else ():
+        active = len(_active(after[key])) if key in after else min_active
+        if active < min_active:
+            faults.add(f"{place}.reals", f"{key} has {active} active, but min_active is {min_active}")
     faults.check()
     return after, warnings
 
 
-def _check_demands(
-    before: Mapping[VipKey, Vip],
-    after: Mapping[VipKey, Vip],
-    where: Mapping[VipKey, str],
-    demands: Demands,
-    faults: Faults,
-) -> None:
-    for key, place in where.items():
-        if key not in after:
-            continue
-        active = _active(after[key])
-        if len(active) < demands.min_active:
-            faults.add(f"{place}.reals", f"{key} has {len(active)} active, but min_active is {demands.min_active}")
-        early = demands.unready.intersection(active)
-        if early and key in before:
-            early = early.difference(_active(before[key]))
-        for address in sorted(early, key=_sort_key):
-            faults.add(f"{place}.reals", f"{address} is not ready for new flows to {key} (unready_reals)")
+def hold_back_vips(
+    before: Mapping[VipKey, Vip], after: Mapping[VipKey, Vip], unready: Collection[str]
+) -> tuple[dict[VipKey, Vip], list[str]]:
+    """The VIPs after, but with those of the `unready` reals draining that took no new flows before; and warnings."""
+    held, warnings = dict(after), []
+    for key in sorted(after) if unready else ():
+        early = set(unready).intersection(_active(after[key])).difference(_active(before.get(key, Vip(key))))
+        if early:
+            reals = (real._replace(state="draining") if real.address in early else real for real in after[key].reals)
+            held[key] = replace(after[key], reals=tuple(reals))
+            names = ", ".join(sorted(early, key=_sort_key))
+            warnings.append(f"vip {key}: no new flow to {names} yet, not ready (unready_reals)")
+    return held, shortened(warnings, "VIPs")
+
+
+def hold_back_rows(before: Mapping[K, V], after: Mapping[K, V], unready: Collection[str]) -> tuple[dict[K, V], list[K]]:
+    """A table after, but without what would newly lead to an `unready` real; and the keys that stay as they were."""
+    early = [
+        key
+        for key, row in (after.items() if unready else ())
+        if getattr(row, "real", None) in unready and before.get(key) != row
+    ]
+    held = dict(after)
+    for key in early:
+        del held[key]
+        if key in before:
+            held[key] = before[key]
+    return held, early
 
 
 def _active(vip: Vip) -> list[str]:
@@ -647,8 +655,13 @@ def idle_vips(vips: Iterable[Vip], limits: Limits) -> list[str]:
         missing = sorted(feature for feature in needed if not limits.has(feature))
         if missing:
             found.append(f"vip {vip.key}: needs {_features(missing)}, which the program does not have")
-    more = len(found) - MAX_FAULTS
-    return found if more <= 0 else [*found[:MAX_FAULTS], f"and {more} more VIPs"]
+    return shortened(found, "VIPs")
+
+
+def shortened(lines: list[str], noun: str) -> list[str]:
+    """The first lines, and how many more there are."""
+    more = len(lines) - MAX_FAULTS
+    return lines if more <= 0 else [*lines[:MAX_FAULTS], f"and {more} more {noun}"]
 
 
 def _features(names: Sequence[str]) -> str:
@@ -777,10 +790,6 @@ def resolve_source_routes(
             )
     faults.check()
     return after, []
-
-
-K = t.TypeVar("K")
-V = t.TypeVar("V")
 
 
 def _merge(before: Mapping[K, V], listed: Mapping[K, V], how: str, any_listed: bool) -> dict[K, V]:
@@ -955,6 +964,51 @@ def resolve_reals(
         faults.add("reals", f"{len(after)} reals, but sizes.reals is {limits.sizes['reals']}")
     faults.check()
     return after, warnings
+
+
+def config_faults(resources: Mapping[str, t.Any], options: Mapping[str, Options], limits: Limits) -> list[str]:
+    """What the modules of these resources would say against their `config`; a sentence or several per resource.
+
+    `options`: resource → the argument spec of an entry.
+    """
+    found = []
+    for name, resolve in _RESOLVERS.items():
+        config = resources.get(name) or ()
+        sentence = shape_faults(name, config, options[name])
+        if not sentence:
+            told = [_as_told(entry, options[name]) for entry in config]
+            try:
+                resolve({}, told, "overridden", True, limits)
+            except ConfigError as error:
+                sentence = str(error)
+        if sentence:
+            found.append(sentence)
+    return found
+
+
+_RESOLVERS: dict[str, t.Callable[..., t.Any]] = {
+    "vips": resolve_vips,
+    "source_routes": resolve_source_routes,
+    "server_ids": resolve_server_ids,
+    "decap_destinations": resolve_decap_destinations,
+}
+
+
+def _as_told(entry: Mapping[str, t.Any], options: Options) -> dict[str, t.Any]:
+    """An entry of the right shape as Ansible hands it to a module."""
+    return {key: _value_told(value, options[key]) for key, value in entry.items() if value is not None}
+
+
+def _value_told(value: t.Any, option: Mapping[str, t.Any]) -> t.Any:
+    kind = option["type"]
+    if kind == "list":
+        nested = option.get("options")
+        return [_as_told(item, nested) for item in value] if nested else words(value)
+    if kind == "int":
+        return int(value)
+    if kind == "bool":
+        return value if isinstance(value, bool) else str(value).lower() in _TRUE
+    return str(value)
 
 
 # The balancer
@@ -1181,12 +1235,12 @@ def parse_planned(planned: Mapping[str, t.Any]) -> Limits:
     return Limits(sizes, frozenset(planned.get("features") or ()))
 
 
-def parse_demands(min_active: int, unready: Sequence[t.Any]) -> Demands:
-    """The options min_active and unready_reals of module vips. ConfigError lists all faults."""
+def parse_unready(texts: Sequence[t.Any]) -> frozenset[str]:
+    """The option unready_reals of resource modules. ConfigError lists all faults."""
     faults = Faults()
-    addresses = parse_addresses(unready, "unready_reals", faults)
+    addresses = parse_addresses(texts, "unready_reals", faults)
     faults.check()
-    return Demands(min_active, frozenset(addresses))
+    return frozenset(addresses)
 
 
 def limits_of_settings(settings: Mapping[str, t.Any]) -> Limits:
@@ -1194,12 +1248,15 @@ def limits_of_settings(settings: Mapping[str, t.Any]) -> Limits:
     return Limits(settings["sizes"], frozenset(settings["features"]))
 
 
-def parse_addresses(texts: Sequence[t.Any], name: str, faults: Faults) -> tuple[str, ...]:
-    """A list of unicast addresses, canonical."""
+def parse_addresses(texts: Sequence[t.Any], name: str, faults: Faults, as_keys: bool = False) -> tuple[str, ...]:
+    """A list of unicast addresses, canonical; `as_keys`: of such as a map can have as its keys."""
     found = []
     for index, text in enumerate(texts):
         address = _read_real_address(text, f"{name}[{index}]", faults)
-        if address is not None:
+        fault = _looks_like_ipv4(address) if address is not None and as_keys else None
+        if fault:
+            faults.add(f"{name}[{index}]", fault)
+        elif address is not None:
             found.append(address.text)
     return tuple(dict.fromkeys(found))
 
@@ -1212,6 +1269,11 @@ def parse_interfaces(names: Sequence[t.Any], faults: Faults) -> tuple[str, ...]:
 # Features
 
 
+def words(value: t.Any) -> list[str]:
+    """A list of texts as a module takes it: one text is split at its commas."""
+    return value.split(",") if isinstance(value, str) else list(map(str, value or ()))
+
+
 def features_needed(
     vips: Iterable[Mapping[str, t.Any]] = (),
     source_routes: Sequence[t.Any] = (),
@@ -1222,9 +1284,7 @@ def features_needed(
     found: set[str] = set()
     flags: set[str] = set()
     for vip in vips:
-        given = vip.get("flags") or ()
-        # A module takes one word for a list of one.
-        flags.update(given.split(",") if isinstance(given, str) else map(str, given))
+        flags.update(words(vip.get("flags")))
         if "/" in str(vip.get("address", "")):
             found.add("cidr_vips")
         if vip.get("down_reals"):

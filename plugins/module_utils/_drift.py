@@ -42,7 +42,6 @@ class Left:
     """What the last run left behind, as state.json tells it. `learned`: see planning.plan_vips."""
 
     view: View
-    real_ids: Ids
     vip_numbers: Ids
     rings: Mapping[str, list[str]]
     learned: Collection[VipKey]
@@ -68,7 +67,7 @@ def _shorten(lines: list[str], noun: str) -> list[str]:
 
 
 def vip_drift(left: Left, wanted: View, plan: planning.VipPlan, actual: planning.Actual) -> list[str]:
-    """One line for each thing of the VIPs' that is not as the last run left it."""
+    """One line for each thing of the VIPs' that is not as the last run left it; of the reals, see reals_drift."""
     known = left.view.vips
     same = {key for key, vip in known.items() if wanted.vips.get(key) == vip}
     by_entry = {planning.vip_map_entry(key, 0, 0)[:2]: key for key in {*known, *wanted.vips}}
@@ -94,9 +93,7 @@ def vip_drift(left: Left, wanted: View, plan: planning.VipPlan, actual: planning
             lines.append(f"VIP number {layout.parse_u32(map_key)}: {sentence}")
     lines += _ring_drift(left, plan, actual)
     lines += _down_drift(left.view, wanted, plan, actual)
-    return _shorten(lines, "vips") + reals_drift(
-        plan.operations, planning.references(known.values()), actual.entries["reals"], left.real_ids
-    )
+    return _shorten(lines, "vips")
 
 
 def _address_text(name: str, key: bytes) -> str:

@@ -54,9 +54,9 @@ def parse_real(params: Mapping[str, t.Any]) -> RealSettings:
     settings = RealSettings(
         interfaces=parse_interfaces(params["interfaces"], faults),
         mode=params["mode"],
-        vips=None if params["vips"] is None else parse_addresses(params["vips"], "vips", faults),
+        vips=None if params["vips"] is None else parse_addresses(params["vips"], "vips", faults, True),
         keep_vips=params["keep_vips"],
-        sources=parse_addresses(params["sources"], "sources", faults),
+        sources=parse_addresses(params["sources"], "sources", faults, True),
         gue_port=params["gue_port"],
         server_id=params["server_id"],
         loopback=params["loopback"],
@@ -124,7 +124,12 @@ class Real:
             settings = _with_kept(settings, known.get("settings", there)["vips"])
             wanted = self._wanted(settings)
             outcome.before, outcome.after = there, wanted
+            settled = wanted | {
+                "gue_port": settings.gue_port,
+                "source_dir": settings.source_dir or known.get("settings", {}).get("source_dir", ""),
+            }
             if not check:
+                self._begin(known, settled)
                 self.program.create_maps(plan.create)
             for name in ("decap_vips", "decap_sources"):
                 self._sync(name, there, wanted, check, outcome)
@@ -135,14 +140,23 @@ class Real:
                     with kernel.open_map(self.program.paths.map("tpr_server_id")) as opened:
                         opened.update(u32(0), u32(settings.server_id))
             self._sync_loopback(known, settings, check, outcome)
-            if not check and outcome.changes:
-                self.program.execute(plan, settings.interfaces, settings.mode, settings.source_dir, macros, known)
-                known["settings"] = wanted | {
-                    "gue_port": settings.gue_port,
-                    "source_dir": settings.source_dir or known["settings"]["source_dir"],
-                }
+            if not check and (outcome.changes or known.get("settings") != settled):
+                if outcome.changes:
+                    self.program.execute(plan, settings.interfaces, settings.mode, settings.source_dir, macros, known)
+                known["settings"] = settled
                 self.program.record(known)
         return outcome
+
+    def _begin(self, known: dict[str, t.Any], settled: Mapping[str, t.Any]) -> None:
+        """Note before anything changes what may be there should this run be killed."""
+        begun = {**known, "loopback": sorted({*known.get("loopback", []), *settled["loopback"]})}
+        if "settings" in known:
+            kept = known["settings"]
+            more = {name: sorted({*kept[name], *settled[name]}) for name in ("vips", "loopback")}
+            begun["settings"] = {**kept, **more}
+        if begun != known:
+            known.update(begun)
+            self.program.record(known)
 
     def withdraw(self, served: Collection[str], check: bool, timeout: float) -> RealOutcome:
         """Take away the VIPs that are not among these, and leave the rest of the host as it is."""
@@ -150,11 +164,14 @@ class Real:
         outcome = RealOutcome()
         with locked(self.file.instance, not check, timeout):
             known = self.program.known()
-            before = known.get("settings", {}).get("vips", [])
+            if not known.get("settings"):
+                return outcome
+            there = self._there(known)
+            # The file may be behind, or ahead, where a run was killed.
+            before = sorted({*known["settings"]["vips"], *there["vips"]})
             gone = [address for address in before if address not in served]
             if not gone:
                 return outcome
-            there = self._there(known)
             after = [address for address in before if address in served]
             outcome.before, outcome.after = {"vips": before}, {"vips": after}
             outcome.changes += [f"vip {address} removed" for address in gone]
@@ -240,9 +257,6 @@ class Real:
         outcome.changes += [f"add {address} to lo" for address in add]
         outcome.changes += [f"remove {address} from lo" for address in gone]
         if not check:
-            if add or gone:
-                # Recorded first: the run after one that is killed here knows which addresses are its own to remove.
-                self.program.record({**known, "loopback": sorted(wanted.union(gone))})
             change_loopback(add, gone)
         known["loopback"] = sorted(wanted)
 

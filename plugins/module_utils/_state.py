@@ -163,9 +163,13 @@ class State:
         """`interrupted` once it has."""
         return [name for name in self.interrupted if name != resource]
 
+    def is_sure_of(self, resource: str) -> bool:
+        """Whether what a resource's own maps have beside this was somebody else's doing."""
+        return not self.lost and resource not in self.interrupted
+
     @property
     def is_sure(self) -> bool:
-        """Whether what the kernel has beside this was somebody else's doing."""
+        """Whether that holds for the reals, which all resources share."""
         return not (self.lost or self.interrupted)
 
     @classmethod

@@ -18,6 +18,7 @@ extends_documentation_fragment:
   - katran.fleet.common
   - katran.fleet.common.resource
   - katran.fleet.common.planned
+  - katran.fleet.common.unready
   - katran.fleet.common.attributes
 options:
   config:

@@ -19,6 +19,7 @@ extends_documentation_fragment:
   - katran.fleet.common
   - katran.fleet.common.resource
   - katran.fleet.common.planned
+  - katran.fleet.common.unready
   - katran.fleet.common.attributes
 options:
   config:
@@ -105,17 +106,10 @@ options:
         elements: str
   min_active:
     description:
-      - How many of its reals must take new flows for a VIP of O(config) to be applied; others are an error. What module
-        M(katran.fleet.reals) says does not count.
+      - How many of its reals must take new flows for a VIP of O(config) to be applied; others are an error. That is
+        said of O(config) alone, whatever M(katran.fleet.reals) and O(unready_reals) say.
     type: int
     default: 0
-  unready_reals:
-    description:
-      - Reals that could not be prepared. That one of them starts to take new flows of a VIP is an error; where it takes
-        them already, it goes on.
-    type: list
-    elements: str
-    default: []
   purge_flows:
     description:
       - Also remove the connection-table entries of VIPs that are removed, and of reals that are removed from a VIP.
@@ -174,6 +168,11 @@ changes:
   type: list
   elements: str
   sample: ["vip 198.51.100.1:443/tcp: weight of 10.0.0.11 1 → 10"]
+references:
+  description: The reals to which other resources lead, by resource.
+  returned: success
+  type: dict
+  sample: {server_ids: [10.0.0.11], source_routes: []}
 operations:
   description: Entries written per map; of C(ch_rings) the slots.
   returned: success

@@ -555,6 +555,11 @@ def test_a_real_takes_off_from_listed_sources_only() -> None:
             sent = frame(*(layer for layer in (outer, between, inner) if layer is not None))
             result = _kernel.test_run(loaded.prog_fd, sent)
             assert (result.data != sent) == (IP in outer)
+        # In the table's key it would be the same address.
+        alike = IPv6(src=ALIKE6, dst=OWN6, nh=4)
+        loaded.maps["decap_sources"].update(layout.pack_address(ALIKE4), layout.u32(1))
+        sent = frame(alike, INNER4)
+        assert _kernel.test_run(loaded.prog_fd, sent).data == sent
 
 
 def test_a_real_counts_ids_of_others() -> None:

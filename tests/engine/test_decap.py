@@ -77,6 +77,10 @@ def served() -> set[str]:
     return in_map()
 
 
+def served_somewhere() -> set[str]:
+    return in_map() | on_loopback()
+
+
 def ipv4(source: str, destination: str, protocol: int, payload: bytes) -> bytes:
     header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 0, 0, 64, protocol, 0)
     header += socket.inet_aton(source) + socket.inet_aton(destination)
@@ -207,6 +211,11 @@ def test_killed_at_any_step_the_next_run_ends_there(how: str) -> None:
         work()
         assert served() == wanted, step
         assert not work().changed
+        # What is kept is what there is: at boot, and where a later run keeps it.
+        assert restore_real(StateFile("default", BPFFS)) == [], step
+        assert not ensure(vips=None).changed
+        assert not ensure(B, keep_vips=True).changed
+        assert served() == wanted, step
         if not killed:
             break
         assert step < LONGEST
@@ -214,6 +223,19 @@ def test_killed_at_any_step_the_next_run_ends_there(how: str) -> None:
     # It knows all of its addresses, whatever was killed.
     remove()
     assert on_loopback() == set()
+
+
+def test_what_a_killed_run_began_to_serve_is_not_given_up() -> None:
+    for step in itertools.count():
+        ensure(A)
+        killed = killed_after(step, lambda: ensure(A, B))
+        begun = served_somewhere()
+        ensure(A, keep_vips=True)
+        assert begun | {A} <= served(), step
+        if not killed:
+            break
+        ensure(A)
+        assert step < LONGEST
 
 
 def test_no_address_is_forgotten_by_a_run_that_was_killed() -> None:
@@ -225,6 +247,15 @@ def test_no_address_is_forgotten_by_a_run_that_was_killed() -> None:
         if not killed:
             break
         assert step < LONGEST
+
+
+def test_an_address_that_the_tables_cannot_hold() -> None:
+    with pytest.raises(ConfigError) as caught:
+        ensure(A, "2001:db8::", sources=["10.0.0.1", "a00:1::"])
+    assert str(caught.value) == (
+        "vips[1]: 2001:db8:: ends in twelve zero bytes, as IPv4 addresses do in the kernel's tables; "
+        "sources[1]: a00:1:: ends in twelve zero bytes, as IPv4 addresses do in the kernel's tables"
+    )
 
 
 @pytest.mark.parametrize(

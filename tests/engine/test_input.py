@@ -121,12 +121,9 @@ def test_too_few_active_reals(check: bool) -> None:
 
 @pytest.mark.parametrize("check", [False, True])
 def test_unready_reals(check: bool) -> None:
-    config = [vip("198.51.100.5", real("10.0.0.1"), real("10.0.0.2"), real("10.0.0.3", 0))]
-    options = {"unready_reals": ["10.0.0.3", "10.0.0.2"]}
-    sentence = "vips[0].reals: 10.0.0.2 is not ready for new flows to 198.51.100.5:80/tcp (unready_reals)"
-    assert module("vips", {"config": config, **options}, check=check).msg == sentence
     sentence = "unready_reals[0]: 10.0.0 is not an IP address"
-    assert module("vips", {"config": config, "unready_reals": ["10.0.0"]}, check=check).msg == sentence
+    for name in ("vips", "source_routes", "server_ids"):
+        assert module(name, {"unready_reals": ["10.0.0"]}, check=check).msg == sentence
 
 
 def test_twenty_faults_and_the_rest_counted() -> None:

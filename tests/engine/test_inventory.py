@@ -91,6 +91,10 @@ def test_a_real_keeps_its_vips_where_nobody_says_which(tmp_path: Path) -> None:
     found, printed = real_defaults(tmp_path, tmp_path / "hosts.yml", "-e", "katran_balancers_group=nobody")
     own = {"r3": (["198.51.100.3"], 8000), "r4": (["198.51.100.9"], 6080)}
     assert found == {"r1": (None, 6080), "r2": (None, 6080), **own}, printed
+    # A pattern is as good as a name.
+    (tmp_path / "hosts.yml").write_text(INVENTORY)
+    found, printed = real_defaults(tmp_path, tmp_path / "hosts.yml", "-e", "katran_balancers_group=balancers:!lb1")
+    assert found["r1"] == (["198.51.100.1"], 7000), printed
     # Balancers that balance nothing said so.
     (tmp_path / "hosts.yml").write_text("all: {vars: {katran_vips__none: []}, children: {reals: {hosts: {r1: }}}}")
     found, printed = real_defaults(tmp_path, tmp_path / "hosts.yml")
@@ -134,6 +138,15 @@ WEB = {"address": "10.0.0.1"}
                 "katran_vips__b": [{**VIP, "port": 81, "reals": [WEB, {"address": "10.0.0.2"}]}],
             },
             "katran_min_active is 2, but too few reals are active behind 198.51.100.1 80 tcp",
+        ),
+        (
+            "balancer",
+            {
+                "katran_interfaces": ["eth0"],
+                "katran_vips": [{**VIP, "reals": [WEB]}, {**VIP, "reals": [WEB, {"address": "10.0.0"}]}],
+                "katran_source_routes": [{"prefix": "192.0.2.0/24", "real": "nowhere"}],
+            },
+            "vips[1]: 198.51.100.1:80/tcp is listed twice (also vips[0]); source_routes[0].real: nowhere is not an IP",
         ),
         ("balancer", {"katran_interfaces": ["eth0"], "katran_vips": [{**VIP, "reals": [WEB]}]}, None),
         ("balancer", {"katran_root_array": {"path": "/sys/fs/bpf/x", "position": 1}}, None),

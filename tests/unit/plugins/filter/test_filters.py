@@ -9,7 +9,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from jinja2.runtime import Undefined
 
-from ansible_collections.katran.fleet.plugins.filter import features, reals, server_ids, starved_vips
+from ansible_collections.katran.fleet.plugins.filter import faults, features, reals, server_ids, starved_vips
 
 HOSTVARS: dict[str, dict[str, Any]] = {
     "web1": {"katran_real_address": "10.0.0.1", "katran_server_id": 1},
@@ -30,12 +30,23 @@ CONTEXT: Any = {"hostvars": HOSTVARS}
 
 def test_filters_are_registered() -> None:
     for module, name in (
+        (faults, "faults"),
         (features, "features"),
         (reals, "reals"),
         (server_ids, "server_ids"),
         (starved_vips, "starved_vips"),
     ):
         assert module.FilterModule().filters() == {name: getattr(module, name)}
+
+
+def test_faults() -> None:
+    vip = {"address": "198.51.100.1", "port": 443, "protocol": "tcp"}
+    flagged = {**vip, "flags": ["global_lru"]}
+    assert faults.faults({"vips": [vip], "server_ids": []}, [], {}) == []
+    assert faults.faults({"vips": [flagged]}, ["global_lru"], {"vips": 4}) == []
+    assert faults.faults({"vips": [flagged]}, [], {}) == ["vips[0].flags: global_lru needs feature global_lru"]
+    assert faults.faults({"vips": [vip]}, [], {"vips": 0}) == ["sizes.vips: 0 is not in 1 to 65536"]
+    assert failure(faults.faults, [vip], [], {}) == "katran.fleet.faults: the input is not a mapping of resources"
 
 
 def test_reals() -> None:

@@ -39,6 +39,17 @@ def test_vips_whose_packets_may_reach_a_real(addresses: list[str], expected: lis
     assert sorted(served(VARIABLES, frozenset(addresses))) == expected
 
 
+def test_one_word_is_a_list_of_one() -> None:
+    vips = [
+        {"address": "198.51.100.4", "port": 443, "protocol": "udp", "flags": "no_lru,quic"},
+        {"address": "198.51.100.5", "port": 5, "protocol": "udp", "flags": "source_routing"},
+        {"address": "198.51.100.6", "port": 6, "protocol": "udp", "down_reals": "10.0.0.9,10.0.0.4"},
+    ]
+    variables = {**VARIABLES, "katran_vips": vips}
+    assert sorted(served(variables, frozenset({"10.0.0.4"}))) == ["198.51.100.4", "198.51.100.6"]
+    assert sorted(served(variables, frozenset({"10.0.0.3"}))) == ["198.51.100.5"]
+
+
 def test_every_vip_where_the_real_has_no_address() -> None:
     assert len(served(VARIABLES, frozenset())) == 6
 

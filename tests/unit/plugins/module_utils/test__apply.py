@@ -585,6 +585,30 @@ def test_what_a_killed_run_left_is_not_called_somebodys_change(host: Host) -> No
     assert set(result.operations) == {"ch_rings"}
 
 
+def test_a_killed_run_of_a_table_does_not_hide_what_somebody_did_to_others(host: Host) -> None:
+    apply(host, ABC)
+    table(host, "decap_destinations", {"address": "192.0.2.1"})
+    assert host.killed(2, "server_ids", [{"id": 1, "real": "10.0.0.9"}])
+    for name in ("vip_map", "decap_dst"):
+        host.maps.delete(name, list(host.maps.entries(name)))
+    result = apply(host, ABC)
+    assert result.drift == ["vip 198.51.100.1:443/tcp: missing in vip_map, repaired"]
+    result = table(host, "decap_destinations", {"address": "192.0.2.1"})
+    assert result.drift == ["decapsulation destination 192.0.2.1: missing in decap_dst, repaired"]
+    # Of what it began itself nothing is said, and when it has ended, everything is again.
+    result = table(host, "server_ids")
+    assert result.drift == []
+    host.maps.delete("reals", list(host.maps.entries("reals"))[:1])
+    assert [line for line in apply(host, ABC).drift if "missing in reals" in line]
+
+
+def test_the_reals_to_which_others_lead(host: Host) -> None:
+    assert apply(host, ABC).references == {"source_routes": [], "server_ids": []}
+    table(host, "server_ids", {"id": 1, "real": B}, {"id": 2, "real": A})
+    table(host, "source_routes", {"prefix": "192.0.2.0/24", "real": C})
+    assert apply(host, ABC).references == {"source_routes": [C], "server_ids": [A, B]}
+
+
 def test_entries_that_a_killed_run_did_not_reach_keep_their_real(host: Host) -> None:
     table(host, "server_ids", {"id": 1, "real": A})
     # Killed with the intent saved and the new real written, before the entry leads to it.

@@ -11,17 +11,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.katran.fleet.plugins.module_utils import _config
+from ansible_collections.katran.fleet.plugins.module_utils._ansible import RESOURCE_CONFIG
 from ansible_collections.katran.fleet.plugins.module_utils._config import (
     FEATURES,
     FLAG_FEATURES,
     Address,
     ConfigError,
     DecapDestination,
-    Demands,
     HealthcheckDestination,
     Limits,
     Overlay,
@@ -31,7 +32,10 @@ from ansible_collections.katran.fleet.plugins.module_utils._config import (
     SourceRoute,
     Vip,
     VipKey,
+    config_faults,
     features_needed,
+    hold_back_rows,
+    hold_back_vips,
     parse_instance,
     parse_settings,
     read_address,
@@ -255,27 +259,91 @@ def test_enough_active_reals() -> None:
         ("overridden", [vip(reals=reals("10.0.0.1", "10.0.0.2", "10.0.0.3"))]),
         ("deleted", [vip(port=80)]),
     ):
-        resolve_vips(before, config, state, False, ALL, Demands(min_active=2))
+        resolve_vips(before, config, state, False, ALL, min_active=2)
     for state in ("replaced", "overridden"):
         with pytest.raises(ConfigError) as caught:
-            resolve_vips(before, [vip(reals=reals("10.0.0.2"))], state, False, ALL, Demands(min_active=2))
+            resolve_vips(before, [vip(reals=reals("10.0.0.2"))], state, False, ALL, min_active=2)
         assert str(caught.value) == "vips[0].reals: 198.51.100.1:443/tcp has 1 active, but min_active is 2"
 
 
-def test_a_real_that_is_not_ready() -> None:
+def test_a_real_that_is_not_ready_takes_no_new_flow() -> None:
     two = reals("10.0.0.1", "10.0.0.2")
     draining = [two[0], {"address": "10.0.0.2", "state": "draining"}]
-    demands = Demands(unready=frozenset({"10.0.0.2"}))
-    sentence = "vips[0].reals: 10.0.0.2 is not ready for new flows to 198.51.100.1:443/tcp (unready_reals)"
+    wanted, _warnings = vips([vip(reals=two)])
+    waiting, _warnings = vips([vip(reals=draining)])
+    unready = frozenset({"10.0.0.2", "10.0.0.9"})
+    warning = "vip 198.51.100.1:443/tcp: no new flow to 10.0.0.2 yet, not ready (unready_reals)"
     for before in ([], [vip()], [vip(reals=draining)], [vip(port=80, reals=two)]):
         known, _warnings = vips(before)
-        with pytest.raises(ConfigError) as caught:
-            resolve_vips(known, [vip(reals=two)], "overridden", False, ALL, demands)
-        assert str(caught.value) == sentence
-        resolve_vips(known, [vip(reals=draining)], "overridden", False, ALL, demands)
-    known, _warnings = vips([vip(reals=two)])
-    for config in ([vip(reals=two)], [vip(reals=[two[0], {"address": "10.0.0.2", "weight": 9}])]):
-        resolve_vips(known, config, "overridden", False, ALL, demands)
+        assert hold_back_vips(known, wanted, unready) == (waiting, [warning])
+        assert hold_back_vips(known, waiting, unready) == (waiting, [])
+        assert hold_back_vips(known, wanted, frozenset()) == (wanted, [])
+    # What takes them already goes on.
+    heavier, _warnings = vips([vip(reals=[two[0], {"address": "10.0.0.2", "weight": 9}])])
+    assert hold_back_vips(wanted, heavier, unready) == (heavier, [])
+
+
+def test_no_entry_leads_newly_to_a_real_that_is_not_ready() -> None:
+    def ids(**rows: str) -> dict[str, ServerId]:
+        return {key: ServerId(ord(key), real) for key, real in rows.items()}
+
+    unready = frozenset({"10.0.0.2"})
+    before = ids(a="10.0.0.1", b="10.0.0.2", c="10.0.0.1")
+    after = ids(a="10.0.0.2", b="10.0.0.2", d="10.0.0.2", e="10.0.0.3")
+    held = ids(a="10.0.0.1", b="10.0.0.2", e="10.0.0.3")
+    assert hold_back_rows(before, after, unready) == (held, ["a", "d"])
+    assert hold_back_rows(before, after, frozenset()) == (after, [])
+    destinations = {"192.0.2.1": DecapDestination("192.0.2.1", False)}
+    assert hold_back_rows({}, destinations, unready) == (destinations, [])
+
+
+FORMS = {name: RESOURCE_CONFIG[name] for name in ("vips", "source_routes", "server_ids", "decap_destinations")}
+
+
+@pytest.mark.parametrize(
+    ("resources", "sentences"),
+    [
+        ({}, []),
+        ({"vips": None, "source_routes": []}, []),
+        # As Ansible reads them: numbers and truths as texts, one word as a list.
+        (
+            {
+                "vips": [
+                    vip(port="443", flags="quic", protocol="udp", reals=[{"address": "10.0.0.1", "weight": "5"}]),
+                    vip(port=80, reals=[{"address": "10.0.0.1", "local": "no"}], down_reals="10.0.0.7,10.0.0.8"),
+                ],
+                "server_ids": [{"id": "7", "real": "10.0.0.1"}],
+                "decap_destinations": [{"address": "192.0.2.1", "egress": "yes"}],
+            },
+            [],
+        ),
+        (
+            {
+                "vips": [vip(port=70000), vip("x")],
+                "source_routes": [{"prefix": "192.0.2.1/24", "real": "10.0.0.1"}],
+                "server_ids": [{"id": "x", "real": "10.0.0.1"}, "10.0.0.1"],
+                "decap_destinations": [{"address": "224.0.0.1"}],
+            },
+            [
+                "vips[0].port: 70000 is not a port (0 to 65535); vips[1].address: x is not an IP address",
+                "source_routes[0].prefix: 192.0.2.1/24 has host bits set; the network is 192.0.2.0/24",
+                "server_ids[0].id: x is not a whole number; server_ids[1]: 10.0.0.1 is not a mapping",
+                "decap_destinations[0].address: 224.0.0.1 is not a unicast address",
+            ],
+        ),
+    ],
+)
+def test_faults_of_everything(resources: dict[str, Any], sentences: list[str]) -> None:
+    assert config_faults(resources, FORMS, ALL) == sentences
+
+
+def test_what_is_told_is_what_a_module_gets() -> None:
+    """Ansible's own reading of the same arguments, resolved, ends in the same VIPs."""
+    config = [vip(port="443", protocol="udp", flags="quic,no_lru", reals=[{"address": "10.0.0.1", "weight": "5"}])]
+    spec = {"config": {"type": "list", "elements": "dict", "options": RESOURCE_CONFIG["vips"]}}
+    read = ArgumentSpecValidator(spec).validate({"config": config}).validated_parameters["config"]
+    told = [_config._as_told(entry, RESOURCE_CONFIG["vips"]) for entry in config]
+    assert vips(told) == vips(read)
 
 
 @pytest.mark.parametrize("state", ["overridden", "deleted"])
