@@ -10,7 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -219,6 +219,7 @@ def test_a_real_gives_an_address_up_when_no_balancer_sends_to_it_any_more(fleet:
         vip["reals"].remove(real)
     # It is still a real, of another VIP, so that balancers go on to know it.
     other = "198.18.200.9"
+    opened = ExitStack()
     for config in (before, after):
         config.append({"address": other, "port": 80, "protocol": "tcp", "reals": gone[:1]})
     http = [vip.target for vip in fleet.vips() if vip.target.protocol == "tcp"]
@@ -228,8 +229,10 @@ def test_a_real_gives_an_address_up_when_no_balancer_sends_to_it_any_more(fleet:
             # A balancer that was left out still sends to it; then no real was asked.
             assert vips_on(fleet, "real3") >= every, some
         fleet.deploy(before)
-        old = [in_client(fleet.lab, lambda: flows.Connection(http[0])) for _ in range(40)]
-        old = [connection for connection in old if connection.ask() == "real3"]
+        connections = [in_client(fleet.lab, lambda: flows.Connection(http[0])) for _ in range(40)]
+        for connection in connections:
+            opened.enter_context(closing(connection))
+        old = [connection for connection in connections if connection.ask() == "real3"]
         assert old
         with asking_meanwhile(fleet.lab, http, concurrency=20, at_least=5000) as answers:
             review, recap = fleet.deploy(after, "--check"), fleet.deploy(after)
@@ -240,12 +243,12 @@ def test_a_real_gives_an_address_up_when_no_balancer_sends_to_it_any_more(fleet:
         for connection in old:
             with pytest.raises(ConnectionResetError):
                 connection.ask()
-            connection.close()
         broken = [flow.error for flow in answers.result(timeout=120) if flow.error]
         assert len(broken) <= 40
         assert [error for error in broken if not error.startswith("ConnectionResetError")] == []
         assert fleet.deploy(after)["real3"].changed == 0
     finally:
+        opened.close()
         fleet.deploy()
     assert vips_on(fleet, "real3") == every
 
