@@ -104,6 +104,16 @@ static __always_inline bool is_forwarded(struct packet *p,
 	       result == BPF_FIB_LKUP_RET_FRAG_NEEDED;
 }
 
+/* Balancers that still have the port of before go on being understood. */
+static __always_inline bool is_gue(u16 port)
+{
+#ifdef GUE_PORT_BEFORE
+	if (port == htons(GUE_PORT_BEFORE))
+		return true;
+#endif
+	return port == htons(GUE_PORT);
+}
+
 static __always_inline void count_server_id(struct decap_stats *counted,
 					    void *header, void *end,
 					    const bool v6)
@@ -191,8 +201,7 @@ static __always_inline int decap_packet(struct cursor *cur, struct packet *p,
 	if (p->proto == IPPROTO_UDP) {
 		u8 *version;
 
-		if (parse_udp(cur, p) != CONTINUE ||
-		    flow_dport(p) != htons(GUE_PORT))
+		if (parse_udp(cur, p) != CONTINUE || !is_gue(flow_dport(p)))
 			return XDP_PASS;
 		version = cur->pos;
 		if ((void *)(version + 1) > cur->end)

@@ -58,8 +58,8 @@ options:
 options:
   unready_reals:
     description:
-      - Reals that could not be prepared. Where one of them would newly take flows, it does not yet. It is draining in
-        its VIP, or the entry that would lead to it waits. A warning says so, and a later run without it here goes on.
+      - Reals that could not be prepared. What would newly lead flows to one of them stays as it was, or is left out
+        where it is new. A warning says so, and a later run without the real here goes on.
     type: list
     elements: str
     default: []

@@ -13,21 +13,12 @@ author:
   - The katran.fleet authors (@katran-fleet)
 description:
   - Says what the modules would say against a configuration, before any host is asked.
-positional: _features, _sizes
 options:
   _input:
     description:
-      - Resources by name, each in the form of its module; C(vips), C(source_routes), C(server_ids) and
-        C(decap_destinations) count.
-    type: dict
-    required: true
-  _features:
-    description: The features of the balancer, as O(katran.fleet.balancer#module:features).
-    type: list
-    elements: str
-    required: true
-  _sizes:
-    description: Its sizes, as O(katran.fleet.balancer#module:sizes).
+      - Options by module. C(balancer) and C(decap) have a module's options; C(vips), C(source_routes), C(server_ids)
+        and C(decap_destinations) have the list that is the module's O(katran.fleet.vips#module:config), for a balancer
+        with the features and sizes of C(balancer).
     type: dict
     required: true
 """
@@ -35,7 +26,7 @@ options:
 EXAMPLES = r"""
 - name: The VIPs must be valid
   ansible.builtin.assert:
-    that: "{'vips': katran_vips} | katran.fleet.faults([], {}) | length == 0"
+    that: "{'balancer': {'interfaces': ['eth0']}, 'vips': katran_vips} | katran.fleet.faults | length == 0"
 """
 
 RETURN = r"""
@@ -46,23 +37,57 @@ _value:
 """
 
 import typing as t
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from ansible.errors import AnsibleFilterError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.katran.fleet.plugins.module_utils._ansible import RESOURCE_CONFIG
-from ansible_collections.katran.fleet.plugins.module_utils._config import ConfigError, config_faults, parse_planned
+from ansible_collections.katran.fleet.plugins.module_utils._ansible import BALANCER, DECAP, RESOURCE_CONFIG, Spec
+from ansible_collections.katran.fleet.plugins.module_utils._config import (
+    ConfigError,
+    Limits,
+    config_faults,
+    parse_settings,
+)
+from ansible_collections.katran.fleet.plugins.module_utils._real import parse_real
 
 
-def faults(resources: Mapping[str, t.Any], features: Sequence[str], sizes: Mapping[str, t.Any]) -> list[str]:
-    """What is wrong with these resources, for a balancer with these features and sizes."""
-    if not isinstance(resources, Mapping):
-        raise AnsibleFilterError("katran.fleet.faults: the input is not a mapping of resources")
+def faults(options: Mapping[str, t.Any]) -> list[str]:
+    """What is wrong with these options, by module."""
+    if not isinstance(options, Mapping):
+        raise AnsibleFilterError("katran.fleet.faults: the input is not a mapping of options")
+    found: list[str] = []
+    settings = _read(options, "balancer", BALANCER, parse_settings, found)
+    _read(options, "decap", DECAP, parse_real, found)
+    if settings is None:
+        return found
+    return found or config_faults(options, RESOURCE_CONFIG, Limits(settings.sizes, settings.features))
+
+
+T = t.TypeVar("T")
+
+
+def _read(
+    options: Mapping[str, t.Any], name: str, spec: Spec, parse: Callable[[Mapping[str, t.Any]], T], found: list[str]
+) -> T | None:
+    """A module's options as the module reads them; None, and why in `found`, where it cannot."""
+    if name not in options:
+        return None
+    shapes = [
+        f"{option}: {value} is not a mapping"
+        for option, value in options[name].items()
+        if spec[option]["type"] == "dict" and value is not None and not isinstance(value, Mapping)
+    ]
+    if shapes:
+        found += shapes
+        return None
+    read = ArgumentSpecValidator(spec).validate(dict(options[name]))
+    found += read.error_messages
     try:
-        limits = parse_planned({"features": features, "sizes": sizes})
+        return None if read.error_messages else parse(read.validated_parameters)
     except ConfigError as error:
-        return [str(error)]
-    return config_faults(resources, RESOURCE_CONFIG, limits)
+        found.append(str(error))
+        return None
 
 
 class FilterModule:

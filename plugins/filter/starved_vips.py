@@ -59,7 +59,11 @@ def starved_vips(vips: Sequence[Mapping[str, t.Any]], minimum: int) -> list[Mapp
     for index, vip in enumerate(vips):
         if not isinstance(vip, Mapping):
             raise AnsibleFilterError(f"katran.fleet.starved_vips: entry {index} is not a mapping")
-    return [vip for vip in vips if sum(map(_active, vip.get("reals") or [])) < int(minimum)]
+    try:
+        least = int(minimum)
+    except (TypeError, ValueError):
+        raise AnsibleFilterError(f"katran.fleet.starved_vips: {minimum} is not a whole number") from None
+    return [vip for vip in vips if sum(map(_active, vip.get("reals") or [])) < least]
 
 
 class FilterModule:

@@ -34,8 +34,8 @@ from ansible_collections.katran.fleet.plugins.module_utils._config import (
     ConfigError,
     parse_instance,
     parse_planned,
+    parse_reals,
     parse_settings,
-    parse_unready,
     shape_faults,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._flows import Found, find_flows, purge_flows, purge_gone
@@ -109,6 +109,9 @@ PLANNED: dict[str, t.Any] = {
     },
 }
 
+LOADED = ("vips", "source_routes", "server_ids", "decap_destinations")
+"""The resources that need features of the program."""
+
 INFO_SUBSETS = ["program", "vips", "reals", "source_routes", "server_ids", "decap_destinations"]
 INFO_SUBSETS += ["healthcheck", "counters", "flows", "maps"]
 
@@ -141,6 +144,7 @@ BALANCER: Spec = {
         "type": "dict",
         "options": {"path": {"type": "path", "required": True}, "position": {"type": "int", "required": True}},
     },
+    "untouched": {"type": "list", "elements": "str", "choices": list(LOADED), "default": []},
     "accept_rehash": {"type": "bool", "default": False},
     "replace_foreign": {"type": "bool", "default": False},
 }
@@ -320,6 +324,7 @@ def run_resource(name: str, entry: Spec) -> None:
         spec["purge_flows"] = {"type": "bool", "default": False}
     if name == "vips":
         spec["min_active"] = {"type": "int", "default": 0}
+        spec["unseen_reals"] = {"type": "list", "elements": "str", "default": []}
     if name in ("vips", "source_routes", "server_ids"):
         spec["unready_reals"] = {"type": "list", "elements": "str", "default": []}
     if name != "healthcheck_destinations":
@@ -331,8 +336,12 @@ def run_resource(name: str, entry: Spec) -> None:
         request = request_of(params, module.check_mode)
         if params.get("planned"):
             request = replace(request, planned=parse_planned(params["planned"]))
-        unready = parse_unready(params.get("unready_reals", ()))
-        request = replace(request, min_active=params.get("min_active", 0), unready=unready)
+        request = replace(
+            request,
+            min_active=params.get("min_active", 0),
+            unready=parse_reals(params.get("unready_reals", ()), "unready_reals"),
+            unseen=parse_reals(params.get("unseen_reals", ()), "unseen_reals"),
+        )
         how = params["state"], params["allow_empty"]
         result: Result
         if name == "healthcheck_destinations":
@@ -373,7 +382,13 @@ def run_balancer() -> None:
         elif params["state"] == "rolled_back":
             outcome = balancer.roll_back(request.check, request.lock_timeout)
         else:
-            wanted = Wanted(parse_settings(params), params["state"], params["source_dir"], params["accept_rehash"])
+            wanted = Wanted(
+                parse_settings(params),
+                params["state"],
+                params["source_dir"],
+                params["accept_rehash"],
+                untouched=frozenset(params["untouched"]),
+            )
             outcome = balancer.ensure(wanted, request.check, request.lock_timeout)
         return _balancer_result(module, outcome)
 
@@ -512,7 +527,7 @@ def _steps(
     if module.check_mode and changes:
         output["msg"] = "would: " + "; ".join(changes)
     if module._diff:  # pylint: disable=protected-access
-        output["diff"] = _diff(before, after)
+        output["diff"] = [_diff(before, after), {"prepared": "".join(f"# {line}\n" for line in changes)}]
     return output
 
 
@@ -527,8 +542,6 @@ def _balancer_result(module: AnsibleModule, outcome: Outcome) -> dict[str, t.Any
             reused_maps=outcome.reused_maps,
             selftest=outcome.selftest,
         )
-    if "diff" in output:
-        output["diff"] = [output["diff"], {"prepared": "".join(f"# {line}\n" for line in outcome.changes)}]
     return output
 
 

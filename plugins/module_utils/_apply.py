@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import time
 import typing as t
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -32,10 +31,12 @@ from ansible_collections.katran.fleet.plugins.module_utils._config import (
     Vip,
     VipKey,
     VipReal,
+    features_needed,
     hold_back_rows,
     hold_back_vips,
     idle_vips,
     limits_of_settings,
+    parse_settings,
     read_prefix,
     resolve_decap_destinations,
     resolve_reals,
@@ -56,6 +57,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._pins import (
     Paths,
     require_bpffs,
     require_capabilities,
+    running_program,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._state import Ids, State, StateFile, damaged, locked
 from ansible_collections.katran.fleet.plugins.module_utils._swap import Swap
@@ -81,6 +83,8 @@ class Request:
     """How many reals that take new flows each listed VIP needs."""
     unready: frozenset[str] = frozenset()
     """Reals to which nothing may lead newly."""
+    unseen: frozenset[str] = frozenset()
+    """Reals to which something that leads newly is worth a warning."""
 
 
 Gone = tuple[t.Union[VipKey, None], t.Union[frozenset[int], None]]
@@ -143,7 +147,18 @@ class Clock:
 
 def is_loaded(paths: Paths) -> bool:
     """Whether the maps that every balancer has are there: the first and the last that are made."""
-    return os.path.exists(paths.map("vip_map")) and os.path.exists(paths.map("ctl_array"))
+    return paths.has_map("vip_map") and paths.has_map("ctl_array")
+
+
+def lost_maps(paths: Paths, state: State) -> dict[str, int]:
+    """The maps that the running program has though their pins are gone: name → id."""
+    if not state.settings or not state.program.get("tag"):
+        return {}
+    specs = list(layout.balancer_maps(parse_settings(state.settings)).values())
+    if all(map(paths.has_map, (spec.name for spec in specs))):
+        return {}
+    program_id = running_program(paths, state.program)
+    return {} if program_id is None else paths.lost_maps(specs, state.settings["sizes"], program_id)
 
 
 @contextmanager
@@ -153,8 +168,11 @@ def open_maps(request: Request, state: State) -> Iterator[Maps]:
     if not request.check:
         require_bpffs(request.bpffs)
     planned = request.planned if request.check else None
+    if request.check and is_bpffs(request.bpffs):
+        # The task before would have pinned them again.
+        paths.unpinned = lost_maps(paths, state)
     if is_bpffs(request.bpffs) and is_loaded(paths):
-        with KernelMaps(paths.maps) as maps:
+        with KernelMaps(paths.maps, paths.unpinned) as maps:
             if planned is None:
                 _require_maps(maps, state, paths)
             maps.set_ring_size(maps.capacity("ch_rings") // (maps.capacity("server_id_stats")))
@@ -453,7 +471,7 @@ class VipRun:
         """What is wanted."""
         bounds = replace(limits, features=None) if self.request.kept else limits
         wanted, warnings = resolve_vips(known.vips, config, how, allow_empty, bounds, self.request.min_active)
-        wanted, held = hold_back_vips(known.vips, wanted, self.request.unready)
+        wanted, held = hold_back_vips(known.vips, wanted, self.request.unready, self.request.unseen)
         self.result.warnings += warnings + held + idle_vips(wanted.values(), limits)
         self.result.warnings += self._without_source(wanted.values())
         rows = [ServerId(0, address) for address in self.state.references.get("server_ids", ())]
@@ -821,6 +839,20 @@ def idle_resources(file: StateFile, state: State, limits: Limits) -> list[str]:
             if rows:
                 found.append(idle_table(table, len(rows)))
     return found
+
+
+def features_in_use(file: StateFile, state: State, resources: Collection[str]) -> frozenset[str]:
+    """The features that what is applied of these resources can use."""
+    rows = {name: known_table(table, file, state, {"reals": {}}) for name, table in TABLES.items() if name in resources}
+    found = set(features_needed(state.vips if "vips" in resources else ()))
+    for name, features in (
+        ("source_routes", ("source_routing",)),
+        ("server_ids", ("tcp_server_id", "server_id_hash")),
+        ("decap_destinations", ("inline_decap",)),
+    ):
+        if rows.get(name):
+            found.update(features)
+    return frozenset(found)
 
 
 def apply_resource(

@@ -19,8 +19,10 @@ from importlib.util import find_spec
 
 from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
 from ansible_collections.katran.fleet.plugins.module_utils._apply import (
+    features_in_use,
     idle_resources,
     is_loaded,
+    lost_maps,
     lost_warnings,
     recovered,
 )
@@ -75,9 +77,9 @@ from ansible_collections.katran.fleet.plugins.module_utils._pins import (
     detach,
     every_attachment,
     fits,
+    orphans,
     pinned_program,
     program_maps,
-    program_tag,
     require_bpffs,
     require_capabilities,
     require_interface,
@@ -128,6 +130,8 @@ STATE_FILES = (
     PREVIOUS_FILE,
 )
 DEFAULT_SOURCE_DIR = "/usr/lib/katran-fleet/bpf"
+FEW = 5
+"""Fewer maps than this are named where they are created."""
 BALANCER_MAPS = frozenset(spec.name for spec in MAPS)
 FLOW_TABLES = {"lru_mapping": "flows", "global_lru_maps": "global_flows", "flow_debug_maps": "flows"}
 """Map of per-CPU tables → the size that is shared out among them."""
@@ -173,7 +177,8 @@ class Wanted:
     """What a run is asked for.
 
     `kept`: use the bytecode kept on the host, whatever the sources; `back`: the previous program's; `attach_later`:
-    leave the attachments as they are. Restore at boot does the first and the last.
+    leave the attachments as they are. Restore at boot does the first and the last. `untouched`: resources whose
+    features stay.
     """
 
     settings: BalancerSettings
@@ -183,6 +188,7 @@ class Wanted:
     kept: bool = False
     back: bool = False
     attach_later: bool = False
+    untouched: frozenset[str] = frozenset()
 
     @property
     def attaches(self) -> bool:
@@ -233,6 +239,7 @@ class _Plan:
     tables: dict[str, dict[int, int]] = field(default_factory=dict)
     gone_tables: dict[str, list[int]] = field(default_factory=dict)
     unfinished: bool = False
+    forget: bool = False
     writes: dict[str, list[tuple[bytes, bytes]]] = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
     old_sizes: dict[str, int] = field(default_factory=dict)
@@ -277,13 +284,34 @@ class Balancer:
             )
         known = self._known()
         outcome.warnings += lost_warnings(known)
+        wanted = self._with_features(wanted, known)
         if not wanted.kept:
             limits = Limits(wanted.settings.sizes, wanted.settings.features)
             outcome.warnings += idle_resources(self.file, known, limits)
         if not check:
             self.file.sweep()
             self.swap.recover(known)
+        self._find_maps(known, check, outcome)
         return self._run(self._stay_rolled_back(wanted, known, check, outcome), known, check, outcome)
+
+    def _with_features(self, wanted: Wanted, known: State) -> Wanted:
+        """With the features that the program has, and that untouched resources use."""
+        there = frozenset(known.settings.get("features", ()))
+        used = features_in_use(self.file, known, wanted.untouched) & there if wanted.untouched else frozenset()
+        if used <= wanted.settings.features:
+            return wanted
+        return replace(wanted, settings=replace(wanted.settings, features=wanted.settings.features | used))
+
+    def _find_maps(self, known: State, check: bool, outcome: Outcome) -> None:
+        """Pin again what the running program has, where somebody removed the pins: nothing of it need be lost."""
+        lost = lost_maps(self.paths, known)
+        if not lost:
+            return
+        outcome.changes.append(f"pin {', '.join(sorted(lost))} again, which the running program has")
+        if check:
+            self.paths.unpinned = lost
+        else:
+            self.paths.pin_again(lost)
 
     def _run(self, wanted: Wanted, known: State, check: bool, outcome: Outcome) -> Outcome:
         present = self._present(known, check)
@@ -293,14 +321,18 @@ class Balancer:
         outcome.after = settings_data(wanted)
         if outcome.before != outcome.after and not plan.changes:
             plan.changes.append("record the settings")
-        outcome.changes = plan.changes
+        outcome.changes += plan.changes
         if not check:
             if plan.changes:
                 self._execute(plan, wanted, known, present, outcome)
                 known.settings = outcome.after
                 if plan.mac:
                     known.program["gateway_mac"] = plan.mac
+                if plan.forget:
+                    known.program.update(rolled_back_from=None, previous=None)
                 self.file.write(known)
+                if plan.forget:
+                    self.swap.forget_previous()
             self._report(wanted, known, outcome)
         return outcome
 
@@ -326,6 +358,7 @@ class Balancer:
                 )
             if not previous or not known.settings or self._bytecode(PREVIOUS_FILE) is None:
                 raise ProgramError(f"balancer {self.instance} has no previous program to go back to")
+            self._find_maps(known, check, outcome)
             settings = _of_program(parse_settings(previous["settings"]), parse_settings(known.settings))
             wanted = Wanted(settings, known.settings["state"], previous["settings"]["source_dir"], kept=True, back=True)
             return self._run(wanted, known, check, outcome)
@@ -363,9 +396,10 @@ class Balancer:
 
     def _present(self, known: State, check: bool) -> _Present:
         maps = {}
-        if os.path.isdir(self.paths.maps):
-            for name in sorted(set(os.listdir(self.paths.maps)) & BALANCER_MAPS):
-                with kernel.open_map(self.paths.map(name)) as opened:
+        if os.path.isdir(self.paths.maps) or self.paths.unpinned:
+            pinned = os.listdir(self.paths.maps) if os.path.isdir(self.paths.maps) else []
+            for name in sorted({*pinned, *self.paths.unpinned} & BALANCER_MAPS):
+                with self.paths.open_map(name) as opened:
                     maps[name] = opened.info
         try:
             attached = {item.interface: item for item in every_attachment()}
@@ -382,25 +416,14 @@ class Balancer:
         ours = set(self.paths.programs())
         mine = {info.id for info in maps.values()}
         ours |= {program for program in running - ours if not mine.isdisjoint(program_maps(program))}
-        ours |= self._orphans(known, attached) - ours
+        ours |= orphans(self.paths, known.program, attached) - ours
         return _Present(maps, pinned_program(self.paths.program), ours, attached)
-
-    def _orphans(self, known: State, attached: Mapping[str, Attachment]) -> set[int]:
-        """Programs that ran here when the bpffs was wiped: the tag says so, unless another instance has them."""
-        tag = known.program.get("tag")
-        there = {attached[name].program_id for name in known.program.get("interfaces", []) if name in attached}
-        found = {program for program in there if tag and program_tag(program) == tag}
-        if found:
-            root = os.path.dirname(self.paths.directory)
-            for instance in os.listdir(root) if os.path.isdir(root) else []:
-                found -= set(Swap(StateFile(instance, self.paths.bpffs)).paths.programs())
-        return found
 
     def _known(self) -> State:
         """The state; where its file was lost, as far as the maps tell it."""
         known = self.file.read()
         if known.lost and is_loaded(self.paths):
-            with kernel.KernelMaps(self.paths.maps) as maps:
+            with kernel.KernelMaps(self.paths.maps, self.paths.unpinned) as maps:
                 maps.set_ring_size(maps.capacity("ch_rings") // maps.capacity("server_id_stats"))
                 return recovered(self.file, known, maps)
         return known
@@ -434,8 +457,12 @@ class Balancer:
         )
         new_maps = [name for name in (*plan.create, *plan.migrate) if kept is None or name in kept.maps]
         plan.load = plan.compile or wanted.back or present.program is None or bool(new_maps)
+        # What was asked for is what it was rolled back to: the program that it left is none to go back to.
+        plan.forget = bool(known.program.get("rolled_back_from")) and not (plan.load or wanted.kept)
         # A program that can be gone back to keeps its maps: the present one, once another replaces it.
-        in_use = {*self._bytecode_maps(BYTECODE_FILE), *(() if plan.load else self._bytecode_maps(PREVIOUS_FILE))}
+        present_maps = () if plan.load and plan.migrate else self._bytecode_maps(BYTECODE_FILE)
+        previous_maps = () if plan.load or plan.forget else self._bytecode_maps(PREVIOUS_FILE)
+        in_use = {*present_maps, *previous_maps}
         plan.drop = [name for name in present.maps if name not in specs and name not in in_use]
         for name in wanted.interfaces:
             self._plan_interface(name, wanted, known, present, plan)
@@ -458,7 +485,8 @@ class Balancer:
     @staticmethod
     def _describe(plan: _Plan, wanted: Wanted, known: State) -> None:
         if plan.create:
-            plan.changes.append(f"create {len(plan.create)} map{'s' if len(plan.create) > 1 else ''}")
+            names = f" ({', '.join(plan.create)})" if len(plan.create) < FEW else ""
+            plan.changes.append(f"create {len(plan.create)} map{'s' if len(plan.create) > 1 else ''}{names}")
         if plan.compile:
             plan.changes.append(
                 f"compile the program ({', '.join(sorted(wanted.settings.features)) or 'no optional feature'})"
@@ -467,6 +495,8 @@ class Balancer:
             plan.changes.append(f"go back to the program {known.program['previous']['tag']}")
         elif plan.load:
             plan.changes.append("load the program")
+        elif plan.forget:
+            plan.changes.append("forget the program that was rolled back")
         plan.changes += [f"attach to {name} in {mode} mode" for name, mode, _there in plan.attach]
         plan.changes += [f"detach from {item.interface}" for item in plan.detach]
         plan.changes += plan.slot.changes
@@ -512,7 +542,7 @@ class Balancer:
             # Left by a first run that was killed: nothing was ever in them.
             return
         old, new = plan.old_sizes, wanted.settings.sizes
-        with kernel.KernelMaps(self.paths.maps) as maps:
+        with kernel.KernelMaps(self.paths.maps, self.paths.unpinned) as maps:
             check_room(known, new, wanted.settings.features, {name: maps.map(name) for name in plan.migrate})
             changed = [f"{name} {old[name]} → {new[name]}" for name in new if name in old and old[name] != new[name]]
             if (old.get("vips"), old.get("ring")) != (new["vips"], new["ring"]):
@@ -540,7 +570,7 @@ class Balancer:
                 continue
             there: dict[int, kernel.MapInfo] = {}
             if name in present.maps:
-                with kernel.open_map(self.paths.map(name)) as outer:
+                with self.paths.open_map(name) as outer:
                     there = tables_in(outer)
             cpus = set(self._cpus(wanted))
             if isinstance(wanted.settings.forwarding_cores, str):
@@ -562,7 +592,7 @@ class Balancer:
                 plan.gone_tables[name] = gone
                 plan.changes.append(f"remove tables in {name} for CPU {', '.join(map(str, gone))}")
         if "lru_outgrown" in present.maps:
-            with kernel.open_map(self.paths.map("lru_outgrown")) as outgrown:
+            with self.paths.open_map("lru_outgrown") as outgrown:
                 plan.unfinished = any(outgrown.items())
             if plan.unfinished:
                 plan.changes.append("copy the rest of the flows that a killed run was copying")
@@ -664,7 +694,7 @@ class Balancer:
     def _value(self, present: _Present, name: str, index: int) -> bytes | None:
         if name not in present.maps:
             return None
-        with kernel.open_map(self.paths.map(name)) as opened:
+        with self.paths.open_map(name) as opened:
             return opened.lookup(u32(index))
 
     def _bytecode(self, name: str) -> Bytecode | None:
@@ -762,7 +792,7 @@ class Balancer:
                 opened[name] = self._migrated(spec, settings.sizes)
                 late.append(name)
             else:
-                opened[name] = kernel.open_map(self.paths.map(name))
+                opened[name] = self.paths.open_map(name)
                 outcome.reused_maps.append(name)
             stack.enter_context(opened[name])
         for name, entries in plan.writes.items():
@@ -770,7 +800,7 @@ class Balancer:
                 opened[name].update_many(entries)
         # Counters last, because packets write them all the while.
         for name in sorted(late, key=lambda each: each.endswith("stats")):
-            source = stack.enter_context(kernel.open_map(self.paths.map(name)))
+            source = stack.enter_context(self.paths.open_map(name))
             try:
                 migration.copy(name, source, opened[name])
                 opened[name].update_many(plan.writes.get(name, ()))
@@ -792,7 +822,7 @@ class Balancer:
     def _numa_flag(self, wanted: Wanted, present: _Present) -> int:
         """The flag of tables that have a memory node of their own: all tables of a map of maps have it, or none."""
         if "lru_mapping" in present.maps:
-            with kernel.open_map(self.paths.map("lru_mapping")) as outer:
+            with self.paths.open_map("lru_mapping") as outer:
                 there = tables_in(outer)
             if there:
                 return next(iter(there.values())).flags & NUMA_NODE
@@ -1009,7 +1039,7 @@ class Balancer:
                 for item in outcome.attached
                 if item["mode"] == "generic"
             ]
-        with kernel.KernelMaps(self.paths.maps) as maps:
+        with kernel.KernelMaps(self.paths.maps, self.paths.unpinned) as maps:
             for name in balancer_maps(wanted.settings):
                 opened = maps.map(name)
                 outcome.maps[name] = {

@@ -566,18 +566,29 @@ def resolve_vips(
 
 
 def hold_back_vips(
-    before: Mapping[VipKey, Vip], after: Mapping[VipKey, Vip], unready: Collection[str]
+    before: Mapping[VipKey, Vip], after: Mapping[VipKey, Vip], unready: Collection[str], unseen: Collection[str]
 ) -> tuple[dict[VipKey, Vip], list[str]]:
-    """The VIPs after, but with those of the `unready` reals draining that took no new flows before; and warnings."""
-    held, warnings = dict(after), []
-    for key in sorted(after) if unready else ():
-        early = set(unready).intersection(_active(after[key])).difference(_active(before.get(key, Vip(key))))
+    """The VIPs after, but those of `unready` reals as they were that would newly take flows; and warnings.
+
+    Of `unseen` reals that newly take flows there is but a warning.
+    """
+    held, kept_back, trusted = dict(after), [], []
+    for key in sorted(after) if unready or unseen else ():
+        old = {real.address: real for real in before[key].reals} if key in before else {}
+        new = set(_active(after[key])).difference(_active(before.get(key, Vip(key))))
+        early = new.intersection(unready)
         if early:
-            reals = (real._replace(state="draining") if real.address in early else real for real in after[key].reals)
-            held[key] = replace(after[key], reals=tuple(reals))
-            names = ", ".join(sorted(early, key=_sort_key))
-            warnings.append(f"vip {key}: no new flow to {names} yet, not ready (unready_reals)")
-    return held, shortened(warnings, "VIPs")
+            reals = (old.get(real.address) if real.address in early else real for real in after[key].reals)
+            held[key] = replace(after[key], reals=tuple(real for real in reals if real is not None))
+            kept_back.append(f"vip {key}: no new flow to {_names(early)} yet, not ready (unready_reals)")
+        if before and new.intersection(unseen):
+            names = _names(new.intersection(unseen))
+            trusted.append(f"vip {key}: new flows go to {names}, not known to be ready (unseen_reals)")
+    return held, shortened(kept_back, "VIPs") + shortened(trusted, "VIPs")
+
+
+def _names(addresses: Iterable[str]) -> str:
+    return ", ".join(sorted(addresses, key=_sort_key))
 
 
 def hold_back_rows(before: Mapping[K, V], after: Mapping[K, V], unready: Collection[str]) -> tuple[dict[K, V], list[K]]:
@@ -1235,10 +1246,10 @@ def parse_planned(planned: Mapping[str, t.Any]) -> Limits:
     return Limits(sizes, frozenset(planned.get("features") or ()))
 
 
-def parse_unready(texts: Sequence[t.Any]) -> frozenset[str]:
-    """The option unready_reals of resource modules. ConfigError lists all faults."""
+def parse_reals(texts: Sequence[t.Any], name: str) -> frozenset[str]:
+    """An option of resource modules that lists reals. ConfigError lists all faults."""
     faults = Faults()
-    addresses = parse_addresses(texts, "unready_reals", faults)
+    addresses = parse_addresses(texts, name, faults)
     faults.check()
     return frozenset(addresses)
 

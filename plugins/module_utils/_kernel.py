@@ -16,7 +16,7 @@ import os
 import platform
 import struct
 import typing as t
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.katran.fleet.plugins.module_utils._layout import (
@@ -441,17 +441,21 @@ def remove_pins(paths: Iterable[str]) -> None:
 
 
 class KernelMaps:
-    """The pinned maps of one balancer as the engine sees them (the interface is _memory.Maps)."""
+    """The pinned maps of one balancer as the engine sees them (the interface is _memory.Maps).
 
-    def __init__(self, directory: str) -> None:
+    `unpinned`: more maps, by name → id.
+    """
+
+    def __init__(self, directory: str, unpinned: Mapping[str, int] | None = None) -> None:
         self._directory = directory
+        self._unpinned = unpinned or {}
         self._open: dict[str, Map] = {}
         self._ring_map: mmap.mmap | None = None
         self._ring_bytes = 0
         try:
-            self._names = frozenset(os.listdir(directory))
+            self._names = frozenset(os.listdir(directory)).union(self._unpinned)
         except FileNotFoundError:
-            self._names = frozenset()
+            self._names = frozenset(self._unpinned)
 
     def close(self) -> None:
         """Close every file descriptor."""
@@ -468,7 +472,8 @@ class KernelMaps:
     def map(self, name: str) -> Map:
         """The pinned map of that name."""
         if name not in self._open:
-            self._open[name] = open_map(os.path.join(self._directory, name))
+            known = self._unpinned.get(name)
+            self._open[name] = open_map(os.path.join(self._directory, name)) if known is None else map_by_id(known)
         return self._open[name]
 
     def names(self) -> frozenset[str]:

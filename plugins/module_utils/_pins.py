@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import typing as t
 from collections.abc import Iterable, Mapping
 
 from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
@@ -18,6 +19,9 @@ from ansible_collections.katran.fleet.plugins.module_utils._program import (
     ProgramError,
     permission_hint,
 )
+
+_NAME_BYTES = 15
+"""Of a map's name the kernel keeps as many."""
 
 
 class Paths:
@@ -31,10 +35,41 @@ class Paths:
         # The kernel reserves names with dots.
         self.next = self.program + "_next"
         self.previous = self.program + "_previous"
+        self.unpinned: dict[str, int] = {}
+        """Maps that the running program has though they are pinned no longer: name → id. For check mode."""
 
     def map(self, name: str) -> str:
         """The pin of a map."""
         return os.path.join(self.maps, name)
+
+    def open_map(self, name: str) -> kernel.Map:
+        """A map by its pin, or as one that the running program has."""
+        if name in self.unpinned:
+            return kernel.map_by_id(self.unpinned[name])
+        return kernel.open_map(self.map(name))
+
+    def has_map(self, name: str) -> bool:
+        """Whether there is such a map."""
+        return name in self.unpinned or os.path.exists(self.map(name))
+
+    def lost_maps(self, specs: Iterable[MapSpec], sizes: Mapping[str, int], program_id: int) -> dict[str, int]:
+        """Those of the maps that a program has, and that are pinned no longer: name → id."""
+        missing = [spec for spec in specs if not os.path.exists(self.map(spec.name))]
+        found = {}
+        for map_id in program_maps(program_id) if missing else ():
+            with kernel.map_by_id(map_id) as opened:
+                info = opened.info
+            for spec in missing:
+                if info.name == spec.name[:_NAME_BYTES] and fits(spec, info, sizes):
+                    found[spec.name] = map_id
+        return found
+
+    def pin_again(self, lost: Mapping[str, int]) -> None:
+        """Pin such maps."""
+        self.make()
+        for name, map_id in lost.items():
+            with kernel.map_by_id(map_id) as opened:
+                kernel.pin(opened.fd, self.map(name))
 
     def make(self) -> None:
         """Make the directories, for root alone."""
@@ -110,6 +145,33 @@ def attachments(interfaces: Iterable[str]) -> dict[str, Attachment]:
     """Interface → the XDP program on it, of those interfaces that exist and have one."""
     wanted = set(interfaces)
     return {item.interface: item for item in every_attachment() if item.interface in wanted} if wanted else {}
+
+
+def orphans(paths: Paths, program: Mapping[str, t.Any], attached: Mapping[str, Attachment]) -> set[int]:
+    """Programs that ran here when the bpffs was wiped: the tag says so, unless another instance has them.
+
+    `program`: what state.json says of it; `attached`: interface → what is on it.
+    """
+    tag = program.get("tag")
+    there = {attached[name].program_id for name in program.get("interfaces", []) if name in attached}
+    found = {each for each in there if tag and program_tag(each) == tag}
+    if found:
+        root = os.path.dirname(paths.directory)
+        for instance in os.listdir(root) if os.path.isdir(root) else []:
+            found -= set(Paths(paths.bpffs, instance, os.path.basename(paths.program)).programs())
+    return found
+
+
+def running_program(paths: Paths, program: Mapping[str, t.Any]) -> int | None:
+    """The id of the program that is pinned, or else of the one that runs though its pin is gone; None: of none."""
+    pinned = pinned_program(paths.program)
+    if pinned is not None:
+        return pinned.id
+    try:
+        return next(iter(orphans(paths, program, attachments(program.get("interfaces", [])))), None)
+    except ProgramError:
+        # Nobody can tell without pyroute2.
+        return None
 
 
 def detach(links: Interfaces, attachment: Attachment) -> None:

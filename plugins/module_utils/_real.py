@@ -115,9 +115,14 @@ class Real:
             outcome.warnings.append(f"bpffs: {self.file.bpffs} is not a bpf file system on this host yet")
         for name in settings.interfaces:
             require_interface(name)
-        macros = {"GUE_PORT": settings.gue_port, **({"DECAP_CHECK_SOURCES": 1} if settings.sources else {})}
         with locked(self.file.instance, not check, timeout):
             known = self.program.known()
+            port_before = _port_before(settings.gue_port, known.get("settings", {}))
+            macros = {"GUE_PORT": settings.gue_port}
+            if port_before:
+                macros["GUE_PORT_BEFORE"] = port_before
+            if settings.sources:
+                macros["DECAP_CHECK_SOURCES"] = 1
             plan = self.program.plan(settings.interfaces, settings.mode, settings.source_dir, macros, check)
             outcome.changes += plan.changes
             there = self._there(known)
@@ -126,6 +131,7 @@ class Real:
             outcome.before, outcome.after = there, wanted
             settled = wanted | {
                 "gue_port": settings.gue_port,
+                "gue_port_before": port_before,
                 "source_dir": settings.source_dir or known.get("settings", {}).get("source_dir", ""),
             }
             if not check:
@@ -166,12 +172,11 @@ class Real:
             known = self.program.known()
             if not known.get("settings"):
                 return outcome
-            there = self._there(known)
-            # The file may be behind, or ahead, where a run was killed.
-            before = sorted({*known["settings"]["vips"], *there["vips"]})
+            before = known["settings"]["vips"]
             gone = [address for address in before if address not in served]
             if not gone:
                 return outcome
+            there = self._there(known)
             after = [address for address in before if address in served]
             outcome.before, outcome.after = {"vips": before}, {"vips": after}
             outcome.changes += [f"vip {address} removed" for address in gone]
@@ -259,6 +264,12 @@ class Real:
         if not check:
             change_loopback(add, gone)
         known["loopback"] = sorted(wanted)
+
+
+def _port_before(port: int, kept: Mapping[str, t.Any]) -> int:
+    """The port of GUE that balancers may still have; 0: none."""
+    last = t.cast(int, kept.get("gue_port", port))
+    return last if last != port else t.cast(int, kept.get("gue_port_before", 0))
 
 
 def _with_kept(settings: RealSettings, served: Sequence[str]) -> RealSettings:

@@ -85,7 +85,7 @@ class Swap:
             self.file.rename(NEXT_FILE, BYTECODE_FILE)
         if not coming["previous"] or coming["previous"]["migrated"]:
             # Its maps are those that were replaced: kept, it would keep their memory, and it cannot be gone back to.
-            kernel.remove_pins([self.paths.previous, os.path.join(self.file.directory, PREVIOUS_FILE)])
+            self.forget_previous()
         self._lead_to_itself()
         program = known.program
         program.update({name: coming[name] for name in ("source_digest", "tag", "interfaces", "slot", "previous")})
@@ -96,6 +96,10 @@ class Swap:
         known.rings.update(coming["rings"])
         del program["next"]
         self.file.write(known)
+
+    def forget_previous(self) -> None:
+        """Remove the previous program."""
+        kernel.remove_pins([self.paths.previous, os.path.join(self.file.directory, PREVIOUS_FILE)])
 
     def _lead_to_itself(self) -> None:
         """The slot through which the program balances again what it has decapsulated leads to the present one."""

@@ -207,6 +207,18 @@ options:
         description: The slot, 0 to 2. The lowest that is in use runs first.
         type: int
         required: true
+  untouched:
+    description:
+      - Resources that the play leaves alone. Features that the program has stay in as far as what is applied of these
+        resources uses them, whether or not O(features) lists them.
+    type: list
+    elements: str
+    choices:
+      - vips
+      - source_routes
+      - server_ids
+      - decap_destinations
+    default: []
   accept_rehash:
     description:
       - Allow O(sizes.vips) and O(sizes.ring) to change. They seed the flow hash, so the whole fleet must change

@@ -65,7 +65,7 @@ options:
     default: []
   gue_port:
     description:
-      - The UDP port of GUE.
+      - The UDP port of GUE. After a change the port of before is understood too, as balancers have it for a while.
     type: int
     default: 6080
   server_id:

@@ -110,6 +110,13 @@ options:
         said of O(config) alone, whatever M(katran.fleet.reals) and O(unready_reals) say.
     type: int
     default: 0
+  unseen_reals:
+    description:
+      - Reals of which this run does not know whether they are ready. A warning names those that newly take flows of a
+        VIP.
+    type: list
+    elements: str
+    default: []
   purge_flows:
     description:
       - Also remove the connection-table entries of VIPs that are removed, and of reals that are removed from a VIP.

@@ -12,7 +12,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,11 +64,17 @@ OPTIONS: dict[str, Any] = {
 CLIENT, VIP, REALS = "203.0.113.7", "198.51.100.1", ("10.0.0.1", "10.0.0.2", "10.0.0.3")
 
 
-def wanted(state: str = "attached", source_dir: str = BPF, accept_rehash: bool = False, **options: Any) -> Wanted:
+def wanted(
+    state: str = "attached",
+    source_dir: str = BPF,
+    accept_rehash: bool = False,
+    untouched: Collection[str] = (),
+    **options: Any,
+) -> Wanted:
     """What module balancer makes of these options; sizes are those above unless given."""
     sizes = {**SIZES, **options.pop("sizes", {})}
     settings = parse_settings({**OPTIONS, "state": state, "sizes": sizes, **options})
-    return Wanted(settings, state, source_dir, accept_rehash)
+    return Wanted(settings, state, source_dir, accept_rehash, untouched=frozenset(untouched))
 
 
 def ensure(check: bool = False, instance: str = "default", **options: Any) -> Outcome:

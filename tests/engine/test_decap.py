@@ -89,8 +89,8 @@ def ipv4(source: str, destination: str, protocol: int, payload: bytes) -> bytes:
     return header[:10] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + header[12:] + payload
 
 
-def answers(vip: str) -> bool:
-    """Whether a datagram in a balancer's tunnel arrives at a service on the VIP."""
+def answers(vip: str, gue_port: int = 0) -> bool:
+    """Whether a datagram in a balancer's tunnel, IPIP or GUE to a port, arrives at a service on the VIP."""
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service,
         socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire,
@@ -100,7 +100,10 @@ def answers(vip: str) -> bool:
         wire.bind((f"{LINK}-peer", 0))
         inner = ipv4(CLIENT, vip, 17, struct.pack("!HHHH", 40000, PORT, 12, 0) + b"ping")
         mac = bytes.fromhex(Path(f"/sys/class/net/{LINK}/address").read_text().strip().replace(":", ""))
-        wire.send(mac + bytes(6) + b"\x08\x00" + ipv4("172.16.1.1", REAL, 4, inner))
+        outer = ipv4("172.16.1.1", REAL, 4, inner)
+        if gue_port:
+            outer = ipv4("172.16.1.1", REAL, 17, struct.pack("!HHHH", 40000, gue_port, 8 + len(inner), 0) + inner)
+        wire.send(mac + bytes(6) + b"\x08\x00" + outer)
         try:
             return service.recv(64) == b"ping"
         except TimeoutError:
@@ -136,6 +139,22 @@ def test_a_vip_stays_until_it_is_withdrawn() -> None:
     assert not ensure(B).changed
 
 
+def test_the_port_of_gue_before_is_understood_too() -> None:
+    def ports() -> set[int]:
+        return {port for port in (6080, 6090, 7000) if answers(A, port)}
+
+    ensure(A)
+    assert ports() == {6080}
+    assert ensure(A, gue_port=6090).changes[0] == "compile the program decap"
+    assert ports() == {6080, 6090}
+    assert not ensure(A, gue_port=6090).changed
+    assert restore_real(StateFile("default", BPFFS)) == []
+    ensure(A, gue_port=7000)
+    assert ports() == {6090, 7000}
+    ensure(A, gue_port=6090)
+    assert ports() == {6090, 7000}
+
+
 def test_it_withdraws_without_keeping() -> None:
     ensure(A, B)
     assert ensure(B).changes == [f"vip {A} removed", f"remove {A} from lo"]
@@ -165,6 +184,7 @@ def test_what_is_added_by_hand_does_not_count_as_served() -> None:
         opened.update(layout.pack_address(B), layout.u32(1))
         opened.delete(layout.pack_address(A))
     changes = [f"vip {A} added", f"vip {C} added", f"vip {B} removed", f"add {C} to lo"]
+    assert withdraw(A, check=True).changes == []
     assert ensure(C, keep_vips=True).changes == changes
     assert served() == {A, C}
 

@@ -148,6 +148,33 @@ WEB = {"address": "10.0.0.1"}
             },
             "vips[1]: 198.51.100.1:80/tcp is listed twice (also vips[0]); source_routes[0].real: nowhere is not an IP",
         ),
+        (
+            "balancer",
+            {
+                "katran_interfaces": ["eth0"],
+                "katran_vips": [],
+                "katran_server_ids__a": [],
+                "katran_source_routes": None,
+            },
+            "katran_vips, katran_source_routes, katran_server_ids: the list is empty and would remove every entry; set",
+        ),
+        ("balancer", {"katran_interfaces": ["eth0"], "katran_vips": [], "katran_allow_empty": True}, None),
+        (
+            "balancer",
+            {"katran_interfaces": ["eth0"], "katran_vips": {**VIP, "reals": [WEB]}, "katran_source_routes__a": "x"},
+            "katran_vips, katran_source_routes__a must be a list",
+        ),
+        (
+            "balancer",
+            {"katran_interfaces": ["eth0"], "katran_encapsulation": "vxlan", "katran_sizes": "big"},
+            "value of encapsulation must be one of: ipip, gue, got: vxlan",
+        ),
+        (
+            "balancer",
+            {"katran_interfaces": ["eth0"], "katran_gateway_mac": "nope", "katran_gue_port": "70000"},
+            "gateway_mac: nope is neither auto nor a unicast MAC address; gue_port: 70000 is not in 1 to 65535",
+        ),
+        ("balancer", {"katran_interfaces": ["eth0"], "katran_min_active": "abc"}, "abc is not a whole number"),
         ("balancer", {"katran_interfaces": ["eth0"], "katran_vips": [{**VIP, "reals": [WEB]}]}, None),
         ("balancer", {"katran_root_array": {"path": "/sys/fs/bpf/x", "position": 1}}, None),
         (
@@ -161,6 +188,11 @@ WEB = {"address": "10.0.0.1"}
             "katran_real_interfaces: eth1; reboot cannot be the name of an interface",
         ),
         ("real", {"katran_interfaces": ["eth0.7"]}, None),
+        (
+            "real",
+            {"katran_interfaces": ["eth0"], "katran_gue_port": 0, "katran_real_vips": ["10.0.0"]},
+            "vips[0]: 10.0.0 is not an IP address; gue_port: 0 is not in 1 to 65535",
+        ),
     ],
 )
 def test_preflight(role: str, variables: dict[str, Any], sentence: str | None, tmp_path: Path) -> None:

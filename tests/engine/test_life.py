@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +20,10 @@ from ansible_collections.katran.fleet.tests.engine.life import (
     MAPS,
     PEER,
     PINS,
+    REALS,
     STATE,
     apply,
+    apply_table,
     attached,
     changed_sources,
     contents,
@@ -41,7 +45,7 @@ from ansible_collections.katran.fleet.tests.engine.life import (
     vips,
     wanted,
 )
-from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, compiled_once, run, sandbox
+from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, BPFFS, compiled_once, run, sandbox
 
 
 @pytest.fixture(autouse=True)
@@ -479,6 +483,39 @@ def test_what_vips_learn_from_a_program_that_asks_for_server_ids_is_known_to_the
     assert not apply(config).changed
 
 
+PINNED_AGAIN = "pin ch_rings, reals, vip_map again, which the running program has"
+
+
+@pytest.mark.usefixtures("balancing")
+@pytest.mark.parametrize("how", ["some", "the program too", "everything"])
+def test_maps_whose_pins_somebody_removed_are_not_lost(how: str) -> None:
+    ensure(features=["cidr_vips", "global_lru"])
+    send({10000 + number: number for number in range(50)})
+    known, before, program = flows(), map_ids(), pinned()
+    with stream(rate=200) as traffic:
+        for name in ("ch_rings", "reals", "vip_map"):
+            os.unlink(f"{MAPS}/{name}")
+        if how != "some":
+            os.unlink(f"{PINS}/balancer")
+        if how == "everything":
+            shutil.rmtree(f"{BPFFS}/katran")
+        assert not apply([vips()], check=True).changed
+        foretold = ensure(features=["cidr_vips", "global_lru"], check=True)
+        done = ensure(features=["cidr_vips", "global_lru"])
+        assert done.changes == foretold.changes
+        if how == "some":
+            assert done.changes == [PINNED_AGAIN]
+            assert pinned() == program
+        assert not ensure(features=["cidr_vips", "global_lru"]).changed
+        assert not apply([vips()]).changed
+        result = traffic.stop()
+    assert result.lost == []
+    # What the program does not use, because of its features, nobody else had.
+    unused = {"tpr_stats_map", "stable_rt_stats", "decap_vip_stats"} if how == "everything" else set()
+    assert {name for name, number in map_ids().items() if before[name] != number} == unused
+    assert flows().items() >= known.items()
+
+
 # Rolling back
 
 
@@ -521,6 +558,51 @@ def test_new_sources_or_settings_upgrade_again(what: str) -> None:
     assert "load the program" in done.changes
     assert done.warnings == []
     assert not ensure(features=["vlan"] if what == "sources" else ["vlan", "tcp_server_id"]).changed
+
+
+@pytest.mark.usefixtures("balancing")
+def test_settings_that_are_what_it_was_rolled_back_to_end_the_rollback() -> None:
+    ensure(features=["cidr_vips"])
+    roll_back()
+    foretold, done = ensure(check=True), ensure()
+    assert done.changes == foretold.changes
+    forgotten, removed = done.changes
+    assert forgotten == "forget the program that was rolled back"
+    assert removed.startswith("remove maps that are no longer used: ")
+    assert "vip_lpm_map" in removed
+    assert not ensure().changed
+    assert pinned("balancer_previous") is None
+    with pytest.raises(ProgramError, match=r"^balancer default has no previous program to go back to$"):
+        roll_back()
+    # So the settings that it left are an upgrade like any other.
+    done = ensure(features=["cidr_vips"])
+    assert "load the program" in done.changes
+    assert done.warnings == []
+    assert forwards()
+
+
+def test_features_of_untouched_resources_stay() -> None:
+    used = ["cidr_vips", "source_routing", "inline_decap", "tcp_server_id", "udp_flow_migration"]
+    ensure(features=[*used, "vlan", "global_lru"])
+    apply([vips(), {**vips(address="198.51.100.0/24"), "flags": ["udp_flow_migration"]}])
+    apply_table("source_routes", [{"prefix": "192.0.2.0/24", "real": REALS[0]}])
+    apply_table("server_ids", [{"id": 1, "real": REALS[0]}])
+    apply_table("decap_destinations", [{"address": "192.0.2.1"}])
+    every = ("vips", "source_routes", "server_ids", "decap_destinations")
+
+    def kept(*untouched: str, **options: Any) -> set[str]:
+        foretold = ensure(check=True, untouched=untouched, **options)
+        outcome = ensure(untouched=untouched, **options)
+        assert foretold.after == outcome.after
+        assert not ensure(untouched=untouched, **options).changed
+        return set(outcome.after["features"])
+
+    assert kept(*every) == set(used)
+    assert kept("vips", "server_ids", "decap_destinations") == set(used) - {"source_routing"}
+    # What the program does not have does not come back by itself.
+    assert kept(*every, features=["vlan"]) == {*used, "vlan"} - {"source_routing"}
+    assert kept("vips") == {"cidr_vips", "udp_flow_migration"}
+    assert kept() == set()
 
 
 def test_there_is_nothing_to_go_back_to() -> None:

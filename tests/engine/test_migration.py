@@ -349,6 +349,12 @@ def test_it_cannot_be_rolled_back() -> None:
     assert roll_back().changed
 
 
+def test_maps_of_a_program_that_cannot_come_back_go_with_it() -> None:
+    done = ensure(features=[], sizes={"reals": 128})
+    assert done.changes[-1].startswith("remove maps that are no longer used: ")
+    assert not ensure(features=[], sizes={"reals": 128}).changed
+
+
 def test_one_that_fails_leaves_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     busy()
     there = (pins(), files(), map_ids(), attached(), configuration(), counted(), flows())

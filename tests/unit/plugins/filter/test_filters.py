@@ -42,11 +42,30 @@ def test_filters_are_registered() -> None:
 def test_faults() -> None:
     vip = {"address": "198.51.100.1", "port": 443, "protocol": "tcp"}
     flagged = {**vip, "flags": ["global_lru"]}
-    assert faults.faults({"vips": [vip], "server_ids": []}, [], {}) == []
-    assert faults.faults({"vips": [flagged]}, ["global_lru"], {"vips": 4}) == []
-    assert faults.faults({"vips": [flagged]}, [], {}) == ["vips[0].flags: global_lru needs feature global_lru"]
-    assert faults.faults({"vips": [vip]}, [], {"vips": 0}) == ["sizes.vips: 0 is not in 1 to 65536"]
-    assert failure(faults.faults, [vip], [], {}) == "katran.fleet.faults: the input is not a mapping of resources"
+    balancer = {"interfaces": ["eth0"]}
+    for told in (
+        {},
+        {"decap": {"interfaces": ["eth0"], "vips": None}},
+        {"balancer": balancer, "vips": [vip], "server_ids": []},
+        {"balancer": {**balancer, "features": "global_lru", "sizes": {"vips": "4"}}, "vips": [flagged]},
+        {"balancer": {"interfaces": [], "root_array": {"path": "/sys/fs/bpf/x", "position": 1}}},
+    ):
+        assert faults.faults(told) == []
+    for told, sentence in (
+        ({"balancer": balancer, "vips": [flagged]}, "vips[0].flags: global_lru needs feature global_lru"),
+        ({"balancer": {**balancer, "sizes": {"vips": 0}}}, "sizes.vips: 0 is not in 1 to 65536"),
+        (
+            {"balancer": {**balancer, "gateway_mac": "nope"}},
+            "gateway_mac: nope is neither auto nor a unicast MAC address",
+        ),
+        ({"balancer": {**balancer, "mode": "fast"}}, "value of mode must be one of: native, generic, auto, got: fast"),
+        ({"decap": {"interfaces": ["eth0"], "gue_port": "70000"}}, "gue_port: 70000 is not in 1 to 65535"),
+    ):
+        assert faults.faults(told) == [sentence]
+    assert faults.faults({"balancer": {**balancer, "sizes": "big"}, "vips": [flagged]}) == [
+        "sizes: big is not a mapping"
+    ]
+    assert failure(faults.faults, [vip]) == "katran.fleet.faults: the input is not a mapping of options"
 
 
 def test_reals() -> None:

@@ -267,20 +267,39 @@ def test_enough_active_reals() -> None:
 
 
 def test_a_real_that_is_not_ready_takes_no_new_flow() -> None:
-    two = reals("10.0.0.1", "10.0.0.2")
-    draining = [two[0], {"address": "10.0.0.2", "state": "draining"}]
+    two, one = reals("10.0.0.1", "10.0.0.2"), reals("10.0.0.1")
+    draining = [one[0], {"address": "10.0.0.2", "state": "draining"}]
     wanted, _warnings = vips([vip(reals=two)])
-    waiting, _warnings = vips([vip(reals=draining)])
     unready = frozenset({"10.0.0.2", "10.0.0.9"})
     warning = "vip 198.51.100.1:443/tcp: no new flow to 10.0.0.2 yet, not ready (unready_reals)"
-    for before in ([], [vip()], [vip(reals=draining)], [vip(port=80, reals=two)]):
+    for before, held in (
+        ([], one),
+        ([vip()], one),
+        ([vip(reals=draining)], draining),
+        ([vip(port=80, reals=two)], one),
+    ):
         known, _warnings = vips(before)
-        assert hold_back_vips(known, wanted, unready) == (waiting, [warning])
-        assert hold_back_vips(known, waiting, unready) == (waiting, [])
-        assert hold_back_vips(known, wanted, frozenset()) == (wanted, [])
+        waiting, _warnings = vips([vip(reals=held)])
+        assert hold_back_vips(known, wanted, unready, ()) == (waiting, [warning])
+        assert hold_back_vips(known, waiting, unready, ()) == (waiting, [])
+        assert hold_back_vips(known, wanted, (), ()) == (wanted, [])
     # What takes them already goes on.
-    heavier, _warnings = vips([vip(reals=[two[0], {"address": "10.0.0.2", "weight": 9}])])
-    assert hold_back_vips(wanted, heavier, unready) == (heavier, [])
+    heavier, _warnings = vips([vip(reals=[one[0], {"address": "10.0.0.2", "weight": 9}])])
+    assert hold_back_vips(wanted, heavier, unready, unready) == (heavier, [])
+
+
+def test_a_real_that_nobody_looked_at_is_worth_a_warning() -> None:
+    known, _warnings = vips([vip(reals=reals("10.0.0.1"))])
+    wanted, _warnings = vips([vip(reals=reals("10.0.0.1", "10.0.0.2")), vip(port=80, reals=reals("10.0.0.1"))])
+    assert hold_back_vips(known, wanted, (), {"10.0.0.1", "10.0.0.2"}) == (
+        wanted,
+        [
+            "vip 198.51.100.1:80/tcp: new flows go to 10.0.0.1, not known to be ready (unseen_reals)",
+            "vip 198.51.100.1:443/tcp: new flows go to 10.0.0.2, not known to be ready (unseen_reals)",
+        ],
+    )
+    # A balancer that is new knows nothing at all.
+    assert hold_back_vips({}, wanted, (), {"10.0.0.1", "10.0.0.2"}) == (wanted, [])
 
 
 def test_no_entry_leads_newly_to_a_real_that_is_not_ready() -> None:
