@@ -73,18 +73,17 @@ def _read(
     """A module's options as the module reads them; None, and why in `found`, where it cannot."""
     if name not in options:
         return None
-    shapes = [
-        f"{option}: {value} is not a mapping"
+    told = dict(options[name])
+    wrong = [
+        f"{option}: {told.pop(option)} is not a mapping"
         for option, value in options[name].items()
         if spec[option]["type"] == "dict" and value is not None and not isinstance(value, Mapping)
     ]
-    if shapes:
-        found += shapes
-        return None
-    read = ArgumentSpecValidator(spec).validate(dict(options[name]))
-    found += read.error_messages
+    read = ArgumentSpecValidator(spec).validate(told)
+    wrong += read.error_messages
+    found += wrong
     try:
-        return None if read.error_messages else parse(read.validated_parameters)
+        return None if wrong else parse(read.validated_parameters)
     except ConfigError as error:
         found.append(str(error))
         return None
