@@ -56,12 +56,20 @@ def faults(options: Mapping[str, t.Any]) -> list[str]:
     """What is wrong with these options, by module."""
     if not isinstance(options, Mapping):
         raise AnsibleFilterError("katran.fleet.faults: the input is not a mapping of options")
+    options = _plain(options)
     found: list[str] = []
     settings = _read(options, "balancer", BALANCER, parse_settings, found)
     _read(options, "decap", DECAP, parse_real, found)
     if settings is None:
         return found
     return found or config_faults(options, RESOURCE_CONFIG, Limits(settings.sizes, settings.features))
+
+
+def _plain(value: t.Any) -> t.Any:
+    """Mappings and lists whose every access would else be templated anew."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return list(map(_plain, value)) if isinstance(value, (list, tuple)) else value
 
 
 T = t.TypeVar("T")
