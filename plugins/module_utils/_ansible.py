@@ -18,6 +18,7 @@ from ansible.module_utils.common.respawn import has_respawned, probe_interpreter
 from ansible.module_utils.common.text.converters import to_text
 
 from ansible_collections.katran.fleet.plugins.module_utils._apply import (
+    TABLES,
     EngineError,
     Request,
     Result,
@@ -47,6 +48,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._healthcheck import (
 from ansible_collections.katran.fleet.plugins.module_utils._info import gather_info
 from ansible_collections.katran.fleet.plugins.module_utils._layout import DEFAULT_SIZES, VIP_FLAGS
 from ansible_collections.katran.fleet.plugins.module_utils._network import NetworkError
+from ansible_collections.katran.fleet.plugins.module_utils._pins import has_module
 from ansible_collections.katran.fleet.plugins.module_utils._plan import PlanError
 from ansible_collections.katran.fleet.plugins.module_utils._program import ProgramError
 from ansible_collections.katran.fleet.plugins.module_utils._real import Real, parse_real, parse_served
@@ -109,7 +111,7 @@ PLANNED: dict[str, t.Any] = {
     },
 }
 
-LOADED = ("vips", "source_routes", "server_ids", "decap_destinations")
+LOADED = ("vips", *TABLES)
 """The resources that need features of the program."""
 
 INFO_SUBSETS = ["program", "vips", "reals", "source_routes", "server_ids", "decap_destinations"]
@@ -211,17 +213,9 @@ XDP_ROOT: Spec = {
 }
 
 
-def _has_netaddr() -> bool:
-    try:
-        import netaddr  # pylint: disable=import-outside-toplevel,unused-import  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
 def _use_system_python() -> None:
     """Go on under the system's Python where netaddr, pyroute2 and bcc live: the implicit localhost runs in a venv."""
-    if has_respawned() or _has_netaddr():
+    if has_respawned() or has_module("netaddr"):
         return
     interpreter = probe_interpreters_for_module([SYSTEM_PYTHON], "netaddr")
     if interpreter:
@@ -250,7 +244,7 @@ def _module(spec: Spec, resource: str = "") -> AnsibleModule:
     module = Module({**COMMON, **spec}, resource)
     _use_system_python()
     # In check mode on a fresh host the role has not installed it: it would.
-    if not module.check_mode and not _has_netaddr():
+    if not module.check_mode and not has_module("netaddr"):
         module.fail_json(
             msg="the Python module netaddr is missing on this host (Debian and Ubuntu: package python3-netaddr)"
         )
@@ -276,6 +270,10 @@ def _guarded(module: AnsibleModule, work: Callable[[], dict[str, t.Any]]) -> Non
 
 def _diff(before: t.Any, after: t.Any) -> dict[str, str]:
     return {"before": _yaml(before), "after": _yaml(after)}
+
+
+def _remarks(lines: list[str]) -> dict[str, str]:
+    return {"prepared": "".join(f"# {line}\n" for line in lines)}
 
 
 _PLAIN = re.compile(r"[A-Za-z_/][\w./:-]*|(\d+\.){3}\d+(/\d+)?|[\da-f:.]*::[\da-f:.]*(/\d+)?", re.ASCII)
@@ -363,7 +361,7 @@ def run_resource(name: str, entry: Spec) -> None:
         if module._diff:  # pylint: disable=protected-access
             output["diff"] = _diff(result.before, result.after)
             if result.drift:
-                output["diff"] = [output["diff"], {"prepared": "".join(f"# {line}\n" for line in result.drift)}]
+                output["diff"] = [output["diff"], _remarks(result.drift)]
         return output
 
     _guarded(module, work)
@@ -527,7 +525,7 @@ def _steps(
     if module.check_mode and changes:
         output["msg"] = "would: " + "; ".join(changes)
     if module._diff:  # pylint: disable=protected-access
-        output["diff"] = [_diff(before, after), {"prepared": "".join(f"# {line}\n" for line in changes)}]
+        output["diff"] = [_diff(before, after), _remarks(changes)]
     return output
 
 

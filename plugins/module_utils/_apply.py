@@ -648,7 +648,7 @@ class TableRun:
                 f"{self.table.noun} {name}: waits for {real}, not ready (unready_reals)"
                 for name, real in (self.table.text(told[key]) for key in early)
             ]
-            self.result.warnings += warnings + shortened(waiting, self.table.name)
+            self.result.warnings += warnings + shortened(waiting, f"and {{}} more {self.table.name}")
             if self.table.name == "server_ids":
                 vips = vips_from_config([entry for entry in self.state.vips if ":" in entry["address"]])
                 self.result.warnings += server_id_warnings(wanted.values(), vips.values(), limits)
@@ -842,17 +842,11 @@ def idle_resources(file: StateFile, state: State, limits: Limits) -> list[str]:
 
 
 def features_in_use(file: StateFile, state: State, resources: Collection[str]) -> frozenset[str]:
-    """The features that what is applied of these resources can use."""
+    """The features that what is applied of these resources can use: who reads a server id, the ids do not tell."""
     rows = {name: known_table(table, file, state, {"reals": {}}) for name, table in TABLES.items() if name in resources}
-    found = set(features_needed(state.vips if "vips" in resources else ()))
-    for name, features in (
-        ("source_routes", ("source_routing",)),
-        ("server_ids", ("tcp_server_id", "server_id_hash")),
-        ("decap_destinations", ("inline_decap",)),
-    ):
-        if rows.get(name):
-            found.update(features)
-    return frozenset(found)
+    routes, destinations = (list(rows.get(name, ())) for name in ("source_routes", "decap_destinations"))
+    found = features_needed(state.vips if "vips" in resources else (), routes, destinations)
+    return frozenset([*found, *(("tcp_server_id", "server_id_hash") if rows.get("server_ids") else ())])
 
 
 def apply_resource(

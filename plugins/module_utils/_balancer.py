@@ -15,7 +15,6 @@ import typing as t
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 
 from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
 from ansible_collections.katran.fleet.plugins.module_utils._apply import (
@@ -77,6 +76,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._pins import (
     detach,
     every_attachment,
     fits,
+    has_module,
     orphans,
     pinned_program,
     program_maps,
@@ -423,7 +423,7 @@ class Balancer:
         """The state; where its file was lost, as far as the maps tell it."""
         known = self.file.read()
         if known.lost and is_loaded(self.paths):
-            with kernel.KernelMaps(self.paths.maps, self.paths.unpinned) as maps:
+            with kernel.KernelMaps(self.paths.maps) as maps:
                 maps.set_ring_size(maps.capacity("ch_rings") // maps.capacity("server_id_stats"))
                 return recovered(self.file, known, maps)
         return known
@@ -662,7 +662,7 @@ class Balancer:
                 " send GUE from; give one of them"
             )
             # At boot the rest has to work; and in a review the role may have to install what reads addresses.
-            if not wanted.kept and find_spec("pyroute2") is not None:
+            if not wanted.kept and has_module("pyroute2"):
                 raise ProgramError(sentence)
             outcome.warnings.append(sentence)
         for index, (family, address) in enumerate(sources.items()):
@@ -1039,7 +1039,7 @@ class Balancer:
                 for item in outcome.attached
                 if item["mode"] == "generic"
             ]
-        with kernel.KernelMaps(self.paths.maps, self.paths.unpinned) as maps:
+        with kernel.KernelMaps(self.paths.maps) as maps:
             for name in balancer_maps(wanted.settings):
                 opened = maps.map(name)
                 outcome.maps[name] = {

@@ -54,6 +54,7 @@ HASHES = ("maglev_v2", "maglev_v1")
 REAL_STATES = ("active", "draining", "down")
 MAX_WEIGHT = 10_000
 MAX_FAULTS = 20
+MORE_VIPS = "and {} more VIPs"
 DEFAULT_HASH = "maglev_v2"
 
 Config = Sequence[Mapping[str, t.Any]]
@@ -63,6 +64,12 @@ V = t.TypeVar("V")
 
 class ConfigError(Exception):
     """The input has faults; the text has one sentence for each of the first 20."""
+
+
+def shortened(lines: list[str], rest: str) -> list[str]:
+    """The first lines, and one that says how many more there are: `rest` with their number for {}."""
+    more = len(lines) - MAX_FAULTS
+    return lines if more <= 0 else [*lines[:MAX_FAULTS], rest.format(more)]
 
 
 class Faults:
@@ -76,8 +83,7 @@ class Faults:
         self.lines.append(f"{where}: {sentence}")
 
     def __str__(self) -> str:
-        more = len(self.lines) - MAX_FAULTS
-        return "; ".join(self.lines[:MAX_FAULTS] + ([f"and {more} more"] if more > 0 else []))
+        return "; ".join(shortened(self.lines, "and {} more"))
 
     def check(self) -> None:
         """ConfigError if there was any."""
@@ -584,7 +590,7 @@ def hold_back_vips(
         if before and new.intersection(unseen):
             names = _names(new.intersection(unseen))
             trusted.append(f"vip {key}: new flows go to {names}, not known to be ready (unseen_reals)")
-    return held, shortened(kept_back, "VIPs") + shortened(trusted, "VIPs")
+    return held, shortened(kept_back, MORE_VIPS) + shortened(trusted, MORE_VIPS)
 
 
 def _names(addresses: Iterable[str]) -> str:
@@ -656,23 +662,13 @@ def idle_vips(vips: Iterable[Vip], limits: Limits) -> list[str]:
     """What VIPs have that the loaded program cannot do: it was applied to one that could."""
     found = []
     for vip in vips:
-        needed = {FLAG_FEATURES[flag] for flag in vip.flags if flag in FLAG_FEATURES}
-        if vip.key.prefixlen is not None:
-            needed.add("cidr_vips")
-        if vip.down_reals:
-            needed.add("udp_flow_migration")
-        if any(real.local for real in vip.reals):
-            needed.add("local_delivery")
-        missing = sorted(feature for feature in needed if not limits.has(feature))
+        local = any(real.local for real in vip.reals)
+        entry = {"address": vip.key.address, "flags": vip.flags, "down_reals": vip.down_reals}
+        needed = features_needed([{**entry, "reals": [{"local": local}]}])
+        missing = [feature for feature in needed if not limits.has(feature)]
         if missing:
             found.append(f"vip {vip.key}: needs {_features(missing)}, which the program does not have")
-    return shortened(found, "VIPs")
-
-
-def shortened(lines: list[str], noun: str) -> list[str]:
-    """The first lines, and how many more there are."""
-    more = len(lines) - MAX_FAULTS
-    return lines if more <= 0 else [*lines[:MAX_FAULTS], f"and {more} more {noun}"]
+    return shortened(found, MORE_VIPS)
 
 
 def _features(names: Sequence[str]) -> str:

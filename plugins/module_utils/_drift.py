@@ -14,11 +14,10 @@ from dataclasses import dataclass
 
 from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
 from ansible_collections.katran.fleet.plugins.module_utils import _plan as planning
-from ansible_collections.katran.fleet.plugins.module_utils._config import Overlay, Vip, VipKey
+from ansible_collections.katran.fleet.plugins.module_utils._config import Overlay, Vip, VipKey, shortened
 from ansible_collections.katran.fleet.plugins.module_utils._state import Ids
 
-MAX_LINES = 20
-"""Lines of one kind before the rest is only counted: a map that was emptied is told in few words."""
+_MORE = "{} more entries changed in the kernel, repaired"
 
 _FAULTS = {"missing": "missing in {map}, repaired", "changed": "changed in {map}, repaired"}
 _FOREIGN = "not ours, removed from {map}"
@@ -61,11 +60,6 @@ def _touched(
                 yield operation.map, key, _FOREIGN.format(map=operation.map)
 
 
-def _shorten(lines: list[str], noun: str) -> list[str]:
-    more = len(lines) - MAX_LINES
-    return lines if more <= 0 else [*lines[:MAX_LINES], f"{noun}: {more} more entries changed in the kernel, repaired"]
-
-
 def vip_drift(left: Left, wanted: View, plan: planning.VipPlan, actual: planning.Actual) -> list[str]:
     """One line for each thing of the VIPs' that is not as the last run left it; of the reals, see reals_drift."""
     known = left.view.vips
@@ -93,7 +87,7 @@ def vip_drift(left: Left, wanted: View, plan: planning.VipPlan, actual: planning
             lines.append(f"VIP number {layout.parse_u32(map_key)}: {sentence}")
     lines += _ring_drift(left, plan, actual)
     lines += _down_drift(left.view, wanted, plan, actual)
-    return _shorten(lines, "vips")
+    return shortened(lines, f"vips: {_MORE}")
 
 
 def _address_text(name: str, key: bytes) -> str:
@@ -161,7 +155,7 @@ def reals_drift(
                 number = layout.parse_u32(key)
                 if number not in numbers:
                     lines.append(f"real with id {number}: {_FOREIGN.format(map='reals')}")
-    return _shorten(lines, "reals")
+    return shortened(lines, f"reals: {_MORE}")
 
 
 def table_drift(
@@ -180,4 +174,4 @@ def table_drift(
         for name, key, sentence in _touched(plan.operations, actual)
         if name != "reals" and (name, key) not in explained
     ]
-    return _shorten(lines, noun)
+    return shortened(lines, f"{noun}: {_MORE}")

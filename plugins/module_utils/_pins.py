@@ -10,6 +10,7 @@ import os
 import socket
 import typing as t
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 
 from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
 from ansible_collections.katran.fleet.plugins.module_utils._layout import MapSpec
@@ -239,6 +240,15 @@ def fits(spec: MapSpec, info: kernel.MapInfo, sizes: Mapping[str, int]) -> bool:
     """Whether a map that exists is the one that is wanted."""
     there = (info.type, info.key_size, info.value_size, info.entries, info.flags)
     return there == (spec.type, spec.key_size, spec.value_size, spec.entries(sizes), spec.flags)
+
+
+def has_module(name: str) -> bool:
+    """Whether this Python can import a module."""
+    try:
+        import_module(name)
+    except ImportError:
+        return False
+    return True
 
 
 def require_capabilities() -> None:

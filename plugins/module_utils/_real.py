@@ -20,6 +20,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._layout import (
     unpack_address,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._pins import (
+    has_module,
     require_bpffs,
     require_capabilities,
     require_interface,
@@ -256,7 +257,7 @@ class Real:
         outcome: RealOutcome,
     ) -> None:
         wanted = set(settings.vips or ()) if settings.loopback else set()
-        present = set(loopback_addresses()) if check is False or _has_pyroute2() else set()
+        present = set(loopback_addresses()) if check is False or has_module("pyroute2") else set()
         add = sorted(wanted - present)
         gone = sorted((set(known.get("loopback", [])) - wanted) & present)
         outcome.changes += [f"add {address} to lo" for address in add]
@@ -278,14 +279,6 @@ def _with_kept(settings: RealSettings, served: Sequence[str]) -> RealSettings:
     if settings.keep_vips:
         return replace(settings, vips=tuple(dict.fromkeys((*settings.vips, *served))))
     return settings
-
-
-def _has_pyroute2() -> bool:
-    try:
-        import pyroute2  # pylint: disable=import-outside-toplevel,unused-import  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def loopback_addresses() -> list[str]:
