@@ -42,14 +42,12 @@ from collections.abc import Callable, Mapping
 from ansible.errors import AnsibleFilterError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.katran.fleet.plugins.module_utils._ansible import BALANCER, DECAP, RESOURCE_CONFIG, Spec
-from ansible_collections.katran.fleet.plugins.module_utils._config import (
-    ConfigError,
-    Limits,
-    config_faults,
-    parse_settings,
-)
-from ansible_collections.katran.fleet.plugins.module_utils._real import parse_real
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.specs import BALANCER, DECAP, RESOURCE_CONFIG, Spec
+from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import parse_real
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
+from ansible_collections.katran.fleet.plugins.module_utils._model.limits import Limits
+from ansible_collections.katran.fleet.plugins.module_utils._model.resource_faults import config_faults
+from ansible_collections.katran.fleet.plugins.module_utils._model.settings import parse_settings
 
 
 def faults(options: Mapping[str, t.Any]) -> list[str]:

@@ -44,7 +44,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.katran.fleet.plugins.module_utils._config import FEATURES, features_needed
+from ansible_collections.katran.fleet.plugins.module_utils._model.features import FEATURES, features_needed
 
 
 def entries(variables: Mapping[str, t.Any], name: str, caller: str = "features") -> Iterator[Mapping[str, t.Any]]:

@@ -52,7 +52,7 @@ from ansible.plugins.lookup import LookupBase
 from ansible.template import Templar
 
 from ansible_collections.katran.fleet.plugins.filter.features import entries
-from ansible_collections.katran.fleet.plugins.module_utils._config import words
+from ansible_collections.katran.fleet.plugins.module_utils._model.shape import words
 
 RESOURCES = ("katran_vips", "katran_source_routes", "katran_server_ids")
 ID_FLAGS = frozenset(("quic", "udp_stable_routing"))

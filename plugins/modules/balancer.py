@@ -290,7 +290,7 @@ operations:
   type: dict
 """
 
-from ansible_collections.katran.fleet.plugins.module_utils._ansible import run_balancer
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.balancer import run_balancer
 
 
 def main() -> None:

@@ -109,7 +109,7 @@ maps:
   type: dict
 """
 
-from ansible_collections.katran.fleet.plugins.module_utils._ansible import run_info
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.info import run_info
 
 
 def main() -> None:

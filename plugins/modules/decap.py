@@ -119,7 +119,7 @@ operations:
   type: dict
 """
 
-from ansible_collections.katran.fleet.plugins.module_utils._ansible import run_decap
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.decap import run_decap
 
 
 def main() -> None:

@@ -73,7 +73,7 @@ operations:
   sample: {lru_mapping: 17}
 """
 
-from ansible_collections.katran.fleet.plugins.module_utils._ansible import run_flows
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.flows import run_flows
 
 
 def main() -> None:

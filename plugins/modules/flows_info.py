@@ -108,7 +108,7 @@ tables:
   sample: [{table: lru_mapping, cpu: 0, entries: 40, selected: 17, capacity: 500000}]
 """
 
-from ansible_collections.katran.fleet.plugins.module_utils._ansible import run_flows_info
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.flows import run_flows_info
 
 
 def main() -> None:

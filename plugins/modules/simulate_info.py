@@ -128,7 +128,7 @@ flows:
       elements: dict
 """
 
-from ansible_collections.katran.fleet.plugins.module_utils._ansible import run_simulate_info
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.simulate import run_simulate_info
 
 
 def main() -> None:

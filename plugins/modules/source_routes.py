@@ -78,7 +78,8 @@ timings:
   type: dict
 """
 
-from ansible_collections.katran.fleet.plugins.module_utils._ansible import RESOURCE_CONFIG, run_resource
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.resource import run_resource
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.specs import RESOURCE_CONFIG
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ changes:
   elements: str
 """
 
-from ansible_collections.katran.fleet.plugins.module_utils._ansible import run_tree
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.tree import run_tree
 
 
 def main() -> None:

@@ -192,7 +192,8 @@ timings:
   sample: {validate: 0.01, read: 0.02, plan: 0.03, write: 0.01}
 """
 
-from ansible_collections.katran.fleet.plugins.module_utils._ansible import RESOURCE_CONFIG, run_resource
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.resource import run_resource
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.specs import RESOURCE_CONFIG
 
 
 def main() -> None:

@@ -98,7 +98,7 @@ attached:
   sample: [{interface: eth0, mode: native, program_id: 42}]
 """
 
-from ansible_collections.katran.fleet.plugins.module_utils._ansible import run_xdp_root
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.xdp_root import run_xdp_root
 
 
 def main() -> None:

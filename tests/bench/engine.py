@@ -25,9 +25,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.katran.fleet.plugins.module_utils import _apply as engine
-from ansible_collections.katran.fleet.plugins.module_utils._layout import DEFAULT_SIZES
-from ansible_collections.katran.fleet.plugins.module_utils._ring import address_hash, build_ring, murmur3
+from ansible_collections.katran.fleet.plugins.module_utils._engine.run import apply_resource
+from ansible_collections.katran.fleet.plugins.module_utils._model.hashing import address_hash, murmur3
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
+from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
 from ansible_collections.katran.fleet.tests.engine.sandbox import compiled_once, ensure_balancer, request, run, sandbox
 
 Config = list[dict[str, Any]]
@@ -124,7 +125,7 @@ def applied(name: str, config: Config) -> Cost:
         try:
             # As _ansible.py does for every module.
             gc.disable()
-            result = engine.apply_resource(name, request(), config, "overridden", True)
+            result = apply_resource(name, request(), config, "overridden", True)
             usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
             cpu = sum(each.ru_utime + each.ru_stime for each in usage)
             os.write(writer, json.dumps([sum(result.timings.values()), cpu, result.operations]).encode())

@@ -26,10 +26,12 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
-from ansible_collections.katran.fleet.plugins.module_utils import _program as program
-from ansible_collections.katran.fleet.plugins.module_utils._config import FEATURES
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.cpus import possible_cpus
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.features import FEATURES
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import ARRAY, PROG_ARRAY
+from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
 from ansible_collections.katran.fleet.tests.conformance.provision import ACTIONS, ROOT, Balancer, provision
 
 KEPT, SHORTEST = 128, 132
@@ -132,18 +134,18 @@ class Replay:
             source.write_text(Path(__file__).with_name("replay").joinpath("replay.bpf.c").read_text())
             for name in ("include", "kernel"):
                 Path(folder, name).symlink_to(ROOT / "bpf" / name)
-            code = program.compile_program(folder, "replay", {})
-        self._start = kernel.Map(kernel.create_map(layout.ARRAY, 4, 16 + KEPT, 1, 0, "frame_start"))
-        self._target = kernel.Map(kernel.create_map(layout.PROG_ARRAY, 4, 4, 1, 0, "under_test"))
+            code = compiler.compile_program(folder, "replay", {})
+        self._start = bpf.Map(bpf.create_map(ARRAY, 4, 16 + KEPT, 1, 0, "frame_start"))
+        self._target = bpf.Map(bpf.create_map(PROG_ARRAY, 4, 4, 1, 0, "under_test"))
         maps = {"frame_start": self._start.fd, "under_test": self._target.fd}
-        self._fd = kernel.load_program(code.bind(maps), name="replay")
+        self._fd = bpf.load_program(code.bind(maps), name="replay")
         # Its two instructions return XDP_DROP.
-        self._nothing = kernel.load_program(struct.pack("=BBhiBBhi", 0xB7, 0, 0, 1, 0x95, 0, 0, 0), name="nothing")
+        self._nothing = bpf.load_program(struct.pack("=BBhiBBhi", 0xB7, 0, 0, 1, 0x95, 0, 0, 0), name="nothing")
 
-    def _run(self, fd: int, data: bytes, repeat: int) -> kernel.TestRun:
+    def _run(self, fd: int, data: bytes, repeat: int) -> bpf.TestRun:
         self._target.update(layout.u32(0), layout.u32(fd))
         self._start.update(layout.u32(0), struct.pack("=QQ", len(data), 0) + data[:KEPT])
-        return kernel.test_run(self._fd, data, repeat)
+        return bpf.test_run(self._fd, data, repeat)
 
     def once(self, fd: int, kind: Kind) -> None:
         """One run, whose answer must be right."""
@@ -174,7 +176,7 @@ def balancer(encapsulation: str, features: Sequence[str] = (), **more: Any) -> I
     }
     scenario = {**SCENARIO, **more, "balancer": options, "vips": [*VIPS, *more.get("vips", ())]}
     with closing(provision(scenario)) as made:
-        for cpu in range(kernel.possible_cpus()):
+        for cpu in range(possible_cpus()):
             for name in ("lru_mapping", "global_lru_maps", "flow_debug_maps"):
                 if name in made.maps:
                     made.flow_table(name, cpu).close()
@@ -231,7 +233,7 @@ def fill_global_table(made: Balancer) -> None:
     """One flow in the global tables of all CPUs, and in no connection table."""
     key = layout.flow_key(layout.pack_address(CLIENT4), layout.pack_address("198.51.100.20"), 31337, 80, 6)
     for _cpu, number in list(made.maps["global_lru_maps"].items()):
-        with kernel.map_by_id(layout.parse_u32(number)) as table:
+        with bpf.map_by_id(layout.parse_u32(number)) as table:
             table.update(key, layout.u32(made.real("10.0.0.1")))
 
 

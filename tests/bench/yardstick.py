@@ -19,7 +19,8 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.cpus import possible_cpus
 from ansible_collections.katran.fleet.tests.conformance.provision import ROOT, provision
 
 SHARED = ROOT.parent / "shared"
@@ -42,11 +43,11 @@ def bench(name: str, options: argparse.Namespace, bpffs: Path) -> bool:
     """Print the medians of one set; whether they are within the targets."""
     scenario = json.loads(VECTORS.read_text())[name]["scenario"]
     with closing(provision(scenario)) as balancer:
-        for cpu in range(_kernel.possible_cpus()):
+        for cpu in range(possible_cpus()):
             balancer.flow_table(cpu=cpu).close()
         pin = bpffs / name
-        _kernel.pin(balancer.prog_fd, str(pin))
-        info = _kernel.program_info(balancer.prog_fd)
+        bpf.pin(balancer.prog_fd, str(pin))
+        info = bpf.program_info(balancer.prog_fd)
         runs = [ratios(name, options.repeat, options.rounds, pin) for _ in range(options.runs)]
     medians = {packet: statistics.median(run[packet] for run in runs) for packet in runs[0]}
     for packet, ratio in medians.items():

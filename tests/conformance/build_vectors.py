@@ -32,7 +32,8 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from ansible_collections.katran.fleet.plugins.module_utils._ring import build_ring, flow_slot
+from ansible_collections.katran.fleet.plugins.module_utils._model.hashing import flow_slot
+from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
 from ansible_collections.katran.fleet.tests.conformance.model_vectors import OWN, Sets, replay
 
 BALANCER, ROUTER, GATEWAY = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:fe"

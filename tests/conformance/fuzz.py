@@ -10,8 +10,8 @@ from contextlib import closing
 from random import Random
 from typing import Any
 
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils._ring import build_ring
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
 from ansible_collections.katran.fleet.tests.conformance.model import DROP, Model, Verdict, packed
 from ansible_collections.katran.fleet.tests.conformance.model_program import counters, flows, load_tables
 from ansible_collections.katran.fleet.tests.conformance.provision import ACTIONS, Balancer, provision
@@ -132,7 +132,7 @@ class Pair:
     def run(self, frame: bytes) -> tuple[Verdict, Verdict] | None:
         """(expected, got) where the two disagree."""
         expected = self.model.run(frame, time.monotonic_ns())
-        result = kernel.test_run(self.program.prog_fd, frame)
+        result = bpf.test_run(self.program.prog_fd, frame)
         action = ACTIONS[result.value]
         if action == expected[0] and (action == DROP or result.data == expected[1]):
             return None

@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.tests.conformance.provision import Balancer
 
 STRUCTS = {
@@ -130,5 +130,5 @@ def debugged(balancer: Balancer, cpu: int) -> dict[bytes, tuple[bytes, bytes]]:
 def _table(balancer: Balancer, name: str, cpu: int) -> list[tuple[bytes, bytes]]:
     inner = balancer.maps[name].lookup(layout.u32(cpu))
     assert inner is not None
-    with kernel.map_by_id(layout.parse_u32(inner)) as table:
+    with bpf.map_by_id(layout.parse_u32(inner)) as table:
         return list(table.items())

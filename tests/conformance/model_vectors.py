@@ -15,7 +15,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.katran.fleet.plugins.module_utils._ring import build_ring
+from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
 from ansible_collections.katran.fleet.tests.conformance.model import DROP, SECOND, Model, Settings
 
 HERE = Path(__file__).resolve().parent

@@ -16,10 +16,22 @@ from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
-from ansible_collections.katran.fleet.plugins.module_utils import _program as program
-from ansible_collections.katran.fleet.plugins.module_utils._ring import build_ring
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import (
+    ARRAY,
+    DEFAULT_SIZES,
+    HASH,
+    LRU_HASH,
+    NO_PREALLOC,
+    PERCPU_ARRAY,
+    PROG_ARRAY,
+    balancer_maps,
+)
+from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
+from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
+from ansible_collections.katran.fleet.plugins.module_utils._program.bytecode import Bytecode, load
+from ansible_collections.katran.fleet.plugins.module_utils._program.macros import balancer_macros
 
 Scenario = t.Mapping[str, t.Any]
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,14 +61,14 @@ class Settings:
     @classmethod
     def of(cls, options: Scenario) -> Settings:
         known = {name: options[name] for name in cls.__dataclass_fields__ if name in options}
-        known["sizes"] = layout.DEFAULT_SIZES | SMALL | options.get("sizes", {})
+        known["sizes"] = DEFAULT_SIZES | SMALL | options.get("sizes", {})
         known["features"] = frozenset(options.get("features", ()))
         return cls(**known)
 
 
 @functools.cache
-def _compiled(name: str, macros: tuple[tuple[str, int], ...]) -> program.Bytecode:
-    return program.compile_program(BPF, name, dict(macros))
+def _compiled(name: str, macros: tuple[tuple[str, int], ...]) -> Bytecode:
+    return compiler.compile_program(BPF, name, dict(macros))
 
 
 @functools.lru_cache(maxsize=256)
@@ -73,7 +85,7 @@ class Balancer:
     """A loaded balancer and its maps; ids are given in order of appearance."""
 
     settings: Settings
-    maps: dict[str, kernel.Map] = field(default_factory=dict)
+    maps: dict[str, bpf.Map] = field(default_factory=dict)
     reals: dict[str, int] = field(default_factory=dict)
     vips: dict[tuple[str, int, str], int] = field(default_factory=dict)
     prog_fd: int = -1
@@ -115,26 +127,24 @@ class Balancer:
             if prefix and "cidr_vip_keys" in self.maps:
                 self.maps["cidr_vip_keys"].update(layout.u32(number), definition)
             if "vip_to_down_reals_map" in self.maps and "down_reals" in vip:
-                down = kernel.create_map(layout.HASH, 4, 1, self.settings.sizes["reals"], layout.NO_PREALLOC)
-                inner = kernel.Map(down)
+                down = bpf.create_map(HASH, 4, 1, self.settings.sizes["reals"], NO_PREALLOC)
+                inner = bpf.Map(down)
                 for real in vip["down_reals"]:
                     inner.update(layout.u32(self.real(real)), b"\1")
                 self.maps["vip_to_down_reals_map"].update(definition, layout.u32(down))
                 inner.close()
 
-    def flow_table(self, name: str = "lru_mapping", cpu: int = 0) -> kernel.Map:
+    def flow_table(self, name: str = "lru_mapping", cpu: int = 0) -> bpf.Map:
         """Give this CPU a table of its own in a map of maps."""
-        spec = layout.balancer_maps(self.settings)[name].inner
+        spec = balancer_maps(self.settings)[name].inner
         assert spec is not None
-        inner = kernel.Map(
-            kernel.create_map(spec.type, spec.key_size, spec.value_size, spec.entries(self.settings.sizes))
-        )
+        inner = bpf.Map(bpf.create_map(spec.type, spec.key_size, spec.value_size, spec.entries(self.settings.sizes)))
         self.maps[name].update(layout.u32(cpu), layout.u32(inner.fd))
         return inner
 
     def run(self, frame: bytes) -> tuple[str, bytes]:
         """(action, frame) that the program answers."""
-        result = kernel.test_run(self.prog_fd, frame)
+        result = bpf.test_run(self.prog_fd, frame)
         return ACTIONS[result.value], result.data
 
     def counters(self, name: str) -> dict[int, tuple[int, ...]]:
@@ -182,10 +192,10 @@ def provision(scenario: Scenario, cpu: int | None = None) -> Balancer:
     balancer = Balancer(Settings.of(options))
     settings = balancer.settings
     cidr = sum("/" in vip["address"] for vip in scenario["vips"])
-    for name, spec in layout.balancer_maps(settings).items():
+    for name, spec in balancer_maps(settings).items():
         inner = -1
         if spec.inner is not None:
-            inner = kernel.create_map(
+            inner = bpf.create_map(
                 spec.inner.type,
                 spec.inner.key_size,
                 spec.inner.value_size,
@@ -198,13 +208,13 @@ def provision(scenario: Scenario, cpu: int | None = None) -> Balancer:
             entries = max(1, len(scenario["vips"])) * settings.sizes["ring"]
         if "lpm" in name and "vip" in name:
             entries = max(entries, cidr)
-        fd = kernel.create_map(spec.type, spec.key_size, spec.value_size, entries, spec.flags, name, max(inner, 0))
-        balancer.maps[name] = kernel.Map(fd)
+        fd = bpf.create_map(spec.type, spec.key_size, spec.value_size, entries, spec.flags, name, max(inner, 0))
+        balancer.maps[name] = bpf.Map(fd)
         if inner >= 0:
             os.close(inner)
     fill(balancer, scenario)
-    bytecode = _compiled("balancer", tuple(sorted(program.balancer_macros(settings).items())))
-    balancer.prog_fd = program.load(bytecode, {name: opened.fd for name, opened in balancer.maps.items()})
+    bytecode = _compiled("balancer", tuple(sorted(balancer_macros(settings).items())))
+    balancer.prog_fd = load(bytecode, {name: opened.fd for name, opened in balancer.maps.items()})
     if "subprograms" in balancer.maps:
         balancer.maps["subprograms"].update(layout.u32(0), layout.u32(balancer.prog_fd))
     if cpu is not None:
@@ -240,29 +250,29 @@ Specs = t.Mapping[str, tuple[int, int, int, int]]
 """Map name -> bpf(2) type, key size, value size, entries."""
 
 DECAP_MAPS: Specs = {
-    "decap_vips": (layout.HASH, 16, 4, 64),
-    "decap_sources": (layout.HASH, 16, 4, 64),
-    "decap_counters": (layout.PERCPU_ARRAY, 4, 40, 1),
-    "tpr_server_id": (layout.ARRAY, 4, 4, 1),
+    "decap_vips": (HASH, 16, 4, 64),
+    "decap_sources": (HASH, 16, 4, 64),
+    "decap_counters": (PERCPU_ARRAY, 4, 40, 1),
+    "tpr_server_id": (ARRAY, 4, 4, 1),
 }
 HEALTHCHECK_MAPS: Specs = {
-    "hc_reals_map": (layout.HASH, 4, 20, 64),
-    "hc_ctrl_map": (layout.ARRAY, 4, 4, 4),
-    "hc_pckt_srcs_map": (layout.ARRAY, 4, 20, 2),
-    "hc_pckt_macs": (layout.ARRAY, 4, 6, 2),
-    "hc_stats_map": (layout.PERCPU_ARRAY, 4, 48, 1),
-    "hc_key_map": (layout.HASH, 20, 4, 64),
-    "per_hckey_stats": (layout.PERCPU_ARRAY, 4, 8, 64),
+    "hc_reals_map": (HASH, 4, 20, 64),
+    "hc_ctrl_map": (ARRAY, 4, 4, 4),
+    "hc_pckt_srcs_map": (ARRAY, 4, 20, 2),
+    "hc_pckt_macs": (ARRAY, 4, 6, 2),
+    "hc_stats_map": (PERCPU_ARRAY, 4, 48, 1),
+    "hc_key_map": (HASH, 20, 4, 64),
+    "per_hckey_stats": (PERCPU_ARRAY, 4, 8, 64),
 }
 OPTION_MAPS: Specs = {
-    "server_id_own": (layout.ARRAY, 4, 4, 2),
-    "server_id_of_socket": (layout.LRU_HASH, 8, 4, 1024),
-    "server_id_counters": (layout.PERCPU_ARRAY, 4, 32, 1),
+    "server_id_own": (ARRAY, 4, 4, 2),
+    "server_id_of_socket": (LRU_HASH, 8, 4, 1024),
+    "server_id_counters": (PERCPU_ARRAY, 4, 32, 1),
 }
-ROOT_MAPS: Specs = {"root_array": (layout.PROG_ARRAY, 4, 4, 3)}
+ROOT_MAPS: Specs = {"root_array": (PROG_ARRAY, 4, 4, 3)}
 COUNTER_MAPS: Specs = {
-    "ctl_array": (layout.ARRAY, 4, 4, 1),
-    "cntrs_array": (layout.PERCPU_ARRAY, 4, 8, 1),
+    "ctl_array": (ARRAY, 4, 4, 1),
+    "cntrs_array": (PERCPU_ARRAY, 4, 8, 1),
 }
 
 
@@ -270,7 +280,7 @@ COUNTER_MAPS: Specs = {
 class Small:
     """One of the programs beside the balancer, on maps of its own."""
 
-    maps: dict[str, kernel.Map]
+    maps: dict[str, bpf.Map]
     prog_fd: int
 
     def counters(self, name: str) -> tuple[int, ...]:
@@ -293,9 +303,9 @@ def load_small(name: str, specs: Specs, macros: t.Mapping[str, int] | None = Non
     """Compile and load one of the smaller programs; maps that it does not use are there all the same."""
     maps = {}
     for each, (kind, key_size, value_size, entries) in specs.items():
-        maps[each] = kernel.Map(kernel.create_map(kind, key_size, value_size, entries, 0, each))
+        maps[each] = bpf.Map(bpf.create_map(kind, key_size, value_size, entries, 0, each))
     bytecode = _compiled(name, tuple(sorted((macros or {}).items())))
-    return Small(maps, program.load(bytecode, {each: opened.fd for each, opened in maps.items()}))
+    return Small(maps, load(bytecode, {each: opened.fd for each, opened in maps.items()}))
 
 
 def provision_healthcheck(scenario: Scenario) -> Small:
@@ -323,5 +333,5 @@ def run_tc(loaded: Small, frame: bytes, mark: int) -> tuple[str, bytes, int]:
     """(action, frame, mark afterwards) of a tc program on a packet with this mark."""
     context = bytearray(192)
     struct.pack_into("=I", context, 8, mark)
-    result = kernel.test_run(loaded.prog_fd, frame, context=bytes(context))
+    result = bpf.test_run(loaded.prog_fd, frame, context=bytes(context))
     return TC_ACTIONS[result.value], result.data, struct.unpack_from("=I", result.context, 8)[0]

@@ -22,8 +22,9 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel
-from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
 from ansible_collections.katran.fleet.tests.conformance.provision import (
     DECAP_MAPS,
     HEALTHCHECK_MAPS,
@@ -371,7 +372,7 @@ def test_stable_ids_without_a_real(provision: Provision) -> None:
     balancer = provision(scenario(vip(VIP4, 53, "udp", "udp_stable_routing"), features=("udp_stable_routing",)))
     server_ids = balancer.maps["server_id_map"]
     server_ids.update(layout.u32(9), layout.u32(0))
-    server_ids.update(layout.u32(10), layout.u32(layout.DEFAULT_SIZES["reals"]))
+    server_ids.update(layout.u32(10), layout.u32(DEFAULT_SIZES["reals"]))
 
     def send(server: int) -> str:
         layers = IP(src=CLIENT4, dst=VIP4), UDP(sport=7, dport=53), Raw(stable(server))
@@ -498,7 +499,7 @@ def test_counting_a_decapsulated_vip_alters_nothing(provision: Provision) -> Non
 def test_a_removed_real_is_a_miss(provision: Provision) -> None:
     balancer = provision(scenario())
     key = flow(CLIENT4, VIP4, 31337, 80, 6)
-    for gone in (999, layout.DEFAULT_SIZES["reals"] + 1):
+    for gone in (999, DEFAULT_SIZES["reals"] + 1):
         balancer.maps["fallback_cache"].update(key, layout.real_pos_lru(gone, 0))
         assert balancer.run(frame(IP(src=CLIENT4, dst=VIP4), tcp()))[0] == TX
         found = entry(balancer, key)
@@ -532,7 +533,7 @@ def test_a_real_takes_off_what_is_for_its_vips() -> None:
     with closing(decap()) as loaded:
         for outer, between, inner in TUNNELS:
             sent = frame(*(layer for layer in (outer, between, inner) if layer is not None))
-            result = _kernel.test_run(loaded.prog_fd, sent)
+            result = bpf.test_run(loaded.prog_fd, sent)
             assert (result.value, result.data) == (2, frame(inner))
         assert loaded.counters("decap_counters") == (4, 4, 8, 0, 0)
 
@@ -543,7 +544,7 @@ def test_a_real_leaves_other_tunnels_alone() -> None:
             other = inner.copy()
             other.dst = OTHER6 if inner is INNER6 else OTHER4
             sent = frame(*(layer for layer in (outer, between, other) if layer is not None))
-            result = _kernel.test_run(loaded.prog_fd, sent)
+            result = bpf.test_run(loaded.prog_fd, sent)
             assert (result.value, result.data) == (2, sent)
         assert loaded.counters("decap_counters") == (0, 0, 8, 0, 0)
 
@@ -553,13 +554,13 @@ def test_a_real_takes_off_from_listed_sources_only() -> None:
         loaded.maps["decap_sources"].update(layout.pack_address(OTHER4), layout.u32(1))
         for outer, between, inner in TUNNELS:
             sent = frame(*(layer for layer in (outer, between, inner) if layer is not None))
-            result = _kernel.test_run(loaded.prog_fd, sent)
+            result = bpf.test_run(loaded.prog_fd, sent)
             assert (result.data != sent) == (IP in outer)
         # In the table's key it would be the same address.
         alike = IPv6(src=ALIKE6, dst=OWN6, nh=4)
         loaded.maps["decap_sources"].update(layout.pack_address(ALIKE4), layout.u32(1))
         sent = frame(alike, INNER4)
-        assert _kernel.test_run(loaded.prog_fd, sent).data == sent
+        assert bpf.test_run(loaded.prog_fd, sent).data == sent
 
 
 def test_a_real_counts_ids_of_others() -> None:
@@ -568,7 +569,7 @@ def test_a_real_counts_ids_of_others() -> None:
         for server, flags in ((77, "A"), (78, "A"), (78, "S"), (None, "A")):
             options = [] if server is None else [(0xB7, struct.pack("<I", server))]
             inner = IP(src=CLIENT4, dst=VIP4) / TCP(dport=80, flags=flags, options=options)
-            _kernel.test_run(loaded.prog_fd, frame(IP(src=OTHER4, dst=OWN4, proto=4), inner))
+            bpf.test_run(loaded.prog_fd, frame(IP(src=OTHER4, dst=OWN4, proto=4), inner))
         assert loaded.counters("decap_counters") == (4, 0, 4, 1, 2)
 
 
@@ -589,7 +590,7 @@ def test_a_real_leaves_tunnels_to_many_alone(many: str) -> None:
     with closing(decap()) as loaded:
         outer = IPv6(src=OTHER6, dst=many, nh=4) if ":" in many else IP(src=OTHER4, dst=many, proto=4)
         sent = frame(outer, INNER4)
-        result = _kernel.test_run(loaded.prog_fd, sent)
+        result = bpf.test_run(loaded.prog_fd, sent)
         assert (result.value, result.data) == (2, sent)
 
 
@@ -598,4 +599,4 @@ def test_a_real_that_serves_an_ipv4_vip_does_not_serve_the_ipv6_address_alike() 
         loaded.maps["decap_vips"].update(layout.pack_address(ALIKE4), layout.u32(1))
         for inner, served in ((IP(dst=ALIKE4) / UDP(), True), (IPv6(dst=ALIKE6) / UDP(), False)):
             sent = frame(IPv6(src=OTHER6, dst=OWN6), UDP(dport=6080), inner)
-            assert (_kernel.test_run(loaded.prog_fd, sent).data == frame(inner)) is served
+            assert (bpf.test_run(loaded.prog_fd, sent).data == frame(inner)) is served

@@ -13,9 +13,10 @@ import os
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel
-from ansible_collections.katran.fleet.plugins.module_utils import _program as program
-from ansible_collections.katran.fleet.plugins.module_utils._config import FEATURES
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._model.features import FEATURES
+from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
+from ansible_collections.katran.fleet.plugins.module_utils._program.macros import balancer_macros
 from ansible_collections.katran.fleet.tests.conformance.conftest import Combination, Sweep
 from ansible_collections.katran.fleet.tests.conformance.provision import BPF, Settings, provision
 
@@ -40,8 +41,8 @@ def options(features: Features, encapsulation: str, decap_any: bool = False) -> 
 @functools.cache
 def compiled_instructions(features: Features, encapsulation: str) -> int:
     """How many instructions the compiler makes, before the kernel rewrites any."""
-    macros = program.balancer_macros(Settings.of(options(features, encapsulation)))
-    return len(program.compile_program(BPF, "balancer", macros).instructions) // 8
+    macros = balancer_macros(Settings.of(options(features, encapsulation)))
+    return len(compiler.compile_program(BPF, "balancer", macros).instructions) // 8
 
 
 @pytest.mark.parametrize("encapsulation", ENCAPSULATIONS)
@@ -50,7 +51,7 @@ def test_every_combination_loads(features: Features, encapsulation: str, sweep: 
     for decap_any in (False, True) if "inline_decap" in features else (False,):
         balancer = provision({"balancer": options(features, encapsulation, decap_any), "vips": []})
         try:
-            info = _kernel.program_info(balancer.prog_fd)
+            info = bpf.program_info(balancer.prog_fd)
         finally:
             balancer.close()
         names = "all" if features == FEATURES else " + ".join(features) or "none"

@@ -12,7 +12,16 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import (
+    DECAP_COUNTERS,
+    DECAP_MAPS,
+    HEALTHCHECK_COUNTERS,
+    HEALTHCHECK_MAPS,
+    MAPS,
+    ROOT_MAPS,
+    MapSpec,
+)
 from ansible_collections.katran.fleet.tests.conformance.provision import BPF
 
 Members = dict[str, bytes]
@@ -60,8 +69,8 @@ ENCODED: dict[str, tuple[bytes, Members]] = {
     "lb_quic_packets_stats": (QUIC, QUIC_MEMBERS),
     "lb_tpr_packets_stats": counters(layout.TPR_COUNTERS),
     "lb_stable_rt_packets_stats": counters(layout.STABLE_RT_COUNTERS),
-    "decap_stats": counters(layout.DECAP_COUNTERS),
-    "hc_stats": counters(layout.HEALTHCHECK_COUNTERS),
+    "decap_stats": counters(DECAP_COUNTERS),
+    "hc_stats": counters(HEALTHCHECK_COUNTERS),
 }
 
 
@@ -121,10 +130,10 @@ def test_every_struct_is_compared(compiled: dict[str, dict[str, Any]]) -> None:
 
 
 DECLARED = {
-    "include/maps.h": layout.MAPS,
-    "decap.bpf.c": layout.DECAP_MAPS,
-    "healthcheck.bpf.c": layout.HEALTHCHECK_MAPS,
-    "root.bpf.c": layout.ROOT_MAPS,
+    "include/maps.h": MAPS,
+    "decap.bpf.c": DECAP_MAPS,
+    "healthcheck.bpf.c": HEALTHCHECK_MAPS,
+    "root.bpf.c": ROOT_MAPS,
 }
 
 
@@ -132,9 +141,7 @@ DECLARED = {
     ("file", "spec"),
     [pytest.param(file, spec, id=spec.name) for file, specs in DECLARED.items() for spec in specs],
 )
-def test_maps_have_the_sizes_of_their_structs(
-    file: str, spec: layout.MapSpec, compiled: dict[str, dict[str, Any]]
-) -> None:
+def test_maps_have_the_sizes_of_their_structs(file: str, spec: MapSpec, compiled: dict[str, dict[str, Any]]) -> None:
     text = Path(BPF, file).read_text()
     if spec.name == "event_pipe":
         assert "BPF_PERF_OUTPUT(event_pipe)" in text

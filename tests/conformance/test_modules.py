@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils._layout import u32
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.tests.conformance.provision import ACTIONS, ROOT, TC_ACTIONS
 from ansible_collections.katran.fleet.tests.conformance.test_vectors import FOLDER, SETS
 
@@ -91,7 +92,7 @@ class Host:
 
     def forget_flows(self) -> None:
         """Begin from empty connection tables."""
-        with kernel.KernelMaps(self.pin("maps")) as maps:
+        with KernelMaps(self.pin("maps")) as maps:
             for table in maps.flow_tables():
                 table.delete_many(list(table.each_key()))
 
@@ -128,13 +129,13 @@ def test_published_packets(host: Host, name: str) -> None:
 
 
 def check_packets(host: Host, entry: dict[str, Any]) -> None:
-    program = kernel.open_pin(host.pin("balancer"))
+    program = bpf.open_pin(host.pin("balancer"))
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:
         for number, packet in enumerate(entry["packets"]):
             frame, out = expected(packet)
-            got = kernel.test_run(program, frame)
+            got = bpf.test_run(program, frame)
             assert ACTIONS[got.value] == packet["action"], (number, packet["description"])
             if out is not None:
                 assert got.data.hex() == out.hex(), (number, packet["description"])
@@ -146,21 +147,21 @@ def check_packets(host: Host, entry: dict[str, Any]) -> None:
 def test_fallback_cache_is_not_used(host: Host) -> None:
     """Every CPU that receives has a table of its own: index 3 stays zero."""
     host.provision(SETS["base"]["scenario"])
-    with kernel.open_map(host.pin("maps/stats")) as stats:
-        before = stats.lookup(u32(512 + 3))
+    with bpf.open_map(host.pin("maps/stats")) as stats:
+        before = stats.lookup(layout.u32(512 + 3))
         check_packets(host, {"packets": SETS["base"]["packets"][:8]})
-        assert stats.lookup(u32(512 + 3)) == before
+        assert stats.lookup(layout.u32(512 + 3)) == before
 
 
 def test_healthcheck(host: Host) -> None:
     entry = SETS["healthcheck"]
     host.provision(entry["scenario"])
-    program = kernel.open_pin(host.pin("healthcheck"))
+    program = bpf.open_pin(host.pin("healthcheck"))
     try:
         for mark, packet in enumerate(entry["packets"]):
             frame, out = expected(packet)
             context = struct.pack("=II", 0, 0) + struct.pack("=I", mark) + bytes(180)
-            got = kernel.test_run(program, frame, context=context)
+            got = bpf.test_run(program, frame, context=context)
             assert TC_ACTIONS[got.value] == packet["action"], packet["description"]
             assert out is not None
             assert got.data.hex() == out.hex(), packet["description"]

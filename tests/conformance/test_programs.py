@@ -20,8 +20,9 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel
-from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
 from ansible_collections.katran.fleet.tests.conformance.provision import (
     COUNTER_MAPS,
     OPTION_MAPS,
@@ -43,7 +44,7 @@ def small(*features: str, **options: object) -> dict[str, object]:
 @pytest.mark.parametrize("encapsulation", ["ipip", "gue"])
 def test_no_lookup_is_left_generic(encapsulation: str, provision: Provision) -> None:
     balancer = provision(small("udp_flow_migration", encapsulation=encapsulation))
-    number = str(_kernel.program_info(balancer.prog_fd).id)
+    number = str(bpf.program_info(balancer.prog_fd).id)
     text = subprocess.run(
         ["bpftool", "prog", "dump", "xlated", "id", number], check=True, capture_output=True, text=True
     )
@@ -83,7 +84,7 @@ class Events:
 
     PAGES = 8
 
-    def __init__(self, pipe: _kernel.Map, cpu: int) -> None:
+    def __init__(self, pipe: bpf.Map, cpu: int) -> None:
         # perf_event_attr: PERF_TYPE_SOFTWARE, size, PERF_COUNT_SW_BPF_OUTPUT, period 1, PERF_SAMPLE_RAW; wakeup at 1.
         attributes = struct.pack("=IIQQQQQI", 1, 112, 10, 1, 1 << 10, 0, 0, 1).ljust(112, b"\0")
         buffer = ctypes.create_string_buffer(attributes, 112)
@@ -124,7 +125,7 @@ def test_events_show_the_start_of_a_frame(cpu: int, provision: Provision) -> Non
     large = bytes(ip / TCP(sport=1, dport=80, flags="A") / Raw(bytes(1461)))
     nobody = bytes(ip / UDP(sport=1, dport=443) / Raw(b"\x40\x40\x01\x40" + bytes(12)))
     # Id 5 is mapped to a real that there is no room for.
-    balancer.maps["server_id_map"].update(layout.u32(5), layout.u32(layout.DEFAULT_SIZES["reals"]))
+    balancer.maps["server_id_map"].update(layout.u32(5), layout.u32(DEFAULT_SIZES["reals"]))
     with closing(Events(balancer.maps["event_pipe"], cpu)) as events:
         for frame in (missed, large, nobody):
             balancer.run(frame)
@@ -148,7 +149,7 @@ def test_root_runs_the_first_slot_that_is_taken() -> None:
         for slot in (None, 2, 0):
             if slot is not None:
                 root.maps["root_array"].update(layout.u32(slot), layout.u32(counter.prog_fd))
-            assert _kernel.test_run(root.prog_fd, frame).value == 2
+            assert bpf.test_run(root.prog_fd, frame).value == 2
         assert counter.counters("cntrs_array") == (2,)
 
 
@@ -157,7 +158,7 @@ def test_packets_are_counted_while_that_is_on() -> None:
     with closing(load_small("packet_counter", COUNTER_MAPS)) as counter:
         for on in (0, 1, 0):
             counter.maps["ctl_array"].update(layout.u32(0), layout.u32(on))
-            assert _kernel.test_run(counter.prog_fd, frame).value == 2
+            assert bpf.test_run(counter.prog_fd, frame).value == 2
         assert counter.counters("cntrs_array") == (1,)
 
 
@@ -174,10 +175,10 @@ def in_cgroup(prog_fd: int) -> Iterator[None]:
     # BPF_PROG_ATTACH and BPF_PROG_DETACH with BPF_CGROUP_SOCK_OPS.
     attributes = struct.pack("=IIII", descriptor, prog_fd, 3, 0)
     try:
-        _kernel._bpf(8, attributes)
+        bpf._bpf(8, attributes)
         (group / "cgroup.procs").write_text(str(os.getpid()))
         yield
-        _kernel._bpf(9, attributes)
+        bpf._bpf(9, attributes)
     finally:
         (home / "cgroup.procs").write_text(str(os.getpid()))
         os.close(descriptor)

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.katran.fleet.plugins.module_utils import _apply as engine
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
-from ansible_collections.katran.fleet.plugins.module_utils._state import STATE_ROOT
+from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request, Result
+from ansible_collections.katran.fleet.plugins.module_utils._engine.run import apply_resource
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT
+from ansible_collections.katran.fleet.plugins.module_utils._model import map_specs
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import ARRAY, HASH, LPM_TRIE
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS
 
 Entry = dict[str, Any]
@@ -78,12 +80,12 @@ def world() -> dict[str, list[Entry]]:
 
 def apply(
     resource: str, config: Sequence[Entry] | None, how: str = "overridden", check: bool = False, timeout: float = 10
-) -> engine.Result:
+) -> Result:
     """One run of a resource's module, in this process."""
-    return engine.apply_resource(resource, engine.Request("default", BPFFS, timeout, check), config, how, True)
+    return apply_resource(resource, Request("default", BPFFS, timeout, check), config, how, True)
 
 
-def apply_all(configurations: Mapping[str, Sequence[Entry]]) -> list[engine.Result]:
+def apply_all(configurations: Mapping[str, Sequence[Entry]]) -> list[Result]:
     """Every resource; a real that one lets go of may go with a later one's run, hence twice."""
     for resource in RESOURCES:
         apply(resource, configurations.get(resource, []))
@@ -93,15 +95,11 @@ def apply_all(configurations: Mapping[str, Sequence[Entry]]) -> list[engine.Resu
 def snapshot() -> dict[str, Any]:
     """Everything that is configuration in the maps, rings as digests."""
     found: dict[str, Any] = {}
-    with kernel.KernelMaps(MAPS) as maps:
+    with KernelMaps(MAPS) as maps:
         maps.set_ring_size(SIZES["ring"])
-        for spec in layout.MAPS:
+        for spec in map_specs.MAPS:
             name = spec.name
-            if (
-                name in maps.names()
-                and spec.type in (layout.ARRAY, layout.HASH, layout.LPM_TRIE)
-                and name != "ch_rings"
-            ):
+            if name in maps.names() and spec.type in (ARRAY, HASH, LPM_TRIE) and name != "ch_rings":
                 found[name] = maps.entries(name)
         for number in range(SIZES["vips"]):
             found[f"ring {number}"] = hashlib.sha256(maps.ring(number)).hexdigest()

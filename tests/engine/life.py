@@ -17,13 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
-from ansible_collections.katran.fleet.plugins.module_utils._apply import Request, Result, apply_resource
-from ansible_collections.katran.fleet.plugins.module_utils._balancer import Balancer, Outcome, Wanted
-from ansible_collections.katran.fleet.plugins.module_utils._config import parse_settings
-from ansible_collections.katran.fleet.plugins.module_utils._program import Interfaces
-from ansible_collections.katran.fleet.plugins.module_utils._state import STATE_ROOT
+from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer, Outcome, Wanted
+from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request, Result
+from ansible_collections.katran.fleet.plugins.module_utils._engine.run import apply_resource
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import global_counters_at
+from ansible_collections.katran.fleet.plugins.module_utils._model.settings import parse_settings
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, BPFFS, GATEWAY
 
 LINK = "lb0"
@@ -123,11 +126,11 @@ def attached(interface: str = LINK) -> tuple[int, str] | None:
 def pinned(name: str = "balancer") -> int | None:
     """The id of a pinned program."""
     try:
-        fd = kernel.open_pin(f"{PINS}/{name}")
+        fd = bpf.open_pin(f"{PINS}/{name}")
     except FileNotFoundError:
         return None
     try:
-        return kernel.program_info(fd).id
+        return bpf.program_info(fd).id
     finally:
         os.close(fd)
 
@@ -148,21 +151,21 @@ def map_ids() -> dict[str, int]:
     """Name → id of each pinned map."""
     found = {}
     for name in os.listdir(MAPS):
-        with kernel.open_map(f"{MAPS}/{name}") as opened:
+        with bpf.open_map(f"{MAPS}/{name}") as opened:
             found[name] = opened.info.id
     return found
 
 
 def contents(name: str) -> dict[bytes, bytes]:
     """Every entry of a map; of an array, those that are not zero."""
-    with kernel.KernelMaps(MAPS) as maps:
+    with KernelMaps(MAPS) as maps:
         return maps.entries(name)
 
 
 def counters() -> dict[str, int]:
     """Frames seen, sent, dropped and passed since the balancer was made."""
-    with kernel.open_map(f"{MAPS}/stats") as stats:
-        base = layout.global_counters_at(stats.info.entries)
+    with bpf.open_map(f"{MAPS}/stats") as stats:
+        base = global_counters_at(stats.info.entries)
         return {
             name: sum(struct.unpack(f"={stats.stride // 8}Q", stats.lookup(layout.u32(base + index)) or b"")[::2])
             for name, index in (("seen", 16), ("sent", 17), ("dropped", 18), ("passed", 19), ("fallback", 3))
@@ -172,9 +175,9 @@ def counters() -> dict[str, int]:
 def flows() -> dict[bytes, tuple[int, int]]:
     """Every flow of the connection tables → (its real's id, the CPU whose table has it)."""
     found = {}
-    with kernel.open_map(f"{MAPS}/lru_mapping") as outer:
+    with bpf.open_map(f"{MAPS}/lru_mapping") as outer:
         for key, value in outer.items():
-            with kernel.map_by_id(layout.parse_u32(value)) as table:
+            with bpf.map_by_id(layout.parse_u32(value)) as table:
                 for flow, entry in table.items():
                     found[flow] = (layout.parse_u32(entry), layout.parse_u32(key))
     return found
@@ -183,9 +186,9 @@ def flows() -> dict[bytes, tuple[int, int]]:
 def tables() -> dict[int, int]:
     """CPU → entries that its connection table has room for."""
     found = {}
-    with kernel.open_map(f"{MAPS}/lru_mapping") as outer:
+    with bpf.open_map(f"{MAPS}/lru_mapping") as outer:
         for key, value in outer.items():
-            with kernel.map_by_id(layout.parse_u32(value)) as table:
+            with bpf.map_by_id(layout.parse_u32(value)) as table:
                 found[layout.parse_u32(key)] = table.info.entries
     return found
 
@@ -193,7 +196,7 @@ def tables() -> dict[int, int]:
 def program_of(action: int) -> int:
     """The fd of a new XDP program that says one thing."""
     code = bytes.fromhex("b7000000") + layout.u32(action) + bytes.fromhex("9500000000000000")
-    return kernel.load_program(code, name="foreign")
+    return bpf.load_program(code, name="foreign")
 
 
 # Sources

@@ -15,18 +15,17 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils import (
-    _balancer,
-    _healthcheck,
-    _kernel,
-    _program,
-    _real,
-    _simple,
-    _tc,
-)
-from ansible_collections.katran.fleet.plugins.module_utils._apply import Request
-from ansible_collections.katran.fleet.plugins.module_utils._config import parse_settings
-from ansible_collections.katran.fleet.plugins.module_utils._state import StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._engine import decap as decap_run
+from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer, Outcome, Wanted
+from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.tc import Egress
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
+from ansible_collections.katran.fleet.plugins.module_utils._model.settings import parse_settings
+from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
+from ansible_collections.katran.fleet.plugins.module_utils._program.bytecode import Bytecode
+from ansible_collections.katran.fleet.plugins.module_utils._program.sources import source_digest
 
 if os.geteuid():
     raise RuntimeError("tests/engine: programs, namespaces and mounts take root")
@@ -83,23 +82,24 @@ def sandbox(*links: str) -> Iterator[None]:
         os.chdir(folder)
 
 
+_compile_program = compiler.compile_program
+
+
 @functools.cache
-def _compiled(_digest: str, source_dir: str, program: str, macros: tuple[tuple[str, int], ...]) -> _program.Bytecode:
-    return _program.compile_program(source_dir, program, dict(macros))
+def _compiled(_digest: str, source_dir: str, program: str, macros: tuple[tuple[str, int], ...]) -> Bytecode:
+    return _compile_program(source_dir, program, dict(macros))
 
 
 @contextmanager
 def compiled_once() -> Iterator[None]:
     """Every program is compiled but once in this process."""
 
-    def compile_program(source_dir: str, program: str, macros: Mapping[str, int]) -> _program.Bytecode:
-        digest = _program.source_digest(source_dir, program, macros)
+    def compile_program(source_dir: str, program: str, macros: Mapping[str, int]) -> Bytecode:
+        digest = source_digest(source_dir, program, macros)
         return _compiled(digest, source_dir, program, tuple(sorted(macros.items())))
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (_balancer, _healthcheck, _simple):
-            if hasattr(module, "compile_program"):
-                patch.setattr(module, "compile_program", compile_program)
+        patch.setattr(compiler, "compile_program", compile_program)
         yield
 
 
@@ -113,11 +113,11 @@ class Fuse:
     def __init__(self, patch: pytest.MonkeyPatch, steps: int) -> None:
         self.left = steps
         for owner, name in (
-            (_kernel, "_bpf"),
-            (_tc.Egress, "_do"),
-            (_program.Interfaces, "replace"),
+            (bpf, "_bpf"),
+            (Egress, "_do"),
+            (Interfaces, "replace"),
             (StateFile, "write_file"),
-            (_real, "change_loopback"),
+            (decap_run, "change_loopback"),
             (os, "rename"),
         ):
             patch.setattr(owner, name, self._burning(getattr(owner, name)))
@@ -148,7 +148,7 @@ def request(check: bool = False) -> Request:
     return Request("default", BPFFS, 5, check)
 
 
-def ensure_balancer(state: str = "loaded", **options: Any) -> _balancer.Outcome:
+def ensure_balancer(state: str = "loaded", **options: Any) -> Outcome:
     """Load a small balancer with these options of module balancer."""
     sizes = {"vips": 32, "reals": 64, "ring": 4093, "flows": 4000, "server_ids": 5000, "source_routes": 100}
     params = {
@@ -174,5 +174,5 @@ def ensure_balancer(state: str = "loaded", **options: Any) -> _balancer.Outcome:
         "root_array": None,
         **options,
     }
-    balancer = _balancer.Balancer("default", BPFFS)
-    return balancer.ensure(_balancer.Wanted(parse_settings(params), state, BPF), False, 5)
+    balancer = Balancer("default", BPFFS)
+    return balancer.ensure(Wanted(parse_settings(params), state, BPF), False, 5)

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
-from ansible_collections.katran.fleet.plugins.module_utils._config import ConfigError
-from ansible_collections.katran.fleet.plugins.module_utils._real import Real, RealOutcome, parse_real, parse_served
-from ansible_collections.katran.fleet.plugins.module_utils._restore import restore_real
-from ansible_collections.katran.fleet.plugins.module_utils._state import STATE_ROOT, StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._engine.decap import Real, RealOutcome
+from ansible_collections.katran.fleet.plugins.module_utils._engine.restore import restore_real
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT, StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import parse_real, parse_served
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, BPFFS, compiled_once, killed_after, run, sandbox
 
 LINK = "in"
@@ -67,7 +68,7 @@ def on_loopback() -> set[str]:
 
 
 def in_map() -> set[str]:
-    with kernel.open_map(f"{BPFFS}/katran/default/maps/decap_vips") as opened:
+    with bpf.open_map(f"{BPFFS}/katran/default/maps/decap_vips") as opened:
         return {layout.unpack_address(key, any(key[4:])) for key, _value in opened.items()}
 
 
@@ -180,7 +181,7 @@ def test_there_is_nothing_to_withdraw_from() -> None:
 
 def test_what_is_added_by_hand_does_not_count_as_served() -> None:
     ensure(A)
-    with kernel.open_map(f"{BPFFS}/katran/default/maps/decap_vips") as opened:
+    with bpf.open_map(f"{BPFFS}/katran/default/maps/decap_vips") as opened:
         opened.update(layout.pack_address(B), layout.u32(1))
         opened.delete(layout.pack_address(A))
     changes = [f"vip {A} added", f"vip {C} added", f"vip {B} removed", f"add {C} to lo"]
@@ -192,7 +193,7 @@ def test_what_is_added_by_hand_does_not_count_as_served() -> None:
 def test_it_withdraws_what_somebody_else_took_half_away() -> None:
     ensure(A, B)
     run("ip", "addr", "del", f"{A}/32", "dev", "lo")
-    with kernel.open_map(f"{BPFFS}/katran/default/maps/decap_vips") as opened:
+    with bpf.open_map(f"{BPFFS}/katran/default/maps/decap_vips") as opened:
         opened.delete(layout.pack_address(B))
     done = withdraw()
     assert done.changes == [f"vip {A} removed", f"vip {B} removed", f"remove {B} from lo"]

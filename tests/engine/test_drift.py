@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
-from ansible_collections.katran.fleet.plugins.module_utils._ring import build_ring
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
 from ansible_collections.katran.fleet.tests.engine.host import (
     FEATURES,
     MAPS,
@@ -102,7 +103,7 @@ def test_every_map_holds_what_was_asked_for() -> None:
         struct.pack("=I", 2999): struct.pack("=I", real("10.0.0.7")),
     }
     assert set(dumped("decap_dst").values()) == {struct.pack("=I", layout.DECAP_EGRESS)}
-    with kernel.KernelMaps(MAPS) as maps:
+    with KernelMaps(MAPS) as maps:
         assert set(maps.down_sets().values()) == {frozenset({real("10.0.0.3")}), frozenset({real("fc00::9")})}
 
 
@@ -217,7 +218,7 @@ def test_an_entry_that_somebody_changed(live: dict[str, Any], name: str, how: Ca
 @pytest.mark.parametrize("value", [0, 1, 63, 5000])
 def test_a_ring_slot_that_somebody_changed(live: dict[str, Any], value: int) -> None:
     number = struct.unpack("=II", live["vip_map"][first_key(live, "vip_map")])[1]
-    with kernel.KernelMaps(MAPS) as maps:
+    with KernelMaps(MAPS) as maps:
         slots = maps.map("ch_rings")
         at = next(
             each
@@ -230,7 +231,7 @@ def test_a_ring_slot_that_somebody_changed(live: dict[str, Any], value: int) -> 
 
 def test_a_ring_that_somebody_emptied(live: dict[str, Any]) -> None:
     number = struct.unpack("=II", live["vip_map"][first_key(live, "vip_map")])[1]
-    with kernel.KernelMaps(MAPS) as maps:
+    with KernelMaps(MAPS) as maps:
         maps.set_ring_size(RING)
         maps.put_ring(number, bytes(RING * 8), RING)
         assert hashlib.sha256(maps.ring(number)).digest() == hashlib.sha256(bytes(RING * 8)).digest()
@@ -240,12 +241,12 @@ def test_a_ring_that_somebody_emptied(live: dict[str, Any]) -> None:
 @pytest.mark.parametrize("how", ["remove", "change", "add"])
 def test_a_down_set_that_somebody_changed(live: dict[str, Any], how: str) -> None:
     key = min(live["vip_to_down_reals_map"])
-    with kernel.KernelMaps(MAPS) as maps:
+    with KernelMaps(MAPS) as maps:
         outer = maps.map("vip_to_down_reals_map")
         if how == "remove":
             outer.delete(key)
         elif how == "change":
-            with kernel.map_by_id(struct.unpack("=I", outer.lookup(key) or b"")[0]) as inner:
+            with bpf.map_by_id(struct.unpack("=I", outer.lookup(key) or b"")[0]) as inner:
                 inner.update(layout.u32(63), b"\1")
         else:
             maps.put_down_set(b"\1" * 19 + b"\0", frozenset({1}))
@@ -267,7 +268,7 @@ def test_everything_that_somebody_removed(live: dict[str, Any]) -> None:
 
 def test_a_full_map_of_somebody_elses_gives_way(live: dict[str, Any]) -> None:
     """The map has no room for one more before the foreign entries are gone."""
-    with kernel.KernelMaps(MAPS) as maps:
+    with KernelMaps(MAPS) as maps:
         room = SIZES["vips"] - len(live["vip_map"])
         strange = [
             (layout.vip_definition(layout.pack_address("198.51.100.200"), port, 6), layout.vip_meta(0, 15))

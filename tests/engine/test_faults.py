@@ -21,9 +21,11 @@ from typing import Any, Self
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils import _apply as engine
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils._state import LOCK_ROOT, StateError, StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.lock import LOCK_ROOT
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import EngineError, StateError
 from ansible_collections.katran.fleet.tests.engine.host import (
     FEATURES,
     RESOURCES,
@@ -145,10 +147,10 @@ class Traffic:
     def _send(self, writer: int) -> None:
         stopped = []
         signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
-        program = kernel.open_pin(f"{BPFFS}/katran/default/balancer")
+        program = bpf.open_pin(f"{BPFFS}/katran/default/balancer")
         sent = wrong = 0
         while not stopped:
-            outcome = kernel.test_run(program, syn(1024 + sent % 60000))
+            outcome = bpf.test_run(program, syn(1024 + sent % 60000))
             reals = (socket.inet_aton("10.0.9.1"), socket.inet_aton("10.0.9.2"))
             wrong += outcome.value != self.XDP_TX or outcome.data[30:34] not in reals
             sent += 1
@@ -176,7 +178,7 @@ def started(work: Callable[[], object], before: Callable[[], None] | None = None
             before()
         work()
         status = 0
-    except (engine.EngineError, StateError):
+    except (EngineError, StateError):
         status = 1
     finally:
         os._exit(status)
@@ -202,10 +204,10 @@ def die_at(call: int) -> Callable[[], None]:
 
             return wrapper
 
-        kernel._call = counted(kernel._call)
+        bpf._call = counted(bpf._call)
         os.rename = counted(os.rename)
         os.fsync = counted(os.fsync)
-        kernel.KernelMaps.put_ring = counted(kernel.KernelMaps.put_ring)
+        KernelMaps.put_ring = counted(KernelMaps.put_ring)
 
     return arm
 
@@ -224,10 +226,10 @@ def calls_of(work: Callable[[], object]) -> int:
 
             return wrapper
 
-        kernel._call = counted(kernel._call)
+        bpf._call = counted(bpf._call)
         os.rename = counted(os.rename)
         os.fsync = counted(os.fsync)
-        kernel.KernelMaps.put_ring = counted(kernel.KernelMaps.put_ring)
+        KernelMaps.put_ring = counted(KernelMaps.put_ring)
         work()
         os.write(writer, json.dumps(total).encode())
 

@@ -11,22 +11,24 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
-from ansible_collections.katran.fleet.plugins.module_utils._apply import EngineError
-from ansible_collections.katran.fleet.plugins.module_utils._config import ConfigError, VipKey, vips_from_config
-from ansible_collections.katran.fleet.plugins.module_utils._flows import (
+from ansible_collections.katran.fleet.plugins.module_utils._engine.flows import (
     Found,
     find_flows,
     open_tables,
     purge_flows,
     purge_gone,
 )
-from ansible_collections.katran.fleet.plugins.module_utils._pins import Paths, create_pinned
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.pins import Paths, create_pinned
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError, EngineError
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES, MAPS
+from ansible_collections.katran.fleet.plugins.module_utils._model.vips import VipKey, vips_from_config
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, request, sandbox
 
 PATHS = Paths(BPFFS, "default", "balancer")
-SIZES = {**layout.DEFAULT_SIZES, "vips": 8, "reals": 8, "flows": 5000, "global_flows": 500}
+SIZES = {**DEFAULT_SIZES, "vips": 8, "reals": 8, "flows": 5000, "global_flows": 500}
 REALS = {1: "10.0.0.1", 2: "10.0.0.2", 3: "fc00::3"}
 TCP, UDP = 6, 17
 
@@ -42,19 +44,19 @@ D = key("2001:db8::7", "2001:db8::1", 443)
 
 
 @pytest.fixture(autouse=True)
-def maps() -> Iterator[kernel.KernelMaps]:
+def maps() -> Iterator[KernelMaps]:
     """A balancer's maps, with tables for CPU 0 and 1, and one flow in each kind of table."""
-    specs = {spec.name: spec for spec in layout.MAPS}
+    specs = {spec.name: spec for spec in MAPS}
     with sandbox(), ExitStack() as stack:
         PATHS.make()
         for name in ("vip_map", "reals", "lru_mapping", "fallback_cache", "global_lru_maps", "fallback_glru"):
             stack.enter_context(create_pinned(specs[name], SIZES, PATHS.map(name)))
-        live = stack.enter_context(kernel.KernelMaps(PATHS.maps))
+        live = stack.enter_context(KernelMaps(PATHS.maps))
         for name, cpus in (("lru_mapping", (0, 1)), ("global_lru_maps", (0,))):
             inner = specs[name].inner
             assert inner is not None
             for cpu in cpus:
-                fd = kernel.create_map(
+                fd = bpf.create_map(
                     inner.type, inner.key_size, inner.value_size, inner.entries(SIZES), inner.flags, inner.name
                 )
                 live.map(name).update(layout.u32(cpu), layout.u32(fd))
@@ -75,14 +77,14 @@ def maps() -> Iterator[kernel.KernelMaps]:
 
 
 def put(name: str, cpu: int | None, flow: bytes, value: bytes) -> None:
-    with kernel.KernelMaps(PATHS.maps) as live, ExitStack() as stack:
+    with KernelMaps(PATHS.maps) as live, ExitStack() as stack:
         for table in open_tables(live, stack):
             if (table.name, table.cpu) == (name, cpu):
                 table.map.update(flow, value)
 
 
 def left() -> list[tuple[str, int | None, bytes]]:
-    with kernel.KernelMaps(PATHS.maps) as live, ExitStack() as stack:
+    with KernelMaps(PATHS.maps) as live, ExitStack() as stack:
         return [
             (table.name, table.cpu, flow) for table in open_tables(live, stack) for flow, _value in table.map.items()
         ]
@@ -170,7 +172,7 @@ def vip_key(address: str, port: int, protocol: str) -> VipKey:
     return next(iter(vips_from_config([{"address": address, "port": port, "protocol": protocol, **options}])))
 
 
-def test_what_went_takes_its_flows_along(maps: kernel.KernelMaps) -> None:
+def test_what_went_takes_its_flows_along(maps: KernelMaps) -> None:
     assert purge_gone(maps, []) == {}
     gone = [(vip_key("198.51.100.1", 0, "tcp"), None), (vip_key("2001:db8::1", 443, "tcp"), frozenset({1}))]
     assert purge_gone(maps, gone, check=True) == {"fallback_cache": 1}
@@ -184,7 +186,7 @@ def test_what_went_takes_its_flows_along(maps: kernel.KernelMaps) -> None:
     assert left() == [("lru_mapping", 0, A)]
 
 
-def test_many_flows(maps: kernel.KernelMaps) -> None:
+def test_many_flows(maps: KernelMaps) -> None:
     with ExitStack() as stack:
         table = open_tables(maps, stack)[0].map
         flows = [

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._state import STATE_ROOT
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT
 from ansible_collections.katran.fleet.tests.engine.host import (
     RESOURCES,
     SIZES,

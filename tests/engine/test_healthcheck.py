@@ -15,21 +15,24 @@ from typing import Any
 import pytest
 from pyroute2 import IPRoute
 
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
-from ansible_collections.katran.fleet.plugins.module_utils._apply import EngineError
-from ansible_collections.katran.fleet.plugins.module_utils._config import ConfigError
-from ansible_collections.katran.fleet.plugins.module_utils._healthcheck import (
+from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck import (
     Healthcheck,
     HealthcheckOutcome,
-    apply_destinations,
     healthcheck_info,
-    parse_healthcheck,
     restore_healthcheck,
 )
-from ansible_collections.katran.fleet.plugins.module_utils._info import gather_info
-from ansible_collections.katran.fleet.plugins.module_utils._program import ProgramError
-from ansible_collections.katran.fleet.plugins.module_utils._state import STATE_ROOT, StateError, StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck_destinations import apply_destinations
+from ansible_collections.katran.fleet.plugins.module_utils._engine.info import gather_info
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT, StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import (
+    ConfigError,
+    EngineError,
+    ProgramError,
+    StateError,
+)
+from ansible_collections.katran.fleet.plugins.module_utils._model.healthcheck_settings import parse_healthcheck
 from ansible_collections.katran.fleet.tests.engine.sandbox import (
     BPF,
     BPFFS,
@@ -96,7 +99,7 @@ def qdiscs(interface: str = "out") -> list[str]:
 def add_foreign_filter(interface: str, parent: int) -> None:
     """What another tool may have on the interface: a filter that lets everything pass."""
     nothing_to_say = struct.pack("<BBhi", 0xB7, 0, 0, -1) + struct.pack("<BBhi", 0x95, 0, 0, 0)
-    fd = kernel.load_program(nothing_to_say, kernel.PROG_TYPE_SCHED_CLS, 0, "foreign")
+    fd = bpf.load_program(nothing_to_say, bpf.PROG_TYPE_SCHED_CLS, 0, "foreign")
     with IPRoute() as route:
         index = route.link_lookup(ifname=interface)[0]
         route.tc("add-filter", "bpf", index, 0, fd=fd, name="foreign", parent=parent, direct_action=True)
@@ -280,7 +283,7 @@ def test_two_instances_with_the_same_settings_do_not_take_each_others_filter() -
 
 def test_what_somebody_changed_is_repaired() -> None:
     ensure()
-    with kernel.open_map(f"{MAPS}/hc_pckt_macs") as macs, kernel.open_map(f"{MAPS}/hc_ctrl_map") as control:
+    with bpf.open_map(f"{MAPS}/hc_pckt_macs") as macs, bpf.open_map(f"{MAPS}/hc_ctrl_map") as control:
         macs.update(layout.u32(1), bytes.fromhex("020000000077"))
         control.update(layout.u32(3), layout.u32(99))
     index = socket.if_nametoindex("out")
@@ -353,7 +356,7 @@ def test_the_boot_brings_everything_back_without_a_compiler(monkeypatch: pytest.
     run("mount", "-t", "bpf", "bpf", BPFFS)
     run("tc", "qdisc", "del", "dev", "out", "clsact")
     monkeypatch.setattr(
-        "ansible_collections.katran.fleet.plugins.module_utils._healthcheck.compile_program",
+        "ansible_collections.katran.fleet.plugins.module_utils._program.compiler.compile_program",
         lambda *_arguments: pytest.fail("compiled"),
     )
     file = StateFile("default", BPFFS)
@@ -388,7 +391,7 @@ def test_what_the_host_does_not_have_is_told(options: dict[str, Any], sentence: 
 
 
 def test_a_gateway_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ansible_collections.katran.fleet.plugins.module_utils._network._RESOLVE_SECONDS", 0.1)
+    monkeypatch.setattr("ansible_collections.katran.fleet.plugins.module_utils._kernel.network._RESOLVE_SECONDS", 0.1)
     run("ip", "route", "del", "default")
     run("ip", "-6", "route", "del", "default")
     with pytest.raises(ProgramError, match=r"^gateway_mac auto: no IPv4 default route, no IPv6 default route; give"):
@@ -412,14 +415,14 @@ def test_destinations_by_every_state() -> None:
     assert done.before == [{"mark": 2, "real": "10.0.0.3"}, {"mark": 3, "real": "10.0.0.3"}]
     assert done.after == [{"mark": 9, "real": "fc00::9"}]
     assert destinations((9, "fc00::9")).operations == {}
-    with kernel.open_map(f"{MAPS}/hc_reals_map") as reals:
+    with bpf.open_map(f"{MAPS}/hc_reals_map") as reals:
         assert dict(reals.items()) == {layout.u32(9): layout.real_definition(layout.pack_address("fc00::9"), 1)}
 
 
 def test_destinations_that_somebody_changed_are_repaired() -> None:
     ensure()
     destinations((1, "10.0.0.1"), (2, "10.0.0.2"))
-    with kernel.open_map(f"{MAPS}/hc_reals_map") as reals:
+    with bpf.open_map(f"{MAPS}/hc_reals_map") as reals:
         reals.delete(layout.u32(1))
         reals.update(layout.u32(2), bytes(20))
         reals.update(layout.u32(3), bytes(20))

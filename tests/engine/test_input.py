@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._state import LOCK_ROOT, STATE_ROOT
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.lock import LOCK_ROOT
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT
 from ansible_collections.katran.fleet.tests.engine.host import (
     FEATURES,
     RESOURCES,

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils._program import Interfaces
-from ansible_collections.katran.fleet.plugins.module_utils._state import StateError, StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import StateError
 from ansible_collections.katran.fleet.tests.engine.life import (
     LINK,
     PINS,
@@ -92,7 +93,7 @@ def _count_down(step: int) -> None:
         row[:] = [command, row[1] + 1 if command == row[0] else 0]
         return command in STEPS and row[1] % 100 == 0
 
-    setattr(kernel, "_call", before(kernel._call, begins))  # noqa: B010
+    setattr(bpf, "_call", before(bpf._call, begins))  # noqa: B010
     setattr(Interfaces, "replace", before(Interfaces.replace))  # noqa: B010
 
 
@@ -102,8 +103,8 @@ def in_order(expected: tuple[list[str], list[str]]) -> None:
     state = StateFile("default", BPFFS).read()
     assert "next" not in state.program
     assert attached() == (pinned(), "native")
-    fd = kernel.open_pin(f"{PINS}/balancer")
-    info = kernel.program_info(fd)
+    fd = bpf.open_pin(f"{PINS}/balancer")
+    info = bpf.program_info(fd)
     os.close(fd)
     assert set(info.map_ids) <= set(map_ids().values())
     assert state.program["tag"] == info.tag

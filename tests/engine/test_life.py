@@ -11,10 +11,16 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils import _balancer, _program
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
-from ansible_collections.katran.fleet.plugins.module_utils._program import Interfaces, ProgramError
+from ansible_collections.katran.fleet.plugins.module_utils._engine import balancer as balancer_run
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ProgramError
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import NUMA_NODE
+from ansible_collections.katran.fleet.plugins.module_utils._program import compiler, sources
+from ansible_collections.katran.fleet.plugins.module_utils._program.bytecode import Bytecode
+from ansible_collections.katran.fleet.plugins.module_utils._program.macros import balancer_macros
 from ansible_collections.katran.fleet.tests.engine.life import (
     LINK,
     MAPS,
@@ -86,13 +92,13 @@ def beginning_with(line: str, name: str) -> str:
 
 def test_it_is_compiled_when_sources_settings_or_compiler_change(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
-    compile_program = _balancer.compile_program
+    compile_program = compiler.compile_program
 
-    def counting(*arguments: object) -> _program.Bytecode:
+    def counting(*arguments: object) -> Bytecode:
         compiled.append(arguments)
         return compile_program(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(_balancer, "compile_program", counting)
+    monkeypatch.setattr(compiler, "compile_program", counting)
     first = ensure()
     assert first.changes[:3] == ["create 19 maps", "compile the program (no optional feature)", "load the program"]
     assert first.selftest["packets"] >= 18
@@ -112,7 +118,7 @@ def test_it_is_compiled_when_sources_settings_or_compiler_change(monkeypatch: py
     assert "compile the program (no optional feature)" in ensure(udp_timeout=40).changes
     assert len(compiled) == 3
     assert not ensure(udp_timeout=40).changed
-    monkeypatch.setattr(_program, "compiler_version", lambda: "99.9")
+    monkeypatch.setattr(sources, "compiler_version", lambda: "99.9")
     ensure(udp_timeout=40)
     assert len(compiled) == 4
 
@@ -267,14 +273,14 @@ def test_another_instances_program_is_foreign() -> None:
 
 
 def test_somebody_else_attaches_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    compile_program = _balancer.compile_program
+    compile_program = compiler.compile_program
 
-    def attach_meanwhile(*arguments: object) -> _program.Bytecode:
+    def attach_meanwhile(*arguments: object) -> Bytecode:
         with Interfaces() as links:
             links.replace("lb1", program_of(2), "native", None)
         return compile_program(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(_balancer, "compile_program", attach_meanwhile)
+    monkeypatch.setattr(compiler, "compile_program", attach_meanwhile)
     with pytest.raises(ProgramError, match=r"^the XDP program on interface lb1 changed meanwhile: somebody else"):
         ensure(interfaces=[LINK, "lb1"])
     # Nowhere rather than on one of the two.
@@ -401,8 +407,8 @@ def test_an_upgrade_keeps_the_maps_and_pins_the_old_program() -> None:
 def test_no_datagram_is_lost_by_upgrades_and_rollbacks() -> None:
     for features in (["vlan"], ["tcp_server_id"]):
         # Compiled beforehand, so that the swaps come thick and fast.
-        macros = _program.balancer_macros(wanted(features=features).settings)
-        _balancer.compile_program(BPF, "balancer", macros)
+        macros = balancer_macros(wanted(features=features).settings)
+        compiler.compile_program(BPF, "balancer", macros)
     with stream() as traffic:
         for turn in range(3):
             ensure(features=["vlan"])
@@ -441,7 +447,7 @@ def test_a_program_that_fares_worse_is_taken_back(action: str, words: str) -> No
 def test_a_program_that_packets_do_not_reach_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
     old = attached()
     with stream() as traffic:
-        monkeypatch.setattr(_balancer.Counters, "verify", _stopping(traffic))
+        monkeypatch.setattr(balancer_run.Counters, "verify", _stopping(traffic))
         with pytest.raises(ProgramError, match=r"^after the swap no packet reached the new program, but \d+ in the"):
             ensure(features=["vlan"])
     assert attached() == old
@@ -449,9 +455,9 @@ def test_a_program_that_packets_do_not_reach_is_taken_back(monkeypatch: pytest.M
 
 
 def _stopping(traffic: object) -> object:
-    verify = _balancer.Counters.verify
+    verify = balancer_run.Counters.verify
 
-    def stopped(self: _balancer.Counters, stats: object) -> None:
+    def stopped(self: balancer_run.Counters, stats: object) -> None:
         traffic.stop()  # type: ignore[attr-defined]
         verify(self, stats)  # type: ignore[arg-type]
 
@@ -478,7 +484,7 @@ def test_what_vips_learn_from_a_program_that_asks_for_server_ids_is_known_to_the
     assert foretold.operations == asking.operations == {"vip_learned": 1}
     assert not apply(config).changed
     assert ensure().operations == {}
-    with kernel.KernelMaps(MAPS) as maps:
+    with KernelMaps(MAPS) as maps:
         assert maps.entries("vip_learned") == {layout.u32(0): layout.u32(1)}
     assert not apply(config).changed
 
@@ -658,21 +664,21 @@ def test_flows_survive_when_cpus_come_and_go() -> None:
 
 
 def test_tables_have_their_cpus_memory_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_balancer, "numa_nodes", lambda: [0, 1])
+    monkeypatch.setattr(balancer_run, "numa_nodes", lambda: [0, 1])
     asked = []
-    monkeypatch.setattr(_balancer, "numa_node", lambda cpu: asked.append(cpu) or 0)
+    monkeypatch.setattr(balancer_run, "numa_node", lambda cpu: asked.append(cpu) or 0)
     ensure()
     assert asked == [0, 1]
-    with kernel.open_map(f"{PINS}/maps/lru_mapping") as outer:
+    with bpf.open_map(f"{PINS}/maps/lru_mapping") as outer:
         for value in dict(outer.items()).values():
-            with kernel.map_by_id(layout.parse_u32(value)) as table:
-                assert table.info.flags & layout.NUMA_NODE
+            with bpf.map_by_id(layout.parse_u32(value)) as table:
+                assert table.info.flags & NUMA_NODE
     # Tables that come later go with the others, whatever the setting says by then.
     ensure(numa="none", sizes={"flows": 5000})
     assert sum(tables().values()) == 5000
     remove()
     ensure(numa="none")
-    with kernel.open_map(f"{PINS}/maps/lru_mapping") as outer:
+    with bpf.open_map(f"{PINS}/maps/lru_mapping") as outer:
         for value in dict(outer.items()).values():
-            with kernel.map_by_id(layout.parse_u32(value)) as table:
-                assert not table.info.flags & layout.NUMA_NODE
+            with bpf.map_by_id(layout.parse_u32(value)) as table:
+                assert not table.info.flags & NUMA_NODE

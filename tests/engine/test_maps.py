@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._kernel import KernelMaps
-from ansible_collections.katran.fleet.plugins.module_utils._layout import flow_key, real_pos_lru, u32
-from ansible_collections.katran.fleet.plugins.module_utils._memory import MemoryMaps
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.memory_maps import MemoryMaps
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.tests.engine.host import FEATURES, MAPS, SIZES
 from ansible_collections.katran.fleet.tests.engine.sandbox import compiled_once, ensure_balancer, sandbox
 
@@ -61,7 +61,7 @@ def keys_of(name: str) -> list[bytes]:
         width = 16 if name.endswith("6") else 4
         return [struct.pack("=I", 8) + bytes([number]).ljust(width, b"\0") for number in range(9)]
     size = {"reals": 7, "cidr_vip_keys": 5, "server_id_map": 600}[name]
-    return [u32(index) for index in (*range(0, size, max(size // 8, 1)), size, size + 1)]
+    return [layout.u32(index) for index in (*range(0, size, max(size // 8, 1)), size, size + 1)]
 
 
 WIDTHS = {"vip_map": 8, "vip_lpm_map": 8, "vip_lpm4_map": 8, "reals": 20, "cidr_vip_keys": 20}
@@ -137,11 +137,11 @@ def test_flows_of_reals_are_purged_from_every_table(maps: tuple[KernelMaps, Memo
     tables = list(kernel.flow_tables())
     assert len(tables) > 1
     for number in range(300):
-        key = flow_key(
+        key = layout.flow_key(
             bytes([10, 0, number // 256, number % 256]) + bytes(12), bytes([9] * 4) + bytes(12), number, 80, 6
         )
         for table in kernel.flow_tables():
-            table.update(key, real_pos_lru(number % 5, 1)[: table.info.value_size])
+            table.update(key, layout.real_pos_lru(number % 5, 1)[: table.info.value_size])
         memory.flows[key] = number % 5
     before = sum(1 for table in kernel.flow_tables() for _entry in table.items())
     gone = kernel.purge_flows(frozenset({1, 3}))
@@ -156,7 +156,7 @@ def test_counters_are_zeroed_on_every_cpu(maps: tuple[KernelMaps, MemoryMaps]) -
     for name in ("reals_stats", "lru_miss_stats", "stats", "server_id_stats", "decap_vip_stats"):
         counters = kernel.map(name)
         for index in range(5):
-            counters.update(u32(index), b"\1" * counters.stride)
+            counters.update(layout.u32(index), b"\1" * counters.stride)
         kernel.zero_counters(name, [1, 3])
-        values = [counters.lookup(u32(index)) or b"" for index in range(5)]
+        values = [counters.lookup(layout.u32(index)) or b"" for index in range(5)]
         assert [any(value) for value in values] == [True, False, True, False, True]

@@ -14,13 +14,17 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils import _balancer
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
-from ansible_collections.katran.fleet.plugins.module_utils._apply import Request, apply_resource
-from ansible_collections.katran.fleet.plugins.module_utils._program import ProgramError
-from ansible_collections.katran.fleet.plugins.module_utils._ring import build_ring, flow_slot
-from ansible_collections.katran.fleet.plugins.module_utils._state import StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._engine import balancer as balancer_run
+from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request
+from ansible_collections.katran.fleet.plugins.module_utils._engine.run import apply_resource
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout, map_specs
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ProgramError
+from ansible_collections.katran.fleet.plugins.module_utils._model.hashing import flow_slot
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import ARRAY, HASH, LPM_TRIE
+from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
 from ansible_collections.katran.fleet.tests.engine.life import (
     CLIENT,
     LINK,
@@ -88,11 +92,11 @@ def configuration() -> dict[str, Any]:
     """What the control plane has written, wherever the sizes put it."""
     state = known()
     found: dict[str, Any] = {}
-    with kernel.KernelMaps(MAPS) as maps:
+    with KernelMaps(MAPS) as maps:
         ring_size = maps.capacity("ch_rings") // maps.capacity("server_id_stats")
         maps.set_ring_size(ring_size)
-        for spec in layout.MAPS:
-            if spec.type in (layout.HASH, layout.LPM_TRIE, layout.ARRAY) and spec.name in maps.names() - {"ch_rings"}:
+        for spec in map_specs.MAPS:
+            if spec.type in (HASH, LPM_TRIE, ARRAY) and spec.name in maps.names() - {"ch_rings"}:
                 found[spec.name] = maps.entries(spec.name)
         found["down"] = maps.down_sets()
         for name, number in state.vip_numbers.assigned.items():
@@ -104,7 +108,7 @@ def counted() -> dict[str, Any]:
     """Counters by what they count."""
     state = known()
     found: dict[str, Any] = dict(counters())
-    with kernel.KernelMaps(MAPS) as maps:
+    with KernelMaps(MAPS) as maps:
         for name, indexes in (("stats", state.vip_numbers.assigned), ("reals_stats", state.real_ids.assigned)):
             for key, number in indexes.items():
                 value = maps.map(name).lookup(layout.u32(number)) or b""
@@ -121,7 +125,7 @@ def alive(ids: list[int]) -> set[int]:
     """Which of these maps the kernel still has."""
     found = set()
     for number in ids:
-        with contextlib.suppress(FileNotFoundError), kernel.map_by_id(number):
+        with contextlib.suppress(FileNotFoundError), bpf.map_by_id(number):
             found.add(number)
     return found
 
@@ -235,10 +239,10 @@ def test_flows_while_their_table_is_copied(monkeypatch: pytest.MonkeyPatch) -> N
     # All of them have had their real since before the ring changed.
     apply([vips("10.0.0.99"), *WORLD[1:]])
     real = known().real_ids.assigned["10.0.0.99"]
-    insert = kernel.Map.insert_many
+    insert = bpf.Map.insert_many
     new_flows = iter(range(30000, 31000))
 
-    def meanwhile(table: kernel.Map, entries: Any) -> None:
+    def meanwhile(table: bpf.Map, entries: Any) -> None:
         found = list(entries)
         if not found:
             # Of a CPU to which nothing came.
@@ -251,7 +255,7 @@ def test_flows_while_their_table_is_copied(monkeypatch: pytest.MonkeyPatch) -> N
         insert(table, found)
 
     begun: list[int] = []
-    monkeypatch.setattr(kernel.Map, "insert_many", meanwhile)
+    monkeypatch.setattr(bpf.Map, "insert_many", meanwhile)
     ensure(features=FEATURES, sizes={"flows": 6000}, forwarding_cores=[0, 1])
     after = {layout.parse_flow_key(flow)[2]: real for flow, (real, _cpu) in flows().items()}
     came = range(30000, next(new_flows))
@@ -362,7 +366,7 @@ def test_one_that_fails_leaves_everything(monkeypatch: pytest.MonkeyPatch) -> No
     def refuse(*_arguments: object) -> None:
         raise ProgramError("refused")
 
-    monkeypatch.setattr(_balancer.Counters, "verify", refuse)
+    monkeypatch.setattr(balancer_run.Counters, "verify", refuse)
     with pytest.raises(ProgramError, match=r"^refused$"):
         ensure(features=FEATURES, sizes={"reals": 128, "vips": 48, "ring": 2003}, accept_rehash=True)
     assert (pins(), files(), map_ids(), attached(), configuration(), counted(), flows()) == there

@@ -10,12 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
-from ansible_collections.katran.fleet.plugins.module_utils import _network, _restore
-from ansible_collections.katran.fleet.plugins.module_utils._network import NetworkError, forwarding_cpus, gateway_mac
-from ansible_collections.katran.fleet.plugins.module_utils._program import ProgramError
-from ansible_collections.katran.fleet.plugins.module_utils._state import StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._engine.restore import refresh_gateway
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf, cpus, network
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.cpus import (
+    forwarding_cpus,
+    numa_node,
+    numa_nodes,
+    online_cpus,
+)
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.network import gateway_mac
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import NetworkError, ProgramError
 from ansible_collections.katran.fleet.tests.engine.life import LINK, MAPS, PEER, apply, ensure, tables, vips
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, compiled_once, run, sandbox
 
@@ -45,19 +51,19 @@ def router(*words: str) -> None:
 
 def mac() -> str:
     """The MAC that packets are sent to."""
-    with kernel.open_map(f"{MAPS}/ctl_array") as control:
+    with bpf.open_map(f"{MAPS}/ctl_array") as control:
         return layout.parse_mac(control.lookup(layout.u32(layout.CTL_GATEWAY_MAC)) or b"")
 
 
 def sources() -> list[str]:
     """The outer IPv4 and IPv6 source."""
-    with kernel.open_map(f"{MAPS}/pckt_srcs") as found:
+    with bpf.open_map(f"{MAPS}/pckt_srcs") as found:
         values = [found.lookup(layout.u32(index)) or b"" for index in range(2)]
     return [layout.unpack_address(values[0], False), layout.unpack_address(values[1], True)]
 
 
 def refresh() -> list[str]:
-    return _restore.refresh_gateway(StateFile("default", BPFFS))
+    return refresh_gateway(StateFile("default", BPFFS))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +79,7 @@ def test_the_gateway_is_resolved(route: str) -> None:
 
 
 def test_ipv4_comes_first_and_a_silent_gateway_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_network, "_RESOLVE_SECONDS", 0.3)
+    monkeypatch.setattr(network, "_RESOLVE_SECONDS", 0.3)
     run("ip", "route", "add", "default", "via", "192.0.2.99")
     hops = [word for last in ("99", "1") for word in ("nexthop", "via", f"fd00:1::{last}", "dev", LINK)]
     run("ip", "-6", "route", "add", "default", *hops)
@@ -83,7 +89,7 @@ def test_ipv4_comes_first_and_a_silent_gateway_is_passed_over(monkeypatch: pytes
 
 
 def test_a_gateway_behind_another_interface_will_not_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_network, "_RESOLVE_SECONDS", 0.3)
+    monkeypatch.setattr(network, "_RESOLVE_SECONDS", 0.3)
     with pytest.raises(
         NetworkError,
         match=r"^gateway_mac auto: no IPv4 default route, no IPv6 default route; give the MAC as gateway_mac$",
@@ -143,8 +149,8 @@ def test_a_gateway_that_is_silent_does_not_change_what_runs(monkeypatch: pytest.
     ensure(gateway_mac="auto")
     router("link", "set", PEER, "down")
     run("ip", "neigh", "flush", "dev", LINK)
-    monkeypatch.setattr(_network, "_RESOLVE_SECONDS", 0.3)
-    monkeypatch.setattr(_network, "_CONFIRM_SECONDS", 0.3)
+    monkeypatch.setattr(network, "_RESOLVE_SECONDS", 0.3)
+    monkeypatch.setattr(network, "_CONFIRM_SECONDS", 0.3)
     with pytest.raises(NetworkError):
         refresh()
     with pytest.raises(NetworkError):
@@ -172,19 +178,19 @@ def test_own_addresses() -> None:
 @pytest.fixture
 def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A network card with interrupts, of which this machine has none: below a folder that stands for / ."""
-    listed, opened, exists = _network.glob.glob, open, os.path.exists
+    listed, opened, exists = cpus.glob.glob, open, os.path.exists
 
     def moved(path: str) -> str:
         return str(tmp_path) + path if path.startswith(("/sys/class/net", "/proc/irq")) else path
 
-    monkeypatch.setattr(_network.glob, "glob", lambda path: listed(moved(path)))
-    monkeypatch.setattr(_network, "open", lambda path, **options: opened(moved(path), **options), raising=False)
-    monkeypatch.setattr(_network.os.path, "exists", lambda path: exists(moved(path)))
-    monkeypatch.setattr(_network.os.path, "realpath", moved)
-    for number, cpus in ((31, "2"), (32, "4-5"), (33, "0")):
+    monkeypatch.setattr(cpus.glob, "glob", lambda path: listed(moved(path)))
+    monkeypatch.setattr(cpus, "open", lambda path, **options: opened(moved(path), **options), raising=False)
+    monkeypatch.setattr(cpus.os.path, "exists", lambda path: exists(moved(path)))
+    monkeypatch.setattr(cpus.os.path, "realpath", moved)
+    for number, listing in ((31, "2"), (32, "4-5"), (33, "0")):
         folder = tmp_path / f"proc/irq/{number}"
         folder.mkdir(parents=True)
-        (folder / "effective_affinity_list").write_text(f"{cpus}\n", encoding="ascii")
+        (folder / "effective_affinity_list").write_text(f"{listing}\n", encoding="ascii")
     return tmp_path / "sys/class/net"
 
 
@@ -197,13 +203,13 @@ def test_cpus_that_receive(card: Path) -> None:
     (card / "eth1/msi_irqs/33").mkdir(parents=True)
     assert forwarding_cpus(["eth0", "eth1"]) == [0, 2, 4, 5]
     # One without interrupts receives on whichever CPU.
-    assert forwarding_cpus(["eth0", LINK]) == _network.online_cpus()
+    assert forwarding_cpus(["eth0", LINK]) == online_cpus()
 
 
 def test_every_cpu_that_receives_has_a_table() -> None:
     ensure()
-    assert sorted(tables()) == _network.online_cpus()
-    assert _network.numa_node(0) in _network.numa_nodes()
+    assert sorted(tables()) == online_cpus()
+    assert numa_node(0) in numa_nodes()
 
 
 def test_gue_takes_an_address_to_send_from() -> None:

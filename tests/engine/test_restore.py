@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils import _balancer, _simple
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils._apply import Request, apply_resource
-from ansible_collections.katran.fleet.plugins.module_utils._program import ProgramError
-from ansible_collections.katran.fleet.plugins.module_utils._root import Root, RootSettings, slots
+from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request
+from ansible_collections.katran.fleet.plugins.module_utils._engine.run import apply_resource
+from ansible_collections.katran.fleet.plugins.module_utils._engine.xdp_root import Root
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.root_array import slots
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ProgramError
+from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import RootSettings
+from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
 from ansible_collections.katran.fleet.tests.engine.life import (
     LINK,
     MAPS,
@@ -50,7 +53,7 @@ BOOT = """
 import sys
 # As on a host from which the compiler was removed.
 sys.modules["bcc"] = None
-from ansible_collections.katran.fleet.plugins.module_utils._restore import main
+from ansible_collections.katran.fleet.plugins.module_utils._engine.restore import main
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -82,7 +85,7 @@ def everything() -> dict[str, Any]:
     """What must be as before."""
     found: dict[str, Any] = {name: contents(name) for name in ("vip_map", "reals", "lpm_src_v4", "server_id_map")}
     found["gateway"] = contents("ctl_array")[bytes(4)]
-    with kernel.KernelMaps(MAPS) as maps:
+    with KernelMaps(MAPS) as maps:
         return {**found, "rings": maps.entries("ch_rings"), "pins": pins()}
 
 
@@ -285,8 +288,7 @@ def test_the_boot_brings_root_before_what_is_in_its_slots(monkeypatch: pytest.Mo
     assert forwards()
     again = boot()
     assert (again.returncode, again.stdout) == (0, "")
-    monkeypatch.setattr(_balancer, "compile_program", lambda *_arguments: pytest.fail("compiled"))
-    monkeypatch.setattr(_simple, "compile_program", lambda *_arguments: pytest.fail("compiled"))
+    monkeypatch.setattr(compiler, "compile_program", lambda *_arguments: pytest.fail("compiled"))
     assert not ensure(**slot(1)).changed
 
 

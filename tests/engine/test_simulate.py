@@ -12,19 +12,26 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
-from ansible_collections.katran.fleet.plugins.module_utils._apply import EngineError, apply_resource
-from ansible_collections.katran.fleet.plugins.module_utils._balancer import BYTECODE_FILE, Balancer
-from ansible_collections.katran.fleet.plugins.module_utils._flows import open_tables
-from ansible_collections.katran.fleet.plugins.module_utils._program import ProgramError
-from ansible_collections.katran.fleet.plugins.module_utils._simulate import (
+from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer
+from ansible_collections.katran.fleet.plugins.module_utils._engine.flows import open_tables
+from ansible_collections.katran.fleet.plugins.module_utils._engine.run import apply_resource
+from ansible_collections.katran.fleet.plugins.module_utils._engine.simulate import simulate
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import EngineError, ProgramError
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import (
+    ARRAY_OF_MAPS,
+    HASH_OF_MAPS,
+    PROG_ARRAY,
+)
+from ansible_collections.katran.fleet.plugins.module_utils._model.simulated_flows import (
     build_frame,
     parse_flows,
     read_tunnel,
-    simulate,
 )
-from ansible_collections.katran.fleet.plugins.module_utils._state import STATE_ROOT
+from ansible_collections.katran.fleet.plugins.module_utils._program.swap import BYTECODE_FILE
 from ansible_collections.katran.fleet.tests.engine.sandbox import (
     BPFFS,
     GATEWAY,
@@ -125,21 +132,21 @@ def why(*flows: dict[str, Any]) -> list[str]:
 def everything() -> dict[Any, dict[bytes, bytes]]:
     """Every entry of every map of the balancer."""
     found: dict[Any, dict[bytes, bytes]] = {}
-    with kernel.KernelMaps(MAPS) as live, ExitStack() as stack:
+    with KernelMaps(MAPS) as live, ExitStack() as stack:
         for name in live.names():
             opened = live.map(name)
-            if opened.info.type not in (layout.PROG_ARRAY, layout.ARRAY_OF_MAPS, layout.HASH_OF_MAPS):
+            if opened.info.type not in (PROG_ARRAY, ARRAY_OF_MAPS, HASH_OF_MAPS):
                 found[name] = dict(opened.items())
         for table in open_tables(live, stack):
             found[table.name, table.cpu] = dict(table.map.items())
     return found
 
 
-def send(*flows: dict[str, Any]) -> list[kernel.TestRun]:
+def send(*flows: dict[str, Any]) -> list[bpf.TestRun]:
     """Run the flows' packets through the loaded program itself."""
-    fd = kernel.open_pin(f"{BPFFS}/katran/default/balancer")
+    fd = bpf.open_pin(f"{BPFFS}/katran/default/balancer")
     try:
-        return [kernel.test_run(fd, build_frame(each, frozenset())) for each in parse_flows(flows)]
+        return [bpf.test_run(fd, build_frame(each, frozenset())) for each in parse_flows(flows)]
     finally:
         os.close(fd)
 
@@ -147,7 +154,7 @@ def send(*flows: dict[str, Any]) -> list[kernel.TestRun]:
 def put(name: str, destination: str, port: int, protocol: int, value: bytes) -> None:
     """Make the flow from our client known to every table of that name."""
     key = layout.flow_key(layout.pack_address("192.0.2.7"), layout.pack_address(destination), 31337, port, protocol)
-    with kernel.KernelMaps(MAPS) as live, ExitStack() as stack:
+    with KernelMaps(MAPS) as live, ExitStack() as stack:
         for table in open_tables(live, stack):
             if table.name == name:
                 table.map.update(key, value)
@@ -206,7 +213,7 @@ def test_what_is_dropped_or_stays() -> None:
 
 
 def test_slots_are_those_of_the_ring() -> None:
-    with kernel.KernelMaps(MAPS) as live:
+    with KernelMaps(MAPS) as live:
         live.set_ring_size(4093)
         for answer in ask(*(flow("198.51.100.1", source_port=port) for port in range(1, 40))):
             slot = int(answer["detail"].split()[1])
@@ -248,7 +255,7 @@ def test_entries_that_do_not_count_any_more() -> None:
 
 
 def test_a_flow_is_moved_off_a_real_that_is_down() -> None:
-    with kernel.KernelMaps(MAPS) as live:
+    with KernelMaps(MAPS) as live:
         down = next(layout.parse_u32(key) for key, value in live.entries("reals").items() if value[:4] == b"\n\0\0\1")
     put("lru_mapping", "198.51.100.5", 80, 17, layout.real_pos_lru(down, now()))
     answer = ask(flow("198.51.100.5", 80, "udp"))[0]
@@ -264,7 +271,7 @@ def test_the_global_table() -> None:
 
 def test_cpus_that_differ_are_told_and_the_newest_counts() -> None:
     key = layout.flow_key(layout.pack_address("192.0.2.7"), layout.pack_address("198.51.100.2"), 31337, 443, 17)
-    with kernel.KernelMaps(MAPS) as live, ExitStack() as stack:
+    with KernelMaps(MAPS) as live, ExitStack() as stack:
         tables = [each for each in open_tables(live, stack) if each.name == "lru_mapping"]
         assert len(tables) >= 2, "this takes two CPUs"
         tables[0].map.update(key, layout.real_pos_lru(1, now() - 10**9))
@@ -276,7 +283,7 @@ def test_cpus_that_differ_are_told_and_the_newest_counts() -> None:
 
 
 def test_server_ids_that_lead_nowhere() -> None:
-    with kernel.KernelMaps(MAPS) as live:
+    with KernelMaps(MAPS) as live:
         live.map("server_id_map").update(layout.u32(2000), layout.u32(1 << 20))
     unknown, missing, plain = ask(
         flow("198.51.100.2", 443, "udp", server_id=77),

@@ -9,25 +9,23 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
-from ansible_collections.katran.fleet.plugins.module_utils import _program as program
-from ansible_collections.katran.fleet.plugins.module_utils._apply import apply_resource
-from ansible_collections.katran.fleet.plugins.module_utils._balancer import Balancer, Outcome
-from ansible_collections.katran.fleet.plugins.module_utils._config import RootArray
-from ansible_collections.katran.fleet.plugins.module_utils._program import ProgramError
-from ansible_collections.katran.fleet.plugins.module_utils._root import (
-    Root,
-    RootOutcome,
-    RootSettings,
-    clear_slot,
-    plan_slot,
-    put_program,
-    restore_root,
-    slots,
+from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer, Outcome
+from ansible_collections.katran.fleet.plugins.module_utils._engine.run import apply_resource
+from ansible_collections.katran.fleet.plugins.module_utils._engine.xdp_root import Root, RootOutcome, restore_root
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.root_array import clear_slot, put_program, slots
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT, StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout, map_specs
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ProgramError
+from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import RootSettings
+from ansible_collections.katran.fleet.plugins.module_utils._model.settings import RootArray
+from ansible_collections.katran.fleet.plugins.module_utils._model.simulated_flows import (
+    build_frame,
+    parse_flows,
+    read_tunnel,
 )
-from ansible_collections.katran.fleet.plugins.module_utils._simulate import build_frame, parse_flows, read_tunnel
-from ansible_collections.katran.fleet.plugins.module_utils._state import STATE_ROOT, StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._program.slots import plan_slot
 from ansible_collections.katran.fleet.tests.engine.sandbox import (
     BPF,
     BPFFS,
@@ -68,15 +66,15 @@ class Verdict:
 
     def __init__(self, action: int) -> None:
         code = bytes.fromhex("b7000000") + layout.u32(action) + bytes.fromhex("9500000000000000")
-        self.fd = kernel.load_program(code, name="verdict")
-        self.id = kernel.program_info(self.fd).id
+        self.fd = bpf.load_program(code, name="verdict")
+        self.id = bpf.program_info(self.fd).id
 
 
 def verdict() -> int:
     """What the program on the interface answers to a frame."""
-    fd = kernel.open_pin(f"{BPFFS}/katran/default/root")
+    fd = bpf.open_pin(f"{BPFFS}/katran/default/root")
     try:
-        return kernel.test_run(fd, FRAME).value
+        return bpf.test_run(fd, FRAME).value
     finally:
         os.close(fd)
 
@@ -173,7 +171,7 @@ def test_what_does_not_fit_is_told() -> None:
     ensure()
     drop = Verdict(DROP)
     code = bytes.fromhex("b700000000000000") + bytes.fromhex("9500000000000000")
-    other = kernel.load_program(code, kernel.PROG_TYPE_SCHED_CLS, 0, "tc")
+    other = bpf.load_program(code, bpf.PROG_TYPE_SCHED_CLS, 0, "tc")
     for slot, fd, sentence in (
         (RootArray(f"{BPFFS}/nix", 0), drop.fd, f"^root_array: nothing is pinned at {BPFFS}/nix: run module katran"),
         (RootArray("/run/bpf", 0), drop.fd, "^root_array: /run/bpf is not in a bpf file system$"),
@@ -183,15 +181,15 @@ def test_what_does_not_fit_is_told() -> None:
     ):
         with pytest.raises(ProgramError, match=sentence):
             put_program(slot, fd)
-    plain = kernel.create_map(layout.ARRAY, 4, 4, 1)
-    kernel.pin(plain, f"{BPFFS}/plain")
+    plain = bpf.create_map(map_specs.ARRAY, 4, 4, 1)
+    bpf.pin(plain, f"{BPFFS}/plain")
     with pytest.raises(ProgramError, match="is not an array of programs"):
         slots(f"{BPFFS}/plain")
 
 
 def test_a_foreign_program_is_not_replaced() -> None:
     fd = Verdict(PASS).fd
-    with program.Interfaces() as links:
+    with Interfaces() as links:
         links.replace("eth7", fd, "native", None)
     with pytest.raises(ProgramError, match="interface eth7 already has an XDP program that is not ours"):
         ensure()
@@ -213,7 +211,7 @@ def test_the_boot_brings_it_back_without_a_compiler(monkeypatch: pytest.MonkeyPa
     for name in ("eth7", "eth8"):
         run("ip", "link", "set", name, "xdpgeneric", "off")
     monkeypatch.setattr(
-        "ansible_collections.katran.fleet.plugins.module_utils._simple.compile_program",
+        "ansible_collections.katran.fleet.plugins.module_utils._program.compiler.compile_program",
         lambda *_arguments: pytest.fail("compiled"),
     )
     assert restore_root(file, 5)
@@ -262,9 +260,9 @@ def test_a_balancer_runs_in_a_slot_and_leaves_it() -> None:
     assert balancer().changes == []
     vip = {"address": "198.51.100.1", "port": 80, "protocol": "tcp", "reals": [{"address": "10.0.0.1"}]}
     apply_resource("vips", request(), [vip], "overridden", False)
-    fd = kernel.open_pin(f"{BPFFS}/katran/default/root")
+    fd = bpf.open_pin(f"{BPFFS}/katran/default/root")
     asked = {"source": "192.0.2.7", "destination": "198.51.100.1", "source_port": 1, "destination_port": 80}
-    result = kernel.test_run(fd, build_frame(parse_flows([{**asked, "protocol": "tcp"}])[0], frozenset()))
+    result = bpf.test_run(fd, build_frame(parse_flows([{**asked, "protocol": "tcp"}])[0], frozenset()))
     os.close(fd)
     assert (result.value, read_tunnel(result.data)["destination"]) == (3, "10.0.0.1")
     with pytest.raises(ProgramError, match="program root still runs slot 1"):

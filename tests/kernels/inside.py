@@ -25,9 +25,20 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "collections"))
 
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
-from ansible_collections.katran.fleet.plugins.module_utils import _program as program
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ProgramError
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import (
+    ARRAY,
+    ARRAY_OF_MAPS,
+    MMAPABLE,
+    PERCPU_ARRAY,
+    PERF_EVENT_ARRAY,
+    PROG_ARRAY,
+)
+from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
+from ansible_collections.katran.fleet.plugins.module_utils._program.bytecode import Bytecode, load
 from ansible_collections.katran.fleet.tests.conformance import model_program, model_vectors, provision
 from ansible_collections.katran.fleet.tests.kernels.wire import comes_back
 
@@ -40,22 +51,22 @@ _LIFETIME = 3600
 _PATIENCE = 60.0
 """Seconds that a byte may take on a connection inside the machine."""
 
-compile_here = program.compile_program
+compile_here = compiler.compile_program
 
 
-def kept_program(name: str, macros: Mapping[str, int]) -> program.Bytecode:
+def kept_program(name: str, macros: Mapping[str, int]) -> Bytecode:
     """What the machine was given for these settings."""
     store = json.loads((HERE / "programs.json").read_text())
     kept = HERE / "programs" / store[json.dumps([name, sorted(macros.items())])]
-    return program.Bytecode.from_json(kept.read_text())
+    return Bytecode.from_json(kept.read_text())
 
 
-def timed_load(bytecode: program.Bytecode, maps: Mapping[str, kernel.Map]) -> Outcome:
+def timed_load(bytecode: Bytecode, maps: Mapping[str, bpf.Map]) -> Outcome:
     """Load a program once more: what that takes, and what the verifier says of it."""
     begin = time.monotonic()
-    descriptor = program.load(bytecode, {name: opened.fd for name, opened in maps.items()})
+    descriptor = load(bytecode, {name: opened.fd for name, opened in maps.items()})
     seconds = time.monotonic() - begin
-    processed = kernel.program_info(descriptor).verified_instructions
+    processed = bpf.program_info(descriptor).verified_instructions
     os.close(descriptor)
     return {
         "instructions": len(bytecode.instructions) // 8,
@@ -70,18 +81,18 @@ def timed_load(bytecode: program.Bytecode, maps: Mapping[str, kernel.Map]) -> Ou
 # Packet vectors.
 
 
-def wipe(opened: kernel.Map, cpu: int) -> None:
+def wipe(opened: bpf.Map, cpu: int) -> None:
     """Bring a map back to what it was when it was made; in one of tables by CPU, only *cpu* has one."""
     info = opened.info
-    if info.type in (layout.PROG_ARRAY, layout.PERF_EVENT_ARRAY):
+    if info.type in (PROG_ARRAY, PERF_EVENT_ARRAY):
         return
-    if info.type == layout.ARRAY_OF_MAPS:
+    if info.type == ARRAY_OF_MAPS:
         # Each access from here waits until no CPU runs a program: a hundred slots take a second.
         opened.delete(layout.u32(cpu))
-    elif info.flags & layout.MMAPABLE:
+    elif info.flags & MMAPABLE:
         with opened.mmap(writable=True) as values:
             values[:] = bytes(len(values))
-    elif info.type in (layout.ARRAY, layout.PERCPU_ARRAY):
+    elif info.type in (ARRAY, PERCPU_ARRAY):
         opened.update_many([(layout.u32(index), bytes(opened.stride)) for index in range(info.entries)])
     else:
         opened.delete_many([key for key, _value in opened.items()])
@@ -184,7 +195,7 @@ def decap(job: Job) -> Outcome:
         for address in job["vips"]:
             loaded.maps["decap_vips"].update(layout.pack_address(address), layout.u32(1))
         for packet in job["packets"]:
-            answer = kernel.test_run(loaded.prog_fd, base64.b64decode(packet["in"]))
+            answer = bpf.test_run(loaded.prog_fd, base64.b64decode(packet["in"]))
             right = provision.ACTIONS[answer.value] == "XDP_PASS" and answer.data == base64.b64decode(packet["out"])
             count(found, right, f"{packet['description']}: {answer}")
         counted = sum(loaded.counters("decap_counters")[:2])
@@ -220,7 +231,7 @@ def chain(_job: Job) -> Outcome:
                 if slot is not None:
                     root.maps["root_array"].update(layout.u32(slot), layout.u32(counter.prog_fd))
                 before = counter.counters("cntrs_array")[0]
-                answer = kernel.test_run(root.prog_fd, frame)
+                answer = bpf.test_run(root.prog_fd, frame)
                 counted = counter.counters("cntrs_array")[0] - before
                 right = (answer.value, answer.data, counted) == (2, frame, int(enabled and slot is not None))
                 count(found, right, f"slot {slot}, enabled {enabled}: {answer}, counted {counted}")
@@ -257,7 +268,7 @@ def server_id_option(_job: Job) -> Outcome:
 def attach_to_cgroup(directory: int, descriptor: int) -> None:
     """bpf(2) PROG_ATTACH as sock_ops; it goes when this machine does."""
     prog_attach, sock_ops = 8, 3
-    kernel._bpf(prog_attach, struct.pack("=IIII", directory, descriptor, sock_ops, 0))
+    bpf._bpf(prog_attach, struct.pack("=IIII", directory, descriptor, sock_ops, 0))
 
 
 # Interfaces.
@@ -272,7 +283,7 @@ def interfaces(job: Job) -> Outcome:
     with (
         contextlib.closing(provision.provision(job["scenario"])) as balancer,
         small("packet_counter", provision.COUNTER_MAPS) as (counter, _counting),
-        program.Interfaces() as links,
+        Interfaces() as links,
     ):
         # A veth takes frames from XDP_TX at the other end only while it has a program itself.
         links.replace("veth0", counter.prog_fd, "native", None)
@@ -289,7 +300,7 @@ def interfaces(job: Job) -> Outcome:
     return found
 
 
-def try_interface(links: program.Interfaces, name: str, programs: tuple[int, int], found: Outcome) -> None:
+def try_interface(links: Interfaces, name: str, programs: tuple[int, int], found: Outcome) -> None:
     """Leaves the second program attached."""
     first, second = programs
     count(found, links.attached(name) is None, f"{name}: no program at first")
@@ -301,15 +312,15 @@ def try_interface(links: program.Interfaces, name: str, programs: tuple[int, int
     count(found, attached(links, name, second), f"{name}: replaced")
 
 
-def attached(links: program.Interfaces, name: str, descriptor: int) -> bool:
+def attached(links: Interfaces, name: str, descriptor: int) -> bool:
     now = links.attached(name)
-    return now is not None and (now.mode, now.program_id) == ("native", kernel.program_info(descriptor).id)
+    return now is not None and (now.mode, now.program_id) == ("native", bpf.program_info(descriptor).id)
 
 
-def refused(links: program.Interfaces, name: str, descriptor: int, expected: int | None) -> bool:
+def refused(links: Interfaces, name: str, descriptor: int, expected: int | None) -> bool:
     try:
         links.replace(name, descriptor, "native", expected)
-    except program.ProgramError:
+    except ProgramError:
         return True
     return False
 
@@ -359,14 +370,14 @@ def main() -> None:
             words.flush()
 
         say({"kernel": os.uname().release, "seconds": float(Path("/proc/uptime").read_text().split()[0])})
-        program.compile_program = lambda _sources, name, macros: kept_program(name, macros)
+        compiler.compile_program = lambda _sources, name, macros: kept_program(name, macros)
         for path in sorted(HERE.glob("job-*.json")):
             job = json.loads(path.read_text())
             begin = time.monotonic()
             try:
                 found = JOBS[job["kind"]](job)
                 found["wrong"], found["wrongs"] = found["wrong"][:5], len(found["wrong"])
-            except program.ProgramError as error:
+            except ProgramError as error:
                 found = {"error": str(error)}
             except Exception:  # noqa: BLE001  # whatever a job dies of, the next one runs
                 found = {"error": traceback.format_exc()}

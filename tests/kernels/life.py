@@ -11,14 +11,17 @@ import subprocess
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.katran.fleet.plugins.module_utils import _balancer
-from ansible_collections.katran.fleet.plugins.module_utils import _kernel as kernel
-from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
-from ansible_collections.katran.fleet.plugins.module_utils import _program as program
-from ansible_collections.katran.fleet.plugins.module_utils._apply import Request, Result, apply_resource
-from ansible_collections.katran.fleet.plugins.module_utils._balancer import Balancer, Outcome, Wanted
-from ansible_collections.katran.fleet.plugins.module_utils._config import parse_settings
-from ansible_collections.katran.fleet.plugins.module_utils._info import gather_info
+from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer, Outcome, Wanted
+from ansible_collections.katran.fleet.plugins.module_utils._engine.info import gather_info
+from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request, Result
+from ansible_collections.katran.fleet.plugins.module_utils._engine.run import apply_resource
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.settings import parse_settings
+from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
+from ansible_collections.katran.fleet.plugins.module_utils._program.bytecode import Bytecode
 from ansible_collections.katran.fleet.tests.kernels.wire import comes_back
 
 BPFFS = "/sys/fs/bpf"
@@ -97,7 +100,7 @@ class Life:
         found = gather_info(Request("default", BPFFS, 10, True), list(self.job["resources"]))
         for name, config in self.job["resources"].items():
             self.count(len(found[name]) == len(config), f"{name}: {len(found[name])} of {len(config)} are read back")
-        with kernel.KernelMaps(f"{PINS}/maps") as maps:
+        with KernelMaps(f"{PINS}/maps") as maps:
             key = next(iter(maps.entries("vip_map")))
             maps.map("vip_map").delete(key)
             maps.set_ring_size(maps.capacity("ch_rings") // maps.capacity("server_id_stats"))
@@ -113,9 +116,9 @@ class Life:
 
     def _forwards(self, when: str) -> None:
         # A veth takes frames from XDP_TX at the other end only while it has a program itself.
-        with program.Interfaces() as links:
+        with Interfaces() as links:
             if links.attached("life0") is None:
-                passing = kernel.load_program(b"\xb7\0\0\0\2\0\0\0\x95\0\0\0\0\0\0\0", name="pass")
+                passing = bpf.load_program(b"\xb7\0\0\0\2\0\0\0\x95\0\0\0\0\0\0\0", name="pass")
                 links.replace("life0", passing, "native", None)
                 os.close(passing)
         for far, near in PLACES:
@@ -125,7 +128,7 @@ class Life:
     def _removed(self) -> None:
         done = Balancer("default", BPFFS).remove(False, 10)
         self.count(done.changed, "removed: nothing changed")
-        with program.Interfaces() as links:
+        with Interfaces() as links:
             left = [near for _far, near in PLACES if links.attached(near)]
         self.count(left == [], f"removed: programs left on {left}")
         self.count(not os.path.exists(f"{BPFFS}/katran"), "removed: pins are left")
@@ -138,7 +141,7 @@ def encapsulated(interface: str, frame: bytes) -> bool:
     return comes_back(interface, frame, lambda data: data[14:15] == b"\x45" and data[34 : 34 + len(inner)] == inner)
 
 
-def live(job: Job, sources: str, kept: Callable[[str, Mapping[str, int]], program.Bytecode], count: Count) -> None:
+def live(job: Job, sources: str, kept: Callable[[str, Mapping[str, int]], Bytecode], count: Count) -> None:
     """Run a job; `kept` gives the bytecode of (program, macros), as nothing is compiled here."""
-    _balancer.compile_program = lambda _sources, name, macros: kept(name, macros)
+    compiler.compile_program = lambda _sources, name, macros: kept(name, macros)
     Life(job, sources, count).run()

@@ -19,11 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.katran.fleet.plugins.module_utils import _program as program
-from ansible_collections.katran.fleet.plugins.module_utils._ansible import BALANCER
-from ansible_collections.katran.fleet.plugins.module_utils._config import FEATURES
-from ansible_collections.katran.fleet.plugins.module_utils._ring import build_ring
-from ansible_collections.katran.fleet.plugins.module_utils._simulate import build_frame, parse_flows
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.specs import BALANCER
+from ansible_collections.katran.fleet.plugins.module_utils._model.features import FEATURES
+from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
+from ansible_collections.katran.fleet.plugins.module_utils._model.simulated_flows import build_frame, parse_flows
+from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
+from ansible_collections.katran.fleet.plugins.module_utils._program.bytecode import Bytecode
+from ansible_collections.katran.fleet.plugins.module_utils._program.macros import balancer_macros
+from ansible_collections.katran.fleet.plugins.module_utils._program.sources import source_digest
 from ansible_collections.katran.fleet.tests.conformance.model import SECOND, Model, Settings
 from ansible_collections.katran.fleet.tests.conformance.model_tc import UNSPEC, HealthcheckModel
 from ansible_collections.katran.fleet.tests.conformance.model_vectors import OWN, PUBLISHED, Sets, chain, load_sets
@@ -287,7 +290,7 @@ def programs_of(job: Job) -> list[tuple[str, Macros]]:
 
 
 def _macros(options: Mapping[str, Any]) -> Macros:
-    return program.balancer_macros(ProgramSettings.of(options))
+    return balancer_macros(ProgramSettings.of(options))
 
 
 def archive(jobs: Iterable[Job]) -> bytes:
@@ -298,8 +301,9 @@ def archive(jobs: Iterable[Job]) -> bytes:
         sources = shutil.copytree(ROOT / "bpf", Path(folder) / "bpf")
         collection = "collections/ansible_collections/katran/fleet"
         tar.add(sources, f"{collection}/bpf")
-        for path in (ROOT / "plugins" / "module_utils").glob("*.py"):
-            tar.add(path, f"{collection}/plugins/module_utils/{path.name}")
+        engine = ROOT / "plugins" / "module_utils"
+        for path in engine.rglob("*.py"):
+            tar.add(path, f"{collection}/plugins/module_utils/{path.relative_to(engine)}")
         for name in ("model.py", "model_program.py", "model_vectors.py", "provision.py"):
             tar.add(ROOT / "tests" / "conformance" / name, f"{collection}/tests/conformance/{name}")
         tar.add(Path(__file__).with_name("inside.py"), "inside.py")
@@ -325,15 +329,15 @@ def _add(tar: tarfile.TarFile, name: str, text: str) -> None:
     tar.addfile(entry, io.BytesIO(data))
 
 
-def _compiled(sources: str, name: str, macros: Macros) -> program.Bytecode:
+def _compiled(sources: str, name: str, macros: Macros) -> Bytecode:
     """Bytecode from the cache, where sources, settings and compiler are the same."""
-    digest = program.source_digest(sources, name, macros)
+    digest = source_digest(sources, name, macros)
     with locked_cache() as cache:
         kept = cache / f"bytecode-{digest}.json"
         if kept.is_file():
             os.utime(kept)
-            return program.Bytecode.from_json(kept.read_text())
-    made = program.compile_program(sources, name, macros)
+            return Bytecode.from_json(kept.read_text())
+    made = compiler.compile_program(sources, name, macros)
     with locked_cache() as cache:
         unfinished = cache / f"unfinished-{kept.name}"
         unfinished.write_text(made.to_json())

@@ -18,7 +18,7 @@ def rings(fleet: Fleet, host: str) -> str:
     """A digest of every ring slot, taken on the host."""
     code = (
         "import hashlib, mmap, sys; sys.path.insert(0, '/usr/lib/katran-fleet');"
-        "from ansible_collections.katran.fleet.plugins.module_utils import _kernel as k;"
+        "from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf as k;"
         "m = k.open_map('/sys/fs/bpf/katran/default/maps/ch_rings').mmap(False);"
         "print(hashlib.sha256(m).hexdigest())"
     )

@@ -49,9 +49,9 @@ def steps() -> list[Step]:
 CHANGER = """
 import json, sys
 sys.path.insert(0, "/usr/lib/katran-fleet")
-from ansible_collections.katran.fleet.plugins.module_utils._balancer import Balancer, Wanted
-from ansible_collections.katran.fleet.plugins.module_utils._config import parse_settings
-from ansible_collections.katran.fleet.plugins.module_utils._state import StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer, Wanted
+from ansible_collections.katran.fleet.plugins.module_utils._model.settings import parse_settings
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
 
 balancer = Balancer("default", "/sys/fs/bpf")
 settings = StateFile("default", "/sys/fs/bpf").read().settings

@@ -25,13 +25,14 @@ def host_at(address: str) -> str:
     return next((host.name for host in HOSTS if address in (host.ipv4, host.ipv6)), address)
 
 
-def _ring_module() -> Any:
+def _engine() -> tuple[Any, Any]:
+    """The engine's modules of rings and of hashes."""
     path = str(PROJECT / "collections")
     if path not in sys.path:
         sys.path.append(path)
-    from ansible_collections.katran.fleet.plugins.module_utils import _ring
+    from ansible_collections.katran.fleet.plugins.module_utils._model import hashing, ring
 
-    return _ring
+    return ring, hashing
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,13 @@ class Vip:
     @cached_property
     def ring(self) -> array[int]:
         """The VIP's ring as the engine builds it; its values index the reals in the inventory's order."""
-        ring: array[int] = _ring_module().build_ring(list(self.weights.items()), self.sizes["ring"], self.hash)
+        ring: array[int] = _engine()[0].build_ring(list(self.weights.items()), self.sizes["ring"], self.hash)
         return ring
 
     def predicted(self, source: str, source_ports: Iterable[int]) -> list[str]:
         """For each source port the host that the engine's own hash and ring choose."""
         names = [host_at(address) for address in self.weights]
-        flow_slot = _ring_module().flow_slot
+        flow_slot = _engine()[1].flow_slot
         sizes = {"max_vips": self.sizes["vips"], "ring_size": self.sizes["ring"]}
         return [
             names[self.ring[flow_slot(source, port, self.target.port, flags=self.flags, **sizes)]]

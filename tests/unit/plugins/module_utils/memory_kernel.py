@@ -14,10 +14,15 @@ import typing as t
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.katran.fleet.plugins.module_utils import _apply as engine
-from ansible_collections.katran.fleet.plugins.module_utils._memory import MemoryMaps
-from ansible_collections.katran.fleet.plugins.module_utils._ring import build_ring
-from ansible_collections.katran.fleet.plugins.module_utils._state import State, StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._engine.recovery import recovered
+from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Clock, Request, Result
+from ansible_collections.katran.fleet.plugins.module_utils._engine.tables import TableRun
+from ansible_collections.katran.fleet.plugins.module_utils._engine.vips import OverlayRun, VipRun
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.memory_maps import MemoryMaps
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
+from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
+from ansible_collections.katran.fleet.plugins.module_utils._model.tables import TABLES
 
 Entry = dict[str, t.Any]
 
@@ -201,22 +206,22 @@ class Host:
         how: str = "overridden",
         allow_empty: bool = True,
         check: bool = False,
-    ) -> engine.Result:
+    ) -> Result:
         """One run of the resource's module, as apply_locked does it but for the lock and the kernel."""
-        request = engine.Request("blue", "/sys/fs/bpf", 1, check)
+        request = Request("blue", "/sys/fs/bpf", 1, check)
         self.file = self.file.reopened()
-        state, clock = engine.recovered(self.file, self.file.read(), self.maps), engine.Clock()
+        state, clock = recovered(self.file, self.file.read(), self.maps), Clock()
         if resource == "vips":
-            run: t.Any = engine.VipRun(request, self.maps, self.file, state, clock)
+            run: t.Any = VipRun(request, self.maps, self.file, state, clock)
         elif resource == "reals":
-            run = engine.OverlayRun(request, self.maps, self.file, state, clock)
+            run = OverlayRun(request, self.maps, self.file, state, clock)
         else:
-            run = engine.TableRun(engine.TABLES[resource], request, self.maps, self.file, state, clock)
-        return t.cast(engine.Result, run.run(config, how, allow_empty))
+            run = TableRun(TABLES[resource], request, self.maps, self.file, state, clock)
+        return t.cast(Result, run.run(config, how, allow_empty))
 
     def check(
         self, resource: str, config: Sequence[Entry] | None, how: str = "overridden", allow_empty: bool = True
-    ) -> engine.Result:
+    ) -> Result:
         """The same in check mode."""
         return self.run(resource, config, how, allow_empty, check=True)
 

@@ -10,7 +10,7 @@ import typing as t
 import pytest
 import yaml
 
-from ansible_collections.katran.fleet.plugins.module_utils import _ansible
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.module import _yaml
 
 VIP = {
     "address": "198.51.100.1",
@@ -34,16 +34,16 @@ VIP = {
     ],
 )
 def test_a_diff_is_yaml_that_says_the_same(value: t.Any) -> None:
-    assert yaml.safe_load(_ansible._yaml(value)) == value
+    assert yaml.safe_load(_yaml(value)) == value
 
 
 def test_nothing_is_empty() -> None:
-    assert _ansible._yaml([]) == ""
-    assert _ansible._yaml({}) == ""
+    assert _yaml([]) == ""
+    assert _yaml({}) == ""
 
 
 def test_a_vip_reads_well() -> None:
-    assert _ansible._yaml([VIP]).splitlines()[:8] == [
+    assert _yaml([VIP]).splitlines()[:8] == [
         "- address: 198.51.100.1",
         "  port: 443",
         "  protocol: tcp",

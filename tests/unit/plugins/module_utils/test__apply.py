@@ -13,12 +13,21 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils import _apply as engine
-from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
-from ansible_collections.katran.fleet.plugins.module_utils._config import ConfigError
-from ansible_collections.katran.fleet.plugins.module_utils._plan import PlanError
-from ansible_collections.katran.fleet.plugins.module_utils._ring import build_ring
-from ansible_collections.katran.fleet.plugins.module_utils._state import StateError, StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._engine.recovery import recovered
+from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Clock, Request, Result
+from ansible_collections.katran.fleet.plugins.module_utils._engine.tables import known_table
+from ansible_collections.katran.fleet.plugins.module_utils._engine.vips import VipRun
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.memory_maps import MemoryMaps
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import (
+    ConfigError,
+    EngineError,
+    PlanError,
+    StateError,
+)
+from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
+from ansible_collections.katran.fleet.plugins.module_utils._model.tables import TABLES
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.memory_kernel import (
     Entry,
     Host,
@@ -65,7 +74,7 @@ OTHER = vip(port=80, reals=[real(A), real(D, 3)])
 """A VIP that they leave alone; it has the real A as well."""
 
 
-def apply(host: Host, *vips: Entry, how: str = "overridden") -> engine.Result:
+def apply(host: Host, *vips: Entry, how: str = "overridden") -> Result:
     """Apply, check the count against the writes, and that doing it again writes nothing."""
     host.maps.writes.clear()
     result = host.run("vips", vips, how)
@@ -336,7 +345,7 @@ def test_five_hundred_vips_of_which_one_changes() -> None:
 # The overlay
 
 
-def overlay(host: Host, *entries: Entry, how: str = "merged") -> engine.Result:
+def overlay(host: Host, *entries: Entry, how: str = "merged") -> Result:
     host.maps.writes.clear()
     result = host.run("reals", entries, how)
     assert dict(sorted(host.maps.writes.items())) == result.operations
@@ -384,7 +393,7 @@ def test_an_overlay_of_a_real_that_no_vip_has(host: Host) -> None:
 # Tables
 
 
-def table(host: Host, resource: str, *entries: Entry, how: str = "overridden") -> engine.Result:
+def table(host: Host, resource: str, *entries: Entry, how: str = "overridden") -> Result:
     host.maps.writes.clear()
     result = host.run(resource, entries, how)
     assert dict(sorted(host.maps.writes.items())) == result.operations
@@ -440,7 +449,7 @@ def test_all_reals_of_a_table_change_while_every_id_is_taken() -> None:
 # Failures
 
 
-class Refusing(engine.MemoryMaps):
+class Refusing(MemoryMaps):
     """Maps of which one refuses to be written."""
 
     def __init__(self, shape: Shape, name: str, code: int) -> None:
@@ -471,14 +480,14 @@ class Refusing(engine.MemoryMaps):
 def test_a_map_that_refuses_is_named(tmp_path: Path, code: int, sentence: str) -> None:
     shape = Shape.of()
     file = StateFile("blue", "/sys/fs/bpf", str(tmp_path))
-    request = engine.Request("blue", "/sys/fs/bpf", 1, False)
+    request = Request("blue", "/sys/fs/bpf", 1, False)
     maps = Refusing(shape, "vip_map", code)
 
-    def run() -> engine.Result:
-        state = engine.recovered(file, file.read(), maps)
-        return engine.VipRun(request, maps, file, state, engine.Clock()).run([ABC], "overridden", False)
+    def run() -> Result:
+        state = recovered(file, file.read(), maps)
+        return VipRun(request, maps, file, state, Clock()).run([ABC], "overridden", False)
 
-    with pytest.raises(engine.EngineError) as refused:
+    with pytest.raises(EngineError) as refused:
         run()
     assert str(refused.value) == f"{sentence}; the next run goes on from here"
     maps.name = ""
@@ -513,7 +522,7 @@ def test_a_damaged_table_file_is_said_to_be_so(tmp_path: Path, text: str) -> Non
     file = StateFile("blue", "/sys/fs/bpf", str(tmp_path))
     file.write_file("server_ids.json", text)
     with pytest.raises(StateError, match=r"server_ids\.json is damaged \(.*\): move it away, and the next run adopts"):
-        engine.known_table(engine.TABLES["server_ids"], file, file.read(), {"reals": {}})
+        known_table(TABLES["server_ids"], file, file.read(), {"reals": {}})
 
 
 def test_an_empty_balancer_is_told_apart_from_a_lost_state(host: Host) -> None:

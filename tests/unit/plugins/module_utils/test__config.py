@@ -15,43 +15,55 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.katran.fleet.plugins.module_utils import _config
-from ansible_collections.katran.fleet.plugins.module_utils._ansible import RESOURCE_CONFIG
-from ansible_collections.katran.fleet.plugins.module_utils._config import (
-    FEATURES,
-    FLAG_FEATURES,
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.specs import RESOURCE_CONFIG
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import (
     Address,
-    ConfigError,
-    DecapDestination,
-    HealthcheckDestination,
-    Limits,
-    Overlay,
     Prefix,
-    RootArray,
-    ServerId,
-    SourceRoute,
-    Vip,
-    VipKey,
-    config_faults,
-    features_needed,
-    hold_back_rows,
-    hold_back_vips,
-    parse_instance,
-    parse_settings,
+    parse_addresses,
     read_address,
     read_prefix,
+)
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
+from ansible_collections.katran.fleet.plugins.module_utils._model.faults import Faults
+from ansible_collections.katran.fleet.plugins.module_utils._model.features import (
+    FEATURES,
+    FLAG_FEATURES,
+    features_needed,
+)
+from ansible_collections.katran.fleet.plugins.module_utils._model.limits import Limits, limits_of_settings
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
+from ansible_collections.katran.fleet.plugins.module_utils._model.overlay import Overlay, resolve_reals
+from ansible_collections.katran.fleet.plugins.module_utils._model.readiness import hold_back_rows, hold_back_vips
+from ansible_collections.katran.fleet.plugins.module_utils._model.resource_faults import config_faults
+from ansible_collections.katran.fleet.plugins.module_utils._model.settings import (
+    RootArray,
+    parse_instance,
+    parse_interfaces,
+    parse_settings,
+)
+from ansible_collections.katran.fleet.plugins.module_utils._model.shape import as_told, shape_faults
+from ansible_collections.katran.fleet.plugins.module_utils._model.tables import (
+    DecapDestination,
+    HealthcheckDestination,
+    ServerId,
+    SourceRoute,
     resolve_decap_destinations,
     resolve_healthcheck_destinations,
-    resolve_reals,
     resolve_server_ids,
     resolve_source_routes,
-    resolve_vips,
     server_id_warnings,
+)
+from ansible_collections.katran.fleet.plugins.module_utils._model.vips import (
+    HASHES,
+    REAL_STATES,
+    Vip,
+    VipKey,
     vip_changes,
     vip_to_config,
     vips_from_config,
 )
-from ansible_collections.katran.fleet.plugins.module_utils._layout import DEFAULT_SIZES, VIP_FLAGS
+from ansible_collections.katran.fleet.plugins.module_utils._model.vips_input import resolve_vips
 
 SIZES = {**DEFAULT_SIZES, "vips": 4, "cidr_vips": 2, "reals": 6, "source_routes": 3, "server_ids": 100}
 ALL = Limits(SIZES, frozenset(FEATURES) - {"server_id_hash"})
@@ -122,7 +134,7 @@ def fault(config: Any, limits: Limits = ALL, state: str = "merged") -> str:
         (vip(protocol="icmp"), "vips[0].protocol: icmp is neither tcp nor udp"),
         (vip(protocol=None), "vips[0].protocol: None is neither tcp nor udp"),
         (vip(hash="maglev"), "vips[0].hash: maglev is none of maglev_v2, maglev_v1"),
-        (vip(flags=["fast"]), f"vips[0].flags: fast is none of {', '.join(VIP_FLAGS)}"),
+        (vip(flags=["fast"]), f"vips[0].flags: fast is none of {', '.join(layout.VIP_FLAGS)}"),
         (vip(reals=reals("10.0.0")), "vips[0].reals[0].address: 10.0.0 is not an IP address"),
         (vip(reals=[{}]), "vips[0].reals[0].address: is missing"),
         (vip(reals=reals("0.0.0.0")), "vips[0].reals[0].address: 0.0.0.0 is the unspecified address"),
@@ -361,7 +373,7 @@ def test_what_is_told_is_what_a_module_gets() -> None:
     config = [vip(port="443", protocol="udp", flags="quic,no_lru", reals=[{"address": "10.0.0.1", "weight": "5"}])]
     spec = {"config": {"type": "list", "elements": "dict", "options": RESOURCE_CONFIG["vips"]}}
     read = ArgumentSpecValidator(spec).validate({"config": config}).validated_parameters["config"]
-    told = [_config._as_told(entry, RESOURCE_CONFIG["vips"]) for entry in config]
+    told = [as_told(entry, RESOURCE_CONFIG["vips"]) for entry in config]
     assert vips(told) == vips(read)
 
 
@@ -483,7 +495,7 @@ HOSTS = st.one_of(
 REALS = st.lists(
     st.fixed_dictionaries(
         {"address": HOSTS},
-        optional={"weight": st.integers(0, 10000), "state": st.sampled_from(_config.REAL_STATES)},
+        optional={"weight": st.integers(0, 10000), "state": st.sampled_from(REAL_STATES)},
     ),
     max_size=6,
     unique_by=lambda real: real["address"],
@@ -496,8 +508,8 @@ VIPS = st.lists(
             "protocol": st.sampled_from(["tcp", "udp"]),
         },
         optional={
-            "flags": st.lists(st.sampled_from(sorted(VIP_FLAGS)), unique=True),
-            "hash": st.sampled_from(_config.HASHES),
+            "flags": st.lists(st.sampled_from(sorted(layout.VIP_FLAGS)), unique=True),
+            "hash": st.sampled_from(HASHES),
             "reals": REALS,
             "down_reals": st.lists(HOSTS, unique=True, max_size=3),
         },
@@ -1098,17 +1110,17 @@ def test_what_needs_no_more_features_has_them(config: Any) -> None:
 
 def test_limits_of_settings() -> None:
     parsed = parse_settings({**SETTINGS, "features": ["vlan"]})
-    limits = _config.limits_of_settings(parsed.to_config())
+    limits = limits_of_settings(parsed.to_config())
     assert limits == Limits(DEFAULT_SIZES, frozenset({"vlan"}))
 
 
 def test_lists_of_addresses_and_interfaces() -> None:
-    faults = _config.Faults()
-    assert _config.parse_addresses(["FC00::1", "fc00::1", "10.0.0.1", "10.0.0"], "sources", faults) == (
+    faults = Faults()
+    assert parse_addresses(["FC00::1", "fc00::1", "10.0.0.1", "10.0.0"], "sources", faults) == (
         "fc00::1",
         "10.0.0.1",
     )
-    assert _config.parse_interfaces(["lo"], faults) == ("lo",)
+    assert parse_interfaces(["lo"], faults) == ("lo",)
     assert faults.lines == ["sources[3]: 10.0.0 is not an IP address"]
 
 
@@ -1162,11 +1174,11 @@ GOOD = {"address": "198.51.100.1", "port": "443", "protocol": "tcp"}
     ],
 )
 def test_entries_that_are_not_what_they_should_be(config: Any, sentence: str) -> None:
-    assert _config.shape_faults("vips", config, SHAPE) == sentence
+    assert shape_faults("vips", config, SHAPE) == sentence
 
 
 def test_twenty_of_them_and_the_rest_counted() -> None:
-    told = _config.shape_faults("vips", [{**GOOD, "port": "x"}] * 25, SHAPE).split("; ")
+    told = shape_faults("vips", [{**GOOD, "port": "x"}] * 25, SHAPE).split("; ")
     assert (len(told), told[-1]) == (21, "and 5 more")
 
 
@@ -1182,7 +1194,7 @@ def test_addresses_are_read_alike_without_netaddr(text: str, monkeypatch: pytest
     [("auto", "auto"), ("0-3,8", (0, 1, 2, 3, 8)), (["2", "0-1"], (0, 1, 2)), ([5], (5,)), ("1", (1,))],
 )
 def test_forwarding_cores(cores: Any, found: Any) -> None:
-    assert _config.parse_settings({**SETTINGS, "forwarding_cores": cores}).forwarding_cores == found
+    assert parse_settings({**SETTINGS, "forwarding_cores": cores}).forwarding_cores == found
 
 
 @pytest.mark.parametrize(
@@ -1196,14 +1208,14 @@ def test_forwarding_cores(cores: Any, found: Any) -> None:
 )
 def test_forwarding_cores_that_are_none(cores: Any, sentence: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        _config.parse_settings({**SETTINGS, "forwarding_cores": cores})
+        parse_settings({**SETTINGS, "forwarding_cores": cores})
     assert str(caught.value) == sentence
 
 
 def test_down_reals_that_are_active_are_told() -> None:
     vip = {**GOOD, "port": 53, "protocol": "udp", "flags": ["udp_flow_migration"]}
     listed = {**vip, "reals": [{"address": "10.0.0.1"}, {"address": "10.0.0.2"}], "down_reals": ["10.0.0.1"]}
-    _after, warnings = _config.resolve_vips({}, [listed], "merged", False, ALL)
+    _after, warnings = resolve_vips({}, [listed], "merged", False, ALL)
     assert warnings == ["vips[0].down_reals: 10.0.0.1 is active among the VIP's reals too, so new flows still go there"]
 
 

@@ -10,27 +10,24 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._config import (
-    ConfigError,
-    VipKey,
-    vips_from_config,
-)
-from ansible_collections.katran.fleet.plugins.module_utils._flows import (
+from ansible_collections.katran.fleet.plugins.module_utils._engine.flows import is_ipv6
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
+from ansible_collections.katran.fleet.plugins.module_utils._model.flow_selection import (
     Matcher,
     Owners,
     Selection,
-    is_ipv6,
     parse_filters,
     vip_selection,
 )
-from ansible_collections.katran.fleet.plugins.module_utils._layout import flow_key, pack_address, vip_definition
+from ansible_collections.katran.fleet.plugins.module_utils._model.vips import VipKey, vips_from_config
 
 TCP, UDP = 6, 17
 REALS = {"10.0.0.1": 1, "10.0.0.2": 2, "fd00::1": 3}
 
 
 def key(client: str, vip: str, port: int = 80, protocol: int = TCP, sport: int = 31337) -> bytes:
-    return flow_key(pack_address(client), pack_address(vip), sport, port, protocol)
+    return layout.flow_key(layout.pack_address(client), layout.pack_address(vip), sport, port, protocol)
 
 
 def vip_key(address: str, port: int, protocol: str = "tcp") -> VipKey:
@@ -109,7 +106,7 @@ def test_all_faults_are_told_together() -> None:
 
 
 def test_a_vip_of_any_port_leaves_the_flows_of_exact_vips_alone() -> None:
-    exact = {vip_definition(pack_address("198.51.100.1"), 443, TCP)}
+    exact = {layout.vip_definition(layout.pack_address("198.51.100.1"), 443, TCP)}
     assert chosen(vip_selection(vip_key("198.51.100.1", 0), exact)) == "ac"
     assert chosen(vip_selection(vip_key("198.51.100.0/24", 0), exact)) == "ac"
 
@@ -174,7 +171,7 @@ def test_a_purge_spares_what_may_be_anothers(gone: tuple[str, int], names: str) 
     }
     every = [("203.0.113.7", 443), ("203.0.113.8", 0), ("203.0.113.16/28", 443), ("203.0.113.0/24", 443)]
     stay = [(vip_key(*each), 0) for each in every if each != gone]
-    exact = [vip_definition(each.packed, each.port, TCP) for each, _flags in stay if each.prefixlen is None]
+    exact = [layout.vip_definition(each.packed, each.port, TCP) for each, _flags in stay if each.prefixlen is None]
     going = vip_key(*gone)
     matcher = Matcher([vip_selection(going, exact, None, partial(Owners(stay).others, going))])
     assert "".join(name for name, flow in flows.items() if matcher(flow, 1)) == names

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._config import ConfigError, HealthcheckDestination
-from ansible_collections.katran.fleet.plugins.module_utils._healthcheck import destination_entries, parse_healthcheck
+from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck_destinations import destination_entries
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
+from ansible_collections.katran.fleet.plugins.module_utils._model.healthcheck_settings import parse_healthcheck
+from ansible_collections.katran.fleet.plugins.module_utils._model.tables import HealthcheckDestination
 
 GOOD: dict[str, Any] = {
     "interface": "eth0",

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.katran.fleet.plugins.module_utils._config import Vip, vips_from_config
-from ansible_collections.katran.fleet.plugins.module_utils._learned import MAX_NAMES, learners, may_be_known
+from ansible_collections.katran.fleet.plugins.module_utils._model.lru_history import MAX_NAMES, learners, may_be_known
+from ansible_collections.katran.fleet.plugins.module_utils._model.vips import Vip, vips_from_config
 
 
 def vip(address: str, port: int = 80, protocol: str = "tcp", *flags: str) -> Vip:

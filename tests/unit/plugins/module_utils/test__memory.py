@@ -9,8 +9,8 @@ import errno
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils import _layout as layout
-from ansible_collections.katran.fleet.plugins.module_utils._memory import MemoryMaps
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.memory_maps import MemoryMaps
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.memory_kernel import Shape
 
 A, B, C = (layout.vip_definition(layout.pack_address(f"192.0.2.{last}"), 80, 6) for last in (1, 2, 3))

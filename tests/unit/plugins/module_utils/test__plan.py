@@ -7,21 +7,35 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils import _plan as planning
-from ansible_collections.katran.fleet.plugins.module_utils._config import Vip, VipKey, VipReal, read_address
-from ansible_collections.katran.fleet.plugins.module_utils._layout import pack_address, real_definition, u32, vip_meta
-from ansible_collections.katran.fleet.plugins.module_utils._plan import (
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import read_address
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import PlanError
+from ansible_collections.katran.fleet.plugins.module_utils._model.ids import Ids
+from ansible_collections.katran.fleet.plugins.module_utils._model.operations import (
     BlankSlots,
     Delete,
     DeleteDownSet,
-    PlanError,
+    Operation,
     PurgeFlows,
     Put,
     PutDownSet,
     PutRing,
     ZeroCounters,
+    count,
 )
-from ansible_collections.katran.fleet.plugins.module_utils._state import Ids
+from ansible_collections.katran.fleet.plugins.module_utils._model.vip_entries import (
+    ADDRESS_MAPS,
+    NUMBER_MAPS,
+    VIP_MAPS,
+    Actual,
+    address_entry,
+    adopt,
+    down_set_key,
+    flag_bits,
+    vip_map_entry,
+)
+from ansible_collections.katran.fleet.plugins.module_utils._model.vip_plan import Recorded, VipPlan, plan_vips
+from ansible_collections.katran.fleet.plugins.module_utils._model.vips import Vip, VipKey, VipReal
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.memory_kernel import Entry, Host, Shape
 
 RING = 13
@@ -37,7 +51,7 @@ def vip(text: str, *reals: str, flags: tuple[str, ...] = ()) -> Vip:
     return Vip(key(text), flags=flags, reals=tuple(VipReal(each) for each in reals))
 
 
-def empty(vips: int = 4, reals: int = 5) -> planning.Actual:
+def empty(vips: int = 4, reals: int = 5) -> Actual:
     """A balancer in which nothing is."""
     names = ("vip_map", "vip_addresses", "reals", "vip_to_down_reals_map")
     capacity = {
@@ -47,20 +61,15 @@ def empty(vips: int = 4, reals: int = 5) -> planning.Actual:
         "server_id_stats": vips,
         "ch_rings": vips * RING,
     }
-    return planning.Actual(
-        {name: {} for name in names}, {}, lambda _number: memoryview(bytes(RING * 8)), capacity, RING
-    )
+    return Actual({name: {} for name in names}, {}, lambda _number: memoryview(bytes(RING * 8)), capacity, RING)
 
 
-def plan(
-    wanted: list[Vip], actual: planning.Actual, real_ids: Ids | None = None, numbers: Ids | None = None
-) -> planning.VipPlan:
-    return planning.plan_vips(
-        {each.key: each for each in wanted}, {}, {}, actual, real_ids or Ids(1), numbers or Ids(0), {}
-    )
+def plan(wanted: list[Vip], actual: Actual, real_ids: Ids | None = None, numbers: Ids | None = None) -> VipPlan:
+    recorded = Recorded(real_ids or Ids(1), numbers or Ids(0), {})
+    return plan_vips({each.key: each for each in wanted}, {}, {}, actual, recorded)
 
 
-def kinds(operations: list[planning.Operation]) -> list[str]:
+def kinds(operations: list[Operation]) -> list[str]:
     """Operations in few words."""
     words = []
     for each in operations:
@@ -79,12 +88,12 @@ def test_what_appears_is_visible_last() -> None:
     assert kinds(found.operations) == ["Put reals", "PutRing", "Put vip_addresses", "Put vip_map"]
     assert found.real_ids.assigned == {"10.0.0.1": 1, "10.0.0.2": 2}
     assert found.vip_numbers.assigned == {"192.0.2.1:80/tcp": 0}
-    assert planning.count(found.operations) == {"ch_rings": RING, "reals": 2, "vip_addresses": 1, "vip_map": 1}
+    assert count(found.operations) == {"ch_rings": RING, "reals": 2, "vip_addresses": 1, "vip_map": 1}
 
 
-def of(host: Host, wanted: list[Vip]) -> planning.VipPlan:
+def of(host: Host, wanted: list[Vip]) -> VipPlan:
     """The plan from what a host has."""
-    actual = planning.Actual(
+    actual = Actual(
         {name: host.maps.entries(name) for name in host.maps.names() if name in planning_maps(host)},
         host.maps.down_sets(),
         host.maps.ring,
@@ -92,16 +101,15 @@ def of(host: Host, wanted: list[Vip]) -> planning.VipPlan:
         host.shape.sizes["ring"],
     )
     state = host.state
-    return planning.plan_vips(
-        {each.key: each for each in wanted}, {}, {}, actual, state.real_ids, state.vip_numbers, state.rings
-    )
+    recorded = Recorded(state.real_ids, state.vip_numbers, state.rings)
+    return plan_vips({each.key: each for each in wanted}, {}, {}, actual, recorded)
 
 
 def planning_maps(host: Host) -> set[str]:
     return {
-        *planning.VIP_MAPS,
-        *planning.ADDRESS_MAPS,
-        *planning.NUMBER_MAPS,
+        *VIP_MAPS,
+        *ADDRESS_MAPS,
+        *NUMBER_MAPS,
         "reals",
         "vip_to_down_reals_map",
     } & host.maps.names()
@@ -182,7 +190,7 @@ def test_a_ring_that_stays_loses_the_slots_of_an_id_that_is_given_away() -> None
         "PutRing",
     ]
     slots = sum(each.changed for each in found.operations if isinstance(each, BlankSlots | PutRing))
-    assert planning.count(found.operations) == {"ch_rings": slots, "reals": 1}
+    assert count(found.operations) == {"ch_rings": slots, "reals": 1}
 
 
 def test_a_down_set_that_stays_loses_an_id_that_is_given_away() -> None:
@@ -228,23 +236,23 @@ def test_a_cidr_vips_key_begins_with_its_length() -> None:
     address = read_address("203.0.113.0")
     assert address
     wide = VipKey(False, address.packed, 24, 53, "udp", address.text)
-    assert planning.vip_map_entry(wide, 4, 7) == (
+    assert vip_map_entry(wide, 4, 7) == (
         "vip_lpm4_map",
         bytes.fromhex("38000000 0035 11 00 cb007100"),
         bytes.fromhex("04000000 07000000"),
     )
-    assert planning.address_entry(wide) == ("vip_address_lpm4", bytes.fromhex("18000000 cb007100"), u32(1))
+    assert address_entry(wide) == ("vip_address_lpm4", bytes.fromhex("18000000 cb007100"), layout.u32(1))
     # As the datapath looks it up: the network address, and the port as configured.
-    assert planning.down_set_key(wide) == bytes.fromhex("cb007100") + bytes(12) + bytes.fromhex("0035 11 00")
+    assert down_set_key(wide) == bytes.fromhex("cb007100") + bytes(12) + bytes.fromhex("0035 11 00")
 
 
 def test_flags_are_bits() -> None:
-    assert planning.flag_bits([]) == 0
-    assert planning.flag_bits(["quic", "hash_no_src_port", "udp_flow_migration"]) == 0b1000000101
+    assert flag_bits([]) == 0
+    assert flag_bits(["quic", "hash_no_src_port", "udp_flow_migration"]) == 0b1000000101
 
 
 def test_counts_tell_entries_and_slots_but_not_resets() -> None:
-    operations: list[planning.Operation] = [
+    operations: list[Operation] = [
         Put("vip_map", ((b"a", b"b"), (b"c", b"d"))),
         Delete("vip_map", (b"e",)),
         PutRing(1, None, (), 5),
@@ -255,23 +263,23 @@ def test_counts_tell_entries_and_slots_but_not_resets() -> None:
         ZeroCounters("stats", (1, 2)),
         Delete("reals", ()),
     ]
-    assert planning.count(operations) == {"ch_rings": 8, "vip_map": 3, "vip_to_down_reals_map": 2}
+    assert count(operations) == {"ch_rings": 8, "vip_map": 3, "vip_to_down_reals_map": 2}
 
 
 def test_ids_are_adopted_from_the_kernel() -> None:
     actual = empty()
-    one, two = (real_definition(pack_address(f"10.0.0.{last}"), 0) for last in (1, 2))
-    v6 = real_definition(pack_address("fc00::1"), 1)
+    one, two = (layout.real_definition(layout.pack_address(f"10.0.0.{last}"), 0) for last in (1, 2))
+    v6 = layout.real_definition(layout.pack_address("fc00::1"), 1)
     first, second, strange = b"first", b"second", b"strange"
     # A real under id 0, a real under two ids, a VIP with a number beyond the map, and a key that is no VIP's.
     entries = {
-        "reals": {u32(0): two, u32(2): one, u32(3): one, u32(4): v6},
-        "vip_map": {first: vip_meta(0, 3), second: vip_meta(0, 99), strange: vip_meta(0, 1)},
+        "reals": {layout.u32(0): two, layout.u32(2): one, layout.u32(3): one, layout.u32(4): v6},
+        "vip_map": {first: layout.vip_meta(0, 3), second: layout.vip_meta(0, 99), strange: layout.vip_meta(0, 1)},
     }
-    actual = planning.Actual(entries, {}, actual.ring, actual.capacity, RING)
+    actual = Actual(entries, {}, actual.ring, actual.capacity, RING)
     known = Ids(1, {"10.0.0.2": 1}, [2, 3])
     names = {first: "192.0.2.1:80/tcp", second: "192.0.2.2:80/tcp"}
-    real_ids, numbers = planning.adopt(actual, known, Ids(0, {}, [3]), names)
+    real_ids, numbers = adopt(actual, known, Ids(0, {}, [3]), names)
     assert real_ids == Ids(1, {"10.0.0.2": 1, "10.0.0.1": 2, "fc00::1": 4}, [3])
     assert numbers == Ids(0, {"192.0.2.1:80/tcp": 3}, [])
     assert known.assigned == {"10.0.0.2": 1}
@@ -280,11 +288,11 @@ def test_ids_are_adopted_from_the_kernel() -> None:
 def test_an_id_that_a_killed_run_gave_away_in_vain_is_taken_back() -> None:
     """The kernel still has it with its old key: the run got no further than saving what it was about to do."""
     actual = empty()
-    one = real_definition(pack_address("10.0.0.1"), 0)
-    entries = {"reals": {u32(1): one}, "vip_map": {b"old": vip_meta(0, 2), b"new": vip_meta(0, 3)}}
-    actual = planning.Actual(entries, {}, actual.ring, actual.capacity, RING)
+    one = layout.real_definition(layout.pack_address("10.0.0.1"), 0)
+    entries = {"reals": {layout.u32(1): one}, "vip_map": {b"old": layout.vip_meta(0, 2), b"new": layout.vip_meta(0, 3)}}
+    actual = Actual(entries, {}, actual.ring, actual.capacity, RING)
     promised = Ids(1, {"10.0.0.9": 1, "10.0.0.8": 2}, [1, 2])
     # Of the numbers, 2 was only promised to another VIP, while 3 has arrived.
     numbers = Ids(0, {"other": 2, "new": 3}, [2, 3])
-    found = planning.adopt(actual, promised, numbers, {b"old": "old", b"new": "new"})
+    found = adopt(actual, promised, numbers, {b"old": "old", b"new": "new"})
     assert found == (Ids(1, {"10.0.0.8": 2, "10.0.0.1": 1}, [2]), Ids(0, {"new": 3, "old": 2}, [3]))

@@ -21,16 +21,25 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.katran.fleet.plugins.module_utils import _ring
-from ansible_collections.katran.fleet.plugins.module_utils._ring import (
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import ring_workers
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.ring_workers import _Helper, build_rings
+from ansible_collections.katran.fleet.plugins.module_utils._model.hashing import (
+    AnyAddress,
     address_hash,
-    build_ring,
-    build_rings,
     flow_slot,
+    jhash_2words,
+    jhash_16bytes,
     murmur3,
     packed_address,
-    ring_slots,
     spooky_hash128,
+)
+from ansible_collections.katran.fleet.plugins.module_utils._model.ring import (
+    RING_HASHES,
+    Job,
+    _Maglev,
+    _Turns,
+    build_ring,
+    ring_slots,
 )
 
 RING_SIZE = 65537
@@ -175,7 +184,7 @@ ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str)
 @given(
     reals=st.lists(st.tuples(ADDRESSES, WEIGHTS), max_size=40, unique_by=lambda real: packed_address(real[0])),
     ring_size=st.sampled_from(PRIMES),
-    ring_hash=st.sampled_from(_ring.RING_HASHES),
+    ring_hash=st.sampled_from(RING_HASHES),
 )
 @example(reals=[], ring_size=3, ring_hash="maglev_v2")
 @example(reals=[("10.0.0.1", 0), ("10.0.0.2", 0)], ring_size=3, ring_hash="maglev_v1")
@@ -196,7 +205,7 @@ def test_wishes_that_pass_2_to_the_32(ring_size: int, count: int) -> None:
 
 def test_a_skip_that_leads_past_every_free_slot_ends() -> None:
     # Multiples of 2^31 mod 2^32 are two wishes; the original walks them for ever.
-    ring = _ring._Maglev([0, 0], [2**31, 1], 7).fill(_ring._Turns([1, 1], 7, "maglev_v2"))
+    ring = _Maglev([0, 0], [2**31, 1], 7).fill(_Turns([1, 1], 7, "maglev_v2"))
     assert sorted(Counter(ring).values()) == [3, 4]
 
 
@@ -279,7 +288,7 @@ def test_flows_of_published_packets(
 
 
 def test_flow_slot_and_flags() -> None:
-    def slot(source: _ring.Address = "192.0.2.7", source_port: int = 1234, port: int = 443, **options: Any) -> int:
+    def slot(source: AnyAddress = "192.0.2.7", source_port: int = 1234, port: int = 443, **options: Any) -> int:
         return flow_slot(source, source_port, port, max_vips=512, ring_size=RING_SIZE, **options)
 
     assert slot() == 51461
@@ -321,11 +330,11 @@ def plain_jhash(words: list[int], seed: int, length: int) -> int:
 @given(data=st.binary(min_size=16, max_size=16), seed=st.integers(0, 2**32 - 1))
 def test_jhash(data: bytes, seed: int) -> None:
     words = list(struct.unpack("<4I", data))
-    assert _ring.jhash_2words(words[0], words[1], seed) == plain_jhash([*words[:2], 0], seed, 8)
-    assert _ring.jhash_16bytes(data, seed) == plain_jhash(words, seed, 16)
+    assert jhash_2words(words[0], words[1], seed) == plain_jhash([*words[:2], 0], seed, 8)
+    assert jhash_16bytes(data, seed) == plain_jhash(words, seed, 16)
 
 
-JOBS: list[_ring.Job] = [(some_reals(1 + i % 9), 1009, _ring.RING_HASHES[i % 2]) for i in range(40)]
+JOBS: list[Job] = [(some_reals(1 + i % 9), 1009, RING_HASHES[i % 2]) for i in range(40)]
 
 
 def no_children() -> bool:
@@ -360,7 +369,7 @@ def test_many_rings_survive_their_helper(monkeypatch: pytest.MonkeyPatch) -> Non
             os.kill(os.getpid(), signal.SIGKILL)
         return build_ring(*job)
 
-    monkeypatch.setattr(_ring, "build_ring", dies_in_child)
+    monkeypatch.setattr(ring_workers, "build_ring", dies_in_child)
     assert build_rings(JOBS) == [build_ring(*job) for job in JOBS]
     assert no_children()
 
@@ -388,7 +397,7 @@ def test_a_bad_ring_among_many_raises_and_leaves_no_child() -> None:
 def test_a_helper_without_parent_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     parent = os.getpid()
     monkeypatch.setattr(os, "getppid", lambda: 1 if os.getpid() != parent else 0)
-    helper = _ring._Helper(JOBS[:2])
+    helper = _Helper(JOBS[:2])
     assert helper._wait() == 1
     helper.stop()
 

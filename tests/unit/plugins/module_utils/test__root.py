@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils import _root as root
-from ansible_collections.katran.fleet.plugins.module_utils._config import ConfigError, RootArray
-from ansible_collections.katran.fleet.plugins.module_utils._program import ProgramError
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError, ProgramError
+from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import parse_root
+from ansible_collections.katran.fleet.plugins.module_utils._model.settings import RootArray
+from ansible_collections.katran.fleet.plugins.module_utils._program import slots as places
+from ansible_collections.katran.fleet.plugins.module_utils._program.slots import SlotPlan, plan_slot
 
 PATH = "/sys/fs/bpf/katran/default/maps/root_array"
 OURS = {10, 11}
@@ -24,16 +26,16 @@ def plan(
     current: int | None = 10,
     replace_foreign: bool = False,
     check: bool = False,
-) -> root.SlotPlan:
+) -> SlotPlan:
     def slots(path: str) -> dict[int, int]:
         if there is None:
             raise ProgramError(f"nothing is pinned at {path}")
         return there
 
-    monkeypatch.setattr(root, "slots", slots)
+    monkeypatch.setattr(places, "slots", slots)
     slot = None if wanted is None else RootArray(PATH, wanted)
     before = None if recorded is None else RootArray(PATH, recorded)
-    return root.plan_slot(slot, before, OURS.__contains__, current, replace_foreign, check)
+    return plan_slot(slot, before, OURS.__contains__, current, replace_foreign, check)
 
 
 def test_an_empty_slot_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +45,7 @@ def test_an_empty_slot_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_program_that_is_there_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert plan(monkeypatch, {1: 10}, 1, 1) == root.SlotPlan()
+    assert plan(monkeypatch, {1: 10}, 1, 1) == SlotPlan()
 
 
 @pytest.mark.parametrize("current", [10, None])
@@ -76,7 +78,7 @@ def test_an_array_that_is_not_there_yet_matters_only_outside_check_mode(monkeypa
 
 
 def test_options() -> None:
-    settings = root.parse_root({"interfaces": ["eth0", "eth1"], "mode": "native", "source_dir": "/x"})
+    settings = parse_root({"interfaces": ["eth0", "eth1"], "mode": "native", "source_dir": "/x"})
     assert settings.interfaces == ("eth0", "eth1")
     with pytest.raises(ConfigError, match=r"^interfaces: state attached needs at least one interface$"):
-        root.parse_root({"interfaces": [], "mode": "native", "source_dir": "/x"})
+        parse_root({"interfaces": [], "mode": "native", "source_dir": "/x"})

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._config import ConfigError, vips_from_config
-from ansible_collections.katran.fleet.plugins.module_utils._layout import flow_key, pack_address
-from ansible_collections.katran.fleet.plugins.module_utils._simulate import (
-    SHARED,
+from ansible_collections.katran.fleet.plugins.module_utils._engine.simulate import SHARED
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
+from ansible_collections.katran.fleet.plugins.module_utils._model.simulated_flows import (
     Flow,
     build_frame,
     parse_flows,
     read_tunnel,
 )
+from ansible_collections.katran.fleet.plugins.module_utils._model.vips import vips_from_config
 
 
 def entry(**options: Any) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def test_the_key_of_a_flow_depends_on_its_vip(address: str, port: int, flags: se
     vip = next(iter(vips_from_config([{"address": address, "port": port, "protocol": "tcp", **options}])))
     asked = flow()
     key = asked.key(vip, frozenset(flags))
-    assert key == flow_key(pack_address("192.0.2.7"), pack_address("198.51.100.1"), *ports, 6)
+    assert key == layout.flow_key(layout.pack_address("192.0.2.7"), layout.pack_address("198.51.100.1"), *ports, 6)
     assert key in asked.possible_keys()
 
 

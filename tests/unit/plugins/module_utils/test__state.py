@@ -12,14 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._state import (
-    Ids,
-    State,
-    StateError,
-    StateFile,
-    locked,
-    remove_lock,
-)
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.lock import locked, remove_lock
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import StateError
+from ansible_collections.katran.fleet.plugins.module_utils._model.ids import Ids
+from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
 
 HOLDER = """
 import fcntl, os, sys, time

@@ -14,8 +14,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.katran.fleet.plugins.module_utils._config import ConfigError
-from ansible_collections.katran.fleet.plugins.module_utils._plan import PlanError
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError, PlanError
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.memory_kernel import (
     Actual,
     Entry,

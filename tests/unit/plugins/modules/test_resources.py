@@ -15,11 +15,14 @@ import yaml
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.katran.fleet.plugins.module_utils import _ansible as glue
-from ansible_collections.katran.fleet.plugins.module_utils._apply import EngineError, Request, Result
-from ansible_collections.katran.fleet.plugins.module_utils._plan import PlanError
-from ansible_collections.katran.fleet.plugins.module_utils._program import ProgramError
-from ansible_collections.katran.fleet.plugins.module_utils._state import StateError
+from ansible_collections.katran.fleet.plugins.module_utils._ansible import resource as glue
+from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request, Result
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import (
+    EngineError,
+    PlanError,
+    ProgramError,
+    StateError,
+)
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.memory_kernel import Host
 
 MODULES = "ansible_collections.katran.fleet.plugins.modules"

@@ -1,0 +1,55 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module balancer."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .._engine.balancer import Balancer, Outcome, Wanted
+from .._model.settings import parse_settings
+from .module import guarded, module_of, request_of, steps_result
+from .specs import BALANCER
+
+
+def run_balancer() -> None:
+    """The whole of module balancer."""
+    module = module_of(BALANCER)
+
+    def work() -> dict[str, t.Any]:
+        params = dict(module.params)
+        request = request_of(params, module.check_mode)
+        balancer = Balancer(request.instance, request.bpffs)
+        if params["state"] == "absent":
+            outcome = balancer.remove(request.check, request.lock_timeout)
+        elif params["state"] == "rolled_back":
+            outcome = balancer.roll_back(request.check, request.lock_timeout)
+        else:
+            wanted = Wanted(
+                parse_settings(params),
+                params["state"],
+                params["source_dir"],
+                params["accept_rehash"],
+                untouched=frozenset(params["untouched"]),
+            )
+            outcome = balancer.ensure(wanted, request.check, request.lock_timeout)
+        return _balancer_result(module, outcome)
+
+    guarded(module, work)
+
+
+def _balancer_result(module: AnsibleModule, outcome: Outcome) -> dict[str, t.Any]:
+    output = steps_result(module, outcome.changes, outcome.warnings, outcome.before, outcome.after)
+    output["operations"] = outcome.operations
+    if outcome.program:
+        output.update(
+            program=outcome.program,
+            attached=outcome.attached,
+            maps=outcome.maps,
+            reused_maps=outcome.reused_maps,
+            selftest=outcome.selftest,
+        )
+    return output

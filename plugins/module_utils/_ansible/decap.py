@@ -1,0 +1,34 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module decap."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._engine.decap import Real
+from .._model.decap_settings import parse_real, parse_served
+from .module import guarded, module_of, request_of, steps_result
+from .specs import DECAP
+
+
+def run_decap() -> None:
+    """The whole of module decap."""
+    module = module_of(DECAP)
+
+    def work() -> dict[str, t.Any]:
+        params = dict(module.params)
+        request = request_of(params, module.check_mode)
+        real = Real(request.instance, request.bpffs)
+        if params["state"] == "absent":
+            outcome = real.remove(request.check, request.lock_timeout)
+        elif params["state"] == "withdrawn":
+            outcome = real.withdraw(parse_served(params), request.check, request.lock_timeout)
+        else:
+            outcome = real.ensure(parse_real(params), request.check, request.lock_timeout)
+        output = steps_result(module, outcome.changes, outcome.warnings, outcome.before, outcome.after)
+        output["operations"] = outcome.operations
+        return output
+
+    guarded(module, work)

@@ -1,0 +1,64 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Modules flows and flows_info."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._engine.flows import Found, find_flows, purge_flows
+from .module import guarded, module_of, request_of
+from .specs import FLOW_FILTERS
+
+
+def run_flows() -> None:
+    """The whole of module flows."""
+    module = module_of(
+        {
+            "state": {"type": "str", "choices": ["absent"], "default": "absent"},
+            **FLOW_FILTERS,
+            "allow_all": {"type": "bool", "default": False},
+        }
+    )
+
+    def work() -> dict[str, t.Any]:
+        found: Found = purge_flows(request_of(module.params, module.check_mode), module.params)
+        operations: dict[str, int] = {}
+        for table in found.tables:
+            operations[table["table"]] = operations.get(table["table"], 0) + table["selected"]
+        output = {
+            "changed": found.total > 0,
+            "removed": found.total,
+            "reals": found.reals,
+            "operations": {name: number for name, number in sorted(operations.items()) if number},
+            "warnings": found.warnings,
+        }
+        flows = f"{found.total} flow{'' if found.total == 1 else 's'}"
+        if module.check_mode and found.total:
+            output["msg"] = f"would remove {flows}"
+        if module._diff:  # pylint: disable=protected-access
+            output["diff"] = {
+                "prepared": "".join(f"remove {each['flows']} to {each['real']}\n" for each in found.reals)
+            }
+        return output
+
+    guarded(module, work)
+
+
+def run_flows_info() -> None:
+    """The whole of module flows_info."""
+    module = module_of({**FLOW_FILTERS, "limit": {"type": "int", "default": 100}})
+
+    def work() -> dict[str, t.Any]:
+        found = find_flows(request_of(module.params, False), module.params)
+        return {
+            "changed": False,
+            "flows": found.flows,
+            "total": found.total,
+            "reals": found.reals,
+            "tables": found.tables,
+            "warnings": found.warnings,
+        }
+
+    guarded(module, work)

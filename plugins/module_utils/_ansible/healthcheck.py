@@ -1,0 +1,34 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module healthcheck."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._engine.healthcheck import Healthcheck
+from .._model.healthcheck_settings import parse_healthcheck
+from .module import guarded, module_of, request_of, steps_result
+from .specs import HEALTHCHECK
+
+
+def run_healthcheck() -> None:
+    """The whole of module healthcheck."""
+    module = module_of(HEALTHCHECK)
+
+    def work() -> dict[str, t.Any]:
+        params = dict(module.params)
+        request = request_of(params, module.check_mode)
+        healthcheck = Healthcheck(request.instance, request.bpffs)
+        if params["state"] == "absent":
+            outcome = healthcheck.remove(request.check, request.lock_timeout)
+        else:
+            outcome = healthcheck.ensure(parse_healthcheck(params), request.check, request.lock_timeout)
+        output = steps_result(module, outcome.changes, outcome.warnings, outcome.before, outcome.after)
+        output["operations"] = outcome.operations
+        if outcome.program:
+            output["program"] = outcome.program
+        return output
+
+    guarded(module, work)

@@ -1,0 +1,141 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every module does: read options, run, and end with a result or a sentence."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import re
+import typing as t
+from collections.abc import Callable, Mapping
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.respawn import has_respawned, probe_interpreters_for_module, respawn_module
+from ansible.module_utils.common.text.converters import to_text
+
+from .._engine.request import Request
+from .._model.errors import ConfigError, EngineError, NetworkError, PlanError, ProgramError, StateError
+from .._model.settings import parse_instance
+from .._model.shape import shape_faults
+from .._program.requirements import has_module
+from .specs import COMMON, Spec
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+FAILURES = (EngineError, ConfigError, PlanError, ProgramError, StateError, NetworkError)
+
+
+def _use_system_python() -> None:
+    """Go on under the system's Python where netaddr, pyroute2 and bcc live: the implicit localhost runs in a venv."""
+    if has_respawned() or has_module("netaddr"):
+        return
+    interpreter = probe_interpreters_for_module([SYSTEM_PYTHON], "netaddr")
+    if interpreter:
+        respawn_module(interpreter)
+
+
+class Module(AnsibleModule):
+    """A module that names the entries at fault where Ansible itself would name the first option alone."""
+
+    def __init__(self, spec: Spec, resource: str) -> None:
+        self._resource = resource
+        self._valid = False
+        # Ansible annotates little of itself.
+        t.cast(t.Any, super()).__init__(argument_spec=spec, supports_check_mode=True)
+        self._valid = True
+
+    def fail_json(self, msg: str, **kwargs: t.Any) -> t.NoReturn:
+        """End with a sentence; where Ansible finds the arguments wrong, with one for each fault of `config`."""
+        options = self.argument_spec.get("config", {}).get("options")
+        if options and not self._valid:
+            msg = shape_faults(self._resource, self.params.get("config"), options) or msg
+        super().fail_json(msg, **kwargs)
+
+
+def module_of(spec: Spec, resource: str = "") -> AnsibleModule:
+    module = Module({**COMMON, **spec}, resource)
+    _use_system_python()
+    # In check mode on a fresh host the role has not installed it: it would.
+    if not module.check_mode and not has_module("netaddr"):
+        module.fail_json(
+            msg="the Python module netaddr is missing on this host (Debian and Ubuntu: package python3-netaddr)"
+        )
+    return module
+
+
+def guarded(module: AnsibleModule, work: Callable[[], dict[str, t.Any]]) -> None:
+    """Run the work and end the module; what an operator can cause ends in one sentence."""
+    # A module makes hundreds of thousands of small values and ends: looking for cycles among them doubles its time.
+    gc.disable()
+    try:
+        parse_instance(module.params["instance"], module.params["bpffs"])
+        result = work()
+    except FAILURES as error:
+        module.fail_json(msg=to_text(error))
+    except OSError as error:
+        module.fail_json(msg=f"the kernel refused an operation: {error.strerror or error}")
+    else:
+        for warning in result.pop("warnings", []):
+            module.warn(warning)
+        module.exit_json(**result)
+
+
+def diff_of(before: t.Any, after: t.Any) -> dict[str, str]:
+    return {"before": _yaml(before), "after": _yaml(after)}
+
+
+def remarks(lines: list[str]) -> dict[str, str]:
+    return {"prepared": "".join(f"# {line}\n" for line in lines)}
+
+
+_PLAIN = re.compile(r"[A-Za-z_/][\w./:-]*|(\d+\.){3}\d+(/\d+)?|[\da-f:.]*::[\da-f:.]*(/\d+)?", re.ASCII)
+_WORDS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
+
+
+def _yaml(value: t.Any) -> str:
+    """Configuration as YAML. A host need not have PyYAML, and configuration is lists, mappings and scalars alone."""
+    return "".join(f"{line}\n" for line in _yaml_lines(value)) if value else ""
+
+
+def _yaml_lines(value: t.Any) -> list[str]:
+    lines = []
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if isinstance(item, (Mapping, list, tuple)) and item:
+                lines += [f"{key}:", *(f"  {line}" for line in _yaml_lines(item))]
+            else:
+                lines.append(f"{key}: {_yaml_scalar(item)}")
+    else:
+        for item in value:
+            if isinstance(item, (Mapping, list, tuple)) and item:
+                first, *rest = _yaml_lines(item)
+                lines += [f"- {first}", *(f"  {line}" for line in rest)]
+            else:
+                lines.append(f"- {_yaml_scalar(item)}")
+    return lines
+
+
+def _yaml_scalar(value: t.Any) -> str:
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS and value[-1] != ":":
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def request_of(params: Mapping[str, t.Any], check: bool) -> Request:
+    """The options that every module has."""
+    bpffs = os.path.normpath(params["bpffs"])
+    return Request(params["instance"], bpffs, float(params["lock_timeout"]), check)
+
+
+def steps_result(
+    module: AnsibleModule, changes: list[str], warnings: list[str], before: t.Any, after: t.Any
+) -> dict[str, t.Any]:
+    """The result of a module that takes steps: `changes` has one line for each."""
+    output: dict[str, t.Any] = {"changed": bool(changes), "changes": changes, "warnings": warnings}
+    if module.check_mode and changes:
+        output["msg"] = "would: " + "; ".join(changes)
+    if module._diff:  # pylint: disable=protected-access
+        output["diff"] = [diff_of(before, after), remarks(changes)]
+    return output

@@ -1,0 +1,70 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Modules of resources."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+from .._engine.flows import purge_gone
+from .._engine.healthcheck_destinations import apply_destinations
+from .._engine.request import Result
+from .._engine.run import apply_resource
+from .._model.limits import parse_planned
+from .._model.readiness import parse_reals
+from .module import diff_of, guarded, module_of, remarks, request_of
+from .specs import PLANNED, RESOURCE, Spec
+
+
+def run_resource(name: str, entry: Spec) -> None:
+    """The whole of a resource module: `name` is the resource, `entry` the options of one config entry."""
+    spec = {"config": {"type": "list", "elements": "dict", "options": entry}, **RESOURCE}
+    if name in ("vips", "reals"):
+        spec["purge_flows"] = {"type": "bool", "default": False}
+    if name == "vips":
+        spec["min_active"] = {"type": "int", "default": 0}
+        spec["unseen_reals"] = {"type": "list", "elements": "str", "default": []}
+    if name in ("vips", "source_routes", "server_ids"):
+        spec["unready_reals"] = {"type": "list", "elements": "str", "default": []}
+    if name != "healthcheck_destinations":
+        spec["planned"] = PLANNED
+    module = module_of(spec, name)
+
+    def work() -> dict[str, t.Any]:
+        params = module.params
+        request = request_of(params, module.check_mode)
+        if params.get("planned"):
+            request = replace(request, planned=parse_planned(params["planned"]))
+        request = replace(
+            request,
+            min_active=params.get("min_active", 0),
+            unready=parse_reals(params.get("unready_reals", ()), "unready_reals"),
+            unseen=parse_reals(params.get("unseen_reals", ()), "unseen_reals"),
+        )
+        how = params["state"], params["allow_empty"]
+        result: Result
+        if name == "healthcheck_destinations":
+            result = apply_destinations(request, params["config"], *how)
+        else:
+            purge = purge_gone if params.get("purge_flows") else None
+            result = apply_resource(name, request, params["config"], *how, purge)
+        output: dict[str, t.Any] = {
+            "changed": result.changed,
+            "before": result.before,
+            "after": result.after,
+            "changes": result.changes,
+            "operations": result.operations,
+            "timings": result.timings,
+            "warnings": result.warnings,
+        }
+        if name == "vips":
+            output["references"] = result.references
+        if module._diff:  # pylint: disable=protected-access
+            output["diff"] = diff_of(result.before, result.after)
+            if result.drift:
+                output["diff"] = [output["diff"], remarks(result.drift)]
+        return output
+
+    guarded(module, work)

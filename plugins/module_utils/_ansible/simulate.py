@@ -1,0 +1,22 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module simulate_info."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._engine.simulate import simulate
+from .module import guarded, module_of, request_of
+from .specs import FLOWS
+
+
+def run_simulate_info() -> None:
+    """The whole of module simulate_info."""
+    module = module_of(FLOWS)
+
+    def work() -> dict[str, t.Any]:
+        return {"changed": False, "flows": simulate(request_of(module.params, False), module.params["flows"])}
+
+    guarded(module, work)

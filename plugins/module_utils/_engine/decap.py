@@ -1,0 +1,208 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real's side: program decap strips what balancers add, and the VIPs are addresses of the loopback interface."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from .._kernel import bpf
+from .._kernel.lock import locked
+from .._kernel.loopback import change_loopback, loopback_addresses
+from .._kernel.state_files import StateFile
+from .._model import layout
+from .._model.decap_settings import RealSettings, earlier_gue_port, with_kept_vips
+from .._model.map_specs import DECAP_MAPS
+from .._program.pinned import SimpleProgram
+from .._program.requirements import has_module, require_bpffs, require_capabilities, require_interface
+
+PROGRAM = "decap"
+
+
+@dataclass
+class RealOutcome:
+    """What a run did, or in check mode would do."""
+
+    changes: list[str] = field(default_factory=list)
+    operations: dict[str, int] = field(default_factory=dict)
+    before: dict[str, t.Any] = field(default_factory=dict)
+    after: dict[str, t.Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was, or would be, done."""
+        return bool(self.changes)
+
+
+class Real:
+    """Program decap and the loopback addresses of one host."""
+
+    def __init__(self, instance: str, bpffs: str, file: StateFile | None = None) -> None:
+        self.file = file or StateFile(instance, bpffs)
+        self.program = SimpleProgram(PROGRAM, DECAP_MAPS, self.file)
+
+    def ensure(self, settings: RealSettings, check: bool, timeout: float) -> RealOutcome:
+        """Bring decap and the addresses to where the settings want them."""
+        require_capabilities()
+        outcome = RealOutcome()
+        if not check:
+            require_bpffs(self.file.bpffs)
+        elif not bpf.is_bpffs(self.file.bpffs):
+            outcome.warnings.append(f"bpffs: {self.file.bpffs} is not a bpf file system on this host yet")
+        for name in settings.interfaces:
+            require_interface(name)
+        with locked(self.file.instance, not check, timeout):
+            known = self.program.known()
+            port_before = earlier_gue_port(settings.gue_port, known.get("settings", {}))
+            macros = {"GUE_PORT": settings.gue_port}
+            if port_before:
+                macros["GUE_PORT_BEFORE"] = port_before
+            if settings.sources:
+                macros["DECAP_CHECK_SOURCES"] = 1
+            plan = self.program.plan(settings.interfaces, settings.mode, settings.source_dir, macros, check)
+            outcome.changes += plan.changes
+            there = self._there(known)
+            settings = with_kept_vips(settings, known.get("settings", there)["vips"])
+            wanted = self._wanted(settings)
+            outcome.before, outcome.after = there, wanted
+            settled = wanted | {
+                "gue_port": settings.gue_port,
+                "gue_port_before": port_before,
+                "source_dir": settings.source_dir or known.get("settings", {}).get("source_dir", ""),
+            }
+            if not check:
+                self._begin(known, settled)
+                self.program.create_maps(plan.create)
+            for name in ("decap_vips", "decap_sources"):
+                self._sync(name, there, wanted, check, outcome)
+            if there["server_id"] != wanted["server_id"]:
+                outcome.changes.append(f"server id {there['server_id']} → {wanted['server_id']}")
+                outcome.operations["tpr_server_id"] = 1
+                if not check:
+                    with bpf.open_map(self.program.paths.map("tpr_server_id")) as opened:
+                        opened.update(layout.u32(0), layout.u32(settings.server_id))
+            self._sync_loopback(known, settings, check, outcome)
+            if not check and (outcome.changes or known.get("settings") != settled):
+                if outcome.changes:
+                    self.program.execute(plan, settings.interfaces, settings.mode, settings.source_dir, macros, known)
+                known["settings"] = settled
+                self.program.record(known)
+        return outcome
+
+    def _begin(self, known: dict[str, t.Any], settled: Mapping[str, t.Any]) -> None:
+        """Note before anything changes what may be there should this run be killed."""
+        begun = {**known, "loopback": sorted({*known.get("loopback", []), *settled["loopback"]})}
+        if "settings" in known:
+            kept = known["settings"]
+            more = {name: sorted({*kept[name], *settled[name]}) for name in ("vips", "loopback")}
+            begun["settings"] = {**kept, **more}
+        if begun != known:
+            known.update(begun)
+            self.program.record(known)
+
+    def withdraw(self, served: Collection[str], check: bool, timeout: float) -> RealOutcome:
+        """Take away the VIPs that are not among these, and leave the rest of the host as it is."""
+        require_capabilities()
+        outcome = RealOutcome()
+        with locked(self.file.instance, not check, timeout):
+            known = self.program.known()
+            if not known.get("settings"):
+                return outcome
+            before = known["settings"]["vips"]
+            gone = [address for address in before if address not in served]
+            if not gone:
+                return outcome
+            there = self._there(known)
+            after = [address for address in before if address in served]
+            outcome.before, outcome.after = {"vips": before}, {"vips": after}
+            outcome.changes += [f"vip {address} removed" for address in gone]
+            listed = [address for address in gone if address in there["vips"]]
+            if listed:
+                outcome.operations["decap_vips"] = len(listed)
+            local = [address for address in gone if address in there["loopback"]]
+            outcome.changes += [f"remove {address} from lo" for address in local]
+            if not check:
+                if listed:
+                    with bpf.open_map(self.program.paths.map("decap_vips")) as opened:
+                        opened.delete_many([layout.pack_address(address) for address in listed])
+                change_loopback([], local)
+                known["loopback"] = [address for address in known.get("loopback", []) if address not in gone]
+                known["settings"] = {**known["settings"], "vips": after, "loopback": known["loopback"]}
+                self.program.record(known)
+        return outcome
+
+    def remove(self, check: bool, timeout: float) -> RealOutcome:
+        """Take decap and the addresses off the host."""
+        require_capabilities()
+        outcome = RealOutcome()
+        with locked(self.file.instance, not check, timeout):
+            known = self.program.known()
+            mine = known.get("loopback", [])
+            present = loopback_addresses() if mine else []
+            gone = [address for address in mine if address in present]
+            outcome.changes += [f"remove {address} from lo" for address in gone]
+            if not check:
+                change_loopback([], gone)
+            outcome.changes += self.program.remove(check)
+        return outcome
+
+    def _there(self, known: dict[str, t.Any]) -> dict[str, t.Any]:
+        missing = self.program.missing_maps()
+        found: dict[str, t.Any] = {"vips": [], "sources": [], "server_id": 0}
+        for key, name in (("vips", "decap_vips"), ("sources", "decap_sources")):
+            if name not in missing:
+                with bpf.open_map(self.program.paths.map(name)) as opened:
+                    found[key] = sorted(
+                        layout.unpack_address(entry, any(entry[4:])) for entry, _value in opened.items()
+                    )
+        if "tpr_server_id" not in missing:
+            with bpf.open_map(self.program.paths.map("tpr_server_id")) as opened:
+                found["server_id"] = layout.parse_u32(opened.lookup(layout.u32(0)) or bytes(4))
+        mine = known.get("loopback", [])
+        found["loopback"] = sorted(set(mine) & set(loopback_addresses())) if mine else []
+        return found
+
+    def _wanted(self, settings: RealSettings) -> dict[str, t.Any]:
+        return {
+            "vips": sorted(settings.vips or ()),
+            "sources": sorted(settings.sources),
+            "server_id": settings.server_id,
+            "loopback": sorted(settings.vips or ()) if settings.loopback else [],
+        }
+
+    def _sync(
+        self, name: str, there: dict[str, t.Any], wanted: dict[str, t.Any], check: bool, outcome: RealOutcome
+    ) -> None:
+        key = name.removeprefix("decap_")
+        label = {"vips": "vip", "sources": "source"}[key]
+        add = [address for address in wanted[key] if address not in there[key]]
+        gone = [address for address in there[key] if address not in wanted[key]]
+        outcome.changes += [f"{label} {address} added" for address in add]
+        outcome.changes += [f"{label} {address} removed" for address in gone]
+        if add or gone:
+            outcome.operations[name] = len(add) + len(gone)
+            if not check:
+                with bpf.open_map(self.program.paths.map(name)) as opened:
+                    opened.update_many([(layout.pack_address(address), layout.u32(1)) for address in add])
+                    opened.delete_many([layout.pack_address(address) for address in gone])
+
+    def _sync_loopback(
+        self,
+        known: dict[str, t.Any],
+        settings: RealSettings,
+        check: bool,
+        outcome: RealOutcome,
+    ) -> None:
+        wanted = set(settings.vips or ()) if settings.loopback else set()
+        present = set(loopback_addresses()) if check is False or has_module("pyroute2") else set()
+        add = sorted(wanted - present)
+        gone = sorted((set(known.get("loopback", [])) - wanted) & present)
+        outcome.changes += [f"add {address} to lo" for address in add]
+        outcome.changes += [f"remove {address} from lo" for address in gone]
+        if not check:
+            change_loopback(add, gone)
+        known["loopback"] = sorted(wanted)

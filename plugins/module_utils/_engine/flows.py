@@ -1,0 +1,262 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The connection tables: search, count, purge.
+
+A flow's key holds the VIP's address, and its port and the client's port as the VIP's flags leave them: port 0 for a VIP
+of any port or of a prefix, client port 0 with hash_no_src_port.
+"""
+
+from __future__ import annotations
+
+import time
+import typing as t
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+from .._kernel import bpf
+from .._kernel.lock import locked
+from .._kernel.maps import KernelMaps
+from .._kernel.pins import Paths
+from .._model import layout
+from .._model.errors import EngineError
+from .._model.faults import Faults
+from .._model.flow_selection import KEY_BYTES, Matcher, Owners, Selection, is_ipv6, parse_filters, vip_selection
+from .._model.vip_entries import VIP_MAPS, Actual, known_keys
+from .._model.vips import VipKey
+from .._program.requirements import require_capabilities
+from .request import Request
+
+MAX_LIMIT = 100_000
+TABLES = (("lru_mapping", "fallback_cache"), ("global_lru_maps", "fallback_glru"))
+"""Map of per-CPU tables, and the table of the CPUs that have none: the connection tables, then the global ones."""
+
+
+class Table(t.NamedTuple):
+    """One table of flows: the map it is or is in, the CPU it belongs to (None: every CPU without one), and itself."""
+
+    name: str
+    cpu: int | None
+    map: bpf.Map
+
+
+def open_tables(maps: KernelMaps, stack: ExitStack) -> list[Table]:
+    """Every table of flows that a balancer has, open until the stack closes."""
+    found = []
+    for outer, fallback in TABLES:
+        if outer in maps.names():
+            for key, value in maps.map(outer).items():
+                inner = stack.enter_context(bpf.map_by_id(layout.parse_u32(value)))
+                found.append(Table(outer, layout.parse_u32(key), inner))
+            found.append(Table(fallback, None, maps.map(fallback)))
+    return found
+
+
+def _selected(table: bpf.Map, matcher: Matcher) -> Iterator[bytes]:
+    """The keys of the flows that a matcher selects."""
+    stride = table.info.value_size
+    for keys, values, count in table.batches():
+        for index, real in enumerate(array("I", values[: count * stride])[:: stride // 4]):
+            key = keys[index * KEY_BYTES : index * KEY_BYTES + KEY_BYTES]
+            if matcher(key, real):
+                yield key
+
+
+@dataclass
+class Found:
+    """What a search found: rows up to the limit, counts over everything."""
+
+    flows: list[dict[str, t.Any]] = field(default_factory=list)
+    total: int = 0
+    reals: list[dict[str, t.Any]] = field(default_factory=list)
+    tables: list[dict[str, t.Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def search(maps: KernelMaps, selection: Selection, limit: int, names: Mapping[int, str]) -> Found:
+    """The selected flows of every table. `names`: real id → address."""
+    found = Found()
+    per_real: Counter[int] = Counter()
+    now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    matcher = None if selection.is_everything() else Matcher([selection])
+    with ExitStack() as stack:
+        for table in open_tables(maps, stack):
+            entries, selected = _search_table(table, matcher, limit, names, now, found)
+            per_real.update(selected)
+            found.total += selected.total()
+            found.tables.append(
+                {
+                    "table": table.name,
+                    "cpu": table.cpu,
+                    "entries": entries,
+                    "selected": selected.total(),
+                    "capacity": table.map.info.entries,
+                }
+            )
+    found.reals = [{"real": names.get(real), "id": real, "flows": number} for real, number in per_real.most_common()]
+    return found
+
+
+def _search_table(
+    table: Table, matcher: Matcher | None, limit: int, names: Mapping[int, str], now: int, found: Found
+) -> tuple[int, Counter[int]]:
+    """(entries of the table, real id → how many of them are selected); rows are added to `found` up to the limit."""
+    entries, selected = 0, Counter[int]()
+    stride = table.map.info.value_size
+    for keys, values, count in table.map.batches():
+        entries += count
+        ids = array("I", values[: count * stride])[:: stride // 4]
+        chosen: Sequence[int] = range(count)
+        if matcher is None:
+            selected.update(ids)
+        else:
+            chosen = [
+                index
+                for index in chosen
+                if matcher(keys[index * KEY_BYTES : index * KEY_BYTES + KEY_BYTES], ids[index])
+            ]
+            selected.update(ids[index] for index in chosen)
+        for index in chosen[: max(limit - len(found.flows), 0)]:
+            key = keys[index * KEY_BYTES : index * KEY_BYTES + KEY_BYTES]
+            value = values[index * stride : index * stride + stride]
+            found.flows.append(flow_row(table, key, value, names, now))
+    return entries, selected
+
+
+def flow_row(table: Table, key: bytes, value: bytes, names: Mapping[int, str], now: int) -> dict[str, t.Any]:
+    """A flow in words. `idle`: seconds since its last packet, of UDP alone: TCP entries keep no time."""
+    source, destination, sport, dport, protocol = layout.parse_flow_key(key)
+    ipv6 = is_ipv6(key)
+    real = layout.parse_u32(value)
+    row: dict[str, t.Any] = {
+        "client": layout.unpack_address(source, ipv6),
+        "client_port": sport,
+        "vip": layout.unpack_address(destination, ipv6),
+        "port": dport,
+        "protocol": layout.PROTOCOL_NAMES.get(protocol, str(protocol)),
+        "real": names.get(real),
+        "real_id": real,
+        "table": table.name,
+        "cpu": table.cpu,
+        "idle": None,
+    }
+    if len(value) > 4:
+        _real, atime = layout.parse_real_pos_lru(value)
+        if atime:
+            row["idle"] = round(max(now - atime, 0) / 1e9, 3)
+    return row
+
+
+def purge(maps: KernelMaps, selections: Iterable[Selection], check: bool = False) -> dict[str, int]:
+    """Remove the selected flows from every table; map → how many were, or with `check` would be, removed."""
+    matcher = Matcher(selections)
+    removed: Counter[str] = Counter()
+    with ExitStack() as stack:
+        for table in open_tables(maps, stack):
+            gone = list(_selected(table.map, matcher))
+            if not check:
+                table.map.delete_many(gone)
+            removed[table.name] += len(gone)
+    return {name: number for name, number in removed.items() if number}
+
+
+def purge_gone(
+    maps: KernelMaps, gone: Iterable[tuple[VipKey | None, frozenset[int] | None]], check: bool = False
+) -> dict[str, int]:
+    """Remove the flows of what went, once the maps say that it did; map → how many.
+
+    (VIP, None): all of a VIP; (VIP, ids): those of a VIP to these reals; (None, ids): those of every VIP to them.
+    """
+    entries = {name: maps.entries(name) for name in VIP_MAPS if name in maps.names()}
+    visible = known_keys(Actual(entries, {}, maps.ring, {}, 0))
+    owners = Owners(
+        (visible[key], layout.parse_vip_meta(value)[0])
+        for each in entries.values()
+        for key, value in each.items()
+        if key in visible
+    )
+    exact = frozenset(entries["vip_map"])
+    selections = [
+        Selection(ids=ids if ids is not None else frozenset())
+        if vip is None
+        else vip_selection(vip, exact, ids, partial(owners.others, vip))
+        for vip, ids in gone
+    ]
+    return purge(maps, selections, check) if selections else {}
+
+
+def real_names(maps: KernelMaps) -> dict[int, str]:
+    """Real id → address, as the kernel has them."""
+    found = {}
+    for key, value in maps.entries("reals").items():
+        packed, flags = layout.parse_real_definition(value)
+        found[layout.parse_u32(key)] = layout.unpack_address(packed, bool(flags & layout.REAL_IPV6))
+    return found
+
+
+@contextmanager
+def loaded(request: Request) -> Iterator[KernelMaps | None]:
+    """A balancer's maps; where none is loaded None in check mode, else EngineError."""
+    paths = Paths(request.bpffs, request.instance, "balancer")
+    with KernelMaps(paths.maps) as maps:
+        if "vip_map" in maps.names():
+            yield maps
+        elif request.check:
+            yield None
+        else:
+            raise EngineError(
+                f"balancer {request.instance} is not loaded on this host: run module katran.fleet.balancer first"
+            )
+
+
+def _select(maps: KernelMaps, params: Mapping[str, t.Any], names: Mapping[int, str]) -> Selection:
+    ids = {address: number for number, address in names.items()}
+    return parse_filters(params, frozenset(maps.entries("vip_map")), ids)
+
+
+def _unknown_real(params: Mapping[str, t.Any], selection: Selection) -> list[str]:
+    if selection.ids is None or selection.ids:
+        return []
+    return [f"real: the balancer has no real {params['real']}"]
+
+
+def find_flows(request: Request, params: Mapping[str, t.Any]) -> Found:
+    """The work of module flows_info."""
+    require_capabilities()
+    if not 0 <= params["limit"] <= MAX_LIMIT:
+        faults = Faults()
+        faults.add("limit", f"{params['limit']} is not in 0 to {MAX_LIMIT}")
+        faults.check()
+    parse_filters(params, (), {})
+    with locked(request.instance, False, request.lock_timeout), loaded(request) as maps:
+        if maps is None:
+            return Found()
+        names = real_names(maps)
+        selection = _select(maps, params, names)
+        found = search(maps, selection, params["limit"], names)
+        found.warnings = _unknown_real(params, selection)
+        return found
+
+
+def purge_flows(request: Request, params: Mapping[str, t.Any]) -> Found:
+    """The work of module flows; in check mode only counts. The selected flows' counts per real are those before."""
+    require_capabilities()
+    selection = parse_filters(params, (), {})
+    if selection.is_everything() and not params.get("allow_all"):
+        faults = Faults()
+        faults.add("vip", "without vip, real or client every flow would be removed: give allow_all: true if so meant")
+        faults.check()
+    with locked(request.instance, not request.check, request.lock_timeout), loaded(request) as maps:
+        if maps is None:
+            return Found()
+        names = real_names(maps)
+        selection = _select(maps, params, names)
+        found = search(maps, selection, 0, names)
+        found.warnings = _unknown_real(params, selection)
+        if not request.check and found.total:
+            purge(maps, [selection])
+        return found

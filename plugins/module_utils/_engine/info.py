@@ -1,0 +1,198 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything that a balancer can tell, read and never written."""
+
+from __future__ import annotations
+
+import struct
+import typing as t
+from collections.abc import Callable, Collection
+from functools import partial
+
+from .._kernel import bpf
+from .._kernel.lock import locked
+from .._kernel.maps import KernelMaps
+from .._kernel.pins import Paths, pinned_program
+from .._kernel.state_files import StateFile
+from .._kernel.xdp import attachments
+from .._model import layout
+from .._model.errors import EngineError
+from .._model.flow_selection import Selection
+from .._model.map_specs import MAPS
+from .._model.overlay import overlay_of
+from .._model.state import State
+from .._model.tables import TABLES
+from .._model.vip_entries import VIP_MAPS, known_keys
+from .._model.vips import vip_to_config, vips_from_config
+from .._program.requirements import require_capabilities
+from .flows import real_names, search
+from .healthcheck import healthcheck_info
+from .opened import read_actual
+from .recovery import recovered
+from .request import Request
+from .tables import known_table
+
+GLOBAL_COUNTERS: tuple[tuple[str, str], ...] = (
+    ("packets", "lru_misses"),
+    ("tcp_syn_misses", "tcp_non_syn_misses"),
+    ("flood_checks", "flood_second"),
+    ("fallback_cache", ""),
+    ("icmp_too_big_v4", "icmp_too_big_v6"),
+    ("source_route_misses", "source_route_hits"),
+    ("decap_destination", ""),
+    ("encapsulation_failures_v4", "encapsulation_failures_v6"),
+    ("global_lru_absent", "global_lru_hits"),
+    ("real_outside_map", "ring_slot_empty"),
+    ("decapsulated_v4", "decapsulated_v6"),
+    ("quic_icmp", "quic_icmp_ignored"),
+    ("icmpv6_too_big_received", "icmpv6_too_big_below_1280"),
+    ("icmpv4_frag_needed_received", "icmpv4_frag_needed_below_1280"),
+    ("recirculated_v4", "recirculated_v6"),
+    ("udp_flows_migrated", ""),
+    ("frames_seen", "bytes_seen"),
+    ("frames_sent", "bytes_sent"),
+    ("frames_dropped", "bytes_dropped"),
+    ("frames_passed", "bytes_passed"),
+    ("egress_decapsulated_v4", "egress_decapsulated_v6"),
+    ("cidr_vip_matches", ""),
+)
+"""Names of v1 and v2 of stats[max_vips + n], in the order of n; an empty name is not counted."""
+
+
+def sum_cpus(value: bytes, fields: int) -> list[int]:
+    """A per-CPU value's u64 fields, summed over the CPUs."""
+    numbers = struct.unpack(f"={len(value) // 8}Q", value)
+    return [sum(numbers[field::fields]) for field in range(fields)]
+
+
+class Info:
+    """What one balancer tells; each public method is one word of module balancer_info's `gather`."""
+
+    def __init__(self, request: Request, state: State, maps: KernelMaps) -> None:
+        self.request = request
+        self.state = state
+        self.maps = maps
+        self.actual = read_actual(maps)
+        self.max_vips = self.actual.capacity["server_id_stats"]
+
+    def program(self) -> dict[str, t.Any]:
+        """The loaded program, its settings and attachments."""
+        info = pinned_program(Paths(self.request.bpffs, self.request.instance, "balancer").program)
+        found = attachments(self.state.program.get("interfaces", []))
+        return {
+            "id": info.id if info else None,
+            "tag": info.tag if info else None,
+            "instructions": info.instructions if info else None,
+            "source_digest": self.state.program.get("source_digest"),
+            "settings": self.state.settings,
+            "attached": [
+                {"interface": name, "mode": each.mode, "program_id": each.program_id} for name, each in found.items()
+            ],
+        }
+
+    def vips(self) -> list[dict[str, t.Any]]:
+        """The VIPs in config's own form."""
+        return [vip_to_config(vip) for _key, vip in sorted(vips_from_config(self.state.vips).items())]
+
+    def reals(self) -> list[dict[str, t.Any]]:
+        """The overlay over the VIPs' reals in config's own form."""
+        return [{"address": each.address, "state": each.state} for _key, each in sorted(overlay_of(self.state).items())]
+
+    def _every_real(self) -> list[dict[str, t.Any]]:
+        """Every real with its id, the VIPs that have it, what was said of it by hand, and its packets and bytes."""
+        overlay = overlay_of(self.state)
+        vips_of: dict[str, list[str]] = {}
+        for key, vip in sorted(vips_from_config(self.state.vips).items()):
+            for real in vip.reals:
+                vips_of.setdefault(real.address, []).append(str(key))
+        found = []
+        for map_key, value in sorted(self.actual.entries["reals"].items()):
+            packed, flags = layout.parse_real_definition(value)
+            address = layout.unpack_address(packed, bool(flags & layout.REAL_IPV6))
+            by_hand = overlay.get(address)
+            packets, size = sum_cpus(self.maps.map("reals_stats").lookup(map_key) or b"", 2)
+            found.append(
+                {
+                    "address": address,
+                    "id": layout.parse_u32(map_key),
+                    "local": bool(flags & layout.REAL_LOCAL),
+                    "vips": vips_of.get(address, []),
+                    "by_hand": {"state": by_hand.state, "since": by_hand.since} if by_hand else None,
+                    "packets": packets,
+                    "bytes": size,
+                }
+            )
+        return found
+
+    def table(self, name: str) -> list[dict[str, t.Any]]:
+        """A table's entries in config's own form."""
+        table = TABLES[name]
+        file = StateFile(self.request.instance, self.request.bpffs)
+        maps = {each: self.maps.entries(each) for each in table.maps if each in self.maps.names()}
+        known = known_table(table, file, self.state, {**maps, "reals": self.actual.entries["reals"]})
+        return [table.row(known[key]) for key in sorted(known, key=lambda key: (not isinstance(key, int), key))]
+
+    def counters(self) -> dict[str, t.Any]:
+        """Global counters by name, and packets and bytes per VIP and real."""
+        stats = self.maps.map("stats")
+        found: dict[str, int] = {}
+        for index, names in enumerate(GLOBAL_COUNTERS):
+            values = sum_cpus(stats.lookup(layout.u32(self.max_vips + index)) or b"", 2)
+            found.update({name: value for name, value in zip(names, values, strict=True) if name})
+        vips = []
+        for map_key, key in sorted(known_keys(self.actual).items(), key=lambda item: str(item[1])):
+            name = next(name for name in VIP_MAPS if map_key in self.actual.entries.get(name, {}))
+            number = layout.parse_vip_meta(self.actual.entries[name][map_key])[1]
+            packets, size = sum_cpus(stats.lookup(layout.u32(number)) or b"", 2)
+            vips.append({"vip": str(key), "number": number, "packets": packets, "bytes": size})
+        return {"global": found, "vips": vips, "reals": self._every_real()}
+
+    def flows(self) -> dict[str, t.Any]:
+        """How many flows each real has, and how full each table is."""
+        found = search(self.maps, Selection(), 0, real_names(self.maps))
+        return {"total": found.total, "reals": found.reals, "tables": found.tables}
+
+    def map_sizes(self) -> dict[str, dict[str, int]]:
+        """Id, capacity and kernel memory of each map."""
+        found = {}
+        for name in sorted(self.maps.names() & {spec.name for spec in MAPS}):
+            opened = self.maps.map(name)
+            found[name] = {
+                "id": opened.info.id,
+                "entries": opened.info.entries,
+                "bytes": bpf.memory_bytes(opened.fd),
+            }
+        return found
+
+
+def gather_info(request: Request, gather: Collection[str]) -> dict[str, t.Any]:
+    """What is asked for, by name. EngineError where no balancer of that name is loaded."""
+    require_capabilities()
+    with locked(request.instance, False, request.lock_timeout):
+        file = StateFile(request.instance, request.bpffs)
+        state = file.read()
+        paths = Paths(request.bpffs, request.instance, "balancer")
+        if set(gather) == {"healthcheck"}:
+            # A host that only checks has no balancer.
+            return {"healthcheck": healthcheck_info(request)}
+        with KernelMaps(paths.maps) as maps:
+            if "vip_map" not in maps.names():
+                raise EngineError(
+                    f"balancer {request.instance} is not loaded on this host: run module katran.fleet.balancer first"
+                )
+            maps.set_ring_size(maps.capacity("ch_rings") // (maps.capacity("server_id_stats")))
+            info = Info(request, recovered(file, state, maps), maps)
+            readers: dict[str, Callable[[], t.Any]] = {
+                "program": info.program,
+                "vips": info.vips,
+                "reals": info.reals,
+                "source_routes": partial(info.table, "source_routes"),
+                "server_ids": partial(info.table, "server_ids"),
+                "decap_destinations": partial(info.table, "decap_destinations"),
+                "healthcheck": partial(healthcheck_info, request),
+                "counters": info.counters,
+                "flows": info.flows,
+                "maps": info.map_sizes,
+            }
+            return {name: readers[name]() for name in gather}

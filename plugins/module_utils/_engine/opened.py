@@ -1,0 +1,140 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The maps that a run works on, and what they can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from .._kernel import bpf
+from .._kernel.maps import KernelMaps, Maps
+from .._kernel.memory_maps import MemoryMaps, PlannedMaps
+from .._kernel.pins import Paths
+from .._model.errors import EngineError
+from .._model.features import FEATURES
+from .._model.limits import Limits, limits_of_settings
+from .._model.map_specs import DEFAULT_SIZES, balancer_maps
+from .._model.settings import parse_settings
+from .._model.state import State
+from .._model.vip_entries import ADDRESS_MAPS, NUMBER_MAPS, VIP_MAPS, Actual
+from .._program.ownership import running_program
+from .._program.requirements import require_bpffs
+from .request import Request
+
+
+@dataclass(frozen=True)
+class _CheckShape:
+    """The balancer that check mode plans for where none is loaded: default sizes, every feature."""
+
+    sizes: Mapping[str, int]
+    features: frozenset[str]
+    encapsulation: str = "gue"
+    decap_any: bool = False
+
+
+def is_loaded(paths: Paths) -> bool:
+    """Whether the maps that every balancer has are there: the first and the last that are made."""
+    return paths.has_map("vip_map") and paths.has_map("ctl_array")
+
+
+def lost_maps(paths: Paths, state: State) -> dict[str, int]:
+    """The maps that the running program has though their pins are gone: name → id."""
+    if not state.settings or not state.program.get("tag"):
+        return {}
+    specs = list(balancer_maps(parse_settings(state.settings)).values())
+    if all(map(paths.has_map, (spec.name for spec in specs))):
+        return {}
+    program_id = running_program(paths, state.program)
+    return {} if program_id is None else paths.lost_maps(specs, state.settings["sizes"], program_id)
+
+
+@contextmanager
+def open_maps(request: Request, state: State) -> Iterator[Maps]:
+    """The balancer's maps; in check mode, where nothing is loaded, empty ones in memory."""
+    paths = Paths(request.bpffs, request.instance, "balancer")
+    if not request.check:
+        require_bpffs(request.bpffs)
+    planned = request.planned if request.check else None
+    if request.check and bpf.is_bpffs(request.bpffs):
+        # The task before would have pinned them again.
+        paths.unpinned = lost_maps(paths, state)
+    if bpf.is_bpffs(request.bpffs) and is_loaded(paths):
+        with KernelMaps(paths.maps, paths.unpinned) as maps:
+            if planned is None:
+                _require_maps(maps, state, paths)
+            maps.set_ring_size(maps.capacity("ch_rings") // (maps.capacity("server_id_stats")))
+            yield maps if planned is None else PlannedMaps(maps, _shape_of(planned))
+        return
+    if not request.check:
+        raise EngineError(
+            f"balancer {request.instance} is not loaded on this host: run module katran.fleet.balancer first"
+        )
+    yield MemoryMaps(_check_shape(state) if planned is None else _shape_of(planned))
+
+
+def _check_shape(state: State) -> _CheckShape:
+    if state.settings:
+        return _shape_of(limits_of_settings(state.settings))
+    return _CheckShape(DEFAULT_SIZES, frozenset(FEATURES) - {"server_id_hash"})
+
+
+def _shape_of(limits: Limits) -> _CheckShape:
+    return _CheckShape(limits.sizes, limits.features or frozenset())
+
+
+_WRITTEN = frozenset(
+    {
+        *VIP_MAPS,
+        *ADDRESS_MAPS,
+        *("reals", "ch_rings", "server_id_stats", "stats", "vip_to_down_reals_map"),
+        *("lpm_src_v4", "lpm_src_v6", "server_id_map", "decap_dst"),
+    }
+)
+"""The maps without which the engine cannot say what there is."""
+
+
+def _require_maps(maps: Maps, state: State, paths: Paths) -> None:
+    """EngineError where a map is gone that the loaded program has."""
+    shape = _check_shape(state) if state.settings else _CheckShape(DEFAULT_SIZES, frozenset(), "ipip")
+    missing = sorted(_WRITTEN.intersection(balancer_maps(shape)) - maps.names())
+    if missing:
+        raise EngineError(
+            f"map {missing[0]} is not pinned in {paths.maps}, but the program uses it: run module katran.fleet.balancer"
+        )
+
+
+def limits_of(request: Request, state: State, maps: Maps) -> Limits:
+    """What the balancer can hold: as planned, from its settings, or, where state.json was lost, from its maps."""
+    if request.check and request.planned is not None:
+        return request.planned
+    if state.settings:
+        return limits_of_settings(state.settings)
+    sizes = dict(DEFAULT_SIZES)
+    sizes["vips"] = maps.capacity("server_id_stats")
+    sizes["ring"] = maps.capacity("ch_rings") // sizes["vips"]
+    sizes["reals"] = maps.capacity("reals")
+    for size, name in (("cidr_vips", "vip_lpm_map"), ("source_routes", "lpm_src_v4"), ("server_ids", "server_id_map")):
+        if name in maps.names():
+            sizes[size] = maps.capacity(name)
+    return Limits(sizes, None)
+
+
+def read_actual(maps: Maps) -> Actual:
+    """What the kernel has, as far as VIPs go."""
+    names = maps.names()
+    read = (*VIP_MAPS, *ADDRESS_MAPS, *NUMBER_MAPS, "reals", "vip_to_down_reals_map")
+    entries: dict[str, Mapping[bytes, bytes]] = {}
+    for name in read:
+        if name in names:
+            entries[name] = {} if name == "vip_to_down_reals_map" else maps.entries(name)
+    capacity = {name: maps.capacity(name) for name in (*entries, "server_id_stats", "ch_rings")}
+    return Actual(
+        entries=entries,
+        down=maps.down_sets() if "vip_to_down_reals_map" in names else {},
+        ring=maps.ring,
+        capacity=capacity,
+        ring_size=capacity["ch_rings"] // (capacity["server_id_stats"]),
+    )

@@ -1,0 +1,84 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run is asked for, and what it answers."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from .._kernel.maps import KernelMaps
+from .._model.limits import Limits
+from .._model.vips import VipKey
+
+
+@dataclass(frozen=True)
+class Request:
+    """What every run says: which balancer, how long to wait for another run (s), and whether only to look."""
+
+    instance: str
+    bpffs: str
+    lock_timeout: float
+    check: bool
+    planned: Limits | None = None
+    """What the balancer will hold once the same play has run: for check mode, where it does not yet."""
+    kept: bool = False
+    """What is applied was valid when it was kept: what the program cannot do of it is left out with a warning."""
+    min_active: int = 0
+    """How many reals that take new flows each listed VIP needs."""
+    unready: frozenset[str] = frozenset()
+    """Reals to which nothing may lead newly."""
+    unseen: frozenset[str] = frozenset()
+    """Reals to which something that leads newly is worth a warning."""
+
+
+Gone = tuple[t.Union[VipKey, None], t.Union[frozenset[int], None]]
+"""Flows that lost their place: (VIP, None) all of a VIP, (VIP, ids) those to these reals, (None, ids) of every VIP."""
+
+Purge = Callable[[KernelMaps, Iterable[Gone], bool], dict[str, int]]
+"""Removes such flows, or with True only counts them: map → how many."""
+
+
+@dataclass
+class Result:
+    """What a run did, or in check mode would do. `before` and `after`: changed entries in config's own form."""
+
+    before: list[dict[str, t.Any]] = field(default_factory=list)
+    after: list[dict[str, t.Any]] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
+    drift: list[str] = field(default_factory=list)
+    operations: dict[str, int] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    references: dict[str, list[str]] = field(default_factory=dict)
+    gone: list[Gone] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was, or would be, changed."""
+        return bool(self.changes or self.operations)
+
+    def explain(self) -> None:
+        """Say why there is something to do where neither the configuration nor the file does."""
+        if self.operations and not self.changes:
+            self.changes.append("what an interrupted run left behind is put in order")
+
+
+class Clock:
+    """Seconds spent in each phase."""
+
+    def __init__(self) -> None:
+        self.timings = {"validate": 0.0, "read": 0.0, "plan": 0.0, "write": 0.0}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time of the block to a phase."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.timings[name] = round(self.timings[name] + time.monotonic() - started, 4)

@@ -1,0 +1,148 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring every balancer and real of this host back at boot, from state.json and the kept bytecode.
+
+Runs on the host without Ansible and without a compiler, before the routing daemon announces the host. It goes the way
+that the modules go: maps and program, then the resources, then the attachment, so that no packet meets an empty one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import typing as t
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .._kernel import bpf
+from .._kernel.lock import locked
+from .._kernel.network import gateway_mac
+from .._kernel.state_files import STATE_ROOT, StateFile, read_bpffs
+from .._model import layout
+from .._model.decap_settings import RealSettings
+from .._model.errors import ConfigError, EngineError, NetworkError, PlanError, ProgramError, StateError
+from .._model.settings import parse_settings
+from .._model.tables import TABLES
+from .._program.requirements import require_bpffs, require_capabilities
+from .balancer import Balancer, Outcome, Wanted
+from .decap import Real
+from .healthcheck import restore_healthcheck
+from .request import Request, Result
+from .run import apply_locked
+from .xdp_root import restore_root
+
+FAILURES = (EngineError, ConfigError, PlanError, ProgramError, StateError, NetworkError, OSError)
+LOCK_SECONDS = 60.0
+
+
+def instances(root: str = STATE_ROOT) -> list[str]:
+    """The names that this host keeps state for."""
+    try:
+        return sorted(os.listdir(root))
+    except FileNotFoundError:
+        return []
+
+
+def restore_balancer(file: StateFile) -> list[str]:
+    """Bring one balancer to what state.json says; returns one line for each thing done."""
+    with locked(file.instance, True, LOCK_SECONDS):
+        state = file.read()
+        if not state.program.get("tag"):
+            if state.recovered:
+                raise StateError(f"{file.path} was lost and does not say which program is to run: run a deploy")
+            return []
+        require_capabilities()
+        require_bpffs(file.bpffs)
+        how = state.settings["state"]
+        wanted = Wanted(parse_settings({**state.settings, "state": how}), how, state.settings["source_dir"], kept=True)
+        balancer = Balancer(file.instance, file.bpffs, file)
+        request = Request(file.instance, file.bpffs, LOCK_SECONDS, check=False, kept=True)
+        done: list[Outcome | Result] = [
+            balancer.ensure_locked(replace(wanted, attach_later=True), check=False),
+            apply_locked("vips", request, file.read().vips, "overridden", True),
+        ]
+        tables = [name for name in TABLES if file.read_file(f"{name}.json") is not None]
+        done += [apply_locked(name, request, None, "merged", True) for name in tables]
+        done.append(balancer.ensure_locked(wanted, check=False))
+        warnings = dict.fromkeys(f"warning: {warning}" for each in done for warning in each.warnings)
+        return [*(line for each in done for line in each.changes), *warnings]
+
+
+def restore_shared(file: StateFile) -> list[str]:
+    """Bring program root back, before what belongs in its slots."""
+    return restore_root(file, LOCK_SECONDS)
+
+
+def restore_checker(file: StateFile) -> list[str]:
+    """Bring the health-check program back, or let it follow addresses and the gateway's MAC."""
+    return restore_healthcheck(file, LOCK_SECONDS)
+
+
+def restore_real(file: StateFile) -> list[str]:
+    """Bring decap and the loopback addresses of a real back."""
+    real = Real(file.instance, file.bpffs, file)
+    known = real.program.known()
+    if not known.get("settings"):
+        return []
+    require_bpffs(file.bpffs)
+    kept = known["settings"]
+    settings = RealSettings(
+        interfaces=tuple(known["interfaces"]),
+        mode=known["mode"],
+        vips=tuple(kept["vips"]),
+        keep_vips=False,
+        sources=tuple(kept["sources"]),
+        gue_port=kept["gue_port"],
+        server_id=kept["server_id"],
+        loopback=bool(kept["loopback"]),
+        source_dir="",
+    )
+    return real.ensure(settings, False, LOCK_SECONDS).changes
+
+
+def refresh_gateway(file: StateFile) -> list[str]:
+    """Follow the gateway's MAC where gateway_mac is auto; returns one line if it changed."""
+    state = file.read()
+    if state.settings.get("gateway_mac") != "auto" or not state.program.get("tag"):
+        return []
+    # The gateway may take seconds to answer: another run need not wait for that.
+    mac = gateway_mac(state.settings["interfaces"], confirm=True)
+    with locked(file.instance, True, LOCK_SECONDS):
+        state = file.read()
+        path = Balancer(file.instance, file.bpffs, file).paths.map("ctl_array")
+        if not os.path.exists(path):
+            return []
+        with bpf.open_map(path) as ctl:
+            if ctl.lookup(layout.u32(layout.CTL_GATEWAY_MAC)) == layout.mac_bytes(mac):
+                return []
+            ctl.update(layout.u32(layout.CTL_GATEWAY_MAC), layout.mac_bytes(mac))
+        was = state.program.get("gateway_mac", "none")
+        state.program["gateway_mac"] = mac
+        file.write(state)
+        return [f"gateway MAC {was} → {mac}"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command katran-restore; exit status 1 if anything could not be brought back."""
+    parser = argparse.ArgumentParser(prog="katran-restore", description=__doc__)
+    parser.add_argument("--refresh", action="store_true", help="only follow the gateway's MAC")
+    options = parser.parse_args(arguments)
+    failed = False
+    work: list[t.Callable[[StateFile], list[str]]]
+    work = [restore_shared, restore_balancer, restore_real, restore_checker]
+    if options.refresh:
+        work = [refresh_gateway, restore_checker]
+    # Step by step over all instances: one's balancer may have its place in another's root.
+    for step in work:
+        for instance in instances():
+            try:
+                lines = step(StateFile(instance, read_bpffs(instance)))
+            except FAILURES as error:
+                sys.stderr.write(f"katran-restore: {instance}: {error}\n")
+                failed = True
+                continue
+            for line in lines:
+                sys.stdout.write(f"katran-restore: {instance}: {line}\n")
+    return 1 if failed else 0

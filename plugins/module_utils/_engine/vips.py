@@ -1,0 +1,223 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One run of module vips or reals."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from .._kernel.maps import Maps
+from .._kernel.ring_workers import build_rings
+from .._kernel.state_files import StateFile
+from .._model import layout
+from .._model.drift import Left, View, reals_drift, vip_drift
+from .._model.entries import Config
+from .._model.limits import Limits, idle_vips
+from .._model.lru_history import learners, may_be_known
+from .._model.operations import count
+from .._model.overlay import overlay_of, resolve_reals
+from .._model.readiness import hold_back_vips
+from .._model.state import State
+from .._model.tables import ServerId, server_id_warnings
+from .._model.vip_entries import adopt, known_keys
+from .._model.vip_plan import Recorded, VipPlan, plan_vips, references
+from .._model.vips import Vip, vip_changes, vip_to_config, vips_from_config
+from .._model.vips_input import resolve_vips
+from .execute import execute
+from .opened import limits_of, read_actual
+from .recovery import lost_warnings
+from .request import Clock, Request, Result
+
+
+def other_references(state: State, settled: Collection[str]) -> dict[str, bool]:
+    """The reals that are referred to by others than the `settled` resources → whether it is local."""
+    found: dict[str, bool] = {}
+    for name in sorted(set(state.references) - set(settled)):
+        for address in state.references[name]:
+            found[address] = found.get(address, False) or name == "lost_local"
+    return found
+
+
+class VipRun:
+    """One run of module vips: its methods are the phases, in order."""
+
+    def __init__(self, request: Request, maps: Maps, file: StateFile, state: State, clock: Clock) -> None:
+        self.request = request
+        self.maps = maps
+        self.file = file
+        self.state = state
+        self.clock = clock
+        elsewhere = {name: state.references.get(name, []) for name in ("source_routes", "server_ids")}
+        self.result = Result(timings=clock.timings, warnings=lost_warnings(state), references=elsewhere)
+
+    def run(self, config: Config | None, how: str, allow_empty: bool) -> Result:
+        """Bring the VIPs to what `config` and `how` say; in check mode only say what that takes."""
+        with self.clock.phase("read"):
+            actual = read_actual(self.maps)
+            limits = limits_of(self.request, self.state, self.maps)
+            known = View(vips_from_config(self.state.vips), overlay_of(self.state))
+        with self.clock.phase("validate"):
+            wanted = self.resolve(known, config, how, allow_empty, limits)
+            # From here on a VIP that is the same is the same object, and most comparisons cost nothing.
+            same = {key: known.vips[key] for key, vip in wanted.vips.items() if known.vips.get(key) == vip}
+            wanted = replace(wanted, vips={**wanted.vips, **same})
+        with self.clock.phase("plan"):
+            names = {key: str(vip) for key, vip in known_keys(actual).items()}
+            real_ids, numbers = adopt(actual, self.state.real_ids, self.state.vip_numbers, names)
+            settled = self.settles(how)
+            others = other_references(self.state, settled)
+            learned = learners(
+                (*known.vips.values(), *wanted.vips.values()),
+                # Unknown features: what the kernel has marked is what they made of it.
+                "tcp_server_id" in (limits.features or ()),
+                {*self.state.learned, *self.state.learning},
+            )
+            marked = may_be_known(wanted.vips.values(), learned)
+            plan = plan_vips(
+                wanted.vips,
+                wanted.overlay,
+                others,
+                actual,
+                Recorded(real_ids, numbers, self.state.rings, marked),
+                build_rings,
+            )
+            self.report(known, wanted)
+            if self.state.is_sure_of("vips"):
+                were_marked = may_be_known(known.vips.values(), self.state.learned)
+                left = Left(known, self.state.vip_numbers, self.state.rings, were_marked)
+                self.result.drift = vip_drift(left, wanted, plan, actual)
+                if self.state.is_sure:
+                    local = references(known.vips.values())
+                    ids = self.state.real_ids
+                    self.result.drift += reals_drift(plan.operations, local, actual.entries["reals"], ids)
+                self.result.changes += self.result.drift
+            self.result.operations = count(plan.operations)
+            self.result.explain()
+            entries = dict(zip(known.vips, self.state.vips, strict=True))
+            vips = [entries[key] if key in same else vip_to_config(wanted.vips[key]) for key in sorted(wanted.vips)]
+        after = replace(
+            self.state,
+            vips=self.state.vips if vips == self.state.vips else vips,
+            overlay=[entry._asdict() for _address, entry in sorted(wanted.overlay.items())],
+            real_ids=plan.real_ids.settled(),
+            vip_numbers=plan.vip_numbers.settled(),
+            rings=plan.rings,
+            learned=learned,
+            learning=[],
+            interrupted=self.state.ended("vips"),
+            recovered=self.state.recovered and "lost" not in settled,
+            references={name: reals for name, reals in self.state.references.items() if name not in settled},
+        )
+        if not self.request.check and (plan.operations or self.state.lost or after != self.state):
+            with self.clock.phase("write"):
+                self._write(plan, after, wanted, actual.ring_size)
+        return self.result
+
+    def settles(self, how: str) -> Collection[str]:
+        """The references that end with this run: a killed one's, and a lost state's where all VIPs are told."""
+        told = how == "overridden" and not self.request.kept
+        return ("vips", "lost", "lost_local") if told else ("vips",)
+
+    def resolve(self, known: View, config: Config | None, how: str, allow_empty: bool, limits: Limits) -> View:
+        """What is wanted."""
+        bounds = replace(limits, features=None) if self.request.kept else limits
+        wanted, warnings = resolve_vips(known.vips, config, how, allow_empty, bounds, self.request.min_active)
+        wanted, held = hold_back_vips(known.vips, wanted, self.request.unready, self.request.unseen)
+        self.result.warnings += warnings + held + idle_vips(wanted.values(), limits)
+        self.result.warnings += self._without_source(wanted.values())
+        rows = [ServerId(0, address) for address in self.state.references.get("server_ids", ())]
+        self.result.warnings += server_id_warnings(rows, wanted.values(), limits)
+        self.result.warnings += [
+            f"real {address} is {entry.state} by hand since {entry.since} (katran.fleet.reals, state deleted ends it)"
+            for address, entry in sorted(known.overlay.items())
+        ]
+        return View(wanted, known.overlay)
+
+    def _without_source(self, vips: Iterable[Vip]) -> list[str]:
+        """The families of reals that GUE has no outer source for."""
+        if self.state.settings.get("encapsulation") != "gue" or "pckt_srcs" not in self.maps.names():
+            return []
+        sources = self.maps.entries("pckt_srcs")
+        missing = {ipv6 for ipv6 in (False, True) if layout.u32(int(ipv6)) not in sources}
+        found: dict[bool, str] = {}
+        for vip in vips:
+            for real in vip.reals:
+                if (":" in real.address) in missing:
+                    found.setdefault(":" in real.address, real.address)
+        return [
+            f"real {address} needs an IPv{6 if ipv6 else 4} source of GUE, and the balancer has none"
+            f" (source_ipv{6 if ipv6 else 4})"
+            for ipv6, address in sorted(found.items())
+        ]
+
+    def report(self, old: View, new: View) -> None:
+        """Say what changes, in config's words."""
+        changed = sorted(key for key in {*old.vips, *new.vips} if old.vips.get(key) != new.vips.get(key))
+        self.result.before = [vip_to_config(old.vips[key]) for key in changed if key in old.vips]
+        self.result.after = [vip_to_config(new.vips[key]) for key in changed if key in new.vips]
+        self.result.changes = vip_changes(old.vips, new.vips)
+        ids = self.state.real_ids.assigned
+        for key in changed:
+            if key not in new.vips:
+                self.result.gone.append((key, None))
+            elif key in old.vips:
+                left = {real.address for real in old.vips[key].reals} - {real.address for real in new.vips[key].reals}
+                if left:
+                    self.result.gone.append((key, frozenset(ids[address] for address in left if address in ids)))
+
+    def _write(self, plan: VipPlan, after: State, wanted: View, ring_size: int) -> None:
+        self.file.sweep()
+        if plan.operations:
+            # What was numbered in vain by a killed run stays numbered; a digest that may be outdated is forgotten.
+            sure = {key: known for key, known in self.state.rings.items() if plan.rings.get(key) == known}
+            # Reals that are on their way into rings, or out of them, are not another run's to give up.
+            coming = {*references(wanted.vips.values()), *self.state.references.get("vips", ())}
+            self.file.write(
+                replace(
+                    self.state,
+                    real_ids=plan.real_ids,
+                    vip_numbers=plan.vip_numbers,
+                    rings=sure,
+                    interrupted=self.state.begun("vips"),
+                    learning=sorted({*self.state.learning, *after.learned}.difference(self.state.learned)),
+                    references={**self.state.references, "vips": sorted(coming)},
+                )
+            )
+            execute(plan.operations, self.maps, ring_size)
+        self.file.write(after)
+
+
+class OverlayRun(VipRun):
+    """One run of module reals: the same VIPs under another overlay."""
+
+    def settles(self, how: str) -> Collection[str]:
+        """The references that end with this run: a killed one's."""
+        del how
+        return ("vips",)
+
+    def resolve(self, known: View, config: Config | None, how: str, allow_empty: bool, limits: Limits) -> View:
+        """The VIPs as they are, and the overlay that is wanted."""
+        since = datetime.now(tz=UTC).isoformat(timespec="seconds")
+        present = references(known.vips.values())
+        overlay, warnings = resolve_reals(known.overlay, config, how, allow_empty, limits, since, present)
+        self.result.warnings += warnings
+        return View(known.vips, overlay)
+
+    def report(self, old: View, new: View) -> None:
+        """Say which reals' state changes."""
+        was = {address: entry.state for address, entry in old.overlay.items()}
+        now = {address: entry.state for address, entry in new.overlay.items()}
+        changed = sorted(address for address in {*was, *now} if was.get(address) != now.get(address))
+        self.result.before = [{"address": address, "state": was[address]} for address in changed if address in was]
+        self.result.after = [{"address": address, "state": now[address]} for address in changed if address in now]
+        none = "as its VIPs say"
+        self.result.changes = [
+            f"real {address}: {was.get(address, none)} → {now.get(address, none)}" for address in changed
+        ]
+        ids = self.state.real_ids.assigned
+        out = frozenset(ids[each] for each in changed if now.get(each) in ("draining", "down") and each in ids)
+        if out:
+            self.result.gone.append((None, out))

@@ -1,0 +1,221 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A balancer's maps as the engine sees them: the protocol, and the pinned maps of the kernel."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import typing as t
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from .._model.map_specs import ARRAY, ARRAY_OF_MAPS, HASH, MMAPABLE, NO_PREALLOC
+from . import bpf
+
+
+class Maps(t.Protocol):
+    """The maps of one balancer. Keys and values are bytes in the layouts of _layout.py.
+
+    Reading an array gives its nonzero entries alone; deleting from one writes zero.
+    A failure is OSError with the kernel's errno.
+    """
+
+    def names(self) -> frozenset[str]:
+        """The maps that this balancer has."""
+
+    def capacity(self, name: str) -> int:
+        """How many entries the map can hold."""
+
+    def entries(self, name: str) -> dict[bytes, bytes]:
+        """All entries."""
+
+    def put(self, name: str, entries: Sequence[tuple[bytes, bytes]]) -> None:
+        """Write entries."""
+
+    def delete(self, name: str, keys: Sequence[bytes]) -> None:
+        """Remove entries; one that is not there is no failure."""
+
+    def ring(self, number: int) -> memoryview:
+        """The live slots of a VIP's ring, 8 bytes each."""
+
+    def put_ring(self, number: int, slots: bytes, changed: int) -> None:
+        """Write the slots of a VIP's ring that differ, which are about `changed`."""
+
+    def down_sets(self) -> dict[bytes, frozenset[int]]:
+        """vip_definition → the real ids that are down for it."""
+
+    def put_down_set(self, key: bytes, ids: frozenset[int]) -> None:
+        """Replace a VIP's set as a whole, atomically."""
+
+    def delete_down_set(self, key: bytes) -> None:
+        """Remove a VIP's set."""
+
+    def purge_flows(self, ids: frozenset[int]) -> int:
+        """Remove every connection-table entry that leads to one of these reals; returns how many."""
+
+    def zero_counters(self, name: str, indexes: Iterable[int]) -> None:
+        """Set a per-CPU counter array's entries to zero on every CPU."""
+
+
+class KernelMaps:
+    """The pinned maps of one balancer as the engine sees them (the interface is _memory.Maps).
+
+    `unpinned`: more maps, by name → id.
+    """
+
+    def __init__(self, directory: str, unpinned: Mapping[str, int] | None = None) -> None:
+        self._directory = directory
+        self._unpinned = unpinned or {}
+        self._open: dict[str, bpf.Map] = {}
+        self._ring_map: mmap.mmap | None = None
+        self._ring_bytes = 0
+        try:
+            self._names = frozenset(os.listdir(directory)).union(self._unpinned)
+        except FileNotFoundError:
+            self._names = frozenset(self._unpinned)
+
+    def close(self) -> None:
+        """Close every file descriptor."""
+        for opened in self._open.values():
+            opened.close()
+        self._open.clear()
+
+    def __enter__(self) -> t.Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def map(self, name: str) -> bpf.Map:
+        """The pinned map of that name."""
+        if name not in self._open:
+            known = self._unpinned.get(name)
+            self._open[name] = (
+                bpf.open_map(os.path.join(self._directory, name)) if known is None else bpf.map_by_id(known)
+            )
+        return self._open[name]
+
+    def names(self) -> frozenset[str]:
+        """The maps that are pinned."""
+        return self._names
+
+    def capacity(self, name: str) -> int:
+        """How many entries the map can hold."""
+        return self.map(name).info.entries
+
+    def entries(self, name: str) -> dict[bytes, bytes]:
+        """All entries; of an array the nonzero ones."""
+        opened = self.map(name)
+        if opened.info.type != ARRAY:
+            return dict(opened.items())
+        if opened.info.flags & MMAPABLE:
+            return dict(nonzero_entries(opened))
+        empty = bytes(opened.info.value_size)
+        return {key: value for key, value in opened.items() if value != empty}
+
+    def put(self, name: str, entries: Sequence[tuple[bytes, bytes]]) -> None:
+        """Write entries."""
+        self.map(name).update_many(entries)
+
+    def delete(self, name: str, keys: Sequence[bytes]) -> None:
+        """Remove entries; in an array, write zero."""
+        opened = self.map(name)
+        if opened.info.type == ARRAY:
+            empty = bytes(opened.info.value_size)
+            opened.update_many([(key, empty) for key in keys])
+        else:
+            opened.delete_many(keys)
+
+    def set_ring_size(self, ring_size: int) -> None:
+        """Say how many slots a VIP's ring has; needed before the first ring is read."""
+        self._ring_bytes = ring_size * 8
+
+    def ring(self, number: int) -> memoryview:
+        """The live slots of a VIP's ring, 8 bytes each."""
+        if self._ring_map is None:
+            self._ring_map = self.map("ch_rings").mmap(writable=True)
+        return memoryview(self._ring_map)[number * self._ring_bytes : (number + 1) * self._ring_bytes]
+
+    def put_ring(self, number: int, slots: bytes, changed: int) -> None:
+        """Write the slots that differ, about `changed`; a store each, so a packet sees the old or the new real."""
+        live = self.ring(number).cast("Q")
+        new = memoryview(slots).cast("Q")
+        if changed * 8 > len(live):
+            live[:] = new
+            return
+        for slot, (old, value) in enumerate(zip(live, new, strict=True)):
+            if old != value:
+                live[slot] = value
+
+    def down_sets(self) -> dict[bytes, frozenset[int]]:
+        """vip_definition → the real ids that are down for it."""
+        found = {}
+        for key, value in self.map("vip_to_down_reals_map").items():
+            with bpf.map_by_id(struct.unpack("=I", value)[0]) as inner:
+                found[key] = frozenset(struct.unpack("=I", real)[0] for real in inner.each_key())
+        return found
+
+    def put_down_set(self, key: bytes, ids: frozenset[int]) -> None:
+        """Replace a VIP's set as a whole: a new inner map is filled, then put in place by one write."""
+        outer = self.map("vip_to_down_reals_map")
+        fd = bpf.create_map(HASH, 4, 1, self.capacity("reals"), NO_PREALLOC, "down_reals")
+        with bpf.Map(fd) as inner:
+            inner.update_many([(struct.pack("=I", real), b"\1") for real in sorted(ids)])
+            outer.update(key, struct.pack("=I", fd))
+
+    def delete_down_set(self, key: bytes) -> None:
+        """Remove a VIP's set."""
+        self.map("vip_to_down_reals_map").delete(key)
+
+    def flow_tables(self) -> Iterator[bpf.Map]:
+        """Every connection table: those of the CPUs, the one they are replacing, and the fallback; the global ones."""
+        for name in ("lru_mapping", "lru_outgrown", "fallback_cache", "global_lru_maps", "fallback_glru"):
+            if name not in self._names:
+                continue
+            if self.map(name).info.type != ARRAY_OF_MAPS:
+                yield self.map(name)
+                continue
+            for value in dict(self.map(name).items()).values():
+                with bpf.map_by_id(struct.unpack("=I", value)[0]) as inner:
+                    yield inner
+
+    def purge_flows(self, ids: frozenset[int]) -> int:
+        """Remove every connection-table entry that leads to one of these reals; returns how many."""
+        count = 0
+        for table in self.flow_tables():
+            stride = table.info.value_size
+            gone = [
+                keys[index * 40 : index * 40 + 40]
+                for keys, values, size in table.batches()
+                for index in range(size)
+                if struct.unpack_from("=I", values, index * stride)[0] in ids
+            ]
+            table.delete_many(gone)
+            count += len(gone)
+        return count
+
+    def zero_counters(self, name: str, indexes: Iterable[int]) -> None:
+        """Set a per-CPU counter array's entries to zero on every CPU."""
+        opened = self.map(name)
+        opened.update_many([(struct.pack("=I", index), bytes(opened.stride)) for index in indexes])
+
+
+def nonzero_entries(opened: bpf.Map) -> Iterator[tuple[bytes, bytes]]:
+    """The nonzero entries of an mmapable array: 128 MiB of mostly zeros is skipped by comparing pages."""
+    stride = (opened.info.value_size + 7) // 8 * 8
+    with opened.mmap(writable=False) as mapped:
+        page = stride * 1024
+        empty = bytes(page)
+        zero = bytes(opened.info.value_size)
+        for start in range(0, opened.info.entries * stride, page):
+            chunk = mapped[start : start + page]
+            if chunk == empty[: len(chunk)]:
+                continue
+            for offset in range(0, len(chunk), stride):
+                value = chunk[offset : offset + opened.info.value_size]
+                if value != zero:
+                    index = (start + offset) // stride
+                    if index < opened.info.entries:
+                        yield struct.pack("=I", index), value

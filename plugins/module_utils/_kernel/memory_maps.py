@@ -1,0 +1,160 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A balancer's maps in memory.
+
+Unit tests run on them, and a run in check mode plans against them on a host where nothing is loaded.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import typing as t
+from collections.abc import Iterable, Mapping, Sequence
+
+from .._model import layout
+from .._model.map_specs import ARRAY, MapSpec, Shape, balancer_maps
+from .maps import Maps
+
+SLOT_BYTES = 8
+"""A ring slot in ch_rings: a u32 in host order, padded by the kernel to 8 bytes."""
+
+
+class MemoryMaps:
+    """Maps in memory."""
+
+    def __init__(self, shape: Shape) -> None:
+        self._specs: dict[str, MapSpec] = balancer_maps(shape)
+        self._shape = shape
+        self._ring_size = shape.sizes["ring"]
+        self._entries: dict[str, dict[bytes, bytes]] = {name: {} for name in self._specs}
+        self._rings: dict[int, bytearray] = {}
+        self._down: dict[bytes, frozenset[int]] = {}
+        self.flows: dict[bytes, int] = {}
+        self.writes: dict[str, int] = {}
+
+    def _written(self, name: str, count: int) -> None:
+        if count:
+            self.writes[name] = self.writes.get(name, 0) + count
+
+    def names(self) -> frozenset[str]:
+        """The maps of this shape."""
+        return frozenset(self._specs)
+
+    def capacity(self, name: str) -> int:
+        """How many entries the map can hold."""
+        return self._specs[name].entries(self._shape.sizes)
+
+    def entries(self, name: str) -> dict[bytes, bytes]:
+        """All entries; of an array the nonzero ones."""
+        return dict(self._entries[name])
+
+    def put(self, name: str, entries: Sequence[tuple[bytes, bytes]]) -> None:
+        """Write entries; E2BIG where the map is full or the index is outside the array."""
+        spec = self._specs[name]
+        target = self._entries[name]
+        for key, value in entries:
+            if len(key) != spec.key_size or len(value) != spec.value_size:
+                raise OSError(errno.EINVAL, f"{name}: {len(key)} → {len(value)} bytes")
+            if spec.type == ARRAY:
+                if layout.parse_u32(key) >= self.capacity(name):
+                    raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+                if not any(value):
+                    target.pop(key, None)
+                    self._written(name, 1)
+                    continue
+            elif key not in target and len(target) >= self.capacity(name):
+                raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+            target[key] = value
+            self._written(name, 1)
+
+    def delete(self, name: str, keys: Sequence[bytes]) -> None:
+        """Remove entries."""
+        for key in keys:
+            self._entries[name].pop(key, None)
+            self._written(name, 1)
+
+    def ring(self, number: int) -> memoryview:
+        """The slots of a VIP's ring."""
+        if number not in self._rings:
+            self._rings[number] = bytearray(self._ring_size * SLOT_BYTES)
+        return memoryview(self._rings[number])
+
+    def put_ring(self, number: int, slots: bytes, changed: int) -> None:
+        """Write the slots that differ."""
+        live = self.ring(number).cast("Q")
+        new = memoryview(slots).cast("Q")
+        if changed * 8 > self._ring_size:
+            self._written("ch_rings", sum(old != value for old, value in zip(live, new, strict=True)))
+            live[:] = new
+            return
+        differing = [slot for slot in range(self._ring_size) if live[slot] != new[slot]]
+        for slot in differing:
+            live[slot] = new[slot]
+        self._written("ch_rings", len(differing))
+
+    def down_sets(self) -> dict[bytes, frozenset[int]]:
+        """All sets."""
+        return dict(self._down)
+
+    def put_down_set(self, key: bytes, ids: frozenset[int]) -> None:
+        """Replace a set."""
+        if key not in self._down and len(self._down) >= self.capacity("vip_to_down_reals_map"):
+            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+        self._down[key] = ids
+        self._written("vip_to_down_reals_map", 1)
+
+    def delete_down_set(self, key: bytes) -> None:
+        """Remove a set."""
+        self._down.pop(key, None)
+        self._written("vip_to_down_reals_map", 1)
+
+    def purge_flows(self, ids: frozenset[int]) -> int:
+        """Remove flows to these reals."""
+        gone = [key for key, real in self.flows.items() if real in ids]
+        for key in gone:
+            del self.flows[key]
+        return len(gone)
+
+    def zero_counters(self, name: str, indexes: Iterable[int]) -> None:
+        """The memory counts nothing."""
+
+    def snapshot(self) -> Mapping[str, t.Any]:
+        """Everything, for comparison in tests."""
+        return {
+            "entries": {name: dict(entries) for name, entries in self._entries.items()},
+            "rings": {number: bytes(ring) for number, ring in self._rings.items() if any(ring)},
+            "down": dict(self._down),
+        }
+
+
+class PlannedMaps(MemoryMaps):
+    """For a review: what is there, in the maps of a balancer that the same play is to make. Only to be read.
+
+    A ring keeps its length: what another one changes, module balancer does by itself.
+    """
+
+    def __init__(self, present: Maps, shape: Shape) -> None:
+        super().__init__(shape)
+        self._present = present
+        self._vips = present.capacity("server_id_stats")
+        self._ring_size = present.capacity("ch_rings") // self._vips
+
+    def capacity(self, name: str) -> int:
+        """How many entries the map will hold."""
+        if name == "ch_rings":
+            return self.capacity("server_id_stats") * self._ring_size
+        return super().capacity(name)
+
+    def entries(self, name: str) -> dict[bytes, bytes]:
+        """All entries that are there now."""
+        return self._present.entries(name) if name in self._present.names() else {}
+
+    def ring(self, number: int) -> memoryview:
+        """The slots of a VIP's ring now."""
+        return self._present.ring(number) if number < self._vips else super().ring(number)
+
+    def down_sets(self) -> dict[bytes, frozenset[int]]:
+        """All sets that are there now."""
+        return self._present.down_sets() if "vip_to_down_reals_map" in self._present.names() else {}

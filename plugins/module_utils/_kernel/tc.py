@@ -1,0 +1,151 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Programs on an interface's way out: qdisc clsact and its bpf filters, over netlink.
+
+Every kernel that the collection supports has them; the newer attachment tcx begins with 6.6.
+"""
+
+from __future__ import annotations
+
+import errno
+import typing as t
+from collections.abc import Callable, Collection
+
+from .._model.errors import ProgramError
+from .privilege import permission_hint
+
+CLSACT = "clsact"
+_INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
+_CLSACT_HANDLE = 0xFFFF0000
+
+
+class Filter(t.NamedTuple):
+    """A bpf filter on egress: what names it to the kernel, and the program that it runs."""
+
+    priority: int
+    handle: int
+    program_id: int
+    name: str
+
+
+class Egress:
+    """Filters on interfaces' egress. Every failure is ProgramError with one sentence."""
+
+    def __init__(self) -> None:
+        try:
+            from pyroute2 import IPRoute  # pylint: disable=import-outside-toplevel
+            from pyroute2.netlink.rtnl.tcmsg import sched_bpf  # pylint: disable=import-outside-toplevel
+        except ImportError as error:
+            raise ProgramError(
+                "the Python module pyroute2 is missing on this host (Debian and Ubuntu: package python3-pyroute2)"
+            ) from error
+        # pyroute2 does not know the attributes by which the kernel names a filter's program.
+        known = sched_bpf.options.nla_map
+        if not any(name == "TCA_BPF_ID" for name, _kind in known):
+            extra = (("TCA_BPF_FLAGS_GEN", "uint32"), ("TCA_BPF_TAG", "hex"), ("TCA_BPF_ID", "uint32"))
+            sched_bpf.options = type("options", (sched_bpf.options,), {"nla_map": (*known, *extra)})
+        self._route = IPRoute()
+
+    def __enter__(self) -> t.Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._route.close()
+
+    def index(self, interface: str) -> int | None:
+        """The interface's number, None where there is none of that name."""
+        found = self._route.link_lookup(ifname=interface)
+        return t.cast(int, found[0]) if found else None
+
+    def mac(self, interface: str) -> str | None:
+        """The interface's own MAC address, None where it has none."""
+        index = self.index(interface)
+        if index is None:
+            return None
+        mac = self._route.get_links(index)[0].get_attr("IFLA_ADDRESS")
+        return mac if mac and len(mac) == 17 else None
+
+    def qdisc(self, index: int) -> str | None:
+        """The kind of the qdisc that takes an interface's filters, clsact or ingress, None where there is none."""
+        for entry in self._route.get_qdiscs(index):
+            if entry["handle"] == _CLSACT_HANDLE:
+                return t.cast(str, entry.get_attr("TCA_KIND"))
+        return None
+
+    def filters(self, index: int) -> list[Filter]:
+        """The bpf filters on an interface's egress, in the order in which packets meet them."""
+        found = []
+        for entry in self._route.get_filters(index=index, parent=_EGRESS):
+            options = entry.get_attr("TCA_OPTIONS")
+            if entry.get_attr("TCA_KIND") == "bpf" and options is not None and options.get_attr("TCA_BPF_ID"):
+                program = options.get_attr("TCA_BPF_ID")
+                name = options.get_attr("TCA_BPF_NAME") or ""
+                found.append(Filter(entry["info"] >> 16, entry["handle"], program, name))
+        return sorted(found)
+
+    def has_others(self, index: int, ours: Collection[Filter]) -> bool:
+        """Whether an interface's clsact has filters in either direction, of any kind, besides these on egress."""
+        if list(self._route.get_filters(index=index, parent=_INGRESS)):
+            return True
+        mine = {(each.priority, each.handle) for each in ours}
+        # Before the filters of a priority comes an entry with handle 0 for the priority itself.
+        mine |= {(each.priority, 0) for each in ours}
+        there = self._route.get_filters(index=index, parent=_EGRESS)
+        return any((entry["info"] >> 16, entry["handle"]) not in mine for entry in there)
+
+    def add_qdisc(self, interface: str, index: int) -> None:
+        """Give an interface its clsact."""
+        self._do(interface, lambda: self._route.tc("add", CLSACT, index))
+
+    def remove_qdisc(self, interface: str, index: int) -> None:
+        """Take an interface's clsact away."""
+        self._do(interface, lambda: self._route.tc("del", CLSACT, index))
+
+    def add(self, interface: str, index: int, fd: int, name: str) -> None:
+        """Run a program, by direct action, before every filter that is there."""
+        self._do(
+            interface,
+            lambda: self._route.tc("add-filter", "bpf", index, 0, fd=fd, name=name, parent=_EGRESS, direct_action=True),
+        )
+
+    def replace(self, interface: str, index: int, place: Filter, fd: int) -> None:
+        """Run another program in a filter's place; a packet meets the old or the new one."""
+        self._do(
+            interface,
+            lambda: self._route.tc(
+                "replace-filter",
+                "bpf",
+                index,
+                place.handle,
+                fd=fd,
+                name=place.name,
+                parent=_EGRESS,
+                prio=place.priority,
+                direct_action=True,
+            ),
+        )
+
+    def remove(self, interface: str, index: int, place: Filter) -> None:
+        """Take a filter away."""
+        self._do(
+            interface,
+            lambda: self._route.tc("del-filter", "bpf", index, place.handle, parent=_EGRESS, prio=place.priority),
+        )
+
+    def _do(self, interface: str, call: Callable[[], t.Any]) -> None:
+        try:
+            call()
+        except Exception as error:
+            code = getattr(error, "code", None)
+            if code is None:
+                raise
+            if code == errno.EPERM:
+                reason = permission_hint(OSError(code, ""))
+            elif code in (errno.ENOENT, errno.EOPNOTSUPP):
+                reason = f"this kernel lacks CONFIG_NET_SCH_INGRESS or CONFIG_NET_CLS_BPF ({error})"
+            elif code == errno.EEXIST:
+                reason = "somebody else changed its filters meanwhile"
+            else:
+                reason = str(error)
+            raise ProgramError(f"interface {interface}: the egress filter cannot be changed: {reason}") from error

@@ -1,0 +1,80 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options of module decap, validated."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from .addresses import parse_addresses
+from .faults import Faults
+from .settings import parse_interfaces
+
+
+@dataclass(frozen=True)
+class RealSettings:
+    """What module decap is asked for. Addresses are canonical text; `vips` None is those served already.
+
+    With `keep_vips` these are served too. `server_id` 0 is none.
+    """
+
+    interfaces: tuple[str, ...]
+    mode: str
+    vips: tuple[str, ...] | None
+    keep_vips: bool
+    sources: tuple[str, ...]
+    gue_port: int
+    server_id: int
+    loopback: bool
+    source_dir: str
+
+
+def parse_real(params: Mapping[str, t.Any]) -> RealSettings:
+    """The options of module decap, validated. ConfigError lists all faults."""
+    faults = Faults()
+    settings = RealSettings(
+        interfaces=parse_interfaces(params["interfaces"], faults),
+        mode=params["mode"],
+        vips=None if params["vips"] is None else parse_addresses(params["vips"], "vips", faults, True),
+        keep_vips=params["keep_vips"],
+        sources=parse_addresses(params["sources"], "sources", faults, True),
+        gue_port=params["gue_port"],
+        server_id=params["server_id"],
+        loopback=params["loopback"],
+        source_dir=params["source_dir"],
+    )
+    if not settings.interfaces:
+        faults.add("interfaces", "state attached needs at least one interface")
+    if not 1 <= settings.gue_port <= 65535:
+        faults.add("gue_port", f"{settings.gue_port} is not in 1 to 65535")
+    if not 0 <= settings.server_id <= 0xFFFFFFFF:
+        faults.add("server_id", f"{settings.server_id} is not in 0 to 4294967295")
+    faults.check()
+    return settings
+
+
+def parse_served(params: Mapping[str, t.Any]) -> frozenset[str]:
+    """The VIPs of module decap's state withdrawn. ConfigError lists all faults."""
+    faults = Faults()
+    if params["vips"] is None:
+        faults.add("vips", "state withdrawn needs the VIPs that stay")
+    served = frozenset(parse_addresses(params["vips"] or (), "vips", faults))
+    faults.check()
+    return served
+
+
+def earlier_gue_port(port: int, kept: Mapping[str, t.Any]) -> int:
+    """The port of GUE that balancers may still have; 0: none."""
+    last = t.cast(int, kept.get("gue_port", port))
+    return last if last != port else t.cast(int, kept.get("gue_port_before", 0))
+
+
+def with_kept_vips(settings: RealSettings, served: Sequence[str]) -> RealSettings:
+    if settings.vips is None:
+        return replace(settings, vips=tuple(served))
+    if settings.keep_vips:
+        return replace(settings, vips=tuple(dict.fromkeys((*settings.vips, *served))))
+    return settings

@@ -1,0 +1,35 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Faults of an input, collected and told together, each naming the entry at fault."""
+
+from __future__ import annotations
+
+from .errors import ConfigError
+
+MAX_FAULTS = 20
+
+
+def shortened(lines: list[str], rest: str) -> list[str]:
+    """The first lines, and one that says how many more there are: `rest` with their number for {}."""
+    more = len(lines) - MAX_FAULTS
+    return lines if more <= 0 else [*lines[:MAX_FAULTS], rest.format(more)]
+
+
+class Faults:
+    """Collects every fault of one input."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def add(self, where: str, sentence: str) -> None:
+        """One fault: where it is and what is wrong."""
+        self.lines.append(f"{where}: {sentence}")
+
+    def __str__(self) -> str:
+        return "; ".join(shortened(self.lines, "and {} more"))
+
+    def check(self) -> None:
+        """ConfigError if there was any."""
+        if self.lines:
+            raise ConfigError(str(self))

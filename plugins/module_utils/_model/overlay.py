@@ -1,0 +1,69 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The overlay: what an operator said of a real by hand, laid over every VIP that has it."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterable, Mapping
+
+from .addresses import read_real_address
+from .entries import Config, merge_entries, require_entries
+from .faults import Faults
+from .limits import Limits
+from .state import State
+from .vips import REAL_STATES
+
+
+class Overlay(t.NamedTuple):
+    """A real's state laid over every VIP that has it; `since` is when an operator said so (ISO 8601)."""
+
+    address: str
+    state: str
+    since: str = ""
+
+
+def resolve_reals(
+    before: Mapping[str, Overlay],
+    config: Config | None,
+    how: str,
+    allow_empty: bool,
+    limits: Limits,
+    since: str,
+    known: Iterable[str],
+) -> tuple[dict[str, Overlay], list[str]]:
+    """The overlay after applying `config`, and warnings for reals that no VIP has. ConfigError lists all faults."""
+    entries = require_entries("reals", config, how, allow_empty)
+    faults = Faults()
+    present = set(known)
+    warnings = []
+    listed: dict[str, Overlay] = {}
+    for index, entry in enumerate(entries):
+        address = read_real_address(entry.get("address"), f"reals[{index}].address", faults)
+        if address is None:
+            continue
+        state = entry.get("state")
+        if address.text in listed:
+            faults.add(f"reals[{index}].address", f"{address.text} is listed twice")
+            continue
+        if how != "deleted":
+            if state is None:
+                faults.add(f"reals[{index}].state", "is missing")
+            elif state not in REAL_STATES:
+                faults.add(f"reals[{index}].state", f"{state} is none of {', '.join(REAL_STATES)}")
+            if address.text not in present:
+                warnings.append(f"reals[{index}].address: no VIP has the real {address.text}")
+        old = before.get(address.text)
+        same = old is not None and old.state == state
+        listed[address.text] = old if same and old else Overlay(address.text, str(state), since)
+    after = merge_entries(before, listed, how, bool(entries))
+    if len(after) > limits.sizes["reals"]:
+        faults.add("reals", f"{len(after)} reals, but sizes.reals is {limits.sizes['reals']}")
+    faults.check()
+    return after, warnings
+
+
+def overlay_of(state: State) -> dict[str, Overlay]:
+    """The overlay as the last run left it."""
+    return {entry["address"]: Overlay(**entry) for entry in state.overlay}

@@ -1,0 +1,223 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options of module balancer, validated, and those of every module."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from .addresses import address_fault, read_address, read_prefix
+from .faults import Faults
+from .features import FEATURES
+from .map_specs import MAX_CPUS
+from .shape import is_number
+from .sizes import read_sizes
+
+
+class RootArray(t.NamedTuple):
+    """Shared mode: the path of the root program's pinned array, and the slot to take, 0 to 2."""
+
+    path: str
+    position: int
+
+
+@dataclass(frozen=True)
+class BalancerSettings:
+    """The options of module balancer, validated. Sizes in entries, max_frame in bytes, udp_timeout in seconds."""
+
+    interfaces: tuple[str, ...]
+    mode: str
+    encapsulation: str
+    gue_port: int
+    features: frozenset[str]
+    source_ipv4: str
+    source_ipv6: str
+    source_prefix_ipv4: str
+    source_prefix_ipv6: str
+    gateway_mac: str
+    copy_tos: bool
+    decap_any: bool
+    sizes: Mapping[str, int]
+    max_frame: int
+    max_new_flows: int
+    udp_timeout: int
+    forwarding_cores: tuple[int, ...] | str
+    replace_foreign: bool
+    root_array: RootArray | None = None
+    numa: str = "auto"
+
+    def to_config(self) -> dict[str, t.Any]:
+        """The options in the module's own form."""
+        data = asdict(self)
+        data["interfaces"] = list(self.interfaces)
+        data["features"] = sorted(self.features)
+        data["sizes"] = dict(self.sizes)
+        if not isinstance(self.forwarding_cores, str):
+            data["forwarding_cores"] = list(self.forwarding_cores)
+        data["root_array"] = self.root_array._asdict() if self.root_array else None
+        return data
+
+
+_INSTANCE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+
+def parse_instance(instance: str, bpffs: str) -> None:
+    """ConfigError where the instance's name or the bpffs's path cannot be one."""
+    faults = Faults()
+    if not _INSTANCE.fullmatch(instance):
+        faults.add(
+            "instance", f"{instance!r} must begin with a lower case letter or digit, then up to 31 of these, _ or -"
+        )
+    if not bpffs.startswith("/"):
+        faults.add("bpffs", f"{bpffs} is not an absolute path")
+    faults.check()
+
+
+def _read_interfaces(names: Sequence[t.Any], faults: Faults) -> tuple[str, ...]:
+    for index, name in enumerate(names):
+        text = str(name)
+        if not 0 < len(text) < 16 or text in (".", "..") or any(char in "/:" or char.isspace() for char in text):
+            faults.add(f"interfaces[{index}]", f"{text!r} is not the name of an interface")
+        elif text in map(str, names[:index]):
+            faults.add(f"interfaces[{index}]", f"{text} is listed twice")
+    return tuple(map(str, names))
+
+
+def _in_range(params: Mapping[str, t.Any], name: str, low: int, high: int, faults: Faults) -> int:
+    value = params[name]
+    if not is_number(value, low, high):
+        faults.add(name, f"{value} is not in {low} to {high}")
+        return low
+    return t.cast("int", value)
+
+
+def _one_of(params: Mapping[str, t.Any], name: str, words: Sequence[str], faults: Faults) -> str:
+    value = params[name]
+    if value not in words:
+        faults.add(name, f"{value} is none of {', '.join(words)}")
+    return str(value)
+
+
+def _read_source(params: Mapping[str, t.Any], name: str, ipv6: bool, faults: Faults) -> str:
+    text = str(params[name])
+    if text == "auto":
+        return text
+    address = read_address(text)
+    if address is None or address.ipv6 != ipv6:
+        faults.add(name, f"{text} is neither auto nor an IPv{6 if ipv6 else 4} address")
+        return "auto"
+    fault = address_fault(address)
+    if fault:
+        faults.add(name, fault)
+    return address.text
+
+
+def _read_source_prefix(params: Mapping[str, t.Any], name: str, ipv6: bool, length: int, faults: Faults) -> str:
+    prefix = read_prefix(str(params[name]))
+    if isinstance(prefix, str):
+        faults.add(name, prefix)
+    elif prefix.address.ipv6 != ipv6 or prefix.length != length:
+        faults.add(name, f"{params[name]} is not an IPv{6 if ipv6 else 4} prefix of length {length}")
+    else:
+        return prefix.text
+    return str(params[name])
+
+
+def _read_root_array(
+    given: Mapping[str, t.Any] | None, interfaces: Sequence[t.Any], faults: Faults
+) -> RootArray | None:
+    if given is None:
+        return None
+    path, position = str(given.get("path")), given.get("position")
+    if not path.startswith("/"):
+        faults.add("root_array.path", f"{path} is not an absolute path")
+    if not is_number(position, 0, 2):
+        faults.add("root_array.position", f"{position} is not a position (0 to 2)")
+    if interfaces:
+        faults.add("root_array", "it comes instead of interfaces; give one of them")
+    return RootArray(path, t.cast("int", position))
+
+
+def _read_cores(value: t.Any, faults: Faults) -> tuple[int, ...] | str:
+    if value == "auto":
+        return "auto"
+    items = value if isinstance(value, list) else str(value).split(",")
+    cores: set[int] = set()
+    for item in items:
+        # As the kernel writes lists: 0-3,8.
+        found = re.fullmatch(r"\s*([0-9]{1,4})(?:-([0-9]{1,4}))?\s*", str(item), re.ASCII)
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if not first <= last < MAX_CPUS:
+            faults.add("forwarding_cores", f"{item} is not a CPU (0 to {MAX_CPUS - 1}), and not auto")
+        cores.update(range(first, last + 1))
+    if not items:
+        faults.add("forwarding_cores", "it is empty: no CPU would have a connection table; list CPUs, or give auto")
+    return tuple(sorted(cores))
+
+
+def parse_settings(params: Mapping[str, t.Any]) -> BalancerSettings:
+    """The options of module balancer. ConfigError lists all faults."""
+    faults = Faults()
+    mac = str(params["gateway_mac"]).lower().replace("-", ":")
+    if mac != "auto" and (not _MAC.fullmatch(mac) or int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00"):
+        faults.add("gateway_mac", f"{params['gateway_mac']} is neither auto nor a unicast MAC address")
+    for feature in params["features"]:
+        if feature not in FEATURES:
+            faults.add("features", f"{feature} is none of {', '.join(FEATURES)}")
+    settings = BalancerSettings(
+        interfaces=_read_interfaces(params["interfaces"], faults),
+        mode=_one_of(params, "mode", ("native", "generic", "auto"), faults),
+        encapsulation=_one_of(params, "encapsulation", ("ipip", "gue"), faults),
+        gue_port=_in_range(params, "gue_port", 1, 65535, faults),
+        features=frozenset(params["features"]),
+        source_ipv4=_read_source(params, "source_ipv4", False, faults),
+        source_ipv6=_read_source(params, "source_ipv6", True, faults),
+        source_prefix_ipv4=_read_source_prefix(params, "source_prefix_ipv4", False, 16, faults),
+        source_prefix_ipv6=_read_source_prefix(params, "source_prefix_ipv6", True, 64, faults),
+        gateway_mac=mac,
+        copy_tos=params["copy_tos"],
+        decap_any=params["decap_any"],
+        sizes=read_sizes(params["sizes"], faults),
+        max_frame=_in_range(params, "max_frame", 590, 65535, faults),
+        max_new_flows=_in_range(params, "max_new_flows", 1, 1 << 31, faults),
+        udp_timeout=_in_range(params, "udp_timeout", 1, 86400, faults),
+        forwarding_cores=_read_cores(params["forwarding_cores"], faults),
+        replace_foreign=params["replace_foreign"],
+        root_array=_read_root_array(params.get("root_array"), params["interfaces"], faults),
+        numa=_one_of({"numa": params.get("numa", "auto")}, "numa", ("auto", "none"), faults),
+    )
+    if params.get("state", "attached") == "attached" and not settings.interfaces and not settings.root_array:
+        faults.add("interfaces", "state attached needs at least one interface")
+    faults.check()
+    return settings
+
+
+def parse_interfaces(names: Sequence[t.Any], faults: Faults) -> tuple[str, ...]:
+    """A list of interface names."""
+    return _read_interfaces(names, faults)
+
+
+COMPILED = (
+    "encapsulation",
+    "gue_port",
+    "features",
+    "source_prefix_ipv4",
+    "source_prefix_ipv6",
+    "copy_tos",
+    "decap_any",
+    "max_frame",
+    "max_new_flows",
+    "udp_timeout",
+)
+"""The settings that go with a program; the others go with the host. Of `sizes`, all but those of tables of flows."""
+
+
+def with_program_of(program: BalancerSettings, host: BalancerSettings) -> BalancerSettings:
+    """The settings of one run that go with the program, and those of another that go with the host."""
+    sizes = {**program.sizes, **{name: host.sizes[name] for name in ("flows", "global_flows")}}
+    return replace(host, sizes=sizes, **{name: getattr(program, name) for name in COMPILED})

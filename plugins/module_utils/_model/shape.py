@@ -1,0 +1,100 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether input has the types that an argument spec wants, told by entry where Ansible would name the option alone."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from collections.abc import Mapping
+
+from .faults import Faults
+
+Options = Mapping[str, Mapping[str, t.Any]]
+_NUMBER = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
+_TRUE = ("y", "yes", "on", "1", "true", "t", "1.0")
+_BOOLEANS = (*_TRUE, "n", "no", "off", "0", "false", "f", "0.0")
+
+
+def shape_faults(name: str, config: t.Any, options: Options) -> str:
+    """Which entries of `config` do not have the options of an argument spec; empty where all do.
+
+    `name`: what the entries are called.
+    """
+    faults = Faults()
+    if config is not None and not isinstance(config, (list, tuple)):
+        faults.add("config", f"{config} is not a list")
+    for index, entry in enumerate(config if isinstance(config, (list, tuple)) else ()):
+        _entry_shape(f"{name}[{index}]", entry, options, faults)
+    return str(faults)
+
+
+def _entry_shape(where: str, entry: t.Any, options: Options, faults: Faults) -> None:
+    if not isinstance(entry, Mapping):
+        faults.add(where, "is empty" if entry is None else f"{entry} is not a mapping")
+        return
+    for key in entry:
+        if key not in options:
+            faults.add(f"{where}.{key}", f"there is no such option; there are {', '.join(options)}")
+    for key, option in options.items():
+        value = entry.get(key)
+        if value is None:
+            if option.get("required"):
+                faults.add(f"{where}.{key}", "is missing")
+        elif option["type"] == "list":
+            _list_shape(f"{where}.{key}", value, option, faults)
+        else:
+            _value_shape(f"{where}.{key}", value, option, faults)
+
+
+def _list_shape(where: str, value: t.Any, option: Mapping[str, t.Any], faults: Faults) -> None:
+    nested = option.get("options")
+    if isinstance(value, str) and not nested:
+        value = value.split(",")
+    if not isinstance(value, (list, tuple)):
+        faults.add(where, f"{value} is not a list")
+        return
+    for index, item in enumerate(value):
+        if nested:
+            _entry_shape(f"{where}[{index}]", item, nested, faults)
+        else:
+            _value_shape(where, item, option, faults)
+
+
+def _value_shape(where: str, value: t.Any, option: Mapping[str, t.Any], faults: Faults) -> None:
+    kind = option.get("elements", option["type"])
+    if kind == "int" and (isinstance(value, bool) or not _NUMBER.fullmatch(str(value))):
+        faults.add(where, f"{value} is not a whole number")
+    elif kind == "bool" and not isinstance(value, bool) and str(value).lower() not in _BOOLEANS:
+        faults.add(where, f"{value} is neither true nor false")
+    elif kind == "str" and isinstance(value, (Mapping, list, tuple)):
+        faults.add(where, f"{value} is not a text")
+    elif "choices" in option and value not in option["choices"]:
+        faults.add(where, f"{value} is none of {', '.join(option['choices'])}")
+
+
+def is_number(value: t.Any, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def as_told(entry: Mapping[str, t.Any], options: Options) -> dict[str, t.Any]:
+    """An entry of the right shape as Ansible hands it to a module."""
+    return {key: _value_told(value, options[key]) for key, value in entry.items() if value is not None}
+
+
+def _value_told(value: t.Any, option: Mapping[str, t.Any]) -> t.Any:
+    kind = option["type"]
+    if kind == "list":
+        nested = option.get("options")
+        return [as_told(item, nested) for item in value] if nested else words(value)
+    if kind == "int":
+        return int(value)
+    if kind == "bool":
+        return value if isinstance(value, bool) else str(value).lower() in _TRUE
+    return str(value)
+
+
+def words(value: t.Any) -> list[str]:
+    """A list of texts as a module takes it: one text is split at its commas."""
+    return value.split(",") if isinstance(value, str) else list(map(str, value or ()))

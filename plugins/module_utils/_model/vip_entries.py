@@ -1,0 +1,170 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""VIPs and reals as entries of maps, and the other way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from . import layout
+from .ids import Ids
+from .operations import SLOT, digest
+from .vips import Vip, VipKey, VipReal
+
+
+@dataclass
+class Actual:
+    """What the kernel has, as far as VIPs go.
+
+    `entries`: map → its entries (arrays: the nonzero ones), for the maps that exist. `down`: vip_definition → ids.
+    `ring`: VIP number → its live slots. `capacity`: map → entries.
+    """
+
+    entries: Mapping[str, Mapping[bytes, bytes]]
+    down: Mapping[bytes, frozenset[int]]
+    ring: Callable[[int], memoryview]
+    capacity: Mapping[str, int]
+    ring_size: int
+    _digests: dict[int, str] = field(default_factory=dict)
+
+    def is_empty(self, number: int) -> bool:
+        """Whether a VIP number's live slots are all zero. The first slot alone tells it of nearly every ring."""
+        slots = self.ring(number)
+        return not slots[0] and bytes(slots) == bytes(self.ring_size * SLOT)
+
+    def digest(self, number: int) -> str:
+        """The digest of a VIP number's live slots."""
+        if number not in self._digests:
+            self._digests[number] = digest(self.ring(number))
+        return self._digests[number]
+
+    def numbers(self) -> set[int]:
+        """The VIP numbers that are visible to packets."""
+        return {layout.parse_vip_meta(value)[1] for name in VIP_MAPS for value in self.entries.get(name, {}).values()}
+
+
+def vip_map_entry(key: VipKey, flags: int, number: int) -> tuple[str, bytes, bytes]:
+    """(map, key, value) under which a VIP is visible to packets."""
+    protocol = layout.PROTOCOLS[key.protocol]
+    value = layout.vip_meta(flags, number)
+    if key.prefixlen is None:
+        return "vip_map", layout.vip_definition(key.packed, key.port, protocol), value
+    if key.ipv6:
+        return "vip_lpm_map", layout.vip_lpm_key(key.packed, key.prefixlen, key.port, protocol), value
+    return "vip_lpm4_map", layout.vip_lpm4_key(key.packed, key.prefixlen, key.port, protocol), value
+
+
+def address_entry(key: VipKey) -> tuple[str, bytes, bytes]:
+    """(map, key, value) that make an address a VIP address whatever the port."""
+    if key.prefixlen is None:
+        return "vip_addresses", key.packed, layout.u32(1)
+    if key.ipv6:
+        return "vip_address_lpm6", layout.lpm_key(key.packed, key.prefixlen), layout.u32(1)
+    return "vip_address_lpm4", layout.lpm_key(key.packed[:4], key.prefixlen), layout.u32(1)
+
+
+def down_set_key(key: VipKey) -> bytes:
+    """The key of a VIP's down set; a CIDR VIP's has its prefix's network address."""
+    return layout.vip_definition(key.packed, key.port, layout.PROTOCOLS[key.protocol])
+
+
+def flag_bits(flags: Iterable[str]) -> int:
+    """vip_meta.flags of these flag words."""
+    bits = 0
+    for flag in flags:
+        bits |= layout.VIP_FLAGS[flag]
+    return bits
+
+
+VIP_MAPS = ("vip_map", "vip_lpm_map", "vip_lpm4_map")
+NUMBER_MAPS = ("cidr_vip_keys", "vip_learned")
+"""Arrays by VIP number."""
+
+ADDRESS_MAPS = ("vip_addresses", "vip_address_lpm4", "vip_address_lpm6")
+
+
+def unsettled(real_ids: Ids, reals: Mapping[bytes, bytes]) -> frozenset[int]:
+    """The reused ids under which `reals` does not hold their new real yet: what they had before may still be there."""
+    address_of = {number: address for address, number in real_ids.assigned.items()}
+    found = []
+    for number in real_ids.reused():
+        value = reals.get(layout.u32(number), layout.NO_REAL)
+        if layout.parse_real_definition(value)[0] != layout.pack_address(address_of[number]):
+            found.append(number)
+    return frozenset(found)
+
+
+def real_entries(refs: Mapping[str, bool], real_ids: Ids) -> dict[bytes, bytes]:
+    """What `reals` should hold: every referenced real under its id."""
+    want = {}
+    for address, local in refs.items():
+        flags = (layout.REAL_IPV6 if ":" in address else 0) | (layout.REAL_LOCAL if local else 0)
+        want[layout.u32(real_ids.assigned[address])] = layout.real_definition(layout.pack_address(address), flags)
+    return want
+
+
+def adopt(actual: Actual, real_ids: Ids, vip_numbers: Ids, names: Mapping[bytes, str]) -> tuple[Ids, Ids]:
+    """The ids with what the kernel has and they do not know: everything where state.json was lost.
+
+    `names`: VIP map key → the VIP's text, for every entry that is one.
+    """
+    reals = []
+    for key, value in sorted(actual.entries["reals"].items()):
+        packed, flags = layout.parse_real_definition(value)
+        reals.append((layout.unpack_address(packed, bool(flags & layout.REAL_IPV6)), layout.parse_u32(key)))
+    limit = actual.capacity.get("server_id_stats", 0)
+    vips = [
+        (names[key], number)
+        for name in VIP_MAPS
+        for key, value in sorted(actual.entries.get(name, {}).items())
+        if key in names and (number := layout.parse_vip_meta(value)[1]) < limit
+    ]
+    return real_ids.adopted(reals), vip_numbers.adopted(vips)
+
+
+def known_keys(actual: Actual) -> dict[bytes, VipKey]:
+    """The VIPs that are visible in the kernel: map key → VIP key."""
+    found = {}
+    for name in VIP_MAPS:
+        for key in actual.entries.get(name, {}):
+            if name == "vip_map":
+                packed, port, protocol = layout.parse_vip_definition(key)
+                prefixlen = None
+                # The key does not tell the family: no IPv6 VIP has 12 zero bytes at its end.
+                ipv6 = any(packed[4:])
+            else:
+                packed, prefixlen, port, protocol = layout.parse_vip_lpm_key(key)
+                ipv6 = name == "vip_lpm_map"
+            if protocol in layout.PROTOCOL_NAMES:
+                found[key] = VipKey.of(packed, ipv6, prefixlen, port, layout.PROTOCOL_NAMES[protocol])
+    return found
+
+
+def vips_in_kernel(actual: Actual) -> dict[VipKey, Vip]:
+    """The VIPs as far as the kernel tells them: their reals are those in the ring, weights are unknown."""
+    found = {}
+    visible = known_keys(actual)
+    reals = {
+        layout.parse_u32(key): layout.parse_real_definition(value) for key, value in actual.entries["reals"].items()
+    }
+    for name in VIP_MAPS:
+        for map_key, value in actual.entries.get(name, {}).items():
+            bits, number = layout.parse_vip_meta(value)
+            if map_key not in visible or number >= actual.capacity["server_id_stats"]:
+                continue
+            members = sorted(set(actual.ring(number).cast("Q")) & set(reals))
+            down = sorted(actual.down.get(down_set_key(visible[map_key]), frozenset()) & set(reals))
+            found[visible[map_key]] = Vip(
+                visible[map_key],
+                tuple(flag for flag, bit in layout.VIP_FLAGS.items() if bits & bit),
+                reals=tuple(real_of(*reals[member]) for member in members),
+                down_reals=tuple(real_of(*reals[member]).address for member in down),
+            )
+    return found
+
+
+def real_of(packed: bytes, flags: int) -> VipReal:
+    address = layout.unpack_address(packed, bool(flags & layout.REAL_IPV6))
+    return VipReal(address, local=bool(flags & layout.REAL_LOCAL))

@@ -1,0 +1,177 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""VIPs: what they are, their configuration's own form, and how two differ in words."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from . import layout
+from .addresses import Address, Prefix, address_order, read_address, read_prefix
+from .entries import Config
+
+HASHES = ("maglev_v2", "maglev_v1")
+REAL_STATES = ("active", "draining", "down")
+MAX_WEIGHT = 10_000
+MORE_VIPS = "and {} more VIPs"
+DEFAULT_HASH = "maglev_v2"
+
+
+@dataclass(frozen=True)
+class VipKey:
+    """What names a VIP: an address or a prefix (`prefixlen`), a port (0: any), a protocol."""
+
+    ipv6: bool
+    packed: bytes
+    prefixlen: int | None
+    port: int
+    protocol: str
+    text: str = field(compare=False)
+
+    @classmethod
+    def of(cls, packed: bytes, ipv6: bool, prefixlen: int | None, port: int, protocol: str) -> VipKey:
+        """A key from the bytes of a map key."""
+        return cls(ipv6, packed, prefixlen, port, protocol, layout.unpack_address(packed, ipv6))
+
+    @classmethod
+    def read(cls, name: str) -> VipKey:
+        """A key from what str() makes of it; ValueError where it is none."""
+        host, _colon, rest = name.rpartition(":")
+        port, _slash, protocol = rest.partition("/")
+        host = host.removeprefix("[").removesuffix("]")
+        if "/" in host:
+            prefix = read_prefix(host)
+            if isinstance(prefix, str):
+                raise ValueError(prefix)
+            return cls.of(prefix.address.packed, prefix.address.ipv6, prefix.length, int(port), protocol)
+        address = read_address(host)
+        if address is None:
+            raise ValueError(f"{name} is not the name of a VIP")
+        return cls.of(address.packed, address.ipv6, None, int(port), protocol)
+
+    @property
+    def address(self) -> str:
+        """The address or prefix in config's own form."""
+        return self.text if self.prefixlen is None else f"{self.text}/{self.prefixlen}"
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if self.ipv6 else self.address
+        return f"{host}:{self.port}/{self.protocol}"
+
+    def _order(self) -> tuple[bool, bytes, int, int, str]:
+        return (self.ipv6, self.packed, -1 if self.prefixlen is None else self.prefixlen, self.port, self.protocol)
+
+    def __lt__(self, other: VipKey) -> bool:
+        return self._order() < other._order()
+
+
+class VipReal(t.NamedTuple):
+    """A real of a VIP; weight 0 to 10000, state active, draining or down."""
+
+    address: str
+    weight: int = 1
+    state: str = "active"
+    local: bool = False
+
+
+@dataclass(frozen=True)
+class Vip:
+    """A VIP with all its options. Reals and down_reals are sorted by address, flags by bit."""
+
+    key: VipKey
+    flags: tuple[str, ...] = ()
+    hash: str = DEFAULT_HASH
+    reals: tuple[VipReal, ...] = ()
+    down_reals: tuple[str, ...] = ()
+
+
+def sorted_flags(flags: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(flags), key=lambda flag: layout.VIP_FLAGS[flag]))
+
+
+def vip_to_config(vip: Vip) -> dict[str, t.Any]:
+    """The VIP in config's own form, every option given: feeding it back changes nothing."""
+    return {
+        "address": vip.key.address,
+        "port": vip.key.port,
+        "protocol": vip.key.protocol,
+        "flags": list(vip.flags),
+        "hash": vip.hash,
+        "reals": [real._asdict() for real in vip.reals],
+        "down_reals": list(vip.down_reals),
+    }
+
+
+def vips_from_config(config: Config) -> dict[VipKey, Vip]:
+    """VIPs from their own form in state.json, which was validated when it was written."""
+    found = {}
+    for entry in config:
+        prefix = read_prefix(entry["address"]) if "/" in entry["address"] else None
+        if isinstance(prefix, Prefix):
+            address, length = prefix.address, prefix.length
+        else:
+            address, length = t.cast(Address, read_address(entry["address"])), None
+        key = VipKey(address.ipv6, address.packed, length, entry["port"], entry["protocol"], address.text)
+        found[key] = Vip(
+            key,
+            tuple(entry["flags"]),
+            entry["hash"],
+            tuple(VipReal(**real) for real in entry["reals"]),
+            tuple(entry["down_reals"]),
+        )
+    return found
+
+
+def vip_changes(before: Mapping[VipKey, Vip], after: Mapping[VipKey, Vip]) -> list[str]:
+    """One line for each difference, sorted by VIP."""
+    lines = []
+    for key in sorted({*before, *after}):
+        old, new = before.get(key), after.get(key)
+        if old == new:
+            continue
+        if old is None and new is not None:
+            lines.append(f"vip {key}: added with {_count(len(new.reals), 'real')}")
+        elif new is None:
+            lines.append(f"vip {key}: removed")
+        elif old is not None:
+            lines += [f"vip {key}: {line}" for line in _vip_differences(old, new)]
+    return lines
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _vip_differences(old: Vip, new: Vip) -> list[str]:
+    lines = []
+    if old.flags != new.flags:
+        lines.append(f"flags {','.join(old.flags) or 'none'} → {','.join(new.flags) or 'none'}")
+    if old.hash != new.hash:
+        lines.append(f"hash {old.hash} → {new.hash}")
+    old_reals = {real.address: real for real in old.reals}
+    new_reals = {real.address: real for real in new.reals}
+    for address in sorted({*old_reals, *new_reals}, key=address_order):
+        was, now = old_reals.get(address), new_reals.get(address)
+        if was is None and now is not None:
+            state = "" if now.state == "active" else f", {now.state}"
+            lines.append(f"real {address} added (weight {now.weight}{state})")
+        elif now is None:
+            lines.append(f"real {address} removed")
+        elif was is not None:
+            lines += [
+                f"{name} of {address} {_word(getattr(was, name))} → {_word(getattr(now, name))}"
+                for name in ("weight", "state", "local")
+                if getattr(was, name) != getattr(now, name)
+            ]
+    lines += [
+        f"{address} {'listed as down' if address in new.down_reals else 'no longer listed as down'}"
+        for address in sorted({*old.down_reals} ^ {*new.down_reals}, key=address_order)
+    ]
+    return lines
+
+
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

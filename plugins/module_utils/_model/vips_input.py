@@ -1,0 +1,231 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The VIPs that a `config` and a state ask for, validated as a whole."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping, Sequence
+
+from . import layout
+from .addresses import (
+    Address,
+    Prefix,
+    address_fault,
+    address_order,
+    ipv4_lookalike,
+    read_host,
+    read_prefix,
+    read_real_address,
+)
+from .entries import Config, require_entries
+from .faults import Faults
+from .features import FLAG_FEATURES
+from .limits import Limits
+from .shape import is_number
+from .vips import HASHES, MAX_WEIGHT, REAL_STATES, Vip, VipKey, VipReal, sorted_flags
+
+UDP_FLAGS = ("quic", "udp_stable_routing", "udp_flow_migration")
+"""The VIP flags that the program heeds for UDP alone."""
+
+
+def _read_vip_key(entry: Mapping[str, t.Any], where: str, limits: Limits | None, faults: Faults) -> VipKey | None:
+    """The key of an entry; `limits` None: of one that is to go, whatever the program can do."""
+    text, port, protocol = entry.get("address"), entry.get("port"), entry.get("protocol")
+    found: Prefix | Address | str
+    if isinstance(text, str) and "/" in text:
+        found = read_prefix(text)
+        if isinstance(found, Prefix):
+            if limits is not None and not limits.has("cidr_vips"):
+                faults.add(f"{where}.address", f"{text} is a prefix, which needs feature cidr_vips")
+            # A prefix may be that of all addresses, but not one of others than hosts.
+            fault = address_fault(found.address) if any(found.address.packed) else None
+            found = fault or found
+    else:
+        found = read_host(text)
+        if isinstance(found, Address):
+            found = ipv4_lookalike(found) or found
+    good = not isinstance(found, str)
+    if isinstance(found, str):
+        faults.add(f"{where}.address", found)
+    if not is_number(port, 0, 65535):
+        faults.add(f"{where}.port", f"{port} is not a port (0 to 65535)")
+        good = False
+    if not isinstance(protocol, str) or protocol not in layout.PROTOCOLS:
+        faults.add(f"{where}.protocol", f"{protocol} is neither tcp nor udp")
+        good = False
+    if not good:
+        return None
+    address, length = found if isinstance(found, Prefix) else (t.cast("Address", found), None)
+    return VipKey(address.ipv6, address.packed, length, t.cast("int", port), t.cast("str", protocol), address.text)
+
+
+def _read_reals(
+    entries: Config, where: str, key: VipKey | None, old: Mapping[str, VipReal], limits: Limits, faults: Faults
+) -> tuple[VipReal, ...]:
+    """Reals as listed over what they were; `old` is empty where unmentioned options take their defaults."""
+    found: dict[str, VipReal] = dict(old)
+    seen: set[str] = set()
+    refuse_ipv4 = key is not None and key.ipv6
+    for index, entry in enumerate(entries):
+        address = read_host(entry.get("address"))
+        if isinstance(address, str):
+            faults.add(f"{where}.reals[{index}].address", address)
+            continue
+        name = address.text
+        if name in seen:
+            faults.add(f"{where}.reals[{index}].address", f"{name} is listed twice")
+            continue
+        seen.add(name)
+        if refuse_ipv4 and not address.ipv6 and key:
+            faults.add(f"{where}.reals[{index}].address", f"{name} is IPv4, but the VIP {key.address} is IPv6")
+        base = old.get(name, _DEFAULT_REAL)
+        weight, state, local = entry.get("weight"), entry.get("state"), entry.get("local")
+        if weight is not None and not is_number(weight, 0, MAX_WEIGHT):
+            faults.add(f"{where}.reals[{index}].weight", f"{weight} is not a weight (0 to {MAX_WEIGHT})")
+        if state is not None and state not in REAL_STATES:
+            faults.add(f"{where}.reals[{index}].state", f"{state} is none of {', '.join(REAL_STATES)}")
+        if local and not limits.has("local_delivery"):
+            faults.add(f"{where}.reals[{index}].local", "needs feature local_delivery")
+        found[name] = VipReal(
+            name,
+            base.weight if weight is None else weight,
+            base.state if state is None else state,
+            base.local if local is None else bool(local),
+        )
+    return tuple(sorted(found.values(), key=lambda real: address_order(real.address)))
+
+
+_DEFAULT_REAL = VipReal("")
+
+
+def _read_vip(
+    entry: Mapping[str, t.Any], where: str, key: VipKey, old: Vip | None, limits: Limits, faults: Faults
+) -> Vip:
+    """One entry over what it was (`old`; None: defaults)."""
+    base = old or Vip(key)
+    flags, kind, reals, down = entry.get("flags"), entry.get("hash"), entry.get("reals"), entry.get("down_reals")
+    if flags is not None:
+        unknown = [flag for flag in flags if flag not in layout.VIP_FLAGS]
+        for flag in unknown:
+            faults.add(f"{where}.flags", f"{flag} is none of {', '.join(layout.VIP_FLAGS)}")
+        for flag in flags:
+            feature = FLAG_FEATURES.get(flag)
+            if feature and not limits.has(feature):
+                faults.add(f"{where}.flags", f"{flag} needs feature {feature}")
+        flags = sorted_flags(flag for flag in flags if flag in layout.VIP_FLAGS)
+    if kind is not None and kind not in HASHES:
+        faults.add(f"{where}.hash", f"{kind} is none of {', '.join(HASHES)}")
+        kind = None
+    if reals is None:
+        new_reals = base.reals
+    else:
+        new_reals = _read_reals(reals, where, key, {real.address: real for real in base.reals}, limits, faults)
+    if down is None:
+        new_down = base.down_reals
+    else:
+        if down and not limits.has("udp_flow_migration"):
+            faults.add(f"{where}.down_reals", "needs feature udp_flow_migration")
+        new_down = tuple(sorted(_read_down_reals(down, where, faults), key=address_order))
+    return Vip(key, base.flags if flags is None else flags, kind or base.hash, new_reals, new_down)
+
+
+def _read_down_reals(texts: Sequence[t.Any], where: str, faults: Faults) -> set[str]:
+    found: set[str] = set()
+    for index, text in enumerate(texts):
+        address = read_real_address(text, f"{where}.down_reals[{index}]", faults)
+        if address is None:
+            continue
+        if address.text in found:
+            faults.add(f"{where}.down_reals[{index}]", f"{address.text} is listed twice")
+        found.add(address.text)
+    return found
+
+
+def resolve_vips(
+    before: Mapping[VipKey, Vip],
+    config: Config | None,
+    how: str,
+    allow_empty: bool,
+    limits: Limits,
+    min_active: int = 0,
+) -> tuple[dict[VipKey, Vip], list[str]]:
+    """The VIPs after applying `config` with state `how` to those before, and warnings.
+
+    Each listed VIP needs at least `min_active` reals that take new flows. ConfigError lists all faults.
+    """
+    entries = require_entries("vips", config, how, allow_empty)
+    faults = Faults()
+    where: dict[VipKey, str] = {}
+    listed: dict[VipKey, Mapping[str, t.Any]] = {}
+    for index, entry in enumerate(entries):
+        key = _read_vip_key(entry, f"vips[{index}]", None if how == "deleted" else limits, faults)
+        if key is None:
+            _read_reals(entry.get("reals") or (), f"vips[{index}]", None, {}, limits, faults)
+            continue
+        if key in where:
+            faults.add(f"vips[{index}]", f"{key} is listed twice (also {where[key]})")
+            continue
+        where[key] = f"vips[{index}]"
+        listed[key] = entry
+    if how == "deleted":
+        after = {key: vip for key, vip in before.items() if entries and key not in listed}
+    else:
+        after = {} if how == "overridden" else dict(before)
+        for key, entry in listed.items():
+            old = before.get(key) if how == "merged" else None
+            after[key] = _read_vip(entry, where[key], key, old, limits, faults)
+    warnings = _check_vips(after, where, limits, faults)
+    for key, place in where.items() if min_active > 0 else ():
+        active = len(active_reals(after[key])) if key in after else min_active
+        if active < min_active:
+            faults.add(f"{place}.reals", f"{key} has {active} active, but min_active is {min_active}")
+    faults.check()
+    return after, warnings
+
+
+def active_reals(vip: Vip) -> list[str]:
+    return [real.address for real in vip.reals if real.state == "active" and real.weight > 0]
+
+
+def _check_vips(after: Mapping[VipKey, Vip], where: Mapping[VipKey, str], limits: Limits, faults: Faults) -> list[str]:
+    """What only the whole can show."""
+    sizes = limits.sizes
+    if len(after) > sizes["vips"]:
+        faults.add("vips", f"{len(after)} VIPs, but sizes.vips is {sizes['vips']}")
+    for ipv6, family in ((False, "IPv4"), (True, "IPv6")):
+        prefixes = sum(key.prefixlen is not None and key.ipv6 == ipv6 for key in after)
+        if prefixes > sizes["cidr_vips"]:
+            faults.add("vips", f"{prefixes} {family} CIDR VIPs, but sizes.cidr_vips is {sizes['cidr_vips']}")
+    reals = {real.address for vip in after.values() for real in vip.reals}
+    if len(reals) > sizes["reals"] - 1:
+        faults.add("vips", f"{len(reals)} reals, but sizes.reals is {sizes['reals']} and id 0 is never one")
+    local: dict[str, tuple[bool, VipKey]] = {}
+    migrating: dict[tuple[bytes, int, str], VipKey] = {}
+    warnings = []
+    for key in sorted(after):
+        vip = after[key]
+        place = where.get(key, f"vip {key}")
+        if "udp_flow_migration" in vip.flags:
+            # The table of down reals knows a CIDR VIP by its network address alone.
+            same = migrating.setdefault((key.packed, key.port, key.protocol), key)
+            if same != key:
+                faults.add(f"{place}.flags", f"udp_flow_migration cannot tell {key} from {same}: same network address")
+            down = set(vip.down_reals)
+            warnings += [
+                f"{place}.down_reals: {real.address} is active among the VIP's reals too, so new flows still go there"
+                for real in vip.reals
+                if real.address in down and real.state == "active" and real.weight
+            ]
+        elif vip.down_reals:
+            warnings.append(f"{place}.down_reals: they mean nothing without flag udp_flow_migration")
+        if key.protocol == "tcp":
+            warnings += [f"{place}.flags: {flag} means nothing for tcp" for flag in vip.flags if flag in UDP_FLAGS]
+        if vip.hash == "maglev_v1" and len({real.weight for real in vip.reals if real.weight}) > 1:
+            warnings.append(f"{place}.hash: maglev_v1 hardly shows unequal weights; maglev_v2 honours them")
+        for real in vip.reals:
+            first = local.setdefault(real.address, (real.local, key))
+            if first[0] != real.local:
+                faults.add(f"{place}.reals", f"{real.address} is local in one VIP and not in another ({first[1]})")
+    return warnings

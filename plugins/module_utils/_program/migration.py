@@ -1,0 +1,211 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Moving a balancer's state to maps of other sizes while packets flow.
+
+What the control plane writes (VIPs, reals, rings, routes) stands still under the lock and is copied before the swap.
+What packets write (connection tables, counters) is copied before the swap, and what came in between after it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from .._kernel import bpf
+from .._kernel.maps import nonzero_entries
+from .._kernel.ring_workers import build_rings
+from .._model import layout
+from .._model.errors import ProgramError
+from .._model.map_specs import ARRAY, HASH, LPM_TRIE, LRU_HASH, MMAPABLE, PERCPU_ARRAY, global_counters_at
+from .._model.operations import SLOT, digest
+from .._model.overlay import overlay_of
+from .._model.ring import ring_slots
+from .._model.state import State
+from .._model.vip_plan import ring_inputs, ring_members
+from .._model.vips import vips_from_config
+
+_FLOOD = 2
+"""Index after the number of VIPs in `stats`: its second number is a time, not a count."""
+
+_SIZE_OF = {
+    "vip_lpm_map": "cidr_vips",
+    "vip_lpm4_map": "cidr_vips",
+    "vip_address_lpm4": "cidr_vips",
+    "vip_address_lpm6": "cidr_vips",
+    "lpm_src_v4": "source_routes",
+    "lpm_src_v6": "source_routes",
+    "server_id_map": "server_ids",
+    "decap_dst": "vips",
+    "vip_map": "vips",
+    "vip_addresses": "vips",
+}
+"""Map whose entries the control plane writes → the size that limits it."""
+
+
+def sizes_of(infos: Mapping[str, bpf.MapInfo]) -> dict[str, int]:
+    """The sizes that maps show: those of `sizes` that no table of flows is made of."""
+    found = {}
+    if "stats" in infos:
+        found["vips"] = global_counters_at(infos["stats"].entries)
+        if "ch_rings" in infos:
+            found["ring"] = infos["ch_rings"].entries // found["vips"]
+    if "reals" in infos:
+        found["reals"] = infos["reals"].entries
+    for name, size in _SIZE_OF.items():
+        if name in infos:
+            found.setdefault(size, infos[name].entries)
+    return found
+
+
+def check_room(state: State, sizes: Mapping[str, int], features: Collection[str], maps: Mapping[str, bpf.Map]) -> None:
+    """ProgramError where something that is in the maps would not fit into those of the new sizes and features.
+
+    `maps`: the maps that are to be migrated, by name.
+    """
+    for name, ids, noun in (("vips", state.vip_numbers, "VIP"), ("reals", state.real_ids, "real")):
+        over = [key for key, number in sorted(ids.assigned.items()) if number >= sizes[name]]
+        if over:
+            raise ProgramError(
+                f"sizes.{name}: {noun} {over[0]} has number {ids.assigned[over[0]]}, which does not fit into"
+                f" {sizes[name]}; remove it first or choose a larger size"
+            )
+    for name, old in maps.items():
+        size = _SIZE_OF.get(name)
+        if size is None:
+            continue
+        if name == "server_id_map" and old.info.type == HASH and "server_id_hash" not in features:
+            highest = max((layout.parse_u32(key) for key, _value in old.items()), default=0)
+            if highest >= sizes[size]:
+                raise ProgramError(
+                    f"features: server_id_hash cannot go while there is server id {highest}: without it they are less"
+                    f" than sizes.server_ids ({sizes[size]}); remove it first"
+                )
+        if sizes[size] >= old.info.entries:
+            continue
+        keys = [key for key, value in _entries(old) if old.info.type != ARRAY or any(value)]
+        highest = max(map(layout.parse_u32, keys), default=0) if old.info.type == ARRAY else 0
+        if highest >= sizes[size]:
+            raise ProgramError(
+                f"sizes.{size}: id {highest} of map {name} does not fit into {sizes[size]};"
+                " remove it first or choose a larger size"
+            )
+        if len(keys) > sizes[size]:
+            raise ProgramError(
+                f"sizes.{size}: map {name} has {len(keys)} entries, which do not fit into {sizes[size]};"
+                " remove some first or choose a larger size"
+            )
+
+
+@dataclass
+class Migration:
+    """The maps of one balancer on their way to another size. `old` and `new`: the sizes, by name."""
+
+    state: State
+    old: Mapping[str, int]
+    new: Mapping[str, int]
+    rings: dict[str, list[str]] = field(default_factory=dict)
+    """The digests of rings that were built anew, as in the state."""
+    _counters: list[tuple[bpf.Map, bpf.Map, dict[bytes, bytes]]] = field(default_factory=list)
+
+    def copy(self, name: str, source: bpf.Map, target: bpf.Map) -> None:
+        """Copy a map's contents into one of another size (or type: server_id_map may be array or hash).
+
+        Of counters, `source` and `target` must stay open until `complete`.
+        """
+        if name == "ch_rings":
+            self._copy_rings(source, target)
+        elif name == "vip_to_down_reals_map":
+            _copy_down_sets(source, target)
+        elif source.info.type == PERCPU_ARRAY:
+            found = dict(source.items())
+            target.update_many([(key, value) for key, value in self._placed(source, target, found) if any(value)])
+            self._counters.append((source, target, found))
+        elif target.info.type == ARRAY:
+            limit = target.info.entries
+            target.update_many([(k, v) for k, v in _entries(source) if any(v) and layout.parse_u32(k) < limit])
+        elif target.info.type in (HASH, LPM_TRIE, LRU_HASH):
+            # In a hash a zero is an entry; in an array it is the absence of one.
+            target.update_many([(k, v) for k, v in _entries(source) if source.info.type != ARRAY or any(v)])
+
+    def complete(self) -> None:
+        """After the swap: add to the counters what the old program counted since they were copied.
+
+        What the new program counts during the few microseconds of an addition is lost.
+        """
+        for source, target, known in self._counters:
+            flood = global_counters_at(source.info.entries) + _FLOOD if source.info.name == "stats" else -1
+            missed = {
+                key: _subtract(value, known[key])
+                for key, value in source.items()
+                if value != known[key] and layout.parse_u32(key) != flood
+            }
+            for key, value in self._placed(source, target, missed):
+                there = target.lookup(key)
+                if there is not None:
+                    target.update(key, _add(there, value))
+        self._counters.clear()
+
+    def _placed(
+        self, source: bpf.Map, target: bpf.Map, entries: Mapping[bytes, bytes]
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Counters under their index in the new map: in `stats` the global ones begin at the number of VIPs."""
+        before, after = (global_counters_at(each.info.entries) for each in (source, target))
+        for key, value in entries.items():
+            index = layout.parse_u32(key)
+            if source.info.name == "stats":
+                if index >= before:
+                    index += after - before
+                elif index >= after:
+                    continue
+            if index < target.info.entries:
+                yield layout.u32(index), value
+
+    def _copy_rings(self, source: bpf.Map, target: bpf.Map) -> None:
+        """The rings that exist, or, where the ring's size changed, rings built anew."""
+        size = self.new["ring"] * SLOT
+        numbers = self.state.vip_numbers.assigned
+        with target.mmap(writable=True) as slots:
+            if self.old["ring"] == self.new["ring"]:
+                with source.mmap(writable=False) as present:
+                    for number in numbers.values():
+                        slots[number * size : (number + 1) * size] = present[number * size : (number + 1) * size]
+                return
+            overlay = overlay_of(self.state)
+            vips = vips_from_config(self.state.vips)
+            jobs = [(str(key), vip, ring_members(vip, overlay)) for key, vip in sorted(vips.items())]
+            jobs = [job for job in jobs if job[2]]
+            rings = build_rings([(members, self.new["ring"], vip.hash) for _key, vip, members in jobs])
+            for (key, vip, members), ring in zip(jobs, rings, strict=True):
+                ids = [self.state.real_ids.assigned[address] for address, _weight in members]
+                built = ring_slots(ring, ids)
+                slots[numbers[key] * size : (numbers[key] + 1) * size] = built
+                inputs = ring_inputs(vip, self.new["ring"], members, ids)
+                self.rings[key] = [inputs, digest(built)]
+
+
+def _words(value: bytes) -> list[int]:
+    return list(struct.unpack(f"={len(value) // 8}Q", value))
+
+
+def _subtract(value: bytes, known: bytes) -> bytes:
+    words = [(new - old) & 0xFFFFFFFFFFFFFFFF for new, old in zip(_words(value), _words(known), strict=True)]
+    return struct.pack(f"={len(words)}Q", *words)
+
+
+def _add(value: bytes, missed: bytes) -> bytes:
+    words = [(new + old) & 0xFFFFFFFFFFFFFFFF for new, old in zip(_words(value), _words(missed), strict=True)]
+    return struct.pack(f"={len(words)}Q", *words)
+
+
+def _entries(source: bpf.Map) -> Iterable[tuple[bytes, bytes]]:
+    if source.info.type == ARRAY and source.info.flags & MMAPABLE:
+        return nonzero_entries(source)
+    return source.items()
+
+
+def _copy_down_sets(old: bpf.Map, new: bpf.Map) -> None:
+    for key, value in old.items():
+        with bpf.map_by_id(layout.parse_u32(value)) as inner:
+            new.update(key, layout.u32(inner.fd))

@@ -1,0 +1,242 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The life of an XDP program with a fixed set of maps: decap on a real, root on a shared interface."""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .._kernel import bpf
+from .._kernel.pins import Paths, create_pinned, pinned_program, program_maps, program_tag
+from .._kernel.state_files import StateFile
+from .._kernel.xdp import Attachment, Interfaces, attach, attachments, detach
+from .._model.errors import ProgramError
+from .._model.map_specs import MapSpec
+from . import compiler
+from .bytecode import Bytecode, load
+from .sources import require_safe_sources, source_digest
+
+
+@dataclass
+class SimplePlan:
+    """What a run takes to bring the program to where it should be."""
+
+    create: list[str] = field(default_factory=list)
+    compile: bool = False
+    load: bool = False
+    attach: list[tuple[str, int | None]] = field(default_factory=list)
+    detach: list[Attachment] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
+
+
+class PinnedProgram:
+    """One program of one instance, its maps, and a file PROGRAM.json that says what was attached where."""
+
+    def __init__(self, program: str, specs: Sequence[MapSpec], file: StateFile) -> None:
+        self.program = program
+        self.specs = {spec.name: spec for spec in specs}
+        self.file = file
+        self.paths = Paths(file.bpffs, file.instance, program)
+
+    def known(self) -> dict[str, t.Any]:
+        """What the last run recorded; empty where there was none or the file cannot be read."""
+        text = self.file.read_file(f"{self.program}.json")
+        try:
+            return t.cast("dict[str, t.Any]", json.loads(text)) if text else {}
+        except ValueError:
+            return {}
+
+    def record(self, known: Mapping[str, t.Any]) -> None:
+        """Keep what this run did."""
+        self.file.write_file(f"{self.program}.json", json.dumps(known, indent=1, sort_keys=True) + "\n")
+
+    def missing_maps(self) -> list[str]:
+        """The maps that are not pinned yet."""
+        return [name for name in self.specs if not os.path.exists(self.paths.map(name))]
+
+    def owns(self, program_id: int, known: Mapping[str, t.Any]) -> bool:
+        """Whether a program of the kernel is this one, also an older copy of it.
+
+        It is if it is pinned here or uses the maps that are. A tag alone says little: another instance's program with
+        the same settings has the same. It counts only where the maps are gone with their bpffs.
+        """
+        if program_id in self.paths.programs():
+            return True
+        missing = self.missing_maps()
+        if missing and known.get("tag") and program_tag(program_id) == known["tag"]:
+            return True
+        mine = set()
+        for name in self.specs:
+            if name not in missing:
+                with bpf.open_map(self.paths.map(name)) as opened:
+                    mine.add(opened.info.id)
+        return not mine.isdisjoint(program_maps(program_id))
+
+    def digest(self, source_dir: str, macros: Mapping[str, int], check: bool) -> str | None:
+        """The digest of what a compile would take; None in check mode where there is nothing to compile.
+
+        An empty `source_dir` stands for the bytecode that the last run kept, as at boot.
+        """
+        if not source_dir:
+            return t.cast("str | None", self.known().get("source_digest"))
+        try:
+            require_safe_sources(source_dir)
+            return source_digest(source_dir, self.program, macros)
+        except ProgramError:
+            # In check mode on a fresh host the role has not installed the sources and bcc: it would.
+            if check:
+                return None
+            raise
+
+    def bytecode(self) -> Bytecode | None:
+        """The bytecode that the last run kept, None where there is none that can be read."""
+        text = self.file.read_file(f"{self.program}.bytecode.json")
+        try:
+            return Bytecode.from_json(text) if text else None
+        except ProgramError:
+            return None
+
+    def create_maps(self, names: Sequence[str]) -> None:
+        """Create and pin what is missing, so that maps can be filled before the program runs."""
+        self.file.sweep()
+        self.paths.make()
+        for name in names:
+            create_pinned(self.specs[name], {}, self.paths.map(name)).close()
+
+    def load_next(self, bytecode: Bytecode) -> int:
+        """Load bytecode against the pinned maps and pin it beside the current program; returns its fd."""
+        opened = {name: bpf.open_map(self.paths.map(name)) for name in self.specs}
+        try:
+            fd = load(bytecode, {name: each.fd for name, each in opened.items()})
+        finally:
+            for each in opened.values():
+                each.close()
+        bpf.remove_pins([self.paths.next])
+        bpf.pin(fd, self.paths.next)
+        return fd
+
+    def keep_next(self, bytecode: Bytecode) -> None:
+        """Make the program pinned beside the current one the current one."""
+        self.file.write_file(f"{self.program}.bytecode.json", bytecode.to_json())
+        os.rename(self.paths.next, self.paths.program)
+
+    def forget(self, known: Mapping[str, t.Any], check: bool) -> list[str]:
+        """Unpin and remove the record of a program that is attached nowhere; returns one line for each step."""
+        changes = []
+        if self.paths.programs() or len(self.missing_maps()) < len(self.specs):
+            changes.append(f"remove the maps and program of {self.program} pinned in {self.paths.directory}")
+            if not check:
+                self.paths.remove(self.specs)
+        if known:
+            changes.append(f"remove the state of {self.program}")
+        if not check:
+            self.file.remove((f"{self.program}.json", f"{self.program}.bytecode.json"))
+        return changes
+
+
+class SimpleProgram(PinnedProgram):
+    """A pinned program that is attached to interfaces by XDP."""
+
+    def plan(
+        self, interfaces: Sequence[str], mode: str, source_dir: str, macros: Mapping[str, int], check: bool
+    ) -> SimplePlan:
+        """Compare the host with what is wanted; ProgramError where a foreign program is in the way."""
+        plan = SimplePlan()
+        known = self.known()
+        plan.create = self.missing_maps()
+        digest = self.digest(source_dir, macros, check)
+        plan.compile = digest is None or digest != known.get("source_digest") or self.bytecode() is None
+        current = pinned_program(self.paths.program)
+        plan.load = plan.compile or current is None or bool(plan.create)
+        try:
+            there = attachments(sorted({*interfaces, *known.get("interfaces", [])}))
+        except ProgramError:
+            # Without pyroute2 nothing of ours can be attached; a run outside check mode fails when it attaches.
+            there = {}
+        ours = {each.program_id for each in there.values() if self.owns(each.program_id, known)}
+        for name in interfaces:
+            self._plan_interface(plan, name, mode, there.get(name), ours, current)
+        plan.detach += [each for each in there.values() if each.program_id in ours and each.interface not in interfaces]
+        if plan.create:
+            plan.changes.append(f"create {len(plan.create)} map{'s' if len(plan.create) > 1 else ''}")
+        if plan.compile:
+            plan.changes.append(f"compile the program {self.program}")
+        if plan.load:
+            plan.changes.append(f"load the program {self.program}")
+        plan.changes += [f"attach {self.program} to {name} in {mode} mode" for name, _expected in plan.attach]
+        plan.changes += [f"detach {self.program} from {each.interface}" for each in plan.detach]
+        return plan
+
+    def _plan_interface(
+        self,
+        plan: SimplePlan,
+        name: str,
+        mode: str,
+        there: Attachment | None,
+        ours: Collection[int],
+        current: bpf.ProgramInfo | None,
+    ) -> None:
+        if there is None:
+            plan.attach.append((name, None))
+        elif there.program_id not in ours:
+            raise ProgramError(
+                f"interface {name} already has an XDP program that is not ours (id {there.program_id}): detach it first"
+            )
+        elif there.mode != mode:
+            plan.detach.append(there)
+            plan.attach.append((name, None))
+        elif plan.load or current is None or there.program_id != current.id:
+            plan.attach.append((name, there.program_id))
+
+    def execute(
+        self,
+        plan: SimplePlan,
+        interfaces: Sequence[str],
+        mode: str,
+        source_dir: str,
+        macros: Mapping[str, int],
+        known: dict[str, t.Any],
+    ) -> None:
+        """Compile, load, attach; `known` gets what is to be recorded."""
+        bytecode = None if plan.compile else self.bytecode()
+        if bytecode is None:
+            bytecode = compiler.compile_program(source_dir, self.program, macros)
+        fd = self.load_next(bytecode) if plan.load else bpf.open_pin(self.paths.program)
+        try:
+            if plan.attach:
+                # A run killed after this leaves word of where the program may be.
+                self.record({**known, "interfaces": sorted({*known.get("interfaces", []), *interfaces})})
+            with Interfaces() as links:
+                for each_attachment in plan.detach:
+                    detach(links, each_attachment)
+                for name, expected in plan.attach:
+                    attach(links, name, fd, mode, expected)
+            if plan.load:
+                self.keep_next(bytecode)
+            known.update(
+                bpffs=self.file.bpffs,
+                source_digest=bytecode.digest,
+                tag=bpf.program_info(fd).tag,
+                interfaces=list(interfaces),
+                mode=mode,
+            )
+        finally:
+            os.close(fd)
+
+    def remove(self, check: bool) -> list[str]:
+        """Detach, unpin and forget; returns one line for each step."""
+        changes = []
+        known = self.known()
+        there = attachments(known.get("interfaces", []))
+        for each in there.values():
+            if self.owns(each.program_id, known):
+                changes.append(f"detach {self.program} from {each.interface}")
+                if not check:
+                    with Interfaces() as links:
+                        detach(links, each)
+        return changes + self.forget(known, check)
