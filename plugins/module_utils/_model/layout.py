@@ -87,15 +87,16 @@ def pack_address(address: str) -> bytes:
 
 
 def unpack_address(packed: bytes, ipv6: bool) -> str:
-    """The canonical text (RFC 5952) of a packed address; the family is not in the bytes, so the caller says it."""
+    """The canonical text (RFC 5952) of the address at the start of the data.
+
+    The family is not in the bytes, so the caller says it.
+    """
     if not ipv6:
         return ".".join(map(str, packed[:4]))
-    # Whichever Python it is: from 3.13 on, ipaddress itself writes them so.
-    return (
-        f"::ffff:{unpack_address(packed[12:], False)}"
-        if packed[:12] == IPV4_MAPPED
-        else str(ipaddress.IPv6Address(packed))
-    )
+    if packed[:12] == IPV4_MAPPED:
+        # Whichever Python it is: ipaddress writes them so from 3.13 on.
+        return f"::ffff:{unpack_address(packed[12:], False)}"
+    return str(ipaddress.IPv6Address(packed[:ADDRESS_BYTES]))
 
 
 def vip_definition(packed: bytes, port: int, protocol: int) -> bytes:
