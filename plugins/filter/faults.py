@@ -40,34 +40,35 @@ import typing as t
 from collections.abc import Callable, Mapping
 
 from ansible.errors import AnsibleFilterError
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.katran.fleet.plugins.module_utils._ansible.specs import BALANCER, DECAP, RESOURCE_CONFIG, Spec
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.specs import (
+    BALANCER,
+    DECAP,
+    RESOURCE_CONFIG,
+    Spec,
+)
 from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import parse_real
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
 from ansible_collections.katran.fleet.plugins.module_utils._model.limits import Limits
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
 from ansible_collections.katran.fleet.plugins.module_utils._model.resource_faults import config_faults
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import parse_settings
+from ansible_collections.katran.fleet.plugins.plugin_utils.fleet import option_faults
+from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import plain
 
 
 def faults(options: Mapping[str, t.Any]) -> list[str]:
     """What is wrong with these options, by module."""
     if not isinstance(options, Mapping):
         raise AnsibleFilterError("katran.fleet.faults: the input is not a mapping of options")
-    options = _plain(options)
+    options = plain(options)
     found: list[str] = []
     settings = _read(options, "balancer", BALANCER, parse_settings, found)
     _read(options, "decap", DECAP, parse_real, found)
-    if settings is None:
+    if "balancer" not in options:
         return found
-    return found or config_faults(options, RESOURCE_CONFIG, Limits(settings.sizes, settings.features))
-
-
-def _plain(value: t.Any) -> t.Any:
-    """Mappings and lists whose every access would else be templated anew."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return list(map(_plain, value)) if isinstance(value, (list, tuple)) else value
+    limits = Limits(DEFAULT_SIZES, None) if settings is None else Limits(settings.sizes, settings.features)
+    return found + config_faults(options, RESOURCE_CONFIG, limits)
 
 
 T = t.TypeVar("T")
@@ -79,20 +80,14 @@ def _read(
     """A module's options as the module reads them; None, and why in `found`, where it cannot."""
     if name not in options:
         return None
-    told = dict(options[name])
-    wrong = [
-        f"{option}: {told.pop(option)} is not a mapping"
-        for option, value in options[name].items()
-        if spec[option]["type"] == "dict" and value is not None and not isinstance(value, Mapping)
-    ]
-    read = ArgumentSpecValidator(spec).validate(told)
-    wrong += read.error_messages
+    read, wrong = option_faults(options[name], spec)
     found += wrong
     try:
-        return None if wrong else parse(read.validated_parameters)
+        settings = parse(read)
     except ConfigError as error:
         found.append(str(error))
         return None
+    return None if wrong else settings
 
 
 class FilterModule:

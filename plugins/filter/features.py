@@ -40,28 +40,32 @@ _value:
 """
 
 import typing as t
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.katran.fleet.plugins.module_utils._model.features import FEATURES, features_needed
+from ansible_collections.katran.fleet.plugins.module_utils._model.inventory import (
+    Resources,
+    feature_faults,
+    resource_variables,
+)
 
 
-def entries(variables: Mapping[str, t.Any], name: str, caller: str = "features") -> Iterator[Mapping[str, t.Any]]:
-    """The entries of a variable and of its namesakes NAME__TEAM. AnsibleFilterError for what is no list of mappings.
+def resources_of(variables: Mapping[str, t.Any], caller: str) -> Resources:
+    """The resources that these variables join to. AnsibleFilterError for what is no list of mappings.
 
-    `caller`: the filter that asks, for the sentence.
+    `caller`: the plugin that asks, for the sentence.
     """
-    for variable in sorted(variables):
-        if variable != name and not variable.startswith(f"{name}__"):
-            continue
-        value = variables[variable] or []
+    found: dict[str, t.Any] = {}
+    for name in (name for names in resource_variables(variables).values() for name in names):
+        value = variables[name] or []
         if isinstance(value, str | Mapping) or not hasattr(value, "__iter__"):
-            raise AnsibleFilterError(f"katran.fleet.{caller}: {variable} is not a list")
-        for index, entry in enumerate(value):
+            raise AnsibleFilterError(f"katran.fleet.{caller}: {name} is not a list")
+        found[name] = list(value)
+        for index, entry in enumerate(found[name]):
             if not isinstance(entry, Mapping):
-                raise AnsibleFilterError(f"katran.fleet.{caller}: {variable}[{index}] is not a mapping")
-            yield entry
+                raise AnsibleFilterError(f"katran.fleet.{caller}: {name}[{index}] is not a mapping")
+    return Resources.joined(found)
 
 
 def features(variables: Mapping[str, t.Any]) -> list[str]:
@@ -69,18 +73,9 @@ def features(variables: Mapping[str, t.Any]) -> list[str]:
     if not isinstance(variables, Mapping):
         raise AnsibleFilterError("katran.fleet.features: the input is not a mapping of variables")
     extra = variables.get("katran_extra_features") or []
-    unknown = sorted({str(feature) for feature in extra if feature not in FEATURES})
-    if unknown:
-        raise AnsibleFilterError(
-            f"katran.fleet.features: katran_extra_features: {', '.join(unknown)} is none of {', '.join(FEATURES)}"
-        )
-    needed = features_needed(
-        entries(variables, "katran_vips"),
-        list(entries(variables, "katran_source_routes")),
-        list(entries(variables, "katran_decap_destinations")),
-        list(entries(variables, "katran_server_ids")),
-    )
-    return sorted({*needed, *extra})
+    for fault in feature_faults(extra):
+        raise AnsibleFilterError(f"katran.fleet.features: {fault}")
+    return resources_of(variables, "features").features(extra)
 
 
 class FilterModule:

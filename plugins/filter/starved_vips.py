@@ -45,13 +45,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ansible.errors import AnsibleFilterError
 
-
-def _active(real: t.Any) -> bool:
-    if not isinstance(real, Mapping):
-        # Module vips says what is wrong with it.
-        return True
-    weight, state = real.get("weight"), real.get("state")
-    return state in (None, "active") and (weight is None or str(weight) != "0")
+from ansible_collections.katran.fleet.plugins.module_utils._model import inventory
 
 
 def starved_vips(vips: Sequence[Mapping[str, t.Any]], minimum: int) -> list[Mapping[str, t.Any]]:
@@ -63,7 +57,7 @@ def starved_vips(vips: Sequence[Mapping[str, t.Any]], minimum: int) -> list[Mapp
         least = int(minimum)
     except (TypeError, ValueError):
         raise AnsibleFilterError(f"katran.fleet.starved_vips: {minimum} is not a whole number") from None
-    return [vip for vip in vips if sum(map(_active, vip.get("reals") or [])) < least]
+    return inventory.starved_vips(vips, least)
 
 
 class FilterModule:

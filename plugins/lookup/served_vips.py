@@ -43,19 +43,15 @@ _raw:
   elements: str
 """
 
-import ipaddress
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible.template import Templar
 
-from ansible_collections.katran.fleet.plugins.filter.features import entries
-from ansible_collections.katran.fleet.plugins.module_utils._model.shape import words
-
-RESOURCES = ("katran_vips", "katran_source_routes", "katran_server_ids")
-ID_FLAGS = frozenset(("quic", "udp_stable_routing"))
+from ansible_collections.katran.fleet.plugins.filter.features import resources_of
+from ansible_collections.katran.fleet.plugins.module_utils._model.inventory import Served, resource_of
+from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables, VariableError
 
 
 class LookupModule(LookupBase):
@@ -63,51 +59,20 @@ class LookupModule(LookupBase):
 
     def run(self, terms: list[str], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[str]:
         self.set_options(var_options=variables, direct=kwargs)
-        addresses = frozenset(map(_canonical, self.get_option("real")))
+        hostvars = (variables or {})["hostvars"]
+        hosts = HostVariables(self._templar, hostvars)
         found: set[str] = set()
         for host in terms:
-            found.update(served(self._resources(host, (variables or {})["hostvars"]), addresses))
+            if host not in hostvars:
+                raise AnsibleLookupError(f"katran.fleet.served_vips: {host} is not a host of the inventory")
+            try:
+                told = {name: hosts.get(host, name) for name in hosts.raw(host) if resource_of(name)}
+            except VariableError as error:
+                raise AnsibleLookupError(f"katran.fleet.served_vips: {host}: {error}") from error
+            found |= served(told, self.get_option("real"))
         return sorted(found)
 
-    def _resources(self, host: str, hostvars: t.Any) -> dict[str, t.Any]:
-        """The variables of a host that count, templated as on that host.
 
-        What hostvars itself templates knows no hostvars, which filter katran.fleet.reals asks for the reals.
-        """
-        if host not in hostvars:
-            raise AnsibleLookupError(f"katran.fleet.served_vips: {host} is not a host of the inventory")
-        everything = {**hostvars.raw_get(host), "hostvars": hostvars}
-        templar = t.cast(Templar, self._templar).copy_with_new_env(available_variables=everything)
-        names = [name for name in everything if any(name == each or name.startswith(f"{each}__") for each in RESOURCES)]
-        return {name: templar.template(everything[name]) for name in names}
-
-
-def served(variables: Mapping[str, t.Any], addresses: frozenset[str]) -> set[str]:
+def served(variables: Mapping[str, t.Any], addresses: Iterable[str]) -> set[str]:
     """The addresses of the VIPs in these variables whose packets may reach a real with these addresses."""
-    routed, named = (
-        any(_canonical(entry.get("real")) in addresses for entry in entries(variables, name, "served_vips"))
-        for name in RESOURCES[1:]
-    )
-    found = {
-        str(vip.get("address"))
-        for vip in entries(variables, RESOURCES[0], "served_vips")
-        if not addresses or _leads_to(vip, addresses, routed, named)
-    }
-    return {address for address in found if "/" not in address}
-
-
-def _canonical(address: t.Any) -> str:
-    """An address in the one spelling that all its others have in common; what is none stays as it is."""
-    try:
-        return str(ipaddress.ip_address(str(address)))
-    except ValueError:
-        return str(address)
-
-
-def _leads_to(vip: Mapping[str, t.Any], addresses: frozenset[str], routed: bool, named: bool) -> bool:
-    flags = set(words(vip.get("flags")))
-    listed = {_canonical(real.get("address")) for real in vip.get("reals") or () if isinstance(real, Mapping)}
-    listed.update(map(_canonical, words(vip.get("down_reals"))))
-    by_route = routed and "source_routing" in flags
-    by_id = named and (vip.get("protocol") == "tcp" or not ID_FLAGS.isdisjoint(flags))
-    return by_route or by_id or not addresses.isdisjoint(listed)
+    return Served.of(resources_of(variables, "served_vips")).to(addresses)

@@ -45,7 +45,9 @@ all:
 PLAY = """
 - hosts: HOSTS
   gather_facts: false
+  vars: {katran_real_interfaces: [eth0]}
   tasks:
+    - ansible.builtin.include_role: {name: katran.fleet.real, tasks_from: preflight}
     - ansible.builtin.include_vars: {file: "ROOT/roles/real/defaults/main.yml"}
     - ansible.builtin.include_vars: {file: "ROOT/roles/real/vars/main.yml"}
     - ansible.builtin.debug: {msg: "{{ [real_vips, real_gue_port | int] | to_json }}"}
@@ -202,3 +204,124 @@ def test_preflight(role: str, variables: dict[str, Any], sentence: str | None, t
     done = play(str(book))
     assert (done.returncode == 0) == (sentence is None), done.stdout
     assert sentence is None or sentence in " ".join(done.stdout.split())
+
+
+# The whole fleet
+
+
+GOOD = """
+all:
+  children:
+    balancers:
+      hosts: {lb1: , lb2: }
+      vars:
+        katran_interfaces: [eth0]
+        katran_vips:
+          - {address: 198.51.100.1, port: 443, protocol: tcp, reals: "{{ groups['web'] | katran.fleet.reals }}"}
+    reals:
+      vars: {katran_real_interfaces: [eth0]}
+      children:
+        web:
+          hosts: {r1: {katran_real_address: 10.0.0.1}, r2: {katran_real_address: 10.0.0.2}}
+    others:
+      hosts: {db1: {katran_nonsense: 1}}
+"""
+
+
+def preflight(folder: Path, inventory: str, *arguments: str) -> tuple[int, str]:
+    """Exit status and all that the documented offline check prints, in one line."""
+    (folder / "hosts.yml").write_text(inventory)
+    done = play("-i", str(folder / "hosts.yml"), "katran.fleet.preflight", *arguments)
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+def test_a_fleet_without_fault(tmp_path: Path) -> None:
+    status, printed = preflight(tmp_path, GOOD)
+    assert status == 0, printed
+    assert "2 balancers and 2 reals: nothing is wrong with their variables" in printed
+    # One host runs both tasks for all.
+    assert printed.count("ok=2") == 1
+    # It needs no collection but ours, no host and no root; a review of one host looks at all.
+    status, printed = preflight(tmp_path, GOOD, "--limit", "r2", "--check", "--diff")
+    assert (status, "2 balancers and 2 reals" in printed) == (0, True), printed
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "sentences"),
+    [
+        (
+            "katran_interfaces: [eth0]",
+            "katran_interfaces: [eth0]\n        katran_encapsulaton: gue",
+            ["lb1, lb2: katran_encapsulaton: there is no such variable; did you mean katran_encapsulation?"],
+        ),
+        (
+            "{katran_real_address: 10.0.0.1}",
+            "{katran_real_address: 10.0.0.1, katran_real_weigth: 6}",
+            ["r1: katran_real_weigth: there is no such variable; did you mean katran_real_weight?"],
+        ),
+        (
+            "        katran_vips:",
+            "        katran_vip:",
+            ["lb1, lb2: katran_vip: there is no such variable; did you mean katran_vips?"],
+        ),
+        (
+            "    balancers:",
+            "    balancer:",
+            ["no host is in balancers (katran_balancers_group); did you mean the group balancer?"],
+        ),
+        (
+            "    reals:",
+            "    real:",
+            ["no host is in reals (katran_reals_group); did you mean the group real?"],
+        ),
+        (
+            "groups['web']",
+            "groups['wbe']",
+            ["lb1, lb2: katran_vips:", "wbe"],
+        ),
+        # Types, values and what is missing, of several hosts, in one report.
+        (
+            "hosts: {lb1: , lb2: }",
+            (
+                "hosts: {lb1: {katran_mode: fast, katran_gue_port: 0}, lb2: {katran_sizes: {ring: 10}},"
+                " lb3: {katran_vips__x: 1}}"
+            ),
+            [
+                "lb1: value of mode must be one of: native, generic, auto, got: fast; gue_port: 0 is not in 1 to 65535",
+                "lb2: sizes.ring: 10 is not a prime",
+                "lb3: katran_vips__x must be a list",
+            ],
+        ),
+        (
+            "{katran_real_address: 10.0.0.2}",
+            "{}",
+            ["lb1, lb2: katran_vips: katran.fleet.reals: host r2 has no katran_real_address"],
+        ),
+    ],
+)
+def test_every_fault_of_the_fleet_in_one_report(was: str, becomes: str, sentences: list[str], tmp_path: Path) -> None:
+    assert was in GOOD
+    status, printed = preflight(tmp_path, GOOD.replace(was, becomes))
+    assert status != 0
+    for sentence in sentences:
+        assert sentence in printed
+
+
+def test_what_is_wrong_elsewhere_is_a_warning(tmp_path: Path) -> None:
+    faulty = GOOD.replace("hosts: {lb1: ,", "hosts: {lb1: {katran_gue_port: 0},")
+    status, printed = preflight(tmp_path, faulty, "--limit", "lb2,r1")
+    assert status == 0, printed
+    assert "left out of this run, lb1: gue_port: 0 is not in 1 to 65535" in printed
+    status, printed = preflight(tmp_path, faulty, "--limit", "lb1")
+    assert status != 0
+    # A slip in the inventory itself concerns every host.
+    status, printed = preflight(tmp_path, GOOD.replace("    reals:", "    real:"), "--limit", "lb2")
+    assert (status != 0, "did you mean the group real?" in printed) == (True, True), printed
+
+
+def test_a_deploy_reaches_no_host_of_an_inventory_that_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yml").write_text(GOOD.replace("{katran_real_address: 10.0.0.2}", "{katran_real_weight: 1}"))
+    done = play("-i", str(tmp_path / "hosts.yml"), "katran.fleet.deploy")
+    assert done.returncode != 0
+    assert "host r2 has no katran_real_address" in done.stdout
+    assert done.stdout.count("TASK [") == 1

@@ -9,7 +9,15 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from jinja2.runtime import Undefined
 
-from ansible_collections.katran.fleet.plugins.filter import faults, features, reals, server_ids, starved_vips
+from ansible_collections.katran.fleet.plugins.filter import (
+    faults,
+    features,
+    readiness,
+    reals,
+    server_ids,
+    starved_vips,
+    still_sending,
+)
 
 HOSTVARS: dict[str, dict[str, Any]] = {
     "web1": {"katran_real_address": "10.0.0.1", "katran_server_id": 1},
@@ -35,6 +43,8 @@ def test_filters_are_registered() -> None:
         (reals, "reals"),
         (server_ids, "server_ids"),
         (starved_vips, "starved_vips"),
+        (readiness, "readiness"),
+        (still_sending, "still_sending"),
     ):
         assert module.FilterModule().filters() == {name: getattr(module, name)}
 
@@ -179,3 +189,53 @@ def test_starved_vips_leaves_nonsense_to_the_module() -> None:
     assert starved_vips.starved_vips([{"reals": ["web1"]}], 1) == []
     assert features.features({"katran_vips": [{"reals": ["web1"]}]}) == []
     assert failure(starved_vips.starved_vips, ["web1"], 1) == "katran.fleet.starved_vips: entry 0 is not a mapping"
+
+
+PREFLIGHT: dict[str, Any] = {
+    "run": "this",
+    "seen": ["web1", "web2", "lb1", "lb2"],
+    "reals": {
+        "web1": {"addresses": ["10.0.0.1"]},
+        "web2": {"addresses": ["10.0.0.2", "fc00::2"]},
+        "web3": {"addresses": []},
+    },
+    "balancers": {"lb1": {"resources": {"vips": []}}, "lb2": {"resources": {"vips": []}}},
+}
+
+
+def context(**hosts: dict[str, Any]) -> Any:
+    names = (*PREFLIGHT["reals"], *PREFLIGHT["balancers"])
+    return {"hostvars": {name: hosts.get(name, {}) for name in names}}
+
+
+def test_readiness() -> None:
+    note = {"ready": {"run": "this", "hosts": ["web1"]}}
+    assert readiness.readiness(context(web1=note, web2=note), PREFLIGHT, "ready") == {
+        "unready": ["10.0.0.2", "fc00::2"],
+        "unseen": [],
+    }
+    # A note of a run before says nothing of this one.
+    old = {"ready": {"run": "before", "hosts": ["web1", "web2"]}}
+    assert readiness.readiness(context(web1=old, web2=note), PREFLIGHT, "ready")["unready"] == ["10.0.0.2", "fc00::2"]
+    assert readiness.readiness(context(web1=old), PREFLIGHT, "ready")["unready"] == ["10.0.0.1", "10.0.0.2", "fc00::2"]
+    left_out = {**PREFLIGHT, "seen": ["lb1"]}
+    assert readiness.readiness(context(), left_out, "ready") == {
+        "unready": [],
+        "unseen": ["10.0.0.1", "10.0.0.2", "fc00::2"],
+    }
+
+
+def test_who_still_sends() -> None:
+    nothing = {"references": {"source_routes": [], "server_ids": []}}
+    note = {"run": "this", "hosts": ["lb1", "lb2"]}
+    done = {"done": note, "applied": nothing}
+    assert still_sending.still_sending(context(lb1=done, lb2=done), PREFLIGHT, "done", "applied") == []
+    assert still_sending.still_sending(
+        context(lb1=done, lb2={"applied": {"skipped": True}}), PREFLIGHT, "done", "applied"
+    ) == ["lb2"]
+    assert still_sending.still_sending(context(lb1={"applied": nothing}), PREFLIGHT, "done", "applied") == [
+        "lb1",
+        "lb2",
+    ]
+    routed = {**done, "applied": {"references": {"source_routes": ["10.0.0.9"], "server_ids": []}}}
+    assert still_sending.still_sending(context(lb1=done, lb2=routed), PREFLIGHT, "done", "applied") == ["lb2"]

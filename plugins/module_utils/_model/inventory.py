@@ -1,0 +1,303 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an inventory says: which variables are ours, which join to a resource, and what a host is told by them.
+
+Variables are taken as they are once templated. What is wrong with a resource's entries is told by `resource_faults`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import typing as t
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .addresses import read_address
+from .features import FEATURES, features_needed
+from .shape import words
+
+RESOURCES = ("vips", "source_routes", "server_ids", "decap_destinations")
+"""The resources of a balancer that variables are about."""
+
+VARIABLES = frozenset(
+    f"katran_{name}"
+    for name in (
+        # of balancers
+        *("interfaces", "mode", "encapsulation", "gue_port", "features", "extra_features", "gateway_mac", "copy_tos"),
+        *("source_ipv4", "source_ipv6", "source_prefix_ipv4", "source_prefix_ipv6", "decap_any", "sizes", "max_frame"),
+        *("max_new_flows", "udp_timeout", "forwarding_cores", "numa", "root_array", "accept_rehash", "replace_foreign"),
+        *("min_active", "purge_flows", "allow_empty", *RESOURCES),
+        # of reals
+        *("real_interfaces", "real_mode", "real_vips", "real_sources", "real_mtu", "real_mss", "real_address"),
+        *("real_weight", "real_state", "server_id"),
+        # of both
+        *("instance", "bpffs", "lock_timeout", "host_packages"),
+        # of a run
+        *("balancers_group", "reals_group", "become"),
+    )
+)
+"""The variables that an operator may set; of resources, also those of several teams, NAME__TEAM."""
+
+GROUPS = {"katran_balancers_group": "balancers", "katran_reals_group": "reals"}
+"""Variable that says which hosts are which → the group where it is not set."""
+
+ID_FLAGS = frozenset(("quic", "udp_stable_routing"))
+"""The VIP flags by which server ids route packets of UDP."""
+
+_TEAM = re.compile(rf"katran_({'|'.join(RESOURCES)})__[A-Za-z0-9_]+")
+
+
+def resource_of(variable: str) -> str | None:
+    """The resource that a variable is about, alone or as one of several teams'; None where it is about none."""
+    name = variable.removeprefix("katran_")
+    if name != variable and name in RESOURCES:
+        return name
+    found = _TEAM.fullmatch(variable)
+    return found[1] if found else None
+
+
+def resource_variables(names: Iterable[str]) -> dict[str, list[str]]:
+    """Resource → the variables that join to it, sorted, of those with these names."""
+    found: dict[str, list[str]] = {resource: [] for resource in RESOURCES}
+    for name in sorted(names):
+        resource = resource_of(name)
+        if resource is not None:
+            found[resource].append(name)
+    return found
+
+
+def unknown_variables(names: Iterable[str]) -> list[str]:
+    """A sentence for each variable that begins like ours and is none, with the name that it may be meant to be."""
+    found = []
+    for name in sorted(names):
+        if not name.startswith("katran_") or name in VARIABLES or resource_of(name) is not None:
+            continue
+        head, team, rest = name.removeprefix("katran_").partition("__")
+        near = difflib.get_close_matches(head, [each.removeprefix("katran_") for each in sorted(VARIABLES)], 1, 0.6)
+        meant = "".join(f"katran_{each}{team + rest if each in RESOURCES else ''}" for each in near)
+        found.append(f"{name}: there is no such variable" + (f"; did you mean {meant}?" if meant else ""))
+    return found
+
+
+def missing_groups(
+    groups: Collection[str], patterns: Mapping[str, str], hosts: Mapping[str, Collection[str]]
+) -> list[str]:
+    """What is wrong where a pattern of hosts matches none. `patterns`: as GROUPS; `hosts`: variable → those matched.
+
+    A fleet may have its balancers or its reals elsewhere, but not both, and not by a slip of the pen.
+    """
+    found = []
+    for variable, pattern in patterns.items():
+        if hosts[variable]:
+            continue
+        others = sorted(set(groups) - {"all", "ungrouped"} - set(patterns.values()))
+        near = difflib.get_close_matches(pattern, others, 1, 0.7)
+        if near:
+            found.append(f"no host is in {pattern} ({variable}); did you mean the group {near[0]}?")
+    if not found and not any(hosts.values()):
+        told = " nor ".join(f"{pattern} ({variable})" for variable, pattern in patterns.items())
+        found.append(f"no host is in {told}")
+    return found
+
+
+def list_faults(variables: Mapping[str, t.Any]) -> list[str]:
+    """One sentence that names the variables of resources that are no lists; none where all are."""
+    wrong = [name for name, value in variables.items() if value is not None and not isinstance(value, (list, tuple))]
+    return [f"{', '.join(wrong)} must be a list"] if wrong else []
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The resources of one balancer. `entries`: of each that a variable is about, what its variables list together."""
+
+    entries: Mapping[str, Sequence[t.Any]]
+
+    @classmethod
+    def joined(cls, variables: Mapping[str, t.Any]) -> Resources:
+        """What these variables say; a variable without value lists nothing."""
+        found: dict[str, list[t.Any]] = {}
+        for resource, names in resource_variables(variables).items():
+            if names:
+                found[resource] = [entry for name in names for entry in variables[name] or ()]
+        return cls(found)
+
+    @property
+    def untouched(self) -> list[str]:
+        """The resources that no variable is about."""
+        return [resource for resource in RESOURCES if resource not in self.entries]
+
+    def features(self, extra: Iterable[t.Any] = ()) -> list[str]:
+        """The features that these need, and the `extra` ones, sorted. Entries that are no mappings need none."""
+        rows = {
+            name: [entry for entry in self.entries.get(name, ()) if isinstance(entry, Mapping)] for name in RESOURCES
+        }
+        needed = features_needed(rows["vips"], rows["source_routes"], rows["decap_destinations"], rows["server_ids"])
+        return sorted({*needed, *map(str, extra)})
+
+    def emptied(self) -> list[str]:
+        """The variables of resources that would lose every entry."""
+        return [f"katran_{resource}" for resource, entries in self.entries.items() if not entries]
+
+    def starved(self, least: int) -> list[str]:
+        """The VIPs with fewer than `least` reals that take new flows: address, port and protocol of each."""
+        return [
+            " ".join(str(vip.get(name)) for name in ("address", "port", "protocol"))
+            for vip in starved_vips(self.entries.get("vips", ()), least)
+        ]
+
+
+def starved_vips(vips: Iterable[t.Any], least: int) -> list[Mapping[str, t.Any]]:
+    """The VIPs with fewer than `least` reals that take new flows."""
+    return [vip for vip in vips if isinstance(vip, Mapping) and _count_active(vip.get("reals")) < least]
+
+
+def _count_active(reals: t.Any) -> int:
+    return sum(map(_is_active, reals)) if isinstance(reals, (list, tuple)) else 0
+
+
+def _is_active(real: t.Any) -> bool:
+    if not isinstance(real, Mapping):
+        # Another sentence says what is wrong with it.
+        return True
+    weight, state = real.get("weight"), real.get("state")
+    return state in (None, "active") and (weight is None or str(weight) != "0")
+
+
+def resources_faults(resources: Resources, allow_empty: t.Any, min_active: t.Any) -> list[str]:
+    """What is wrong with resources beyond their entries."""
+    found = []
+    emptied = resources.emptied()
+    if emptied and not allow_empty:
+        found.append(
+            f"{', '.join(emptied)}: the list is empty and would remove every entry; set katran_allow_empty if that is"
+            " meant, and remove the variable to leave the entries alone"
+        )
+    try:
+        least = int(min_active)
+    except (TypeError, ValueError):
+        return [*found, f"katran_min_active: {min_active} is not a whole number"]
+    starved = resources.starved(least)
+    if starved:
+        found.append(f"katran_min_active is {least}, but too few reals are active behind {', '.join(starved)}")
+    return found
+
+
+def feature_faults(extra: t.Any) -> list[str]:
+    """What is wrong with katran_extra_features."""
+    unknown = sorted({str(feature) for feature in words(extra) if feature not in FEATURES})
+    return [f"katran_extra_features: {', '.join(unknown)} is none of {', '.join(FEATURES)}"] if unknown else []
+
+
+# What a real serves
+
+
+@dataclass
+class Served:
+    """The VIPs of some balancers, asked which of them lead to a real.
+
+    `everything`: all their addresses; `listed`: real → addresses of VIPs that list it among their reals or down reals;
+    `by_route`, `by_id`: those of VIPs that follow source routes or server ids; `routed`, `named`: the reals of these.
+    """
+
+    everything: set[str] = field(default_factory=set)
+    listed: dict[str, set[str]] = field(default_factory=dict)
+    by_route: set[str] = field(default_factory=set)
+    by_id: set[str] = field(default_factory=set)
+    routed: set[str] = field(default_factory=set)
+    named: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, resources: Resources) -> Served:
+        """The VIPs, source routes and server ids of one balancer."""
+        served = cls()
+        for name, reals in (("source_routes", served.routed), ("server_ids", served.named)):
+            reals.update(
+                canonical(entry.get("real")) for entry in resources.entries.get(name, ()) if isinstance(entry, Mapping)
+            )
+        for vip in resources.entries.get("vips", ()):
+            # A prefix is no address.
+            if isinstance(vip, Mapping) and "/" not in str(vip.get("address")):
+                served.add(vip)
+        return served
+
+    def add(self, vip: Mapping[str, t.Any]) -> None:
+        """Take up one VIP."""
+        address, flags = str(vip.get("address")), set(words(vip.get("flags")))
+        self.everything.add(address)
+        reals = vip.get("reals") if isinstance(vip.get("reals"), (list, tuple)) else ()
+        listed = {canonical(real.get("address")) for real in reals or () if isinstance(real, Mapping)}
+        listed.update(map(canonical, words(vip.get("down_reals"))))
+        for real in listed:
+            self.listed.setdefault(real, set()).add(address)
+        if "source_routing" in flags:
+            self.by_route.add(address)
+        if vip.get("protocol") == "tcp" or not ID_FLAGS.isdisjoint(flags):
+            self.by_id.add(address)
+
+    def to(self, addresses: Iterable[str]) -> set[str]:
+        """The addresses of the VIPs whose packets may reach a real with these; where it has none, of all VIPs."""
+        reals = frozenset(map(canonical, addresses))
+        if not reals:
+            return set(self.everything)
+        found: set[str] = set()
+        for real in reals:
+            found |= self.listed.get(real, set())
+        if not reals.isdisjoint(self.routed):
+            found |= self.by_route
+        if not reals.isdisjoint(self.named):
+            found |= self.by_id
+        return found
+
+
+def canonical(address: t.Any) -> str:
+    """An address in the one spelling that all its others have in common; what is none stays as it is."""
+    found = read_address(str(address))
+    return found.text if found else str(address)
+
+
+# Readiness of a run
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What became of the hosts of one run so far.
+
+    `reals`: real → its addresses. `seen`: the hosts that the run is about; `prepared`: the reals that it made ready.
+    """
+
+    reals: Mapping[str, Sequence[str]]
+    seen: Collection[str]
+    prepared: Collection[str]
+
+    @property
+    def unready(self) -> list[str]:
+        """Addresses of reals that could not be prepared."""
+        return self._addresses(host for host in self.reals if host in self.seen and host not in self.prepared)
+
+    @property
+    def unseen(self) -> list[str]:
+        """Addresses of reals that the run left out."""
+        return self._addresses(host for host in self.reals if host not in self.seen)
+
+    def _addresses(self, hosts: Iterable[str]) -> list[str]:
+        return [address for host in hosts for address in self.reals[host]]
+
+
+def may_still_send(
+    balancers: Mapping[str, Collection[str]], done: Collection[str], references: Mapping[str, Mapping[str, t.Any]]
+) -> list[str]:
+    """The balancers that may still send to reals of before, sorted.
+
+    `balancers`: balancer → the resources that variables are about; `done`: those that this run got through;
+    `references`: balancer → resource → the reals that its entries lead to, as module vips returned them.
+    """
+    found = []
+    for host, told in balancers.items():
+        kept = references.get(host)
+        sure = host in done and "vips" in told and kept is not None
+        # A resource that nobody says is not touched, and may lead to any real.
+        if not sure or any(kept and kept.get(name) for name in ("source_routes", "server_ids") if name not in told):
+            found.append(host)
+    return sorted(found)

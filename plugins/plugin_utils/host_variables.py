@@ -1,0 +1,160 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Variables of the inventory's hosts, templated on the controller as on each host."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterator, Mapping
+from functools import cache
+
+from ansible.errors import AnsibleError
+from ansible.plugins.filter import core, encryption, mathstuff, urls, urlsplit
+from jinja2 import Environment, TemplateError, nodes
+from jinja2.filters import FILTERS
+
+SAME_EVERYWHERE = frozenset(("hostvars", "groups", "omit"))
+"""Variables of Ansible's own that mean the same whichever host is asked."""
+
+Variables = Mapping[str, t.Any]
+
+
+class VariableError(Exception):
+    """A variable cannot be templated; the text says which and why."""
+
+
+def plain(value: t.Any) -> t.Any:
+    """A value of Python's own types alone: Ansible's are templated at each access, and carry tags."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return list(map(plain, value))
+    for kind in (str, bool, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
+
+
+@cache
+def _filters() -> frozenset[str]:
+    """The filters and tests by short names that look at nothing but their input: Jinja's and ansible-core's."""
+    found = set(FILTERS)
+    for module in (core, encryption, mathstuff, urls, urlsplit):
+        found.update(module.FilterModule().filters())
+    return frozenset(found)
+
+
+@cache
+def _references(text: str) -> frozenset[str] | None:
+    """The variables that a template refers to; None where it may look at anything, as a lookup does."""
+    try:
+        tree = Environment(autoescape=True).parse(text)
+    except TemplateError:
+        return None
+    if any(tree.find_all(nodes.Call)):
+        return None
+    used = {node.name for node in tree.find_all(nodes.Filter)} | {node.name for node in tree.find_all(nodes.Test)}
+    if any(name not in _filters() and not name.startswith(("ansible.builtin.", "katran.fleet.")) for name in used):
+        return None
+    # Loop variables are among them; a host has none of that name, or the same.
+    return frozenset(node.name for node in tree.find_all(nodes.Name))
+
+
+def _texts(value: t.Any) -> Iterator[str]:
+    """Every text in a value that may be a template."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(key)
+            yield from _texts(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, str) and ("{{" in value or "{%" in value):
+        yield str(value)
+
+
+class HostVariables:
+    """The variables of many hosts.
+
+    Hosts of a group mostly have the same variables: what is certain to come out the same is templated once for all.
+    """
+
+    def __init__(self, templar: t.Any, hostvars: t.Any) -> None:
+        """`templar`: as an action or lookup has it; `hostvars`: Ansible's variable of that name."""
+        self._templar = templar
+        self._hostvars = hostvars
+        self._raw: dict[str, dict[str, t.Any]] = {}
+        self._templars: dict[str, t.Any] = {}
+        self._known: dict[str, list[tuple[str, t.Any]]] = {}
+        # By identity: these objects are the inventory's own, which many hosts share, and live as long as it does.
+        self._referred: dict[int, frozenset[str] | None] = {}
+
+    def use(self, host: str, variables: Variables) -> None:
+        """Take these for the variables of a host, untemplated, instead of what the inventory has."""
+        self._raw[host] = {**variables, "hostvars": self._hostvars}
+
+    def add(self, host: str, variables: Variables) -> None:
+        """More variables of a host."""
+        self.raw(host).update(variables)
+
+    def raw(self, host: str) -> dict[str, t.Any]:
+        """A host's variables, untemplated."""
+        if host not in self._raw:
+            # What hostvars itself templates knows no hostvars, which filter katran.fleet.reals asks for the reals.
+            self._raw[host] = {**self._hostvars.raw_get(host), "hostvars": self._hostvars}
+        return self._raw[host]
+
+    def get(self, host: str, name: str, default: t.Any = None) -> t.Any:
+        """A host's variable, templated, of plain types. VariableError where that fails."""
+        raw = self.raw(host)
+        if name not in raw:
+            return default
+        for other, value in self._known.get(name, ()):
+            if self._same(host, other, name, set()):
+                return value
+        value = self._template(host, name)
+        self._known.setdefault(name, []).append((host, value))
+        return value
+
+    def _template(self, host: str, name: str) -> t.Any:
+        if host not in self._templars:
+            self._templars[host] = self._templar.copy_with_new_env(available_variables=self.raw(host))
+        try:
+            return plain(self._templars[host].template(self.raw(host)[name]))
+        except AnsibleError as error:
+            raise VariableError(f"{name}: {_reason(error)}") from error
+
+    def _same(self, host: str, other: str, name: str, seen: set[str]) -> bool:
+        """Whether a variable, and all that it refers to, is certain to be the same on both hosts."""
+        if name in seen or name in SAME_EVERYWHERE:
+            return True
+        seen.add(name)
+        mine, theirs = self.raw(host), self.raw(other)
+        if name not in mine or name not in theirs:
+            return name not in mine and name not in theirs
+        first, second = mine[name], theirs[name]
+        if first is not second and first != second:
+            return False
+        referred = self._references_in(first)
+        return referred is not None and all(self._same(host, other, each, seen) for each in referred)
+
+    def _references_in(self, value: t.Any) -> frozenset[str] | None:
+        """The variables that a value refers to; None where it may look at anything."""
+        if id(value) not in self._referred:
+            found: set[str] | None = set()
+            for text in _texts(value):
+                names = _references(text)
+                if names is None:
+                    found = None
+                    break
+                found = (found or set()) | names
+            self._referred[id(value)] = None if found is None else frozenset(found)
+        return self._referred[id(value)]
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, without the template's whole text around it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().rstrip(".")

@@ -1,0 +1,116 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables, VariableError, plain
+
+
+def text(value: str) -> str:
+    return trust_as_template(value)
+
+
+class Hosts:
+    """What Ansible's variable hostvars is to HostVariables."""
+
+    def __init__(self, **variables: dict[str, Any]) -> None:
+        self.variables = variables
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.variables)
+
+    def raw_get(self, host: str) -> dict[str, Any]:
+        return {"inventory_hostname": host, **self.variables[host]}
+
+
+class Counting:
+    """A templar that counts what it templates."""
+
+    def __init__(self, templar: Any, seen: list[Any]) -> None:
+        self.templar = templar
+        self.seen = seen
+
+    def copy_with_new_env(self, **options: Any) -> Counting:
+        return Counting(self.templar.copy_with_new_env(**options), self.seen)
+
+    def template(self, value: Any) -> Any:
+        self.seen.append(value)
+        return self.templar.template(value)
+
+
+def variables(**hosts: dict[str, Any]) -> tuple[HostVariables, list[Any]]:
+    seen: list[Any] = []
+    return HostVariables(Counting(Templar(DataLoader()), seen), Hosts(**hosts)), seen
+
+
+def test_each_host_has_its_own() -> None:
+    vips = [{"address": text("{{ site }}"), "ports": (80, 443)}]
+    hosts, _seen = variables(a={"vips": vips, "site": "10.0.0.1"}, b={"vips": vips, "site": text("{{ 1 + 1 }}")})
+    assert hosts.get("a", "vips") == [{"address": "10.0.0.1", "ports": [80, 443]}]
+    assert hosts.get("b", "vips") == [{"address": 2, "ports": [80, 443]}]
+    assert hosts.get("a", "nothing") is None
+    assert hosts.get("a", "nothing", 5) == 5
+
+
+@pytest.mark.parametrize(
+    ("value", "more", "once"),
+    [
+        ("plain", {}, True),
+        (text("{{ size * 2 }}"), {"size": 4}, True),
+        (text("{{ deep }}"), {"deep": text("{{ size }}"), "size": 4}, True),
+        (text("{{ [1, 2] | map('string') | join(',') }}"), {}, True),
+        (text("{{ [size] | select('defined') | first }}"), {"size": 1}, True),
+        (text("{{ inventory_hostname }}"), {}, False),
+        (text("{{ deep }}"), {"deep": text("{{ inventory_hostname }}")}, False),
+        # A call may look at anything.
+        (text("{{ range(2) | list }}"), {}, False),
+        (text("{{ inventory_hostname.strip() }}"), {}, False),
+    ],
+)
+def test_what_is_the_same_is_templated_once(value: Any, more: dict[str, Any], once: bool) -> None:
+    hosts, seen = variables(**{host: {"it": value, **more} for host in ("a", "b", "c")})
+    found = [hosts.get(host, "it") for host in ("a", "b", "c")]
+    assert len(seen) == (1 if once else 3)
+    if not once and "range" not in value:
+        assert found == ["a", "b", "c"]
+
+
+def test_one_host_that_differs_is_told_apart() -> None:
+    it = text("{{ size }}")
+    hosts, _seen = variables(a={"it": it, "size": 1}, b={"it": it, "size": 2}, c={"it": it, "size": 1}, d={"it": 1})
+    assert [hosts.get(host, "it") for host in "abcd"] == [1, 2, 1, 1]
+
+
+def test_unknown_filters_may_look_at_anything() -> None:
+    hosts, seen = variables(a={"it": text("{{ 1 | somebody.elses.filter }}")}, b={"it": "x"})
+    with pytest.raises(VariableError, match=r"^it: .*somebody\.elses\.filter"):
+        hosts.get("a", "it")
+    assert len(seen) == 1
+
+
+def test_what_fails_names_the_variable() -> None:
+    hosts, _seen = variables(a={"vips": [{"address": text("{{ nowhere }}")}], "other": text("{{ 1 +")})
+    with pytest.raises(VariableError, match=r"^vips: .*'nowhere' is undefined"):
+        hosts.get("a", "vips")
+    with pytest.raises(VariableError, match=r"^other: "):
+        hosts.get("a", "other")
+
+
+def test_variables_given_by_the_caller_win() -> None:
+    hosts, _seen = variables(a={"x": 1})
+    hosts.use("a", {"x": 2, "y": text("{{ x }}")})
+    hosts.add("a", {"x": 3})
+    assert hosts.get("a", "y") == 3
+
+
+def test_plain_values_are_pythons_own() -> None:
+    value = plain({text("a"): [text("b"), True, 1, 1.5, None], "c": ({"d": text("e")},)})
+    assert value == {"a": ["b", True, 1, 1.5, None], "c": [{"d": "e"}]}
+    assert {type(each) for each in (*value, *value["a"], value["c"][0]["d"])} == {str, bool, int, float, type(None)}
