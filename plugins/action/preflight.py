@@ -14,6 +14,7 @@ from ansible.plugins.loader import lookup_loader
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.inventory import GROUPS, missing_groups
 from ansible_collections.katran.fleet.plugins.plugin_utils.fleet import Fleet, message, report
+from ansible_collections.katran.fleet.plugins.plugin_utils.host_values import remembering
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables
 
 ROLES = os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "..", "roles")
@@ -27,10 +28,13 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
+        with remembering():
+            return self._answers(task_vars or {})
+
+    def _answers(self, everything: dict[str, t.Any]) -> dict[str, t.Any]:
         _validated, arguments = t.cast(t.Any, self).validate_argument_spec(
             {"role": {"type": "str", "choices": ["balancer", "real"]}}
         )
-        everything = task_vars or {}
         variables = HostVariables(self._templar, everything["hostvars"])
         groups = {
             variable: str(self._templar.template(everything.get(variable, name))) for variable, name in GROUPS.items()
@@ -48,6 +52,7 @@ class ActionModule(ActionBase):
         told = {
             "balancers": {host: fleet.balancer(host) for host in wanted["balancer"]},
             "reals": {host: fleet.real(host) for host in wanted["real"]},
+            "resources": fleet.resources,
         }
         everywhere = missing_groups(everything["groups"], groups, members)
         seen = list(everything.get("ansible_play_hosts_all", ()))
@@ -59,7 +64,7 @@ class ActionModule(ActionBase):
         """The host that runs this, with the variables of its play and role."""
         host = str(everything["inventory_hostname"])
         variables.use(host, everything)
-        told = {f"{role}s": {host: getattr(fleet, role)(host)}}
+        told = {f"{role}s": {host: getattr(fleet, role)(host)}, "resources": fleet.resources}
         faults = fleet.faults.pop(host, [])
         faults += [f"{other}: {sentence}" for other, sentences in fleet.faults.items() for sentence in sentences]
         if faults:

@@ -53,8 +53,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from jinja2 import pass_context
 from jinja2.runtime import Context
 
-from ansible_collections.katran.fleet.plugins.filter.reals import host_variable
 from ansible_collections.katran.fleet.plugins.module_utils._model.inventory import Prepared
+from ansible_collections.katran.fleet.plugins.plugin_utils.host_values import host_variable
 
 
 def noted(context: Context, preflight: Mapping[str, t.Any], hosts: Iterable[str], note: str) -> Collection[str]:

@@ -53,16 +53,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ansible.errors import AnsibleFilterError
 from jinja2 import pass_context
-from jinja2.runtime import Context, Undefined
+from jinja2.runtime import Context
 
-
-def host_variable(context: Context, host: str, name: str) -> t.Any:
-    """A host's variable, None where it is not set. AnsibleFilterError for a host that the inventory does not have."""
-    hostvars = context["hostvars"]
-    if host not in hostvars:
-        raise AnsibleFilterError(f"katran.fleet: {host} is not a host of the inventory")
-    value = hostvars[host].get(name)
-    return None if isinstance(value, Undefined) else value
+from ansible_collections.katran.fleet.plugins.plugin_utils.host_values import host_variable
 
 
 def host_names(hosts: t.Any, name: str) -> list[str]:

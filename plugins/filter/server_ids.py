@@ -46,7 +46,8 @@ from ansible.errors import AnsibleFilterError
 from jinja2 import pass_context
 from jinja2.runtime import Context
 
-from ansible_collections.katran.fleet.plugins.filter.reals import host_addresses, host_names, host_variable
+from ansible_collections.katran.fleet.plugins.filter.reals import host_addresses, host_names
+from ansible_collections.katran.fleet.plugins.plugin_utils.host_values import host_variable
 
 
 @pass_context

@@ -52,14 +52,15 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 
 from ansible_collections.katran.fleet.plugins.filter.readiness import noted
-from ansible_collections.katran.fleet.plugins.filter.reals import host_variable
 from ansible_collections.katran.fleet.plugins.module_utils._model.inventory import may_still_send
+from ansible_collections.katran.fleet.plugins.plugin_utils.host_values import host_variable
 
 
 @pass_context
 def still_sending(context: Context, preflight: Mapping[str, t.Any], note: str, applied: str) -> list[str]:
     """The balancers that may still send to reals of before."""
-    balancers = {host: frozenset(told["resources"]) for host, told in preflight["balancers"].items()}
+    resources = preflight["resources"]
+    balancers = {host: frozenset(resources[told["resources"]]) for host, told in preflight["balancers"].items()}
     references = {
         host: result["references"]
         for host in balancers

@@ -55,17 +55,23 @@ balancers:
     lb1:
       features:
         - cidr_vips
-      resources:
-        vips:
-          - address: 198.51.100.0/24
-            port: 443
-            protocol: tcp
-            reals:
-              - address: 10.0.0.11
+      resources: "0"
       untouched:
         - source_routes
         - server_ids
         - decap_destinations
+resources:
+  description: What these say by C(resources), each resource that a variable is about. Balancers mostly share one.
+  returned: success
+  type: dict
+  sample:
+    "0":
+      vips:
+        - address: 198.51.100.0/24
+          port: 443
+          protocol: tcp
+          reals:
+            - address: 10.0.0.11
 reals:
   description: For each real, its addresses, the port of GUE, and the VIPs to serve, null where nobody says which.
   returned: success

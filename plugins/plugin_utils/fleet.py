@@ -78,7 +78,11 @@ def option_faults(options: Mapping[str, t.Any], spec: Spec) -> tuple[dict[str, t
 
 
 class Fleet:
-    """Every host that is asked for, and what is wrong with it: `faults` has sentences by host, `told_*` the rest."""
+    """Every host that is asked for.
+
+    `faults`: host → what is wrong with its variables, in sentences. `resources`: each set of resources that a balancer
+    is told, by a word of its own: mostly all have one, and it may be large.
+    """
 
     def __init__(self, variables: HostVariables, balancers: Collection[str], alone: str = "") -> None:
         """`balancers`: the hosts whose VIPs reals serve; `alone`: the host, if there is but one to be asked for."""
@@ -87,6 +91,7 @@ class Fleet:
         self._failed: set[tuple[str, str]] = set()
         self._variables = variables
         self._balancers = list(balancers)
+        self.resources: dict[str, Mapping[str, Sequence[t.Any]]] = {}
         self._joined: dict[tuple[t.Any, ...], Resources] = {}
         self._served: dict[int, Served] = {}
         self._checked: dict[tuple[t.Any, ...], list[str]] = {}
@@ -104,7 +109,7 @@ class Fleet:
         self.add_fault(host, *feature_faults(extra))
         told: Told = {
             "features": resources.features(words(extra)),
-            "resources": dict(resources.entries),
+            "resources": self._word_of(resources),
             "untouched": [] if "katran_features" in self._variables.raw(host) else resources.untouched,
         }
         self._variables.add(host, {"balancer_told": told})
@@ -201,6 +206,15 @@ class Fleet:
             self._joined[key] = Resources.joined(good)
         return self._joined[key]
 
+    def _word_of(self, resources: Resources) -> str:
+        """The word under which `resources` has these."""
+        for word, known in self.resources.items():
+            if known is resources.entries:
+                return word
+        word = str(len(self.resources))
+        self.resources[word] = resources.entries
+        return word
+
     def _config_faults(self, resources: Resources, limits: Limits) -> list[str]:
         key = (id(resources), tuple(sorted(limits.sizes.items())), limits.features)
         if key not in self._checked:
@@ -216,8 +230,9 @@ class Fleet:
             return None
         found: set[str] = set()
         for resources in {id(each): each for each in said}.values():
-            served = self._served.setdefault(id(resources), Served.of(resources))
-            found |= served.to(addresses)
+            if id(resources) not in self._served:
+                self._served[id(resources)] = Served.of(resources)
+            found |= self._served[id(resources)].to(addresses)
         return sorted(found)
 
     def _gue_port(self) -> t.Any:

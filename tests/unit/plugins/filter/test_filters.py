@@ -199,7 +199,8 @@ PREFLIGHT: dict[str, Any] = {
         "web2": {"addresses": ["10.0.0.2", "fc00::2"]},
         "web3": {"addresses": []},
     },
-    "balancers": {"lb1": {"resources": {"vips": []}}, "lb2": {"resources": {"vips": []}}},
+    "balancers": {"lb1": {"resources": "0"}, "lb2": {"resources": "0"}},
+    "resources": {"0": {"vips": []}},
 }
 
 

@@ -56,9 +56,11 @@ def test_what_a_balancer_is_told() -> None:
     told = one.balancer("lb1")
     assert told == {
         "features": ["vlan"],
-        "resources": {"vips": [VIP, {**VIP, "protocol": "udp", "flags": ["quic"]}], "decap_destinations": []},
+        "resources": "0",
         "untouched": ["source_routes", "server_ids"],
     }
+    vips = [VIP, {**VIP, "protocol": "udp", "flags": ["quic"]}]
+    assert one.resources == {"0": {"vips": vips, "decap_destinations": []}}
     assert one.faults == {"lb1": []}
     # Who lists the features means these.
     assert fleet({"lb1": {**LB, "katran_features": []}}).balancer("lb1")["untouched"] == []
@@ -198,6 +200,11 @@ def test_what_many_hosts_share_is_told_once() -> None:
         "lb1, lb2, lb3 and 4 more: gue_port: 0 is not in 1 to 65535",
         "lb7: katran_vip: there is no such variable; did you mean katran_vips?",
     ]
+
+
+def test_balancers_that_are_told_the_same_share_it() -> None:
+    one = fleet({"lb1": LB, "lb2": LB, "lb3": {**LB, "katran_vips": [{**VIP, "port": 80}]}})
+    assert [one.balancer(host)["resources"] for host in ("lb1", "lb2", "lb3")] == ["0", "0", "1"]
 
 
 def test_options_that_are_wrong_take_their_defaults() -> None:
