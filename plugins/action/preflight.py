@@ -32,9 +32,7 @@ class ActionModule(ActionBase):
             return self._answers(task_vars or {})
 
     def _answers(self, everything: dict[str, t.Any]) -> dict[str, t.Any]:
-        _validated, arguments = t.cast(t.Any, self).validate_argument_spec(
-            {"role": {"type": "str", "choices": ["balancer", "real"]}}
-        )
+        _validated, arguments = self.validate_argument_spec({"role": {"type": "str", "choices": ["balancer", "real"]}})
         variables = HostVariables(self._templar, everything["hostvars"])
         groups = {
             variable: str(self._templar.template(everything.get(variable, name))) for variable, name in GROUPS.items()

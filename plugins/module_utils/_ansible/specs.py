@@ -165,3 +165,20 @@ XDP_ROOT: Spec = {
     "mode": {"type": "str", "choices": ["native", "generic"], "default": "native"},
     "source_dir": {"type": "path", "default": DEFAULT_SOURCE_DIR},
 }
+
+HOST: Spec = {
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "packages": {"type": "list", "elements": "str", "default": []},
+    "follow_gateway": {"type": "bool"},
+    "real": {
+        "type": "dict",
+        "options": {
+            "interfaces": {"type": "list", "elements": "str", "required": True},
+            "mtu": {"type": "int", "default": 0},
+            "mss": {"type": "int", "default": 0},
+            "vips": {"type": "list", "elements": "str"},
+        },
+    },
+    "files": {"type": "dict"},
+    "contents": {"type": "dict"},
+}

@@ -15,6 +15,7 @@ import sys
 import typing as t
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from .._kernel import bpf
 from .._kernel.lock import locked
@@ -22,25 +23,26 @@ from .._kernel.network import gateway_mac
 from .._kernel.state_files import STATE_ROOT, StateFile, read_bpffs
 from .._model import layout
 from .._model.decap_settings import RealSettings
-from .._model.errors import ConfigError, EngineError, NetworkError, PlanError, ProgramError, StateError
+from .._model.errors import ConfigError, EngineError, HostError, NetworkError, PlanError, ProgramError, StateError
 from .._model.settings import parse_settings
 from .._model.tables import TABLES
 from .._program.requirements import require_bpffs, require_capabilities
 from .balancer import Balancer, Outcome, Wanted
 from .decap import Real
 from .healthcheck import restore_healthcheck
+from .host import restore_host
 from .request import Request, Result
 from .run import apply_locked
 from .xdp_root import restore_root
 
-FAILURES = (EngineError, ConfigError, PlanError, ProgramError, StateError, NetworkError, OSError)
+FAILURES = (EngineError, ConfigError, HostError, PlanError, ProgramError, StateError, NetworkError, OSError)
 LOCK_SECONDS = 60.0
 
 
 def instances(root: str = STATE_ROOT) -> list[str]:
     """The names that this host keeps state for."""
     try:
-        return sorted(os.listdir(root))
+        return sorted(name for name in os.listdir(root) if os.path.isdir(os.path.join(root, name)))
     except FileNotFoundError:
         return []
 
@@ -130,6 +132,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--refresh", action="store_true", help="only follow the gateway's MAC")
     options = parser.parse_args(arguments)
     failed = False
+    if not options.refresh:
+        # First what the kernel's settings are: packets of reals come through them.
+        failed = not _told("host", restore_host)
     work: list[t.Callable[[StateFile], list[str]]]
     work = [restore_shared, restore_balancer, restore_real, restore_checker]
     if options.refresh:
@@ -137,12 +142,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Step by step over all instances: one's balancer may have its place in another's root.
     for step in work:
         for instance in instances():
-            try:
-                lines = step(StateFile(instance, read_bpffs(instance)))
-            except FAILURES as error:
-                sys.stderr.write(f"katran-restore: {instance}: {error}\n")
-                failed = True
-                continue
-            for line in lines:
-                sys.stdout.write(f"katran-restore: {instance}: {line}\n")
+            # One that fails is no reason not to bring the others back.
+            failed |= not _told(instance, partial(_of_instance, step, instance))
     return 1 if failed else 0
+
+
+def _of_instance(step: t.Callable[[StateFile], list[str]], instance: str) -> list[str]:
+    return step(StateFile(instance, read_bpffs(instance)))
+
+
+def _told(subject: str, step: t.Callable[[], list[str]]) -> bool:
+    """Take one step and say what it did, or why it could not: then False."""
+    try:
+        lines = step()
+    except FAILURES as error:
+        sys.stderr.write(f"katran-restore: {subject}: {error}\n")
+        return False
+    for line in lines:
+        sys.stdout.write(f"katran-restore: {subject}: {line}\n")
+    return True

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 
 from .._model.errors import StateError
 from .._model.state import State, damaged
+from .durable import write_durably
 
 STATE_ROOT = "/var/lib/katran-fleet"
 _VIPS = '"vips": '
@@ -67,27 +68,7 @@ class StateFile:
 
     def write_file(self, name: str, text: str) -> None:
         """Replace one file of the directory (0600), durably."""
-        temporary = os.path.join(self.directory, f".{name}.{os.getpid()}")
-        try:
-            os.makedirs(self.directory, mode=0o700, exist_ok=True)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            try:
-                with os.fdopen(descriptor, "w", encoding="utf-8") as target:
-                    target.write(text)
-                    target.flush()
-                    os.fsync(target.fileno())
-                os.rename(temporary, os.path.join(self.directory, name))
-            except OSError:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)
-                raise
-            directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-        except OSError as error:
-            raise StateError(f"{self.directory}/{name} cannot be written: {error.strerror}") from error
+        write_durably(os.path.join(self.directory, name), text)
 
     def remember(self, name: str, text: str) -> None:
         """Take this as the text of a file of the directory, to be written with the next state."""

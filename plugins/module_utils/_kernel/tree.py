@@ -6,28 +6,51 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from .._model.errors import TreeError
 
 _FILE, _FOLDER = 0o644, 0o755
+_CACHE = "__pycache__"
+
+
+def _files(dest: str) -> Iterator[tuple[str, str, bool]]:
+    """(relative path, path, whether it is a file of ours to keep) of what is in the folder.
+
+    Python leaves its caches beside library files that are run from there.
+    """
+    for parent, folders, names in os.walk(dest):
+        if _CACHE in folders:
+            folders.remove(_CACHE)
+        for name in names:
+            path = os.path.join(parent, name)
+            status = os.lstat(path)
+            ours = status.st_uid == os.geteuid() and status.st_mode & 0o777 == _FILE and not os.path.islink(path)
+            yield os.path.relpath(path, dest), path, ours
 
 
 def _present(dest: str) -> dict[str, str | None]:
     """Relative path → content of what is in the folder; None where it is no text file of ours to keep."""
     found: dict[str, str | None] = {}
-    for parent, _folders, names in os.walk(dest):
-        for name in names:
-            path = os.path.join(parent, name)
-            content = None
-            status = os.lstat(path)
-            if status.st_uid == os.geteuid() and status.st_mode & 0o777 == _FILE and not os.path.islink(path):
-                with contextlib.suppress(UnicodeDecodeError), open(path, encoding="utf-8") as source:
-                    content = source.read()
-            found[os.path.relpath(path, dest)] = content
-    # Python leaves its caches beside library files that a unit on the host imports.
-    return {path: content for path, content in found.items() if "__pycache__" not in path.split(os.sep)}
+    for name, path, ours in _files(dest):
+        found[name] = None
+        if ours:
+            with contextlib.suppress(UnicodeDecodeError), open(path, encoding="utf-8") as source:
+                found[name] = source.read()
+    return found
+
+
+def read_digests(dest: str) -> dict[str, str | None]:
+    """Relative path → SHA-256 of what is in the folder; None where it is no file of ours to keep."""
+    found: dict[str, str | None] = {}
+    for name, path, ours in _files(dest):
+        found[name] = None
+        if ours:
+            with open(path, "rb") as source:
+                found[name] = hashlib.sha256(source.read()).hexdigest()
+    return found
 
 
 def make_tree(dest: str, files: Mapping[str, str], check: bool) -> list[str]:
@@ -42,7 +65,7 @@ def make_tree(dest: str, files: Mapping[str, str], check: bool) -> list[str]:
             if present.get(path) != content:
                 changes.append(f"{'write' if present.get(path) is None else 'rewrite'} {path}")
                 if not check:
-                    _write(os.path.join(dest, path), content)
+                    write_file(os.path.join(dest, path), content)
         for path in sorted(set(present) - set(files)):
             changes.append(f"remove {path}")
             if not check:
@@ -52,9 +75,9 @@ def make_tree(dest: str, files: Mapping[str, str], check: bool) -> list[str]:
     return changes
 
 
-def _write(path: str, content: str) -> None:
-    folder = os.path.dirname(path)
-    os.makedirs(folder, mode=_FOLDER, exist_ok=True)
+def write_file(path: str, content: str) -> None:
+    """Replace a text file, in one step; its folders are made where they are missing."""
+    os.makedirs(os.path.dirname(path), mode=_FOLDER, exist_ok=True)
     temporary = f"{path}.{os.getpid()}"
     try:
         with open(temporary, "w", encoding="utf-8") as target:

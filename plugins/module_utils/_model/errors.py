@@ -40,3 +40,7 @@ class NetworkError(Exception):
 
 class TreeError(Exception):
     """The folder cannot be made so; the text is one sentence for the operator."""
+
+
+class HostError(Exception):
+    """The host cannot be made what it is to be; the text is one sentence for the operator."""

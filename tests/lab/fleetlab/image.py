@@ -27,7 +27,7 @@ _PACKAGES = (
     *("ca-certificates", "dbus", "ethtool", "iproute2", "iputils-ping", "openssh-server", "procps", "python3"),
     *("python3-apt", "systemd-sysv", "tcpdump"),
     # roles balancer and real
-    *("bpftool", "linux-libc-dev", "python3-bpfcc", "python3-netaddr", "python3-pyroute2"),
+    *("bpftool", "linux-libc-dev", "nftables", "python3-bpfcc", "python3-netaddr", "python3-pyroute2"),
     # services of the reals, load from the client
     *("iperf3", "nginx-light", "wrk"),
 )

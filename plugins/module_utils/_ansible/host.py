@@ -1,0 +1,68 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module host."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.text.converters import to_text
+
+from .._engine.host import HostRequest, ensure_host
+from .._model.errors import ConfigError, HostError, StateError
+from .._model.faults import Faults
+from .._model.host_plan import HostWanted, RealHost, Unit
+from .._model.settings import parse_interfaces
+from .specs import HOST
+
+
+def run_host() -> None:
+    """The whole of module host; its action plugin gives `files` and, where some differ, `contents`."""
+    module = AnsibleModule(argument_spec=HOST, supports_check_mode=True)
+    params = module.params
+    try:
+        request = HostRequest(
+            HostWanted(params["files"], units_wanted(params["follow_gateway"]), parse_real_host(params["real"])),
+            tuple(params["packages"]),
+            params["contents"],
+            module.check_mode,
+            params["state"] == "absent",
+        )
+        outcome = ensure_host(request)
+    except (ConfigError, HostError, StateError) as error:
+        module.fail_json(msg=to_text(error))
+    for warning in outcome.warnings:
+        module.warn(warning)
+    output: dict[str, t.Any] = {"changed": bool(outcome.changes), "changes": outcome.changes}
+    if outcome.needs:
+        output["needs"] = {"packages": outcome.packages, "files": outcome.files}
+    if module.check_mode and outcome.changes:
+        output["msg"] = "would: " + "; ".join(outcome.changes)
+    if module._diff:  # pylint: disable=protected-access
+        output["diff"] = {"prepared": "".join(f"{line}\n" for line in outcome.changes)}
+    module.exit_json(**output)
+
+
+def units_wanted(follow_gateway: bool | None) -> dict[str, Unit]:
+    """The units of every host; the timer is the balancers' to say."""
+    return {
+        "katran-restore.service": Unit(enabled=True),
+        "katran-refresh.service": Unit(),
+        "katran-refresh.timer": Unit(enabled=follow_gateway, active=follow_gateway),
+    }
+
+
+def parse_real_host(real: Mapping[str, t.Any] | None) -> RealHost | None:
+    """The option real, validated. ConfigError lists all faults."""
+    if real is None:
+        return None
+    faults = Faults()
+    interfaces = parse_interfaces(real["interfaces"], faults)
+    for name, low in (("mtu", 1280), ("mss", 536)):
+        if real[name] and not low <= real[name] <= 65535:
+            faults.add(f"real.{name}", f"{real[name]} is not in {low} to 65535, and not 0")
+    faults.check()
+    return RealHost(interfaces, real["mtu"], real["mss"], None if real["vips"] is None else tuple(real["vips"]))

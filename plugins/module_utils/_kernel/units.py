@@ -1,0 +1,84 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Units of systemd, by its own properties."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterable
+
+from .._model.errors import HostError
+from .._model.host_plan import UnitState
+
+FOLDER = "/etc/systemd/system"
+_PROPERTIES = "Id,UnitFileState,ActiveState,DropInPaths,NeedDaemonReload"
+
+
+def _systemctl(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise HostError("systemd is not on this host: there is no command systemctl") from error
+    if done.returncode:
+        raise HostError(f"systemctl {' '.join(arguments[:2])}: {' '.join(done.stderr.split())[:300]}")
+    return done.stdout
+
+
+def read_units(names: Iterable[str]) -> dict[str, UnitState]:
+    """Each unit as it is; of one that systemd does not know, nothing."""
+    wanted = list(names)
+    listed = _systemctl("show", f"--property={_PROPERTIES}", *wanted)
+    found = {}
+    # One block of KEY=VALUE for each unit, in their order: a unit that is linked elsewhere may call itself otherwise.
+    for name, block in zip(wanted, listed.split("\n\n"), strict=True):
+        values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        found[name] = UnitState(
+            _link(name),
+            values.get("UnitFileState", ""),
+            values.get("ActiveState", ""),
+            tuple(values.get("DropInPaths", "").split()),
+            values.get("NeedDaemonReload") == "yes",
+        )
+    return found
+
+
+def _link(name: str) -> str | None:
+    path = os.path.join(FOLDER, name)
+    try:
+        return os.readlink(path)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return ""
+
+
+def link_unit(name: str, target: str) -> None:
+    """Make a unit's file a link to this, in one step; a file that was in its place is kept as NAME.before."""
+    path = os.path.join(FOLDER, name)
+    if _link(name) == "":
+        os.rename(path, f"{path}.before")
+    temporary = f"{path}.katran-{os.getpid()}"
+    os.symlink(target, temporary)
+    os.rename(temporary, path)
+
+
+def unlink_unit(name: str) -> None:
+    """Disable a unit and remove its file."""
+    with contextlib.suppress(HostError):
+        # Of a link whose target is gone systemd knows nothing, but the links to it are there.
+        _systemctl("disable", name)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(FOLDER, name))
+
+
+def reload_units() -> None:
+    """Have systemd read its units anew."""
+    _systemctl("daemon-reload")
+
+
+def change_unit(verb: str, name: str) -> None:
+    """Enable, disable, start, restart or stop a unit."""
+    _systemctl(verb, name)

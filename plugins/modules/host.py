@@ -1,0 +1,117 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host
+short_description: Compare a host with what every host of the fleet is to be, and make it so
+version_added: 0.1.0
+description:
+  - Packages, the engine with the programs' sources and its units in C(/usr/lib/katran-fleet), and what a real needs of
+    its kernel. All of it is read from the host on every run, reported and repaired, whatever the run before got to.
+  - Where nothing differs it is one run of one small module. Packages are installed by M(ansible.builtin.package).
+  - C(katran-restore.service) brings back at boot what the kernel forgot.
+author:
+  - The katran.fleet authors (@katran-fleet)
+extends_documentation_fragment:
+  - katran.fleet.common.attributes
+options:
+  state:
+    description:
+      - V(absent) removes the units, the library and the kernel's settings, which become what they were. Packages stay.
+    type: str
+    choices:
+      - present
+      - absent
+    default: present
+  packages:
+    description:
+      - The packages with bcc, netaddr and pyroute2 for the system's Python and the kernel's headers for programs.
+        Default is what Debian and Ubuntu call them; on another distribution they have to be given.
+      - They are installed where the host lacks what they bring.
+    type: list
+    elements: str
+    default: []
+  follow_gateway:
+    description:
+      - Whether the host looks every 15 seconds for another MAC address of its gateway, as a balancer needs it.
+      - Without it, that stays as it is.
+    type: bool
+  real:
+    description:
+      - What the kernel needs of a real, which answers for VIPs on interface lo. ARP is answered for a link's own
+        addresses alone, and the reverse-path filter is loose, as decapsulated packets come from anywhere.
+    type: dict
+    suboptions:
+      interfaces:
+        description:
+          - The interfaces on which balancers' packets arrive.
+        type: list
+        elements: str
+        required: true
+      mtu:
+        description:
+          - MTU of the interfaces in bytes; V(0) leaves it.
+        type: int
+        default: 0
+      mss:
+        description:
+          - The largest MSS in bytes that VIPs announce to clients; V(0) leaves it. It bounds what clients send, and
+            that is what balancers encapsulate. Other connections of the host are not touched, and routes stay as they
+            are. It takes the package nftables.
+        type: int
+        default: 0
+      vips:
+        description:
+          - The VIPs that the host serves. Without it, those of the run before.
+        type: list
+        elements: str
+  files:
+    description:
+      - Path in the library → SHA-256 of its content. The action plugin of this name fills it in.
+    type: dict
+  contents:
+    description:
+      - Path in the library → content, of files that differ. The action plugin of this name fills it in.
+    type: dict
+seealso:
+  - module: katran.fleet.decap
+  - module: katran.fleet.balancer
+"""
+
+EXAMPLES = r"""
+- name: A balancer
+  katran.fleet.host:
+    follow_gateway: true
+
+- name: A real whose links to the balancers take no larger frames
+  katran.fleet.host:
+    real:
+      interfaces: [eth0]
+      mss: 1400
+      vips: [198.51.100.1, "2001:db8::1"]
+"""
+
+RETURN = r"""
+changes:
+  description: One line for each thing that was, or in check mode would be, done.
+  returned: success
+  type: list
+  elements: str
+  sample:
+    - enable katran-refresh.timer
+    - net/ipv4/conf/eth0/rp_filter 1 → 2
+"""
+
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.host import run_host
+
+
+def main() -> None:
+    run_host()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Units, library and kernel of real hosts: whatever was changed on them is seen by the next run, and put right."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from fleetlab.runs import Fleet, on_host
+
+LIBRARY = "/usr/lib/katran-fleet"
+TIMER, RESTORE = "katran-refresh.timer", "katran-restore.service"
+
+
+def changes(fleet: Fleet, *arguments: str) -> dict[str, list[str]]:
+    """What a deploy did on each host, in its modules' words."""
+    done = fleet.ansible("ansible-playbook", "katran.fleet.deploy", "-v", *arguments, json_results=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    found: dict[str, list[str]] = {}
+    decode = json.JSONDecoder().raw_decode
+    for part in done.stdout.split("\nchanged: [")[1:]:
+        host, _bracket, rest = part.partition("] => ")
+        found.setdefault(host, []).extend(decode(rest)[0].get("changes", []))
+    return found
+
+
+def unit(fleet: Fleet, host: str, name: str) -> dict[str, str]:
+    shown = on_host(fleet.lab, host, f"systemctl show -p UnitFileState,ActiveState,NeedDaemonReload {name}")
+    return dict(line.split("=", 1) for line in shown.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("host", "command", "expected"),
+    [
+        (
+            # Of a unit that is linked, that removes the link.
+            "lb1",
+            f"systemctl disable --now {TIMER}",
+            [f"link the unit {TIMER}", "have systemd read its units", f"enable {TIMER}", f"start {TIMER}"],
+        ),
+        (
+            "lb1",
+            f"rm /etc/systemd/system/timers.target.wants/{TIMER} && systemctl daemon-reload",
+            [f"enable {TIMER}"],
+        ),
+        ("lb1", f"systemctl stop {TIMER}", [f"start {TIMER}"]),
+        (
+            "real1",
+            f"systemctl disable {RESTORE}",
+            [f"link the unit {RESTORE}", "have systemd read its units", f"enable {RESTORE}"],
+        ),
+        (
+            "real1",
+            f"rm /etc/systemd/system/{RESTORE} && systemctl daemon-reload",
+            [f"link the unit {RESTORE}", "have systemd read its units"],
+        ),
+        (
+            "lb2",
+            f"sed -i s/15/3600/ {LIBRARY}/systemd/{TIMER} && systemctl daemon-reload",
+            [f"rewrite systemd/{TIMER}", "have systemd read its units", f"restart {TIMER}"],
+        ),
+        ("lb2", f"echo >> {LIBRARY}/bpf/balancer.bpf.c", ["rewrite bpf/balancer.bpf.c"]),
+        ("lb2", f"echo x > {LIBRARY}/bpf/include/stray.h", ["remove bpf/include/stray.h"]),
+        ("real2", f"chmod 666 {LIBRARY}/katran-restore", ["rewrite katran-restore"]),
+        ("real3", "sysctl -qw net.ipv4.conf.eth1.rp_filter=1", ["net/ipv4/conf/eth1/rp_filter 1 → 2"]),
+        ("real3", "sysctl -qw net.ipv4.conf.all.arp_ignore=0", ["net/ipv4/conf/all/arp_ignore 0 → 1"]),
+    ],
+)
+def test_what_somebody_changed_is_predicted_and_put_right(
+    fleet: Fleet, host: str, command: str, expected: list[str]
+) -> None:
+    on_host(fleet.lab, host, command)
+    assert changes(fleet, "--check") == {host: expected}
+    assert changes(fleet) == {host: expected}
+    assert changes(fleet) == {}
+
+
+def test_a_unit_of_an_earlier_version_goes(fleet: Fleet) -> None:
+    service = "[Service]\\nType=oneshot\\nRemainAfterExit=yes\\nExecStart=/bin/true\\n"
+    old = f"{service}[Install]\\nWantedBy=multi-user.target\\n"
+    path = "/etc/systemd/system/katran-real.service"
+    on_host(fleet.lab, "real1", f"printf '{old}' > {path} && systemctl enable --now -q katran-real.service")
+    expected = [
+        "stop katran-real.service",
+        "remove the unit katran-real.service of an earlier version",
+        "have systemd read its units",
+    ]
+    assert changes(fleet, "--check") == changes(fleet) == {"real1": expected}
+    assert unit(fleet, "real1", "katran-real.service")["UnitFileState"] == ""
+    assert changes(fleet) == {}
+
+
+def test_what_an_administrator_decided_is_told_and_stays(fleet: Fleet) -> None:
+    drop_in = f"/etc/systemd/system/{RESTORE}.d"
+    on_host(
+        fleet.lab,
+        "lb1",
+        f"systemctl mask -q --now {TIMER} 2>&1 || (rm /etc/systemd/system/{TIMER} && systemctl mask -q --now {TIMER})",
+    )
+    on_host(
+        fleet.lab,
+        "lb1",
+        f"mkdir -p {drop_in} && printf '[Service]\\nNice=5\\n' > {drop_in}/nice.conf && systemctl daemon-reload",
+    )
+    try:
+        done = fleet.ansible("ansible-playbook", "katran.fleet.deploy", "--limit", "lb1")
+        printed = " ".join((done.stdout + done.stderr).split())
+        assert "changed=0" in printed
+        assert f"unit {TIMER} is masked on this host, and stays so (systemctl unmask {TIMER})" in printed
+        assert f"unit {RESTORE} has settings of this host's own: {drop_in}/nice.conf" in printed
+    finally:
+        on_host(fleet.lab, "lb1", f"systemctl unmask -q {TIMER}; rm -r {drop_in}; systemctl daemon-reload")
+        fleet.deploy(None, "--limit", "lb1")
+    assert unit(fleet, "lb1", TIMER) == {
+        "UnitFileState": "enabled",
+        "ActiveState": "active",
+        "NeedDaemonReload": "no",
+    }
+
+
+def test_hosts_have_what_they_run_and_nothing_of_ansible(fleet: Fleet) -> None:
+    """Every module of the engine can be imported there without Ansible, from the installed copy alone."""
+    code = (
+        "import importlib, pathlib, sys;"
+        f"sys.path.insert(0, '{LIBRARY}');"
+        "sys.modules['ansible'] = None;"
+        "top = 'ansible_collections/katran/fleet/plugins/module_utils';"
+        f"paths = sorted(pathlib.Path('{LIBRARY}', top).rglob('*.py'));"
+        f"names = [str(p.relative_to('{LIBRARY}'))[:-3].replace('/', '.').removesuffix('.__init__') for p in paths];"
+        "[importlib.import_module(name) for name in names];"
+        "print(len(names), any('_ansible' in name for name in names))"
+    )
+    for host in ("lb1", "real1"):
+        count, ansible = on_host(fleet.lab, host, f'python3 -I -c "{code}"').split()
+        assert int(count) > 60
+        assert ansible == "False"
+
+
+def test_mtu_and_mss_of_reals(fleet: Fleet) -> None:
+    more: dict[str, Any] = {"katran_real_mtu": 1580, "katran_real_mss": 1400}
+    try:
+        recap = fleet.playbook("katran.fleet.deploy", more)
+        assert {host: recap[host].changed for host in recap} == {"lb1": 0, "lb2": 0, "real1": 1, "real2": 1, "real3": 1}
+        assert on_host(fleet.lab, "real1", "cat /sys/class/net/eth1/mtu") == "1580"
+        rules = on_host(fleet.lab, "real1", "nft list table inet katran_fleet")
+        assert "198.18.200.1" in rules
+        assert rules.count("maxseg size set 1400") == 2
+        recap = fleet.playbook("katran.fleet.deploy", more)
+        assert not any(counts.changed for counts in recap.values())
+    finally:
+        fleet.playbook("katran.fleet.deploy", {"katran_real_mtu": 1600, "katran_real_mss": 0})
+        assert not any(counts.changed for counts in fleet.deploy().values())
