@@ -26,7 +26,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.tables import 
 
 Entry = dict[str, t.Any]
 
-# Katran's own bit of each flag, in the order of its balancer_consts.h; ours is told by the tests of _layout.
+# Katran's own bit of each flag, in the order of its balancer_consts.h; tests hold layout.VIP_FLAGS to it.
 FLAG_BITS = [
     "hash_no_src_port",
     "no_lru",

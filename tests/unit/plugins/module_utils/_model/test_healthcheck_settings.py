@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What module healthcheck accepts, and what its maps are to hold."""
+"""What module healthcheck accepts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck_destinations import destination_entries
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
 from ansible_collections.katran.fleet.plugins.module_utils._model.healthcheck_settings import parse_healthcheck
-from ansible_collections.katran.fleet.plugins.module_utils._model.tables import HealthcheckDestination
 
 GOOD: dict[str, Any] = {
     "interface": "eth0",
@@ -87,11 +85,3 @@ def test_all_faults_are_told_together() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_healthcheck({**GOOD, "interface": "", "gue_port": 0, "source_mac": "x"})
     assert len(str(caught.value).split("; ")) == 3
-
-
-def test_a_destination_is_a_real_definition_under_its_mark() -> None:
-    entries = destination_entries([HealthcheckDestination(1, "10.0.0.1"), HealthcheckDestination(2**32 - 1, "fc00::1")])
-    assert entries == {
-        bytes.fromhex("01000000"): bytes.fromhex("0a000001" + "00" * 16),
-        bytes.fromhex("ffffffff"): bytes.fromhex("fc00" + "00" * 13 + "01" + "01000000"),
-    }

@@ -1,52 +1,19 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""state.json, ids and the lock, on a real file system and with real processes."""
+"""state.json on a real file system."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._kernel.lock import locked, remove_lock
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import StateError
-from ansible_collections.katran.fleet.plugins.module_utils._model.ids import Ids
 from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
-
-HOLDER = """
-import fcntl, os, sys, time
-fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
-fcntl.flock(fd, fcntl.LOCK_EX)
-print("held", flush=True)
-time.sleep(60)
-"""
-
-
-def test_ids_are_kept_and_new_ones_are_the_lowest_never_used() -> None:
-    ids = Ids(1, {"a": 2})
-    assert ids.assign(["a", "b", "c"], 10) == []
-    assert ids.assigned == {"a": 2, "b": 1, "c": 3}
-
-
-def test_a_freed_id_is_reused_last_and_oldest_first() -> None:
-    ids = Ids(1)
-    ids.assign(["a", "b", "c"], 6)
-    assert ids.free("b") == 2
-    assert ids.free("a") == 1
-    assert ids.assign(["d", "e", "f"], 6) == []
-    assert ids.assigned == {"c": 3, "d": 4, "e": 5, "f": 2}
-    assert ids.reused() == [2]
-    assert ids.settled().quarantine == [1]
-
-
-def test_keys_without_room_are_named() -> None:
-    ids = Ids(1)
-    assert ids.assign(["a", "b", "c"], 3) == ["c"]
 
 
 def test_a_state_survives_the_file(tmp_path: Path) -> None:
@@ -107,34 +74,3 @@ def test_a_killed_runs_temporary_file_is_swept(tmp_path: Path) -> None:
     Path(file.directory, ".state.json.4711").write_text("half", encoding="utf-8")
     file.sweep()
     assert os.listdir(file.directory) == ["state.json"]
-
-
-def test_the_lock_names_who_holds_it(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path / "blue.lock")], stdout=subprocess.PIPE, text=True
-    ) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
-        sentence = rf"balancer blue is locked by another run \(pid {holder.pid}\): waited 0.1 s \(lock_timeout\)"
-        with pytest.raises(StateError, match=sentence), locked("blue", True, 0.1, str(tmp_path)):
-            pytest.fail("the lock was given twice")
-        holder.kill()
-    with locked("blue", True, 0.1, str(tmp_path)):
-        pass
-
-
-def test_two_may_look_but_not_change_meanwhile(tmp_path: Path) -> None:
-    with (
-        locked("blue", False, 1, str(tmp_path)),
-        locked("blue", False, 1, str(tmp_path)),
-        pytest.raises(StateError, match="locked by another run"),
-        locked("blue", True, 0.05, str(tmp_path)),
-    ):
-        pytest.fail("a change went ahead beside a look")
-
-
-def test_a_removed_lock_guards_nobody(tmp_path: Path) -> None:
-    with locked("blue", True, 1, str(tmp_path)):
-        remove_lock("blue", str(tmp_path))
-        with locked("blue", True, 0.1, str(tmp_path)):
-            assert (tmp_path / "blue.lock").exists()

@@ -1,33 +1,34 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What each change of the configuration costs: which entries of which maps, and not one more."""
+"""What each change of VIPs and of the overlay costs: which entries of which maps, and not one more."""
 
 from __future__ import annotations
 
 import copy
-import errno
-import typing as t
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._engine.recovery import recovered
-from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Clock, Request, Result
-from ansible_collections.katran.fleet.plugins.module_utils._engine.tables import known_table
-from ansible_collections.katran.fleet.plugins.module_utils._engine.vips import VipRun
-from ansible_collections.katran.fleet.plugins.module_utils._kernel.memory_maps import MemoryMaps
-from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Result
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
-from ansible_collections.katran.fleet.plugins.module_utils._model.errors import (
-    ConfigError,
-    EngineError,
-    PlanError,
-    StateError,
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError, PlanError
+from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._engine.counted_runs import (
+    ABC,
+    EQUAL,
+    OTHER,
+    RING,
+    A,
+    B,
+    C,
+    D,
+    apply,
+    moved,
+    real,
+    ring,
+    table,
+    vip,
 )
-from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
-from ansible_collections.katran.fleet.plugins.module_utils._model.tables import TABLES
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.memory_kernel import (
     Entry,
     Host,
@@ -35,54 +36,6 @@ from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.memory_ker
     assert_vips,
     key_of,
 )
-
-RING = 1009
-A, B, C, D = (f"10.0.0.{last}" for last in range(1, 5))
-WEB = "198.51.100.1"
-
-
-def vip(address: str = WEB, port: int = 443, **options: t.Any) -> Entry:
-    reals = [{"weight": 1, "state": "active", "local": False, **real} for real in options.pop("reals", ())]
-    defaults = {"protocol": "tcp", "flags": [], "hash": "maglev_v2", "reals": reals, "down_reals": []}
-    return {"address": address, "port": port, **defaults, **options}
-
-
-def real(address: str, weight: int = 1, **options: t.Any) -> Entry:
-    return {"address": address, "weight": weight, **options}
-
-
-def ring(*reals: tuple[str, int], kind: str = "maglev_v2", size: int = RING) -> list[str | None]:
-    """Who has which slot."""
-    members = sorted(each for each in reals if each[1])
-    if not members:
-        return [None] * size
-    return [members[index][0] for index in build_ring(members, size, kind)]
-
-
-def moved(before: list[str | None], after: list[str | None]) -> int:
-    return sum(old != new for old, new in zip(before, after, strict=True))
-
-
-@pytest.fixture
-def host() -> Host:
-    return Host(Shape.of(vips=8, reals=130, ring=RING, server_ids=100, source_routes=10))
-
-
-ABC = vip(reals=[real(A), real(B), real(C)])
-"""The VIP that the tests below change."""
-OTHER = vip(port=80, reals=[real(A), real(D, 3)])
-"""A VIP that they leave alone; it has the real A as well."""
-
-
-def apply(host: Host, *vips: Entry, how: str = "overridden") -> Result:
-    """Apply, check the count against the writes, and that doing it again writes nothing."""
-    host.maps.writes.clear()
-    result = host.run("vips", vips, how)
-    assert dict(sorted(host.maps.writes.items())) == result.operations
-    steps = host.fuse.steps
-    assert not host.run("vips", vips, how).changed
-    assert host.fuse.steps == steps
-    return result
 
 
 def test_a_new_vip(host: Host) -> None:
@@ -114,9 +67,6 @@ def changed(host: Host, before: Entry, after: Entry, *others: Entry) -> dict[str
     assert_vips(host, [after, OTHER, *others])
     assert (result.before, result.after) == ([before], [after])
     return result.operations
-
-
-EQUAL = ring((A, 1), (B, 1), (C, 1))
 
 
 def test_a_weight(host: Host) -> None:
@@ -390,111 +340,6 @@ def test_an_overlay_of_a_real_that_no_vip_has(host: Host) -> None:
     assert result.warnings == ["reals[0].address: no VIP has the real 10.9.9.9"]
 
 
-# Tables
-
-
-def table(host: Host, resource: str, *entries: Entry, how: str = "overridden") -> Result:
-    host.maps.writes.clear()
-    result = host.run(resource, entries, how)
-    assert dict(sorted(host.maps.writes.items())) == result.operations
-    steps = host.fuse.steps
-    assert not host.run(resource, entries, how).changed
-    assert host.fuse.steps == steps
-    return result
-
-
-def test_source_routes(host: Host) -> None:
-    apply(host, ABC)
-    first = [{"prefix": "192.0.2.0/24", "real": A}, {"prefix": "2001:db8::/32", "real": "fc00::1"}]
-    result = table(host, "source_routes", *first)
-    assert result.operations == {"lpm_src_v4": 1, "lpm_src_v6": 1, "reals": 1}
-    assert result.changes == [
-        "source route 192.0.2.0/24: added (10.0.0.1)",
-        "source route 2001:db8::/32: added (fc00::1)",
-    ]
-    result = table(host, "source_routes", {"prefix": "192.0.2.0/24", "real": B}, how="merged")
-    assert result.operations == {"lpm_src_v4": 1}
-    assert result.changes == ["source route 192.0.2.0/24: 10.0.0.1 → 10.0.0.2"]
-    result = table(host, "source_routes", {"prefix": "2001:db8::/32"}, how="deleted")
-    assert result.operations == {"lpm_src_v6": 1, "reals": 1}
-    assert result.changes == ["source route 2001:db8::/32: removed"]
-
-
-def test_server_ids(host: Host) -> None:
-    result = table(host, "server_ids", {"id": 1, "real": A}, {"id": 2, "real": A}, {"id": 99, "real": B})
-    assert result.operations == {"reals": 2, "server_id_map": 3}
-    result = table(host, "server_ids", {"id": 2, "real": B}, {"id": 99, "real": B})
-    assert result.operations == {"reals": 1, "server_id_map": 2}
-    assert result.changes == ["server id 1: removed", "server id 2: 10.0.0.1 → 10.0.0.2"]
-
-
-def test_decap_destinations(host: Host) -> None:
-    result = table(host, "decap_destinations", {"address": WEB, "egress": True}, {"address": "fc00::9", "egress": None})
-    assert result.operations == {"decap_dst": 2}
-    result = table(host, "decap_destinations", {"address": WEB, "egress": False}, how="merged")
-    assert result.operations == {"decap_dst": 1}
-    assert result.changes == ["decapsulation destination 198.51.100.1: egress → ingress"]
-
-
-def test_all_reals_of_a_table_change_while_every_id_is_taken() -> None:
-    host = Host(Shape.of(reals=4))
-    table(host, "server_ids", *({"id": number, "real": f"10.0.0.{number}"} for number in (1, 2, 3)))
-    host.maps.flows = {b"a": 1, b"b": 2}
-    result = table(host, "server_ids", *({"id": number, "real": f"10.9.0.{number}"} for number in (1, 2, 3)))
-    # Each entry goes before its id leads elsewhere, and comes back.
-    assert result.operations == {"reals": 3, "server_id_map": 6}
-    assert host.maps.flows == {}
-
-
-# Failures
-
-
-class Refusing(MemoryMaps):
-    """Maps of which one refuses to be written."""
-
-    def __init__(self, shape: Shape, name: str, code: int) -> None:
-        super().__init__(shape)
-        self.name = name
-        self.code = code
-
-    def put(self, name: str, entries: t.Any) -> None:
-        if name == self.name:
-            raise OSError(self.code, "refused")
-        super().put(name, entries)
-
-
-@pytest.mark.parametrize(
-    ("code", "sentence"),
-    [
-        (errno.E2BIG, "map vip_map: it is full (E2BIG): raise the size of the balancer that limits it"),
-        (errno.ENOSPC, "map vip_map: it is full (ENOSPC): raise the size of the balancer that limits it"),
-        (
-            errno.EPERM,
-            "map vip_map: the kernel does not permit it (EPERM): CAP_BPF is missing, or a lockdown or LSM forbids it",
-        ),
-        (errno.EBUSY, "map vip_map: the kernel is busy (EBUSY)"),
-        (errno.ENOMEM, "map vip_map: the kernel has no memory left (ENOMEM)"),
-        (errno.EINVAL, "map vip_map: the kernel refused (refused)"),
-    ],
-)
-def test_a_map_that_refuses_is_named(tmp_path: Path, code: int, sentence: str) -> None:
-    shape = Shape.of()
-    file = StateFile("blue", "/sys/fs/bpf", str(tmp_path))
-    request = Request("blue", "/sys/fs/bpf", 1, False)
-    maps = Refusing(shape, "vip_map", code)
-
-    def run() -> Result:
-        state = recovered(file, file.read(), maps)
-        return VipRun(request, maps, file, state, Clock()).run([ABC], "overridden", False)
-
-    with pytest.raises(EngineError) as refused:
-        run()
-    assert str(refused.value) == f"{sentence}; the next run goes on from here"
-    maps.name = ""
-    assert run().operations == {"vip_map": 1}
-    assert not run().changed
-
-
 def test_bad_input_changes_nothing(host: Host) -> None:
     apply(host, ABC)
     before = host.everything()
@@ -515,57 +360,6 @@ def test_more_reals_than_fit_together() -> None:
     with pytest.raises(PlanError, match=r"sizes\.reals: 4 reals, but the balancer has room for 3"):
         host.run("vips", [vip(reals=[real(C), real(D)])])
     assert host.everything() == before
-
-
-@pytest.mark.parametrize("text", ["[", '[{"id": 1}]', '{"id": 1}', "[1]"])
-def test_a_damaged_table_file_is_said_to_be_so(tmp_path: Path, text: str) -> None:
-    file = StateFile("blue", "/sys/fs/bpf", str(tmp_path))
-    file.write_file("server_ids.json", text)
-    with pytest.raises(StateError, match=r"server_ids\.json is damaged \(.*\): move it away, and the next run adopts"):
-        known_table(TABLES["server_ids"], file, file.read(), {"reals": {}})
-
-
-def test_an_empty_balancer_is_told_apart_from_a_lost_state(host: Host) -> None:
-    assert apply(host, ABC).warnings == []
-    host.file.files.clear()
-    result = host.run("vips", [{**ABC, "flags": ["no_lru"]}], "merged")
-    assert result.operations == {"vip_map": 1}
-    sentence = (
-        "state.json of balancer blue was lost: weights, hashes and drained reals of its VIPs are not known;"
-        " apply the whole configuration (state overridden)"
-    )
-    assert result.warnings == [sentence]
-
-
-def test_what_killed_runs_left_in_rings_is_safe_from_another_resources_run(host: Host) -> None:
-    assert host.killed(50, "vips", [ABC])
-    assert host.killed(1, "vips", [])
-    assert {address for address, _local in host.actual().reals.values()} == {A, B, C}
-    table(host, "server_ids", {"id": 1, "real": D})
-    # No VIP has them as far as the file knows, but a ring may.
-    assert {address for address, _local in host.actual().reals.values()} == {A, B, C, D}
-    apply(host)
-    assert {address for address, _local in host.actual().reals.values()} == {D}
-
-
-def test_a_lost_state_keeps_what_no_ring_shows_until_all_vips_are_told(host: Host) -> None:
-    drained = vip(reals=[real(A), real(B, 0), real(C, state="draining", local=True)])
-    apply(host, drained)
-    before = host.maps.snapshot()
-    host.file.files.clear()
-    assert host.run("vips", [OTHER], "merged").operations["reals"] == 1
-    host.run("server_ids", [{"id": 1, "real": A}])
-    host.run("reals", [{"address": A, "state": "active"}])
-    assert before["entries"]["reals"].items() <= host.maps.snapshot()["entries"]["reals"].items()
-    assert apply(host, OTHER).operations == {"ch_rings": RING, "reals": 2, "vip_map": 1}
-
-
-def test_a_full_table_is_replaced(host: Host) -> None:
-    """There is room for none of the new entries before the old ones are gone."""
-    first = [{"prefix": f"192.0.{last}.0/24", "real": A} for last in range(10)]
-    table(host, "source_routes", *first)
-    second = [{"prefix": f"198.18.{last}.0/24", "real": A} for last in range(10)]
-    assert table(host, "source_routes", *second).operations == {"lpm_src_v4": 20}
 
 
 def test_down_sets_of_somebody_else_give_way() -> None:
@@ -594,34 +388,8 @@ def test_what_a_killed_run_left_is_not_called_somebodys_change(host: Host) -> No
     assert set(result.operations) == {"ch_rings"}
 
 
-def test_a_killed_run_of_a_table_does_not_hide_what_somebody_did_to_others(host: Host) -> None:
-    apply(host, ABC)
-    table(host, "decap_destinations", {"address": "192.0.2.1"})
-    assert host.killed(2, "server_ids", [{"id": 1, "real": "10.0.0.9"}])
-    for name in ("vip_map", "decap_dst"):
-        host.maps.delete(name, list(host.maps.entries(name)))
-    result = apply(host, ABC)
-    assert result.drift == ["vip 198.51.100.1:443/tcp: missing in vip_map, repaired"]
-    result = table(host, "decap_destinations", {"address": "192.0.2.1"})
-    assert result.drift == ["decapsulation destination 192.0.2.1: missing in decap_dst, repaired"]
-    # Of what it began itself nothing is said, and when it has ended, everything is again.
-    result = table(host, "server_ids")
-    assert result.drift == []
-    host.maps.delete("reals", list(host.maps.entries("reals"))[:1])
-    assert [line for line in apply(host, ABC).drift if "missing in reals" in line]
-
-
 def test_the_reals_to_which_others_lead(host: Host) -> None:
     assert apply(host, ABC).references == {"source_routes": [], "server_ids": []}
     table(host, "server_ids", {"id": 1, "real": B}, {"id": 2, "real": A})
     table(host, "source_routes", {"prefix": "192.0.2.0/24", "real": C})
     assert apply(host, ABC).references == {"source_routes": [C], "server_ids": [A, B]}
-
-
-def test_entries_that_a_killed_run_did_not_reach_keep_their_real(host: Host) -> None:
-    table(host, "server_ids", {"id": 1, "real": A})
-    # Killed with the intent saved and the new real written, before the entry leads to it.
-    assert host.killed(2, "server_ids", [{"id": 1, "real": B}])
-    apply(host, vip(reals=[real(C)]))
-    assert host.actual().tables["server_id_map"] == {"1": A}
-    assert {address for address, _local in host.actual().reals.values()} == {A, B, C}

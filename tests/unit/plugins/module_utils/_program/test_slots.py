@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError, ProgramError
-from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import parse_root
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ProgramError
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import RootArray
 from ansible_collections.katran.fleet.plugins.module_utils._program import slots as places
 from ansible_collections.katran.fleet.plugins.module_utils._program.slots import SlotPlan, plan_slot
@@ -75,10 +74,3 @@ def test_an_array_that_is_not_there_yet_matters_only_outside_check_mode(monkeypa
     with pytest.raises(ProgramError, match="nothing is pinned"):
         plan(monkeypatch, None, 1)
     assert plan(monkeypatch, None, None, 1).clear is None
-
-
-def test_options() -> None:
-    settings = parse_root({"interfaces": ["eth0", "eth1"], "mode": "native", "source_dir": "/x"})
-    assert settings.interfaces == ("eth0", "eth1")
-    with pytest.raises(ConfigError, match=r"^interfaces: state attached needs at least one interface$"):
-        parse_root({"interfaces": [], "mode": "native", "source_dir": "/x"})

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._engine.simulate import SHARED
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
 from ansible_collections.katran.fleet.plugins.module_utils._model.simulated_flows import (
@@ -129,9 +128,3 @@ def test_tunnels_are_read_by_their_outer_headers() -> None:
         "source_port": 31337,
         "destination_port": 6080,
     }
-
-
-def test_no_counter_and_no_table_is_shared_with_the_live_program() -> None:
-    written = {"ctl_array", "fallback_cache", "fallback_glru", "lru_mapping", "global_lru_maps", "flow_debug_maps"}
-    assert not written & SHARED
-    assert not any("stats" in name for name in SHARED)

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._engine.flows import is_ipv6
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
 from ansible_collections.katran.fleet.plugins.module_utils._model.flow_selection import (
     Matcher,
     Owners,
     Selection,
+    is_ipv6,
     parse_filters,
     vip_selection,
 )

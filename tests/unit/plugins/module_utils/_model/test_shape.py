@@ -1,0 +1,74 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Entries whose form is wrong, before anyone asks what they mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.specs import RESOURCE_CONFIG
+from ansible_collections.katran.fleet.plugins.module_utils._model.shape import as_told, shape_faults
+from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.configs import GOOD, vip, vips
+
+
+def test_what_is_told_is_what_a_module_gets() -> None:
+    """Ansible's own reading of the same arguments, resolved, ends in the same VIPs."""
+    config = [vip(port="443", protocol="udp", flags="quic,no_lru", reals=[{"address": "10.0.0.1", "weight": "5"}])]
+    spec = {"config": {"type": "list", "elements": "dict", "options": RESOURCE_CONFIG["vips"]}}
+    read = ArgumentSpecValidator(spec).validate({"config": config}).validated_parameters["config"]
+    told = [as_told(entry, RESOURCE_CONFIG["vips"]) for entry in config]
+    assert vips(told) == vips(read)
+
+
+SHAPE: Any = {
+    "address": {"type": "str", "required": True},
+    "port": {"type": "int", "required": True},
+    "protocol": {"type": "str", "choices": ["tcp", "udp"], "required": True},
+    "flags": {"type": "list", "elements": "str", "choices": ["quic", "no_lru"]},
+    "reals": {
+        "type": "list",
+        "elements": "dict",
+        "options": {"address": {"type": "str", "required": True}, "local": {"type": "bool"}},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        (None, ""),
+        ([GOOD, {**GOOD, "flags": "quic,no_lru", "reals": [{"address": "10.0.0.1", "local": "yes"}]}], ""),
+        ("x", "config: x is not a list"),
+        ([GOOD, None], "vips[1]: is empty"),
+        (["x"], "vips[0]: x is not a mapping"),
+        ([GOOD, {**GOOD, "port": "https"}], "vips[1].port: https is not a whole number"),
+        ([{**GOOD, "port": True}], "vips[0].port: True is not a whole number"),
+        ([{**GOOD, "protocol": "TCP"}], "vips[0].protocol: TCP is none of tcp, udp"),
+        ([{**GOOD, "flags": ["quic", "quik"]}], "vips[0].flags: quik is none of quic, no_lru"),
+        ([{**GOOD, "flags": {"quic": True}}], "vips[0].flags: {'quic': True} is not a list"),
+        ([{**GOOD, "address": ["x"]}], "vips[0].address: ['x'] is not a text"),
+        (
+            [{**GOOD, "reals": [{"addres": "10.0.0.1"}]}],
+            (
+                "vips[0].reals[0].addres: there is no such option; there are address, local; "
+                "vips[0].reals[0].address: is missing"
+            ),
+        ),
+        (
+            [{**GOOD, "reals": [{"address": "x", "local": "here"}]}],
+            "vips[0].reals[0].local: here is neither true nor false",
+        ),
+        ([{**GOOD, "reals": "10.0.0.1"}], "vips[0].reals: 10.0.0.1 is not a list"),
+    ],
+)
+def test_entries_that_are_not_what_they_should_be(config: Any, sentence: str) -> None:
+    assert shape_faults("vips", config, SHAPE) == sentence
+
+
+def test_twenty_of_them_and_the_rest_counted() -> None:
+    told = shape_faults("vips", [{**GOOD, "port": "x"}] * 25, SHAPE).split("; ")
+    assert (len(told), told[-1]) == (21, "and 5 more")

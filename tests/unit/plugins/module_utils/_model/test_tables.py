@@ -1,0 +1,237 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Source routes, server ids and destinations: what is accepted, and one sentence for each fault."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.katran.fleet.plugins.module_utils._model.limits import Limits
+from ansible_collections.katran.fleet.plugins.module_utils._model.tables import (
+    DecapDestination,
+    HealthcheckDestination,
+    ServerId,
+    SourceRoute,
+    resolve_decap_destinations,
+    resolve_healthcheck_destinations,
+    resolve_server_ids,
+    resolve_source_routes,
+    server_id_warnings,
+)
+from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.configs import (
+    ALL,
+    NONE,
+    SIZES,
+    route,
+    server_id,
+    table_fault,
+    vip,
+    vip6,
+    vips,
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ([route("192.0.2.0")], "source_routes[0].prefix: 192.0.2.0 is not a prefix (ADDRESS/LENGTH)"),
+        ([route("192.0.2/24")], "source_routes[0].prefix: 192.0.2/24 is not a prefix (ADDRESS/LENGTH)"),
+        (
+            [route("192.0.2.1/24")],
+            "source_routes[0].prefix: 192.0.2.1/24 has host bits set; the network is 192.0.2.0/24",
+        ),
+        (
+            [route("192.0.2.0/24"), route("192.0.2.0/24", "10.0.0.2")],
+            "source_routes[1].prefix: 192.0.2.0/24 is listed twice",
+        ),
+        ([route("192.0.2.0/24", "10.0.0")], "source_routes[0].real: 10.0.0 is not an IP address"),
+        ([route("192.0.2.0/24", None)], "source_routes[0].real: is missing"),
+        ([route("192.0.2.0/24", "224.0.0.1")], "source_routes[0].real: 224.0.0.1 is not a unicast address"),
+        (
+            [route("2001:db8::/32")],
+            "source_routes[0].real: 10.0.0.1 is IPv4, but the prefix 2001:db8::/32 is IPv6",
+        ),
+        (
+            [route(f"10.{n}.0.0/16") for n in range(4)],
+            "source_routes: 4 IPv4 prefixes, but sizes.source_routes is 3",
+        ),
+        (
+            [route(f"fc0{n}::/16", "fc00::1") for n in range(4)],
+            "source_routes: 4 IPv6 prefixes, but sizes.source_routes is 3",
+        ),
+    ],
+)
+def test_faults_of_source_routes(config: list[dict[str, Any]], sentence: str) -> None:
+    assert table_fault(resolve_source_routes, config) == sentence
+
+
+def test_source_routes() -> None:
+    after, warnings = resolve_source_routes(
+        {}, [route("0.0.0.0/0", "fc00::1"), route("2001:DB8::/32", "fc00::2")], "merged", False, ALL
+    )
+    assert warnings == []
+    assert [(prefix.text, item.real) for prefix, item in after.items()] == [
+        ("0.0.0.0/0", "fc00::1"),
+        ("2001:db8::/32", "fc00::2"),
+    ]
+    again, _warnings = resolve_source_routes(after, [{"prefix": "0.0.0.0/0"}], "merged", False, ALL)
+    assert again == after
+    moved, _warnings = resolve_source_routes(after, [route("0.0.0.0/0")], "merged", False, ALL)
+    assert [item.real for item in moved.values()] == ["10.0.0.1", "fc00::2"]
+    assert table_fault(resolve_source_routes, [{"prefix": "0.0.0.0/0"}], state="replaced") == (
+        "source_routes[0].real: is missing"
+    )
+    rest, _warnings = resolve_source_routes(after, [{"prefix": "0.0.0.0/0"}], "deleted", False, ALL)
+    assert [prefix.text for prefix in rest] == ["2001:db8::/32"]
+    only, _warnings = resolve_source_routes(after, [route("10.0.0.0/8")], "overridden", False, ALL)
+    assert only == {prefix: SourceRoute(prefix, "10.0.0.1") for prefix in only}
+    assert len(only) == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ([server_id(0)], "server_ids[0].id: 0 is not a server id (1 to 99)"),
+        ([server_id(100)], "server_ids[0].id: 100 is not a server id (1 to 99; feature server_id_hash allows more)"),
+        ([server_id("x")], "server_ids[0].id: x is not a server id (1 to 99)"),
+        ([server_id(1), server_id(1, "10.0.0.2")], "server_ids[1].id: 1 leads to 10.0.0.1 and to 10.0.0.2"),
+        ([server_id(1), server_id(1)], "server_ids[1].id: 1 is listed twice"),
+        ([server_id(1, "10.0.0")], "server_ids[0].real: 10.0.0 is not an IP address"),
+        ([server_id(1, None)], "server_ids[0].real: is missing"),
+    ],
+)
+def test_faults_of_server_ids(config: list[dict[str, Any]], sentence: str) -> None:
+    assert table_fault(resolve_server_ids, config) == sentence
+
+
+def test_server_ids() -> None:
+    hashed = Limits({**SIZES, "server_ids": 2}, frozenset({"server_id_hash"}))
+    after, _warnings = resolve_server_ids({}, [server_id(0xFFFFFFFF), server_id(7, "fc00::1")], "merged", False, hashed)
+    assert after == {0xFFFFFFFF: ServerId(0xFFFFFFFF, "10.0.0.1"), 7: ServerId(7, "fc00::1")}
+    three = [server_id(number) for number in (1, 2, 3)]
+    assert table_fault(resolve_server_ids, three, hashed) == "server_ids: 3 server ids, but sizes.server_ids is 2"
+    assert table_fault(resolve_server_ids, [server_id(1 << 32)], hashed) == (
+        "server_ids[0].id: 4294967296 is not a server id (1 to 4294967295)"
+    )
+    assert list(resolve_server_ids(after, [{"id": 7}], "deleted", False, hashed)[0]) == [0xFFFFFFFF]
+    assert resolve_server_ids(after, [{"id": 7}], "merged", False, hashed)[0] == after
+
+
+@pytest.mark.parametrize(
+    ("entry", "feature", "warned"),
+    [
+        (vip6(protocol="udp", flags=["quic"]), "", True),
+        (vip6(protocol="udp", flags=["udp_stable_routing"]), "udp_stable_routing", True),
+        (vip6(), "tcp_server_id", True),
+        (vip6(), "", False),
+        (vip6(protocol="udp"), "tcp_server_id", False),
+        (vip(protocol="udp", flags=["quic"]), "", False),
+    ],
+)
+def test_warning_of_a_server_id_of_the_wrong_family(entry: dict[str, Any], feature: str, warned: bool) -> None:
+    limits = Limits(SIZES, frozenset({feature} - {""}))
+    after, _warnings = vips([entry], limits=limits)
+    ids = [ServerId(1, "fc00::1"), ServerId(2, "10.0.0.2"), ServerId(3, "10.0.0.1")]
+    sentence = (
+        f"server_ids: 10.0.0.1, 10.0.0.2 cannot take packets of the IPv6 VIP {next(iter(after))},"
+        " which may route by server id"
+    )
+    assert server_id_warnings(ids, after.values(), limits) == ([sentence] if warned else [])
+    assert server_id_warnings(ids[:1], after.values(), limits) == []
+
+
+def test_warning_names_three_reals_at_most() -> None:
+    after, _warnings = vips([vip6(protocol="udp", flags=["quic"])])
+    ids = [ServerId(n, f"10.0.0.{n}") for n in range(1, 6)]
+    assert server_id_warnings(ids, after.values(), ALL)[0].startswith(
+        "server_ids: 10.0.0.1, 10.0.0.2, 10.0.0.3 and 2 more "
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ([{"address": "10.0.0"}], "decap_destinations[0].address: 10.0.0 is not an IP address"),
+        ([{}], "decap_destinations[0].address: is missing"),
+        (
+            [{"address": "fc00::"}],
+            (
+                "decap_destinations[0].address: fc00:: ends in twelve zero bytes,"
+                " as IPv4 addresses do in the kernel's tables"
+            ),
+        ),
+        ([{"address": "10.0.0.1"}] * 2, "decap_destinations[1].address: 10.0.0.1 is listed twice"),
+        (
+            [{"address": f"10.0.0.{n}"} for n in range(1, 6)],
+            "decap_destinations: 5 addresses, but sizes.vips is 4",
+        ),
+    ],
+)
+def test_faults_of_decap_destinations(config: list[dict[str, Any]], sentence: str) -> None:
+    assert table_fault(resolve_decap_destinations, config) == sentence
+
+
+def test_decap_destinations() -> None:
+    after, _warnings = resolve_decap_destinations({}, [{"address": "FC00::1", "egress": True}], "merged", False, ALL)
+    assert after == {"fc00::1": DecapDestination("fc00::1", True)}
+    assert resolve_decap_destinations(after, [{"address": "fc00::1"}], "merged", False, ALL)[0] == after
+    replaced, _warnings = resolve_decap_destinations(after, [{"address": "fc00::1"}], "replaced", False, ALL)
+    assert replaced == {"fc00::1": DecapDestination("fc00::1", False)}
+    assert resolve_decap_destinations(after, [{"address": "fc00::1"}], "deleted", False, ALL)[0] == {}
+
+
+def mark(number: Any, real: Any = "10.0.0.1") -> dict[str, Any]:
+    return {"mark": number, "real": real}
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ([mark(0)], "healthcheck_destinations[0].mark: 0 is not a mark (1 to 4294967295)"),
+        ([mark(1 << 32)], "healthcheck_destinations[0].mark: 4294967296 is not a mark (1 to 4294967295)"),
+        ([mark(1), mark(1)], "healthcheck_destinations[1].mark: 1 is listed twice"),
+        ([mark(1, "10.0.0")], "healthcheck_destinations[0].real: 10.0.0 is not an IP address"),
+        ([mark(1, None)], "healthcheck_destinations[0].real: is missing"),
+        ([mark(n) for n in range(1, 8)], "healthcheck_destinations: 7 marks, but sizes.reals is 6"),
+    ],
+)
+def test_faults_of_healthcheck_destinations(config: list[dict[str, Any]], sentence: str) -> None:
+    assert table_fault(resolve_healthcheck_destinations, config) == sentence
+
+
+def test_healthcheck_destinations() -> None:
+    after, _warnings = resolve_healthcheck_destinations({}, [mark(1, "FC00::1"), mark(2)], "merged", False, ALL)
+    assert after == {1: HealthcheckDestination(1, "fc00::1"), 2: HealthcheckDestination(2, "10.0.0.1")}
+    assert list(resolve_healthcheck_destinations(after, [{"mark": 1}], "deleted", False, ALL)[0]) == [2]
+
+
+@pytest.mark.parametrize(
+    ("resolve", "config", "sentence"),
+    [
+        (resolve_source_routes, [route("10.0.0.0/8")], "source_routes: needs feature source_routing"),
+        (resolve_decap_destinations, [{"address": "10.0.0.1"}], "decap_destinations: needs feature inline_decap"),
+    ],
+)
+def test_resources_whose_feature_is_not_compiled_in(resolve: Any, config: Any, sentence: str) -> None:
+    assert table_fault(resolve, config, NONE) == sentence
+
+
+@pytest.mark.parametrize(
+    ("resolve", "name"),
+    [
+        (resolve_source_routes, "source_routes"),
+        (resolve_server_ids, "server_ids"),
+        (resolve_decap_destinations, "decap_destinations"),
+        (resolve_healthcheck_destinations, "healthcheck_destinations"),
+    ],
+)
+@pytest.mark.parametrize("state", ["overridden", "deleted"])
+def test_emptying_a_table_must_be_meant(resolve: Any, name: str, state: str) -> None:
+    assert table_fault(resolve, [], state=state) == (
+        f"config: state {state} with an empty or absent config would remove every entry of {name}:"
+        " give allow_empty: true if that is meant"
+    )
+    assert resolve({}, [], state, True, NONE) == ({}, [])
