@@ -53,15 +53,15 @@ def unit(fleet: Fleet, host: str, name: str) -> dict[str, str]:
         (
             "real1",
             f"rm /etc/systemd/system/{RESTORE} && systemctl daemon-reload",
-            [f"link the unit {RESTORE}", "have systemd read its units"],
+            [f"link the unit {RESTORE}", "have systemd read its units", f"enable {RESTORE}"],
         ),
         (
             "lb2",
             f"sed -i s/15/3600/ {LIBRARY}/systemd/{TIMER} && systemctl daemon-reload",
             [f"rewrite systemd/{TIMER}", "have systemd read its units", f"restart {TIMER}"],
         ),
-        ("lb2", f"echo >> {LIBRARY}/bpf/balancer.bpf.c", ["rewrite bpf/balancer.bpf.c"]),
-        ("lb2", f"echo x > {LIBRARY}/bpf/include/stray.h", ["remove bpf/include/stray.h"]),
+        ("lb2", f"echo >> {LIBRARY}/katran-restore", ["rewrite katran-restore"]),
+        ("lb2", f"echo x > {LIBRARY}/bpf/stray.txt", ["remove bpf/stray.txt"]),
         ("real2", f"chmod 666 {LIBRARY}/katran-restore", ["rewrite katran-restore"]),
         ("real3", "sysctl -qw net.ipv4.conf.eth1.rp_filter=1", ["net/ipv4/conf/eth1/rp_filter 1 → 2"]),
         ("real3", "sysctl -qw net.ipv4.conf.all.arp_ignore=0", ["net/ipv4/conf/all/arp_ignore 0 → 1"]),
@@ -71,8 +71,9 @@ def test_what_somebody_changed_is_predicted_and_put_right(
     fleet: Fleet, host: str, command: str, expected: list[str]
 ) -> None:
     on_host(fleet.lab, host, command)
-    assert changes(fleet, "--check") == {host: expected}
-    assert changes(fleet) == {host: expected}
+    review = changes(fleet, "--check")
+    done = changes(fleet)
+    assert review == done == {host: expected}
     assert changes(fleet) == {}
 
 
@@ -86,7 +87,8 @@ def test_a_unit_of_an_earlier_version_goes(fleet: Fleet) -> None:
         "remove the unit katran-real.service of an earlier version",
         "have systemd read its units",
     ]
-    assert changes(fleet, "--check") == changes(fleet) == {"real1": expected}
+    review = changes(fleet, "--check")
+    assert changes(fleet) == review == {"real1": expected}
     assert unit(fleet, "real1", "katran-real.service")["UnitFileState"] == ""
     assert changes(fleet) == {}
 
