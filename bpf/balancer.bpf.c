@@ -363,7 +363,7 @@ int balancer(struct xdp_md *ctx)
 	};
 	struct packet p = { .ctx = ctx, .eth = cur.pos };
 	int action;
-	u16 type;
+	__be16 type;
 
 	if (unlikely(cur.pos + ETH_HLEN > cur.end))
 		return XDP_DROP;

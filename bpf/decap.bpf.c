@@ -105,7 +105,7 @@ static __always_inline bool is_forwarded(struct packet *p,
 }
 
 /* Balancers that still have the port of before go on being understood. */
-static __always_inline bool is_gue(u16 port)
+static __always_inline bool is_gue(__be16 port)
 {
 #ifdef GUE_PORT_BEFORE
 	if (port == htons(GUE_PORT_BEFORE))
@@ -229,7 +229,7 @@ int decap(struct xdp_md *ctx)
 	};
 	struct packet p = { .ctx = ctx, .eth = cur.pos };
 	struct decap_stats *counted = counters();
-	u16 type;
+	__be16 type;
 
 	if (cur.pos + ETH_HLEN > cur.end || !counted)
 		return XDP_PASS;

@@ -106,7 +106,7 @@ static __always_inline void count_keys(struct __sk_buff *skb,
 	struct vip_definition key __on_stack;
 	u64 src_low, src_high = 0, dst_low, dst_high = 0;
 	void *transport;
-	u32 ports;
+	__be32 ports;
 	u8 proto;
 
 	if (v6) {
@@ -155,7 +155,7 @@ static __always_inline void write_middle(void *udp, u16 length)
 #endif
 
 static __always_inline void *open_probe(struct __sk_buff *skb, u32 room,
-					u64 flag, u16 type)
+					u64 flag, __be16 type)
 {
 	struct hc_mac *source = hc_mac(MAC_SOURCE);
 	struct hc_mac *destination = hc_mac(MAC_DESTINATION);

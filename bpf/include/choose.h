@@ -22,7 +22,7 @@ struct choice {
 	 * What the outer source or GUE port is made of: the client's address,
 	 * as loaded, IPv6's last word.
 	 */
-	u32 client;
+	__be32 client;
 };
 
 /* A real that was removed leaves its place in the array zero. */
@@ -270,8 +270,9 @@ static __always_inline u32 source_route(const struct flow_key *flow,
 }
 #endif
 
-static __always_inline u32 ring_choice(const struct flow_key *flow, u32 ports,
-				       const struct vip *vip, const bool v6)
+static __always_inline u32 ring_choice(const struct flow_key *flow,
+				       __be32 ports, const struct vip *vip,
+				       const bool v6)
 {
 	u32 index, hash, dport = ports >> 16;
 	u32 *id;

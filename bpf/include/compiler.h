@@ -3,6 +3,8 @@
 #ifndef KATRAN_COMPILER_H
 #define KATRAN_COMPILER_H
 
+#include <linux/types.h>
+
 /*
  * linux/stddef.h would make this a mere hint, and a function that is not
  * inlined becomes a call between sections, which bcc cannot relocate.
@@ -19,10 +21,10 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 	       "every balancer of a fleet must compute the same");
 
-#define ntohs(x) __builtin_bswap16(x)
-#define htons(x) __builtin_bswap16(x)
-#define ntohl(x) __builtin_bswap32(x)
-#define htonl(x) __builtin_bswap32(x)
+#define ntohs(x) ((u16)__builtin_bswap16(x))
+#define htons(x) ((__be16)__builtin_bswap16(x))
+#define ntohl(x) ((u32)__builtin_bswap32(x))
+#define htonl(x) ((__be32)__builtin_bswap32(x))
 
 /*
  * Addresses and keys are moved as whole words, whatever the struct calls their

@@ -22,7 +22,7 @@ static __always_inline u16 csum_fold(u64 sum)
 }
 
 /* Subtracting a 16-bit word is adding its complement. */
-static __always_inline u64 csum_without(u16 word)
+static __always_inline u64 csum_without(__be16 word)
 {
 	return (u16)~word;
 }
@@ -31,13 +31,14 @@ static __always_inline u64 csum_without(u16 word)
  * RFC 1624, equation 3: the checksum after one word changed. The end-around
  * carry must be added, or one value in 65536 comes out wrong.
  */
-static __always_inline u16 csum_replace(u16 check, u16 old, u16 new)
+static __always_inline __sum16 csum_replace(__sum16 check, __be16 old,
+					    __be16 new)
 {
 	return ~csum_fold((u64)(u16)~check + (u16)~old + new);
 }
 
 /* Of an IPv4 header of 20 bytes; its check field must be 0. */
-static __always_inline u16 ipv4_checksum(const void *header)
+static __always_inline __sum16 ipv4_checksum(const void *header)
 {
 	const word32 *words = header;
 	u64 sum = words[0];

@@ -27,7 +27,7 @@ static __always_inline bool decrement_ttl(void *header, const bool v6)
 		ip->hop_limit--;
 	} else {
 		struct iphdr *ip = header;
-		u16 old = word16_at(&ip->ttl);
+		__be16 old = word16_at(&ip->ttl);
 
 		if (ip->ttl <= 1)
 			return false;
@@ -38,7 +38,7 @@ static __always_inline bool decrement_ttl(void *header, const bool v6)
 	return true;
 }
 
-static __always_inline bool is_own_address(const u32 *addr, const bool v6)
+static __always_inline bool is_own_address(const __be32 *addr, const bool v6)
 {
 #if DECAP_ANY
 	return true;

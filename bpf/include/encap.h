@@ -17,8 +17,8 @@ struct inner {
 	u16 length;
 	u8 tos;
 	/* What the outer source or GUE port is made of, as loaded. */
-	u32 client;
-	u16 sport;
+	__be32 client;
+	__be16 sport;
 	/*
 	 * IPv4 in GUE: UDP, which may have no checksum, and what to add to
 	 * the header's first 12 bytes so that transport bytes are left out
@@ -35,8 +35,8 @@ struct inner {
  * VLAN tags kept. Returns where the outer IP header goes; `need` bytes from
  * there on are in bounds. NULL: no room.
  */
-static __always_inline void *open_outer(struct packet *p, u16 type, u32 room,
-					u32 need)
+static __always_inline void *open_outer(struct packet *p, __be16 type,
+					u32 room, u32 need)
 {
 	struct ctl_value *gateway = control(CTL_GATEWAY_MAC);
 	u32 source_high;
@@ -78,15 +78,15 @@ static __always_inline void *open_outer(struct packet *p, u16 type, u32 room,
 
 #if ENCAP_GUE
 
-static __always_inline u16 gue_source_port4(const struct inner *inner)
+static __always_inline __be16 gue_source_port4(const struct inner *inner)
 {
-	return htons(inner->sport) ^ (u16)(inner->client >> 16);
+	return htons(inner->sport) ^ (__be16)(inner->client >> 16);
 }
 
-static __always_inline u16 gue_source_port6(const struct inner *inner,
-					    const bool inner_v6)
+static __always_inline __be16 gue_source_port6(const struct inner *inner,
+					       const bool inner_v6)
 {
-	u16 half = inner_v6 ? inner->client : inner->client >> 16;
+	__be16 half = inner_v6 ? inner->client : inner->client >> 16;
 
 	return inner->sport ^ half;
 }
@@ -103,7 +103,7 @@ static __always_inline u64 ipv4_rest(const struct packet *p)
 
 	if (unlikely(p->from_icmp))
 		return p->icmp_addresses;
-	sum = csum_without((u16)p->proto << 8);
+	sum = csum_without((__be16)p->proto << 8);
 	sum += csum_without(htons(p->bytes - sizeof(struct iphdr)));
 	return sum;
 }
@@ -115,7 +115,7 @@ static __always_inline u64 inner_sum(void *header, const struct inner *inner,
 
 	if (inner_v6) {
 		sum += csum_without(word16_at(header + 4));
-		sum += csum_without((u16)inner->proto << 8);
+		sum += csum_without((__be16)inner->proto << 8);
 	} else {
 		sum += word32_at(header + 8);
 		sum += inner->rest;
@@ -127,14 +127,15 @@ static __always_inline u64 inner_sum(void *header, const struct inner *inner,
  * The outer UDP checksum without reading the payload: inner transport bytes
  * and inner pseudo-header sum to 0xffff, if the inner checksum is right.
  */
-static __always_inline void write_outer_udp(void *udp, u16 source, u16 length,
-					    u64 pseudo, void *header,
+static __always_inline void write_outer_udp(void *udp, __be16 source,
+					    u16 length, u64 pseudo,
+					    void *header,
 					    const struct inner *inner,
 					    const bool inner_v6)
 {
-	u32 ports = source | (u32)htons(GUE_PORT) << 16;
+	__be32 ports = source | (__be32)htons(GUE_PORT) << 16;
 	u64 sum = 0xffff + inner_sum(header, inner, inner_v6);
-	u16 check;
+	__sum16 check;
 
 	sum += pseudo;
 	sum += ports;
@@ -164,7 +165,7 @@ static __always_inline bool encap_ipv4(struct packet *p,
 	const u32 room = sizeof(struct iphdr) + UDP_BYTES;
 	u16 length = inner->length + UDP_BYTES;
 	struct real_definition *own = own_address(0);
-	u32 src, dst = real->dst[0];
+	__be32 src, dst = real->dst[0];
 	void *header;
 
 	if (!own)
@@ -202,7 +203,7 @@ static __always_inline bool encap_ipv6(struct packet *p,
 	write_outer_ipv6(header, inner->tos, length, IPPROTO_UDP);
 #pragma unroll
 	for (i = 0; i < 4; i++) {
-		u32 src = own->dst[i], dst = real->dst[i];
+		__be32 src = own->dst[i], dst = real->dst[i];
 
 		word32_at(header + 8 + 4 * i) = src;
 		word32_at(header + 24 + 4 * i) = dst;
@@ -222,8 +223,8 @@ static __always_inline bool encap_ipv4(struct packet *p,
 				       const struct real_definition *real)
 {
 	const u32 room = sizeof(struct iphdr);
-	u32 src = inner->client ^ (u32)htons(inner->sport) << 16;
-	u32 dst = real->dst[0];
+	__be32 src = inner->client ^ (__be32)htons(inner->sport) << 16;
+	__be32 dst = real->dst[0];
 	void *header;
 
 	/* Spreads the flows of one pair of hosts over a network's paths. */

@@ -29,7 +29,7 @@ static __always_inline void swap_macs(void *eth)
 static __always_inline int echo_ipv4(struct packet *p, struct icmp_header *icmp)
 {
 	struct iphdr *ip = (void *)icmp - sizeof(*ip);
-	u32 addr = ip->saddr;
+	__be32 addr = ip->saddr;
 
 	ip->saddr = ip->daddr;
 	ip->daddr = addr;
@@ -95,9 +95,9 @@ static __always_inline int quoted_flow(struct cursor *cur, struct packet *p,
 				       struct flow_key *flow, const bool v6)
 {
 	void *quoted = cur->pos, *transport;
-	u32 outer_dst[4];
+	__be32 outer_dst[4];
 	bool plain = false, whole = false;
-	u32 ports;
+	__be32 ports;
 
 	__builtin_memcpy(outer_dst, flow->dst, sizeof(outer_dst));
 	if (v6) {

@@ -10,10 +10,10 @@
 
 /* An IPv4 header without options, its checksum from what is written. */
 static __always_inline void write_outer_ipv4(void *header, u8 tos, u16 length,
-					     u8 proto, u32 src, u32 dst)
+					     u8 proto, __be32 src, __be32 dst)
 {
-	u32 first = 0x45 | (u32)tos << 8 | (u32)htons(length) << 16;
-	u32 third = OUTER_TTL | (u32)proto << 8;
+	__be32 first = 0x45 | (u32)tos << 8 | (u32)htons(length) << 16;
+	__be32 third = OUTER_TTL | (u32)proto << 8;
 	u64 sum = first;
 
 	sum += third;

@@ -22,9 +22,9 @@
 struct icmp_header {
 	u8 type;
 	u8 code;
-	u16 check;
-	u16 mtu_high;
-	u16 mtu_low;
+	__sum16 check;
+	__be16 mtu_high;
+	__be16 mtu_low;
 };
 ASSERT_SIZE(struct icmp_header, 8);
 
@@ -76,7 +76,7 @@ struct packet {
 	 * round. Ports as loaded: source in the low half.
 	 */
 	u8 proto;
-	u32 ports;
+	__be32 ports;
 
 	/* TCP_SYN and TCP_RST only; 0 for a flow recovered from ICMP. */
 	u8 tcp_flags;
@@ -114,27 +114,27 @@ static __always_inline void set_address(void *to, u64 low, u64 high)
  * An IPv6 address that no exact key stands for: with twelve zero bytes at its
  * end, its 16 bytes are an IPv4 address's.
  */
-static __always_inline bool is_ambiguous(const u32 *addr, const bool v6)
+static __always_inline bool is_ambiguous(const __be32 *addr, const bool v6)
 {
 	return v6 && unlikely(!(addr[1] | word64_at(addr + 2)));
 }
 
 /* A map key of 20 bytes: a vip_definition in two and a half stores. */
 static __always_inline void set_vip(struct vip_definition *vip, u64 low,
-				    u64 high, u16 port, u8 proto)
+				    u64 high, __be16 port, u8 proto)
 {
 	set_address(vip, low, high);
 	word32_at(&vip->port) = (u32)port | (u32)proto << 16;
 }
 
-static __always_inline u16 flow_sport(const struct packet *p)
+static __always_inline __be16 flow_sport(const struct packet *p)
 {
-	return (u16)p->ports;
+	return (__be16)p->ports;
 }
 
-static __always_inline u16 flow_dport(const struct packet *p)
+static __always_inline __be16 flow_dport(const struct packet *p)
 {
-	return (u16)(p->ports >> 16);
+	return (__be16)(p->ports >> 16);
 }
 
 #endif

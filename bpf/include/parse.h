@@ -14,7 +14,7 @@
  * would otherwise walk the whole program once per number of tags; an unknown
  * number is one walk. The asm keeps the compiler from making it a branch.
  */
-static __always_inline u64 is_vlan_tag(u16 type)
+static __always_inline u64 is_vlan_tag(__be16 type)
 {
 	u64 q = type ^ htons(ETH_P_8021Q);
 	u64 ad = type ^ htons(ETH_P_8021AD);
@@ -27,8 +27,8 @@ static __always_inline u64 is_vlan_tag(u16 type)
  * Steps over up to two tags. A frame that could not hold two tags and an
  * EtherType cannot hold an IP header either: type 0 means "pass it".
  */
-static __always_inline u16 parse_ethernet(struct cursor *cur,
-					  struct packet *p)
+static __always_inline __be16 parse_ethernet(struct cursor *cur,
+					     struct packet *p)
 {
 	void *eth = cur->pos;
 	u64 tags;
@@ -47,8 +47,8 @@ static __always_inline u16 parse_ethernet(struct cursor *cur,
 
 #else
 
-static __always_inline u16 parse_ethernet(struct cursor *cur,
-					  struct packet *p)
+static __always_inline __be16 parse_ethernet(struct cursor *cur,
+					     struct packet *p)
 {
 	struct ethhdr *eth = cur->pos;
 

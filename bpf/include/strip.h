@@ -6,7 +6,8 @@
 #include "packet.h"
 
 /* Cuts `outer` bytes out between the Ethernet header and the inner packet. */
-static __always_inline bool strip_outer(struct packet *p, u32 outer, u16 type)
+static __always_inline bool strip_outer(struct packet *p, u32 outer,
+					__be16 type)
 {
 	void *old = (void *)(long)p->ctx->data;
 	void *end = (void *)(long)p->ctx->data_end;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * What lies in the maps. Layouts are a contract with every other balancer of
- * the fleet and with the control plane. Addresses and ports are in network
+ * the fleet and with the control plane. What is __be16 or __be32 is in network
  * order; an IPv4 address fills the first 4 of its 16 bytes, the rest is zero.
  */
 #ifndef KATRAN_STRUCTS_H
 #define KATRAN_STRUCTS_H
+
+#include <linux/types.h>
 
 #define ASSERT_SIZE(type, size) \
 	_Static_assert(sizeof(type) == (size), #type " is a contract")
@@ -37,16 +39,16 @@
 #define CTL_CLOCK_NS 15
 
 struct address {
-	u32 addr[4];
+	__be32 addr[4];
 };
 ASSERT_SIZE(struct address, 16);
 
 struct flow_key {
 	union {
 		struct {
-			u32 src[4];
-			u32 dst[4];
-			u16 port[2];
+			__be32 src[4];
+			__be32 dst[4];
+			__be16 port[2];
 			u8 proto;
 			u8 pad[3];
 		};
@@ -56,8 +58,8 @@ struct flow_key {
 ASSERT_SIZE(struct flow_key, 40);
 
 struct vip_definition {
-	u32 vip[4];
-	u16 port;
+	__be32 vip[4];
+	__be16 port;
 	u8 proto;
 	u8 pad;
 };
@@ -78,7 +80,7 @@ struct real_pos_lru {
 ASSERT_SIZE(struct real_pos_lru, 16);
 
 struct real_definition {
-	u32 dst[4];
+	__be32 dst[4];
 	u8 flags;
 	u8 pad[3];
 };
@@ -92,32 +94,32 @@ ASSERT_SIZE(struct lb_stats, 16);
 
 struct v4_lpm_key {
 	u32 prefixlen;
-	u32 addr;
+	__be32 addr;
 };
 ASSERT_SIZE(struct v4_lpm_key, 8);
 
 struct v6_lpm_key {
 	u32 prefixlen;
-	u32 addr[4];
+	__be32 addr[4];
 };
 ASSERT_SIZE(struct v6_lpm_key, 20);
 
 /* prefixlen covers port, proto and pad too: 32 + the length of the CIDR. */
 struct vip_lpm_key {
 	u32 prefixlen;
-	u16 port;
+	__be16 port;
 	u8 proto;
 	u8 pad;
-	u32 addr[4];
+	__be32 addr[4];
 };
 ASSERT_SIZE(struct vip_lpm_key, 24);
 
 struct vip_lpm4_key {
 	u32 prefixlen;
-	u16 port;
+	__be16 port;
 	u8 proto;
 	u8 pad;
-	u32 addr;
+	__be32 addr;
 };
 ASSERT_SIZE(struct vip_lpm4_key, 12);
 
@@ -138,8 +140,8 @@ struct event_metadata {
 ASSERT_SIZE(struct event_metadata, 12);
 
 struct flow_debug_info {
-	u32 l4_hop[4];
-	u32 this_hop[4];
+	__be32 l4_hop[4];
+	__be32 this_hop[4];
 };
 ASSERT_SIZE(struct flow_debug_info, 32);
 

@@ -15,7 +15,7 @@ struct vip {
 };
 
 /* Whatever port and protocol; addresses inside a CIDR VIP included. */
-static __always_inline bool is_vip_address(const u32 *addr, const bool v6)
+static __always_inline bool is_vip_address(const __be32 *addr, const bool v6)
 {
 	struct address key __on_stack;
 
@@ -42,8 +42,8 @@ static __always_inline bool is_vip_address(const u32 *addr, const bool v6)
  * Each family has a trie of its own: an IPv4 address in 16 bytes would match
  * the IPv6 prefixes that begin like it.
  */
-static __always_inline struct vip_meta *find_cidr_vip(const u32 *addr,
-						      u16 port, u8 proto,
+static __always_inline struct vip_meta *find_cidr_vip(const __be32 *addr,
+						      __be16 port, u8 proto,
 						      const bool v6)
 {
 	if (v6) {
@@ -73,7 +73,7 @@ static __always_inline bool find_vip(struct packet *p,
 				     const struct flow_key *flow,
 				     struct vip *vip, const bool v6)
 {
-	u16 port = flow_dport(p);
+	__be16 port = flow_dport(p);
 	struct vip_meta *meta;
 
 	vip->by_cidr = false;

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import struct
 import subprocess
@@ -90,7 +91,9 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     folder = tmp_path_factory.mktemp("btf")
     (folder / "structs.c").write_text(source())
     command = ["clang", "-g", "-O2", "-target", "bpf", "-I", f"{BPF}/include", "-c", "structs.c", "-o", "structs.o"]
-    shim = ["-include", f"{BPF}/kernel/include/linux/kconfig.h"]
+    # Where Debian keeps asm/types.h, as the engine tells bcc.
+    triplet = f"/usr/include/{os.uname().machine}-linux-gnu"
+    shim = ["-include", f"{BPF}/kernel/include/linux/kconfig.h", "-isystem", triplet]
     subprocess.run([*command, *shim], check=True, cwd=folder)
     dump = ["bpftool", "--json", "btf", "dump", "file", "structs.o"]
     types = json.loads(subprocess.run(dump, check=True, cwd=folder, capture_output=True).stdout)["types"]
@@ -127,6 +130,13 @@ def test_every_struct_is_compared(compiled: dict[str, dict[str, Any]]) -> None:
     """Those that only the datapath, or a reader of event_pipe, has to know stand apart."""
     declared = set(re.findall(r"^struct (\w+) \{", Path(BPF, "include/structs.h").read_text(), re.MULTILINE))
     assert declared - set(ENCODED) == {"event_metadata", "flow_debug_info"}
+
+
+def test_addresses_and_ports_are_declared_in_network_order() -> None:
+    text = Path(BPF, "include/structs.h").read_text()
+    members = re.findall(r"^\t+(\w+) (addr|src|dst|vip|port|l4_hop|this_hop)\b", text, re.MULTILINE)
+    assert {name for _type, name in members} == {"addr", "src", "dst", "vip", "port", "l4_hop", "this_hop"}
+    assert all(kind == ("__be16" if name == "port" else "__be32") for kind, name in members), members
 
 
 DECLARED = {
