@@ -11,10 +11,6 @@
 #define MAX_VIPS 512
 #endif
 
-#ifndef MAX_REALS
-#define MAX_REALS 4096
-#endif
-
 /* Prime. It seeds the flow hash too: see hash.h. */
 #ifndef RING_SIZE
 #define RING_SIZE 65537

@@ -15,8 +15,10 @@ import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._model.features import FEATURES
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
 from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
 from ansible_collections.katran.fleet.plugins.module_utils._program.macros import balancer_macros
+from ansible_collections.katran.fleet.plugins.module_utils._program.sources import source_digest
 from ansible_collections.katran.fleet.tests.conformance.conftest import Combination, Sweep
 from ansible_collections.katran.fleet.tests.conformance.provision import BPF, Settings, provision
 
@@ -75,3 +77,14 @@ def test_a_feature_that_is_off_costs_no_instruction(feature: str, encapsulation:
         assert compiled_instructions(("inline_decap", feature), encapsulation) > without
     else:
         assert compiled_instructions((feature,), encapsulation) > nothing
+
+
+def test_sizes_of_maps_are_no_part_of_the_program() -> None:
+    """Only those that seed the flow hash are: for the others a new map is enough."""
+
+    def digest(**sizes: int) -> str:
+        settings = Settings.of({**options((), "ipip"), "sizes": {**SIZES, **sizes}})
+        return source_digest(BPF, "balancer", balancer_macros(settings))
+
+    every = DEFAULT_SIZES | SIZES
+    assert {name for name, size in every.items() if digest(**{name: size + 2}) != digest()} == {"vips", "ring"}

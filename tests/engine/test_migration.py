@@ -25,6 +25,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.errors import 
 from ansible_collections.katran.fleet.plugins.module_utils._model.hashing import flow_slot
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import ARRAY, HASH, LPM_TRIE
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
+from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
 from ansible_collections.katran.fleet.tests.engine.life import (
     CLIENT,
     LINK,
@@ -186,6 +187,22 @@ def test_every_size_changes_with_the_contents(name: str) -> None:
     assert not apply(WORLD).changed
     assert not apply(WORLD).operations
     assert not ensure(features=FEATURES, sizes=sizes).changed
+
+
+@pytest.mark.parametrize("sizes", [{"reals": 128}, {"source_routes": 300}, {"server_ids": 9000}], ids=str)
+def test_the_size_of_a_map_alone_compiles_nothing(sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise AssertionError("compiled")
+
+    monkeypatch.setattr(compiler, "compile_program", refuse)
+    before, program = known().program, pinned()
+    done = ensure(features=FEATURES, sizes=sizes)
+    assert "load the program" in done.changes
+    assert not [change for change in done.changes if change.startswith("compile")]
+    assert pinned() != program
+    assert {name: known().program[name] for name in ("source_digest", "tag")} == {
+        name: before[name] for name in ("source_digest", "tag")
+    }
 
 
 def test_server_ids_change_between_array_and_hash() -> None:

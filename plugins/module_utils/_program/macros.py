@@ -38,7 +38,6 @@ def balancer_macros(settings: ProgramSettings) -> dict[str, int]:
     words = struct.unpack(">4I", ipv6)
     macros = {
         "MAX_VIPS": settings.sizes["vips"],
-        "MAX_REALS": settings.sizes["reals"],
         "RING_SIZE": settings.sizes["ring"],
         "MAX_FRAME": settings.max_frame,
         "MAX_NEW_FLOWS": settings.max_new_flows,
