@@ -14,6 +14,16 @@
 #define TCP_OPTION_SERVER_ID_BYTES 6
 #define TCP_OPTION_STEPS 15
 
+/* Whether a packet may name its server in a TCP option. */
+static __always_inline bool may_have_option(const struct packet *p)
+{
+#ifdef FEATURE_TCP_SERVER_ID
+	return p->proto == IPPROTO_TCP;
+#else
+	return false;
+#endif
+}
+
 /*
  * Of a TCP header whose 20 bytes are in bounds. The id is a u32 as the host
  * loads it. An option may reach beyond the frame though not beyond what the

@@ -14,14 +14,8 @@ struct vip {
 	bool by_cidr;
 };
 
-/* Whatever port and protocol; addresses inside a CIDR VIP included. */
-static __always_inline bool is_vip_address(const __be32 *addr, const bool v6)
+static __always_inline bool is_in_cidr_vip(const __be32 *addr, const bool v6)
 {
-	struct address key __on_stack;
-
-	set_address(&key, word64_at(addr), word64_at(addr + 2));
-	if (!is_ambiguous(addr, v6) && find_vip_address(&key))
-		return true;
 #ifdef FEATURE_CIDR_VIPS
 	if (v6) {
 		struct v6_lpm_key lpm = { .prefixlen = 128 };
@@ -33,11 +27,22 @@ static __always_inline bool is_vip_address(const __be32 *addr, const bool v6)
 
 		return find_vip_address_lpm4(&lpm);
 	}
-#endif
+#else
 	return false;
+#endif
 }
 
-#ifdef FEATURE_CIDR_VIPS
+/* Whatever port and protocol; addresses inside a CIDR VIP included. */
+static __always_inline bool is_vip_address(const __be32 *addr, const bool v6)
+{
+	struct address key __on_stack;
+
+	set_address(&key, word64_at(addr), word64_at(addr + 2));
+	if (!is_ambiguous(addr, v6) && find_vip_address(&key))
+		return true;
+	return is_in_cidr_vip(addr, v6);
+}
+
 /*
  * Each family has a trie of its own: an IPv4 address in 16 bytes would match
  * the IPv6 prefixes that begin like it.
@@ -46,6 +51,7 @@ static __always_inline struct vip_meta *find_cidr_vip(const __be32 *addr,
 						      __be16 port, u8 proto,
 						      const bool v6)
 {
+#ifdef FEATURE_CIDR_VIPS
 	if (v6) {
 		struct vip_lpm_key key __on_stack;
 
@@ -61,8 +67,10 @@ static __always_inline struct vip_meta *find_cidr_vip(const __be32 *addr,
 		key.addr = addr[0];
 		return find_vip_lpm4(&key);
 	}
-}
+#else
+	return NULL;
 #endif
+}
 
 /*
  * Exact, then by prefix, each with the port before port 0. Unless the exact
@@ -85,34 +93,38 @@ static __always_inline bool find_vip(struct packet *p,
 		return true;
 	}
 
-#ifdef FEATURE_CIDR_VIPS
 	meta = find_cidr_vip(flow->dst, port, p->proto, v6);
 	if (meta)
 		vip->by_cidr = true;
 	if (!meta) {
-#endif
 		word32_at(&vip->key->port) = (u32)p->proto << 16;
 		meta = is_ambiguous(flow->dst, v6) ?
 			       NULL :
 			       find_vip_exact(vip->key);
-#ifdef FEATURE_CIDR_VIPS
 	}
 	if (!meta) {
 		meta = find_cidr_vip(flow->dst, 0, p->proto, v6);
 		vip->by_cidr = true;
 	}
-#endif
 	if (!meta)
 		return false;
-#ifdef FEATURE_CIDR_VIPS
 	if (vip->by_cidr)
 		count(COUNT_CIDR_VIP);
-#endif
 	vip->flags = meta->flags;
 	vip->num = meta->vip_num;
 	if (!(vip->flags & (VIP_HASH_DST_PORT_ONLY | VIP_HASH_SRC_DST_PORT)))
 		p->ports = flow_sport(p);
 	return true;
+}
+
+/* The VIP's key; of a CIDR VIP, with its prefix's network address. */
+static __always_inline struct vip_definition *own_key(const struct vip *vip)
+{
+#ifdef FEATURE_CIDR_VIPS
+	if (vip->by_cidr)
+		return find_cidr_vip_key(vip->num);
+#endif
+	return vip->key;
 }
 
 #endif
