@@ -198,7 +198,7 @@ static __always_inline void emit_event(struct xdp_md *ctx, u32 length,
 }
 #endif
 
-#if ENCAP_GUE || (defined(FEATURE_INLINE_DECAP) && !DECAP_ANY)
+#ifdef KNOWS_OWN_ADDRESSES
 static __always_inline struct real_definition *own_address(u32 family)
 {
 	return pckt_srcs.lookup(&family);
@@ -254,31 +254,31 @@ static __always_inline int parse_flow(struct cursor *cur, struct packet *p,
 		return parse_tcp(cur, p);
 	if (p->proto == IPPROTO_UDP) {
 		verdict = parse_udp(cur, p);
-#ifdef FEATURE_INLINE_DECAP
-		if (verdict == CONTINUE && flow_dport(p) == htons(GUE_PORT))
-			return decap_gue(cur, p, flow, v6);
-#endif
+		if (verdict == CONTINUE)
+			verdict = decap_gue(cur, p, flow, v6);
 		return verdict;
 	}
 	if (p->proto == (v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
 		return v6 ? parse_icmp_ipv6(cur, p, flow) :
 			    parse_icmp_ipv4(cur, p, flow);
-#ifdef FEATURE_INLINE_DECAP
-	if (p->proto == IPPROTO_IPIP || p->proto == IPPROTO_IPV6)
-		return decap_ipip(cur, p, flow, v6);
-#endif
-	return XDP_PASS;
+	return decap_ipip(cur, p, flow, v6);
 }
 
 /* Step 7. */
 static __always_inline int too_big(struct packet *p, const bool v6)
 {
 	report(p, EVENT_TOO_BIG);
-#ifdef FEATURE_ICMP_TOO_BIG
-	count_family(COUNT_TOO_BIG_SENT, v6);
-	return v6 ? send_too_big_ipv6(p) : send_too_big_ipv4(p);
+	return answer_too_big(p, v6);
+}
+
+/* A real on this host takes the packet as it is. */
+static __always_inline bool
+is_delivered_here(const struct vip *vip, const struct real_definition *real)
+{
+#ifdef FEATURE_LOCAL_DELIVERY
+	return vip->flags & VIP_LOCAL && real->flags & REAL_LOCAL;
 #else
-	return XDP_DROP;
+	return false;
 #endif
 }
 
@@ -294,24 +294,10 @@ static __always_inline int send_to_real(struct packet *p,
 
 	add_stats(stats_of(vip->num), 1, p->bytes);
 	add_stats(real_stats_of(choice->id), 1, p->bytes);
-#ifdef FEATURE_LOCAL_DELIVERY
-	if (vip->flags & VIP_LOCAL && real->flags & REAL_LOCAL)
+	if (is_delivered_here(vip, real))
 		return XDP_PASS;
-#endif
 
-	inner.length = v6 ? p->bytes + sizeof(struct ipv6hdr) : p->bytes;
-	inner.tos = COPY_TOS ? p->tos : 0;
-	inner.client = choice->client;
-	inner.sport = flow_sport(p);
-#if ENCAP_GUE
-	if (v6) {
-		inner.proto = p->from_icmp ? IPPROTO_ICMPV6 : p->proto;
-	} else {
-		inner.udp = p->proto == IPPROTO_UDP && !p->from_icmp;
-		inner.rest = ipv4_rest(p);
-	}
-#endif
-
+	inner = inner_of(p, choice->client, v6);
 	if (real->flags & REAL_IPV6) {
 		sent = encap_ipv6(p, &inner, real, v6);
 		if (unlikely(!sent))

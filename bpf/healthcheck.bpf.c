@@ -143,16 +143,17 @@ static __always_inline void count_keys(struct __sk_buff *skb,
 		counted->src_matched++;
 }
 
-#if ENCAP_GUE
 /* Checksum 0: the probe's own checksum covers what matters. */
 static __always_inline void write_middle(void *udp, u16 length)
 {
-	u16 source = bpf_get_prandom_u32() | SOURCE_PORT_BIT;
+	u16 source;
 
+	if (!ENCAP_GUE)
+		return;
+	source = bpf_get_prandom_u32() | SOURCE_PORT_BIT;
 	word32_at(udp) = htons(source) | (u32)htons(GUE_PORT) << 16;
 	word32_at(udp + 4) = htons(length);
 }
-#endif
 
 static __always_inline void *open_probe(struct __sk_buff *skb, u32 room,
 					u64 flag, __be16 type)
@@ -191,9 +192,7 @@ static __always_inline bool probe_ipv4(struct __sk_buff *skb, u32 length,
 	write_outer_ipv4(header, 0, length + room,
 			 ENCAP_GUE ? IPPROTO_UDP : IPPROTO_IPIP,
 			 source->dst[0], real->dst[0]);
-#if ENCAP_GUE
 	write_middle(header + sizeof(struct iphdr), length + MIDDLE_BYTES);
-#endif
 	return true;
 }
 
@@ -216,9 +215,7 @@ static __always_inline bool probe_ipv6(struct __sk_buff *skb, u32 length,
 			 ENCAP_GUE ? IPPROTO_UDP : proto);
 	__builtin_memcpy(header + 8, source->dst, 16);
 	__builtin_memcpy(header + 24, real->dst, 16);
-#if ENCAP_GUE
 	write_middle(header + sizeof(struct ipv6hdr), length + MIDDLE_BYTES);
-#endif
 	return true;
 }
 

@@ -89,11 +89,11 @@ static __always_inline bool inner_flow(void *header, void *end,
 	return true;
 }
 
-#ifdef FEATURE_FLOW_DEBUG
 /* Where a tunnelled flow came from and which address of ours it came to. */
 static __always_inline void debug_flow(const struct flow_key *outer,
 				       const struct flow_key *inner)
 {
+#ifdef FEATURE_FLOW_DEBUG
 	u32 cpu = bpf_get_smp_processor_id();
 	void *table = find_flow_debug_table(&cpu);
 	struct flow_debug_info info __on_stack;
@@ -106,8 +106,8 @@ static __always_inline void debug_flow(const struct flow_key *outer,
 	set_address(info.l4_hop, outer->words[0], outer->words[1]);
 	set_address(info.this_hop, outer->words[2], outer->words[3]);
 	bpf_map_update_elem(table, &key, &info, BPF_ANY);
-}
 #endif
+}
 
 /* Which VIPs' packets came by GUE: counting only, never a change. */
 static __always_inline void count_decap_vip(const struct flow_key *inner,
@@ -156,9 +156,7 @@ static __always_inline int decapsulate(struct cursor *cur, struct packet *p,
 		return XDP_DROP;
 
 	if (gue && inner_flow(header, cur->end, &inner, inner_v6)) {
-#ifdef FEATURE_FLOW_DEBUG
 		debug_flow(flow, &inner);
-#endif
 		if (!found)
 			count_decap_vip(&inner, inner_v6);
 	}
@@ -181,31 +179,36 @@ static __always_inline int decapsulate(struct cursor *cur, struct packet *p,
 	return XDP_DROP;
 }
 
+#endif
+
+/* Step 4, for what is neither TCP nor UDP nor ICMP. */
 static __always_inline int decap_ipip(struct cursor *cur, struct packet *p,
 				      struct flow_key *flow, const bool v6)
 {
-	if (!v6) {
-		if (p->proto == IPPROTO_IPV6)
-			return XDP_PASS;
-		return decapsulate(cur, p, flow, sizeof(struct iphdr), false,
-				   false, false);
-	}
-	if (p->proto == IPPROTO_IPV6)
-		return decapsulate(cur, p, flow, sizeof(struct ipv6hdr), false,
-				   true, true);
-	return decapsulate(cur, p, flow, sizeof(struct ipv6hdr), false, true,
-			   false);
+#ifdef FEATURE_INLINE_DECAP
+	const u32 outer = v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+
+	if (p->proto == IPPROTO_IPIP)
+		return decapsulate(cur, p, flow, outer, false, v6, false);
+	/* IPv6 in IPv4 does not exist here. */
+	if (p->proto == IPPROTO_IPV6 && v6)
+		return decapsulate(cur, p, flow, outer, false, true, true);
+#endif
+	return XDP_PASS;
 }
 
-/* cur stands behind the UDP header. */
+/* Step 4, for UDP: cur stands behind its header. CONTINUE: it is no GUE. */
 static __always_inline int decap_gue(struct cursor *cur, struct packet *p,
 				     struct flow_key *flow, const bool v6)
 {
+#ifdef FEATURE_INLINE_DECAP
 	const u32 outer = sizeof(struct udphdr) +
 			  (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 	u8 *version = cur->pos;
 	bool inner_v6;
 
+	if (flow_dport(p) != htons(GUE_PORT))
+		return CONTINUE;
 	inner_v6 = (void *)(version + 1) <= cur->end && *version & 0x30;
 	if (!v6) {
 		if (inner_v6)
@@ -215,8 +218,9 @@ static __always_inline int decap_gue(struct cursor *cur, struct packet *p,
 	if (inner_v6)
 		return decapsulate(cur, p, flow, outer, true, true, true);
 	return decapsulate(cur, p, flow, outer, true, true, false);
-}
-
+#else
+	return CONTINUE;
 #endif
+}
 
 #endif

@@ -295,4 +295,15 @@ static __always_inline int send_too_big_ipv6(struct packet *p)
 
 #endif
 
+/* To a sender whose frame the tunnel cannot carry. */
+static __always_inline int answer_too_big(struct packet *p, const bool v6)
+{
+#ifdef FEATURE_ICMP_TOO_BIG
+	count_family(COUNT_TOO_BIG_SENT, v6);
+	return v6 ? send_too_big_ipv6(p) : send_too_big_ipv4(p);
+#else
+	return XDP_DROP;
+#endif
+}
+
 #endif

@@ -84,8 +84,7 @@ BPF_TABLE("hash_of_maps$down_set", struct vip_definition, u32,
 BPF_PERF_OUTPUT(event_pipe);
 #endif
 
-/* Outer sources of GUE, which are also this host's own addresses. */
-#if ENCAP_GUE || (defined(FEATURE_INLINE_DECAP) && !DECAP_ANY)
+#ifdef KNOWS_OWN_ADDRESSES
 BPF_TABLE("array", u32, struct real_definition, pckt_srcs, 1);
 #endif
 

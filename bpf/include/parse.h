@@ -1,63 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* From the first byte of a frame to the flow: Ethernet, IP, TCP and UDP. */
+/* From the IP header of a frame to the flow: IP, TCP and UDP. */
 #ifndef KATRAN_PARSE_H
 #define KATRAN_PARSE_H
 
 #include "packet.h"
+#include "vlan.h"
 
 #define IPV4_FRAGMENT htons(0x3fff)
-
-#ifdef FEATURE_VLAN
-
-/*
- * 1 if the EtherType is 802.1Q's or 802.1ad's, without a branch. The verifier
- * would otherwise walk the whole program once per number of tags; an unknown
- * number is one walk. The asm keeps the compiler from making it a branch.
- */
-static __always_inline u64 is_vlan_tag(__be16 type)
-{
-	u64 q = type ^ htons(ETH_P_8021Q);
-	u64 ad = type ^ htons(ETH_P_8021AD);
-
-	asm volatile("" : "+r"(q), "+r"(ad));
-	return (q - 1) >> 63 | (ad - 1) >> 63;
-}
-
-/*
- * Steps over up to two tags. A frame that could not hold two tags and an
- * EtherType cannot hold an IP header either: type 0 means "pass it".
- */
-static __always_inline __be16 parse_ethernet(struct cursor *cur,
-					     struct packet *p)
-{
-	void *eth = cur->pos;
-	u64 tags;
-
-	if (eth + ETH_HLEN + 2 * VLAN_TAG_BYTES > cur->end)
-		return 0;
-	tags = is_vlan_tag(word16_at(eth + 12));
-	tags += tags & is_vlan_tag(word16_at(eth + 16));
-	p->tag_bytes = tags * VLAN_TAG_BYTES;
-	cur->pos = eth + p->tag_bytes + ETH_HLEN;
-	/* Never so, but the verifier forgets the first check here. */
-	if (cur->pos > cur->end)
-		return 0;
-	return word16_at(cur->pos - 2);
-}
-
-#else
-
-static __always_inline __be16 parse_ethernet(struct cursor *cur,
-					     struct packet *p)
-{
-	struct ethhdr *eth = cur->pos;
-
-	p->tag_bytes = 0;
-	cur->pos = eth + 1;
-	return eth->h_proto;
-}
-
-#endif
 
 /*
  * A header that is cut short before the destination is for nobody that we

@@ -66,4 +66,9 @@
 #define SOURCE_PREFIX_IPV6_2 0
 #endif
 
+/* The outer sources of GUE; tunnels to them are for this host. */
+#if ENCAP_GUE || (defined(FEATURE_INLINE_DECAP) && !DECAP_ANY)
+#define KNOWS_OWN_ADDRESSES
+#endif
+
 #endif

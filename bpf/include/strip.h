@@ -4,6 +4,7 @@
 #define KATRAN_STRIP_H
 
 #include "packet.h"
+#include "vlan.h"
 
 /* Cuts `outer` bytes out between the Ethernet header and the inner packet. */
 static __always_inline bool strip_outer(struct packet *p, u32 outer,
@@ -14,30 +15,22 @@ static __always_inline bool strip_outer(struct packet *p, u32 outer,
 	void *new = old + outer;
 	u64 macs_low;
 	u32 macs_high;
-#ifdef FEATURE_VLAN
 	u64 tags;
-#endif
 
 	if (new + ETH_HLEN + 2 * VLAN_TAG_BYTES > end)
 		return false;
 	macs_low = word64_at(old);
 	macs_high = word32_at(old + 8);
-#ifdef FEATURE_VLAN
 	tags = word64_at(old + 12);
-#endif
 	word64_at(new) = macs_low;
 	word32_at(new + 8) = macs_high;
-#ifdef FEATURE_VLAN
 	/* Tags that are not there would overwrite the inner header. */
-	if (p->tag_bytes >= 4)
+	if (p->tag_bytes >= VLAN_TAG_BYTES)
 		word32_at(new + 12) = tags;
-	if (p->tag_bytes >= 8)
+	if (p->tag_bytes >= 2 * VLAN_TAG_BYTES)
 		word32_at(new + 16) = tags >> 32;
-	new += p->tag_bytes;
-	keep_pointer(new);
-	if (new + ETH_HLEN > end)
+	if (!skip_tags(p, &new, 0, end))
 		return false;
-#endif
 	word16_at(new + 12) = type;
 	return !bpf_xdp_adjust_head(p->ctx, outer);
 }
