@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write own_vectors.json: packets for every feature of the datapath, with the frames that must come out.
+"""Packets for every feature of the datapath, with the frames that must come out.
 
 Expected frames are put together with scapy from what the design says, not by the model; the model is then asked the
-same questions, and a file is written only where both agree. Counters at the end of each set are the model's.
+same questions, and both must agree. Counters at the end of each set are the model's. Tests take them from
+own_vectors.py, which builds them once.
 
-usage: PYTHONPATH=collections python tests/conformance/build_vectors.py
+usage: PYTHONPATH=collections python tests/conformance/build_vectors.py [FILE]     lists the sets, and writes them there
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import struct
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -34,7 +36,7 @@ from scapy.packet import Packet, Raw
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.hashing import flow_slot
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
-from ansible_collections.katran.fleet.tests.conformance.model_vectors import OWN, Sets, replay
+from ansible_collections.katran.fleet.tests.conformance.model_vectors import Sets, replay
 
 BALANCER, ROUTER, GATEWAY = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:fe"
 CLIENT4, CLIENT6 = "192.0.2.10", "2001:db8:c::10"
@@ -1946,20 +1948,16 @@ def build() -> tuple[Sets, list[str]]:
     return sets, wrong
 
 
-def text_of(sets: Sets) -> str:
-    """*sets* as the file holds them."""
-    return json.dumps(sets, indent=1) + "\n"
-
-
 def main() -> int:
     sets, wrong = build()
     if wrong:
         print("\n".join(wrong), file=sys.stderr)
         return 1
-    OWN.write_text(text_of(sets))
+    for path in sys.argv[1:]:
+        Path(path).write_text(json.dumps(sets, indent=1) + "\n")
     for name, entry in sets.items():
         print(f"{len(entry['packets']):4}  {name}")
-    print(f"{sum(len(entry['packets']) for entry in sets.values()):4}  in {len(sets)} sets, {OWN.stat().st_size} bytes")
+    print(f"{sum(len(entry['packets']) for entry in sets.values()):4}  in {len(sets)} sets")
     return 0
 
 

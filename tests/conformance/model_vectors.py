@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files of packet vectors: what they hold, and what a Model says to them.
+"""Packet vectors: what a set of them holds, and what a Model says to it.
 
 A file maps set names to sets: ``{"scenario": {module: options}, "packets": [{"description", "in", "action", "out"}]}``
-with frames in base64; ``"follows"`` names the set whose program and tables a set continues. Our own files add:
+with frames in base64; ``"follows"`` names the set whose program and tables a set continues. Our own sets add:
 ``"tables"`` in a set (see Model.load_tables), ``"after"`` in a packet (seconds to wait before it), and ``"counters"``
 in a set (Model.counters() at its end).
 """
@@ -20,7 +20,6 @@ from ansible_collections.katran.fleet.tests.conformance.model import DROP, SECON
 
 HERE = Path(__file__).resolve().parent
 PUBLISHED = Path(os.environ.get("KATRAN_VECTORS", HERE.parents[2] / "shared" / "conformance" / "vectors.json"))
-OWN = HERE / "own_vectors.json"
 
 Sets = dict[str, dict[str, Any]]
 

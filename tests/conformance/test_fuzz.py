@@ -16,9 +16,10 @@ import pytest
 
 from ansible_collections.katran.fleet.tests.conformance.fuzz import Mutator, Pair, reproduction
 from ansible_collections.katran.fleet.tests.conformance.model_program import one_cpu
-from ansible_collections.katran.fleet.tests.conformance.model_vectors import OWN, compare_counters, load_sets
+from ansible_collections.katran.fleet.tests.conformance.model_vectors import compare_counters
+from ansible_collections.katran.fleet.tests.conformance.own_vectors import own_sets
 
-SETS = load_sets(OWN)
+SETS = own_sets()
 SCENARIOS = (
     "ipip",
     "gue",

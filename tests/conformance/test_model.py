@@ -10,20 +10,19 @@ import pytest
 
 from ansible_collections.katran.fleet.tests.conformance.model_tc import HealthcheckModel
 from ansible_collections.katran.fleet.tests.conformance.model_vectors import (
-    OWN,
     PUBLISHED,
     Sets,
     compare_counters,
     load_sets,
     replay,
 )
+from ansible_collections.katran.fleet.tests.conformance.own_vectors import own_sets
 
 
 def every_set() -> list[Any]:
     return [
-        pytest.param(sets, name, id=f"{path.stem}-{name}")
-        for path in (PUBLISHED, OWN)
-        for sets in (load_sets(path),)
+        pytest.param(sets, name, id=f"{source}-{name}")
+        for source, sets in (("vectors", load_sets(PUBLISHED)), ("own_vectors", own_sets()))
         for name in sets
     ]
 

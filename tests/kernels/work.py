@@ -29,7 +29,8 @@ from ansible_collections.katran.fleet.plugins.module_utils._program.macros impor
 from ansible_collections.katran.fleet.plugins.module_utils._program.sources import source_digest
 from ansible_collections.katran.fleet.tests.conformance.model import SECOND, Model, Settings
 from ansible_collections.katran.fleet.tests.conformance.model_tc import UNSPEC, HealthcheckModel
-from ansible_collections.katran.fleet.tests.conformance.model_vectors import OWN, PUBLISHED, Sets, chain, load_sets
+from ansible_collections.katran.fleet.tests.conformance.model_vectors import PUBLISHED, Sets, chain, load_sets
+from ansible_collections.katran.fleet.tests.conformance.own_vectors import own_sets
 from ansible_collections.katran.fleet.tests.conformance.provision import Settings as ProgramSettings
 from ansible_collections.katran.fleet.tests.kernels.debian import ROOT, locked_cache
 
@@ -94,7 +95,7 @@ def combination_job(combination: Combination) -> Job:
     sets: list[Job] = []
     seen = set()
     vips = 1
-    for source in (load_sets(OWN), load_sets(PUBLISHED)):
+    for source in (own_sets(), load_sets(PUBLISHED)):
         followed = {entry.get("follows") for entry in source.values()}
         for name in source:
             links = [source[link] for link in chain(source, name)]
@@ -143,7 +144,7 @@ def _packet(description: str, sent: str, action: str, frame: bytes) -> Job:
 
 def recorded_jobs() -> list[Job]:
     """Published sets as they were recorded, and own ones that are about settings."""
-    published, own = load_sets(PUBLISHED), load_sets(OWN)
+    published, own = load_sets(PUBLISHED), own_sets()
     jobs = [_recorded_job(f"published set {name}", published, name) for name in published]
     jobs += [_recorded_job(f"own set {name}", own, name) for name in _ABOUT_SETTINGS]
     for name, entry in load_sets(PUBLISHED, "healthcheck").items():
@@ -174,7 +175,7 @@ def other_jobs() -> list[Job]:
 
 
 def _decap_job() -> Job:
-    own = load_sets(OWN)
+    own = own_sets()
     packets, vips = [], set()
     for name in ("ipip", "gue"):
         vips |= {vip["address"] for vip in own[name]["scenario"]["vips"]}
@@ -196,7 +197,7 @@ def _healthcheck_job(encapsulation: str) -> Job:
     }
     model = HealthcheckModel.from_scenario(scenario)
     packets = []
-    for packet in load_sets(OWN)["ipip"]["packets"]:
+    for packet in own_sets()["ipip"]["packets"]:
         frame = base64.b64decode(packet["in"])
         ipv6 = frame[12:14] == b"\x86\xdd"
         # An IPv6 packet cannot go to an IPv4 real, and marked packets are the host's own, so whole.
@@ -212,7 +213,7 @@ def _healthcheck_job(encapsulation: str) -> Job:
 
 def interfaces_job() -> Job:
     """Some recorded packets, to be sent over wires."""
-    entry = load_sets(OWN)["ipip"]
+    entry = own_sets()["ipip"]
     sent = [packet for packet in entry["packets"] if packet["action"] == "XDP_TX"][:3]
     return {"kind": "interfaces", "name": "interfaces", "scenario": entry["scenario"], "packets": sent}
 
