@@ -3,7 +3,7 @@
  * The balancer: an XDP program that finds the VIP a packet is for, chooses a
  * real and sends the packet there in a tunnel.
  *
- * In steps, which the comments below name:
+ * In the steps of docs/datapath.md, section 3, which comments name:
  *  1 Ethernet and VLAN tags		 7 frames that are too big
  *  2 IP, malformed packets		 8 the flow and its table
  *  3 ICMP				 9 server id in QUIC

@@ -2,7 +2,8 @@
 /*
  * Encapsulation: what its two kinds, IPIP and GUE, need to know of the inner
  * packet, and room for the outer headers. Lengths come from the inner header,
- * never from the frame, which may have padding.
+ * never from the frame, which may have padding. See docs/datapath.md,
+ * section 4.
  */
 #ifndef KATRAN_ENCAP_H
 #define KATRAN_ENCAP_H

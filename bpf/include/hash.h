@@ -2,7 +2,8 @@
 /*
  * The flow hash: Bob Jenkins's lookup3 (public domain), as the kernel's jhash
  * seeds and folds it, on words as loaded. Every balancer of a fleet must
- * compute the same: destination and protocol stay out of it.
+ * compute the same (docs/datapath.md, section 2): destination and protocol
+ * stay out of it.
  */
 #ifndef KATRAN_HASH_H
 #define KATRAN_HASH_H

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What the steps of section "packet" hand on to each other. */
+/* What the steps of docs/datapath.md hand on to each other. */
 #ifndef KATRAN_PACKET_H
 #define KATRAN_PACKET_H
 

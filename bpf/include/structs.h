@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * What lies in the maps. Layouts are a contract with every other balancer of
- * the fleet and with the control plane. What is __be16 or __be32 is in network
- * order; an IPv4 address fills the first 4 of its 16 bytes, the rest is zero.
+ * the fleet and with the control plane: docs/datapath.md, section 1. Network
+ * order is __be16 and __be32; an IPv4 address fills the first 4 of its 16
+ * bytes, the rest is zero.
  */
 #ifndef KATRAN_STRUCTS_H
 #define KATRAN_STRUCTS_H

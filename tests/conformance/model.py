@@ -3,7 +3,7 @@
 
 A ``Model`` holds what the control plane writes (VIPs, reals, rings, routes, ids ...) and what the datapath itself
 keeps (connection table, counters, flow debug). ``Model.run(frame, now)`` answers what the program must answer: the
-XDP action and the whole frame. The steps are numbered as in section 3 of the design's datapath page, each a method.
+XDP action and the whole frame. The steps are numbered as in docs/datapath.md, section 3, each a method.
 
 Addresses, ports and MAC addresses are bytes in network order, as they are in frames; times are nanoseconds.
 """

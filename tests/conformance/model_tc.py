@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The health-check program (tc egress) in plain Python: section 5 of the design's datapath page."""
+"""The health-check program (tc egress) in plain Python: docs/datapath.md, section 5."""
 
 from __future__ import annotations
 
