@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer, Outcome, Wanted
+from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer, Wanted
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request, Result
 from ansible_collections.katran.fleet.plugins.module_utils._engine.run import apply_resource
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
@@ -80,16 +80,16 @@ def wanted(
     return Wanted(settings, state, source_dir, accept_rehash, untouched=frozenset(untouched))
 
 
-def ensure(check: bool = False, instance: str = "default", **options: Any) -> Outcome:
+def ensure(check: bool = False, instance: str = "default", **options: Any) -> Result:
     """One run of module balancer in this process."""
     return Balancer(instance, BPFFS).ensure(wanted(**options), check, 5)
 
 
-def roll_back(check: bool = False) -> Outcome:
+def roll_back(check: bool = False) -> Result:
     return Balancer("default", BPFFS).roll_back(check, 5)
 
 
-def remove(check: bool = False) -> Outcome:
+def remove(check: bool = False) -> Result:
     return Balancer("default", BPFFS).remove(check, 5)
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine import decap as decap_run
-from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer, Outcome, Wanted
-from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request
+from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer, Wanted
+from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request, Result
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.tc import Egress
@@ -148,7 +148,7 @@ def request(check: bool = False) -> Request:
     return Request("default", BPFFS, 5, check)
 
 
-def ensure_balancer(state: str = "loaded", **options: Any) -> Outcome:
+def ensure_balancer(state: str = "loaded", **options: Any) -> Result:
     """Load a small balancer with these options of module balancer."""
     sizes = {"vips": 32, "reals": 64, "ring": 4093, "flows": 4000, "server_ids": 5000, "source_routes": 100}
     params = {

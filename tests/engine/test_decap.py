@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._engine.decap import Real, RealOutcome
+from ansible_collections.katran.fleet.plugins.module_utils._engine.decap import Real
+from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Result
 from ansible_collections.katran.fleet.plugins.module_utils._engine.restore import restore_real
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT, StateFile
@@ -37,7 +38,7 @@ def host() -> Iterator[None]:
         yield
 
 
-def ensure(*vips: str, check: bool = False, **options: Any) -> RealOutcome:
+def ensure(*vips: str, check: bool = False, **options: Any) -> Result:
     params = {
         "interfaces": [LINK],
         "mode": "native",
@@ -53,11 +54,11 @@ def ensure(*vips: str, check: bool = False, **options: Any) -> RealOutcome:
     return Real("default", BPFFS).ensure(parse_real(params), check, 5)
 
 
-def withdraw(*served: str, check: bool = False) -> RealOutcome:
+def withdraw(*served: str, check: bool = False) -> Result:
     return Real("default", BPFFS).withdraw(parse_served({"vips": list(served)}), check, 5)
 
 
-def remove() -> RealOutcome:
+def remove() -> Result:
     return Real("default", BPFFS).remove(False, 5)
 
 

@@ -17,12 +17,12 @@ from pyroute2 import IPRoute
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck import (
     Healthcheck,
-    HealthcheckOutcome,
     healthcheck_info,
     restore_healthcheck,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck_destinations import apply_destinations
 from ansible_collections.katran.fleet.plugins.module_utils._engine.info import gather_info
+from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Result
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT, StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
@@ -61,7 +61,7 @@ def host() -> Iterator[None]:
         yield
 
 
-def ensure(check: bool = False, interface: str = "out", **options: Any) -> HealthcheckOutcome:
+def ensure(check: bool = False, interface: str = "out", **options: Any) -> Result:
     params = {
         "interface": interface,
         "encapsulation": "ipip",

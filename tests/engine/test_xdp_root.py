@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer, Outcome
+from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer
+from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Result
 from ansible_collections.katran.fleet.plugins.module_utils._engine.run import apply_resource
-from ansible_collections.katran.fleet.plugins.module_utils._engine.xdp_root import Root, RootOutcome, restore_root
+from ansible_collections.katran.fleet.plugins.module_utils._engine.xdp_root import Root, restore_root
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.root_array import clear_slot, put_program, slots
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT, StateFile
@@ -48,7 +49,7 @@ def host() -> Iterator[None]:
         yield
 
 
-def ensure(*interfaces: str, mode: str = "native", check: bool = False, source_dir: str = BPF) -> RootOutcome:
+def ensure(*interfaces: str, mode: str = "native", check: bool = False, source_dir: str = BPF) -> Result:
     settings = RootSettings(interfaces or ("eth7",), mode, source_dir)
     return Root("default", BPFFS).ensure(settings, check, 5)
 
@@ -245,7 +246,7 @@ def test_a_run_killed_anywhere_is_finished_by_the_next() -> None:
 # Shared mode
 
 
-def balancer(position: int | None = 1, **options: Any) -> Outcome:
+def balancer(position: int | None = 1, **options: Any) -> Result:
     """A balancer in a slot of root's array; None: on interface eth8 of its own."""
     if position is None:
         return ensure_balancer("attached", interfaces=["eth8"], **options)

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer, Outcome, Wanted
+from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer, Wanted
 from ansible_collections.katran.fleet.plugins.module_utils._engine.info import gather_info
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request, Result
 from ansible_collections.katran.fleet.plugins.module_utils._engine.run import apply_resource
@@ -78,7 +78,7 @@ class Life:
         balancer, wanted = Balancer("default", BPFFS), self._settings(options)
         foretold = balancer.ensure(wanted, True, 10)
         done = balancer.ensure(wanted, False, 10)
-        again: Outcome = balancer.ensure(wanted, False, 10)
+        again: Result = balancer.ensure(wanted, False, 10)
         self.count(done.changed == moves, f"{what}: {done.changes}")
         self.count(done.changes == foretold.changes, f"{what}: {done.changes}, but foretold were {foretold.changes}")
         self.count(not again.changed, f"{what} again: {again.changes}")

@@ -9,7 +9,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .._engine.balancer import Balancer, Outcome, Wanted
+from .._engine.balancer import Balancer, Wanted
+from .._engine.request import Result
 from .._model.settings import parse_settings
 from .module import guarded, module_of, request_of, steps_result
 from .specs import BALANCER
@@ -41,7 +42,7 @@ def run_balancer() -> None:
     guarded(module, work)
 
 
-def _balancer_result(module: AnsibleModule, outcome: Outcome) -> dict[str, t.Any]:
+def _balancer_result(module: AnsibleModule, outcome: Result) -> dict[str, t.Any]:
     output = steps_result(module, outcome.changes, outcome.warnings, outcome.before, outcome.after)
     output["operations"] = outcome.operations
     if outcome.program:

@@ -12,7 +12,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_text
 
 from .._engine.host import HostRequest, ensure_host
-from .._model.errors import ConfigError, HostError, StateError
+from .._model.errors import FleetError
 from .._model.faults import Faults
 from .._model.host_plan import HostWanted, RealHost, Unit
 from .._model.settings import parse_interfaces
@@ -32,7 +32,7 @@ def run_host() -> None:
             params["state"] == "absent",
         )
         outcome = ensure_host(request)
-    except (ConfigError, HostError, StateError) as error:
+    except FleetError as error:
         module.fail_json(msg=to_text(error))
     for warning in outcome.warnings:
         module.warn(warning)

@@ -17,14 +17,13 @@ from ansible.module_utils.common.respawn import has_respawned, probe_interpreter
 from ansible.module_utils.common.text.converters import to_text
 
 from .._engine.request import Request
-from .._model.errors import ConfigError, EngineError, NetworkError, PlanError, ProgramError, StateError
+from .._model.errors import FleetError
 from .._model.settings import parse_instance
 from .._model.shape import shape_faults
 from .._program.requirements import has_module
 from .specs import COMMON, Spec
 
 SYSTEM_PYTHON = "/usr/bin/python3"
-FAILURES = (EngineError, ConfigError, PlanError, ProgramError, StateError, NetworkError)
 
 
 def _use_system_python() -> None:
@@ -72,7 +71,7 @@ def guarded(module: AnsibleModule, work: Callable[[], dict[str, t.Any]]) -> None
     try:
         parse_instance(module.params["instance"], module.params["bpffs"])
         result = work()
-    except FAILURES as error:
+    except FleetError as error:
         module.fail_json(msg=to_text(error))
     except OSError as error:
         module.fail_json(msg=f"the kernel refused an operation: {error.strerror or error}")

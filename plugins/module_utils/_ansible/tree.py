@@ -11,7 +11,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_text
 
 from .._kernel.tree import make_tree
-from .._model.errors import TreeError
+from .._model.errors import FleetError
 
 
 def run_tree() -> None:
@@ -22,7 +22,7 @@ def run_tree() -> None:
     )
     try:
         changes = make_tree(module.params["dest"], module.params["files"], module.check_mode)
-    except TreeError as error:
+    except FleetError as error:
         module.fail_json(msg=to_text(error))
     else:
         output: dict[str, t.Any] = {"changed": bool(changes), "changes": changes}

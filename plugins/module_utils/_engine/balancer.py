@@ -48,6 +48,7 @@ from .._program.sources import require_safe_sources, source_digest
 from .._program.swap import BYTECODE_FILE, NEXT_FILE, PREVIOUS_FILE, PROGRAM, Swap
 from .opened import is_loaded, lost_maps
 from .recovery import lost_warnings, recovered
+from .request import Result
 from .tables import features_in_use, idle_resources
 
 STATE_FILES = (
@@ -67,27 +68,6 @@ FEW = 5
 BALANCER_MAPS = frozenset(spec.name for spec in MAPS)
 FLOW_TABLES = {"lru_mapping": "flows", "global_lru_maps": "global_flows", "flow_debug_maps": "flows"}
 """Map of per-CPU tables → the size that is shared out among them."""
-
-
-@dataclass
-class Outcome:
-    """What a run of module balancer did, or in check mode would do."""
-
-    changes: list[str] = field(default_factory=list)
-    before: dict[str, t.Any] = field(default_factory=dict)
-    after: dict[str, t.Any] = field(default_factory=dict)
-    operations: dict[str, int] = field(default_factory=dict)
-    program: dict[str, t.Any] = field(default_factory=dict)
-    attached: list[dict[str, t.Any]] = field(default_factory=list)
-    maps: dict[str, dict[str, int]] = field(default_factory=dict)
-    reused_maps: list[str] = field(default_factory=list)
-    selftest: dict[str, t.Any] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def changed(self) -> bool:
-        """Whether anything was, or would be, done."""
-        return bool(self.changes)
 
 
 @dataclass(frozen=True)
@@ -181,7 +161,7 @@ class Balancer:
 
     # the three things a run can be asked for
 
-    def ensure(self, wanted: Wanted, check: bool, timeout: float) -> Outcome:
+    def ensure(self, wanted: Wanted, check: bool, timeout: float) -> Result:
         """Bring the balancer to `attached` or `loaded` with these settings; in check mode only say what that takes."""
         require_capabilities()
         if not check:
@@ -191,9 +171,9 @@ class Balancer:
         with locked(self.instance, not check, timeout):
             return self.ensure_locked(wanted, check)
 
-    def ensure_locked(self, wanted: Wanted, check: bool) -> Outcome:
+    def ensure_locked(self, wanted: Wanted, check: bool) -> Result:
         """The same for a caller that holds the lock."""
-        outcome = Outcome()
+        outcome = Result()
         if check and not bpf.is_bpffs(self.paths.bpffs):
             outcome.warnings.append(f"bpffs: {self.paths.bpffs} is not a bpf file system on this host yet")
         if {"flow_debug", "inline_decap"} & wanted.settings.features == {"flow_debug"}:
@@ -220,7 +200,7 @@ class Balancer:
             return wanted
         return replace(wanted, settings=replace(wanted.settings, features=wanted.settings.features | used))
 
-    def _find_maps(self, known: State, check: bool, outcome: Outcome) -> None:
+    def _find_maps(self, known: State, check: bool, outcome: Result) -> None:
         """Pin again what the running program has, where somebody removed the pins: nothing of it need be lost."""
         lost = lost_maps(self.paths, known)
         if not lost:
@@ -231,7 +211,7 @@ class Balancer:
         else:
             self.paths.pin_again(lost)
 
-    def _run(self, wanted: Wanted, known: State, check: bool, outcome: Outcome) -> Outcome:
+    def _run(self, wanted: Wanted, known: State, check: bool, outcome: Result) -> Result:
         present = self._present(known, check)
         plan = self._plan(wanted, known, present, check, outcome)
         outcome.operations = {name: len(entries) for name, entries in plan.writes.items() if entries}
@@ -254,13 +234,13 @@ class Balancer:
             self._report(wanted, known, outcome)
         return outcome
 
-    def roll_back(self, check: bool, timeout: float) -> Outcome:
+    def roll_back(self, check: bool, timeout: float) -> Result:
         """Go back to the program before the last upgrade; a second call changes nothing."""
         require_capabilities()
         if not check:
             require_bpffs(self.paths.bpffs)
         with locked(self.instance, not check, timeout):
-            outcome = Outcome()
+            outcome = Result()
             known = self._known()
             if not check:
                 self.file.sweep()
@@ -281,11 +261,11 @@ class Balancer:
             wanted = Wanted(settings, known.settings["state"], previous["settings"]["source_dir"], kept=True, back=True)
             return self._run(wanted, known, check, outcome)
 
-    def remove(self, check: bool, timeout: float) -> Outcome:
+    def remove(self, check: bool, timeout: float) -> Result:
         """Detach and remove the balancer: attachments, pins, state, lock."""
         require_capabilities()
         with locked(self.instance, not check, timeout):
-            outcome = Outcome()
+            outcome = Result()
             known = self.file.read()
             if not check:
                 self.swap.recover(known)
@@ -346,7 +326,7 @@ class Balancer:
                 return recovered(self.file, known, maps)
         return known
 
-    def _stay_rolled_back(self, wanted: Wanted, known: State, check: bool, outcome: Outcome) -> Wanted:
+    def _stay_rolled_back(self, wanted: Wanted, known: State, check: bool, outcome: Result) -> Wanted:
         """A program that was rolled back by hand stays so until the sources or settings differ from those it left."""
         left = known.program.get("rolled_back_from")
         if not left or wanted.kept or left != self._digest(wanted, known, check):
@@ -358,7 +338,7 @@ class Balancer:
 
     # what to do
 
-    def _plan(self, wanted: Wanted, known: State, present: _Present, check: bool, outcome: Outcome) -> _Plan:
+    def _plan(self, wanted: Wanted, known: State, present: _Present, check: bool, outcome: Result) -> _Plan:
         plan = _Plan(old_sizes=sizes_of(present.maps))
         settings = wanted.settings
         specs = balancer_maps(settings)
@@ -480,7 +460,7 @@ class Balancer:
                 plan.changes.append(f"rehash: {effect}")
         plan.changes.append(f"migrate {', '.join(plan.migrate)} ({', '.join(changed) or 'another type'})")
 
-    def _plan_tables(self, wanted: Wanted, present: _Present, plan: _Plan, outcome: Outcome) -> None:
+    def _plan_tables(self, wanted: Wanted, present: _Present, plan: _Plan, outcome: Result) -> None:
         """Each CPU that receives has a table, and their sizes add up to what the settings say."""
         sizes = wanted.settings.sizes
         for name in balancer_maps(wanted.settings):
@@ -515,7 +495,7 @@ class Balancer:
             if plan.unfinished:
                 plan.changes.append("copy the rest of the flows that a killed run was copying")
 
-    def _warn_of_loss(self, there: Mapping[int, bpf.MapInfo], make: Mapping[int, int], outcome: Outcome) -> None:
+    def _warn_of_loss(self, there: Mapping[int, bpf.MapInfo], make: Mapping[int, int], outcome: Result) -> None:
         for cpu, entries in make.items():
             if cpu not in there or there[cpu].entries <= entries:
                 continue
@@ -556,7 +536,7 @@ class Balancer:
         ]
 
     def _plan_writes(
-        self, wanted: Wanted, known: State, present: _Present, plan: _Plan, check: bool, outcome: Outcome
+        self, wanted: Wanted, known: State, present: _Present, plan: _Plan, check: bool, outcome: Result
     ) -> None:
         settings = wanted.settings
         names = list(settings.interfaces)
@@ -602,7 +582,7 @@ class Balancer:
                 plan.changes.append(f"{family} source {was}{address or 'none'}")
 
     @staticmethod
-    def _gateway(names: list[str], wanted: Wanted, known: State, check: bool, outcome: Outcome) -> str:
+    def _gateway(names: list[str], wanted: Wanted, known: State, check: bool, outcome: Result) -> str:
         """The gateway's MAC; at boot the last known one where the gateway does not answer yet."""
         try:
             return gateway_mac(names)
@@ -638,7 +618,7 @@ class Balancer:
 
     # doing it
 
-    def _execute(self, plan: _Plan, wanted: Wanted, known: State, present: _Present, outcome: Outcome) -> None:
+    def _execute(self, plan: _Plan, wanted: Wanted, known: State, present: _Present, outcome: Result) -> None:
         bytecode = self._prove(plan, wanted, known, outcome) if plan.touches_program else None
         known.learned = plan.learned
         # After the compiler is done: what counts is what the old program does in the second before the swap.
@@ -680,7 +660,7 @@ class Balancer:
                 with contextlib.suppress(StateError):
                     self.file.remove(STATE_FILES)
 
-    def _prove(self, plan: _Plan, wanted: Wanted, known: State, outcome: Outcome) -> Bytecode:
+    def _prove(self, plan: _Plan, wanted: Wanted, known: State, outcome: Result) -> Bytecode:
         """Compile if need be, and let the program prove itself on scratch maps before anything is touched."""
         if plan.compile:
             bytecode = compiler.compile_program(wanted.source_dir, PROGRAM, balancer_macros(wanted.settings))
@@ -702,7 +682,7 @@ class Balancer:
         present: _Present,
         migration: Migration,
         stack: ExitStack,
-        outcome: Outcome,
+        outcome: Result,
     ) -> tuple[dict[str, bpf.Map], dict[str, dict[int, bpf.Map]]]:
         """Create, migrate and fill the maps; returns them all, open until the stack is closed.
 
@@ -942,7 +922,7 @@ class Balancer:
         undo.callback(put_program, slot, old)
         return True
 
-    def _report(self, wanted: Wanted, known: State, outcome: Outcome) -> None:
+    def _report(self, wanted: Wanted, known: State, outcome: Result) -> None:
         info = pinned_program(self.paths.program)
         if info is None:
             return

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 
 from .._kernel import bpf
 from .._kernel.lock import locked
@@ -18,24 +17,9 @@ from .._model.decap_settings import RealSettings, earlier_gue_port, with_kept_vi
 from .._model.map_specs import DECAP_MAPS
 from .._program.pinned import SimpleProgram
 from .._program.requirements import has_module, require_bpffs, require_capabilities, require_interface
+from .request import Result
 
 PROGRAM = "decap"
-
-
-@dataclass
-class RealOutcome:
-    """What a run did, or in check mode would do."""
-
-    changes: list[str] = field(default_factory=list)
-    operations: dict[str, int] = field(default_factory=dict)
-    before: dict[str, t.Any] = field(default_factory=dict)
-    after: dict[str, t.Any] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def changed(self) -> bool:
-        """Whether anything was, or would be, done."""
-        return bool(self.changes)
 
 
 class Real:
@@ -45,10 +29,10 @@ class Real:
         self.file = file or StateFile(instance, bpffs)
         self.program = SimpleProgram(PROGRAM, DECAP_MAPS, self.file)
 
-    def ensure(self, settings: RealSettings, check: bool, timeout: float) -> RealOutcome:
+    def ensure(self, settings: RealSettings, check: bool, timeout: float) -> Result:
         """Bring decap and the addresses to where the settings want them."""
         require_capabilities()
-        outcome = RealOutcome()
+        outcome = Result()
         if not check:
             require_bpffs(self.file.bpffs)
         elif not bpf.is_bpffs(self.file.bpffs):
@@ -104,10 +88,10 @@ class Real:
             known.update(begun)
             self.program.record(known)
 
-    def withdraw(self, served: Collection[str], check: bool, timeout: float) -> RealOutcome:
+    def withdraw(self, served: Collection[str], check: bool, timeout: float) -> Result:
         """Take away the VIPs that are not among these, and leave the rest of the host as it is."""
         require_capabilities()
-        outcome = RealOutcome()
+        outcome = Result()
         with locked(self.file.instance, not check, timeout):
             known = self.program.known()
             if not known.get("settings"):
@@ -135,10 +119,10 @@ class Real:
                 self.program.record(known)
         return outcome
 
-    def remove(self, check: bool, timeout: float) -> RealOutcome:
+    def remove(self, check: bool, timeout: float) -> Result:
         """Take decap and the addresses off the host."""
         require_capabilities()
-        outcome = RealOutcome()
+        outcome = Result()
         with locked(self.file.instance, not check, timeout):
             known = self.program.known()
             mine = known.get("loopback", [])
@@ -174,9 +158,7 @@ class Real:
             "loopback": sorted(settings.vips or ()) if settings.loopback else [],
         }
 
-    def _sync(
-        self, name: str, there: dict[str, t.Any], wanted: dict[str, t.Any], check: bool, outcome: RealOutcome
-    ) -> None:
+    def _sync(self, name: str, there: dict[str, t.Any], wanted: dict[str, t.Any], check: bool, outcome: Result) -> None:
         key = name.removeprefix("decap_")
         label = {"vips": "vip", "sources": "source"}[key]
         add = [address for address in wanted[key] if address not in there[key]]
@@ -195,7 +177,7 @@ class Real:
         known: dict[str, t.Any],
         settings: RealSettings,
         check: bool,
-        outcome: RealOutcome,
+        outcome: Result,
     ) -> None:
         wanted = set(settings.vips or ()) if settings.loopback else set()
         present = set(loopback_addresses()) if check is False or has_module("pyroute2") else set()

@@ -37,22 +37,10 @@ from .._program import compiler
 from .._program.pinned import PinnedProgram
 from .._program.requirements import require_bpffs, require_capabilities, require_interface
 from .healthcheck_destinations import DESTINATIONS_FILE, PROGRAM, destination_entries, destinations_known
-from .request import Request
+from .request import Request, Result
 
 FILTER_NAME = "katran_healthcheck"
 _RESOLVED = ("source_ipv4", "source_ipv6", "source_mac", "gateway_mac")
-
-
-@dataclass
-class HealthcheckOutcome:
-    """What a run did, or in check mode would do."""
-
-    changes: list[str] = field(default_factory=list)
-    operations: dict[str, int] = field(default_factory=dict)
-    before: dict[str, t.Any] = field(default_factory=dict)
-    after: dict[str, t.Any] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    program: dict[str, t.Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -85,15 +73,13 @@ class Healthcheck:
         self.file = file or StateFile(instance, bpffs)
         self.program = PinnedProgram(PROGRAM, HEALTHCHECK_MAPS, self.file)
 
-    def ensure(
-        self, settings: HealthcheckSettings, check: bool, timeout: float, confirm: bool = False
-    ) -> HealthcheckOutcome:
+    def ensure(self, settings: HealthcheckSettings, check: bool, timeout: float, confirm: bool = False) -> Result:
         """Bring the program to the interface; in check mode only say what that takes.
 
         `confirm`: ask the gateway for its MAC where the kernel's entry is old.
         """
         require_capabilities()
-        outcome = HealthcheckOutcome()
+        outcome = Result()
         if not check:
             require_bpffs(self.file.bpffs)
         elif not bpf.is_bpffs(self.file.bpffs):
@@ -119,10 +105,10 @@ class Healthcheck:
                 outcome.program = self._program(settings)
         return outcome
 
-    def remove(self, check: bool, timeout: float) -> HealthcheckOutcome:
+    def remove(self, check: bool, timeout: float) -> Result:
         """Take the program off the host: filter, qdisc if it was ours, pins, state."""
         require_capabilities()
-        outcome = HealthcheckOutcome()
+        outcome = Result()
         with locked(self.file.instance, not check, timeout):
             known = self.program.known()
             outcome.before = known.get("settings", {})

@@ -45,17 +45,29 @@ Purge = Callable[[KernelMaps, Iterable[Gone], bool], dict[str, int]]
 
 @dataclass
 class Result:
-    """What a run did, or in check mode would do. `before` and `after`: changed entries in config's own form."""
+    """What a run did, or in check mode would do.
 
-    before: list[dict[str, t.Any]] = field(default_factory=list)
-    after: list[dict[str, t.Any]] = field(default_factory=list)
+    `changes`: one line each; `operations`: map → entries written. Of a resource, `before` and `after` have the changed
+    entries in config's own form, of a program its settings. The rest is what a module tells beside that: `drift`, the
+    lines about what somebody else changed; `timings` in seconds; `references`: other resource → reals it refers to;
+    `gone`: whose flows lost their place; `program`, `attached`, `slots`, `maps`: what is there after a run.
+    """
+
     changes: list[str] = field(default_factory=list)
-    drift: list[str] = field(default_factory=list)
     operations: dict[str, int] = field(default_factory=dict)
-    timings: dict[str, float] = field(default_factory=dict)
+    before: t.Any = field(default_factory=list)
+    after: t.Any = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    drift: list[str] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=dict)
     references: dict[str, list[str]] = field(default_factory=dict)
     gone: list[Gone] = field(default_factory=list)
+    program: dict[str, t.Any] = field(default_factory=dict)
+    attached: list[dict[str, t.Any]] = field(default_factory=list)
+    slots: list[dict[str, t.Any]] = field(default_factory=list)
+    maps: dict[str, dict[str, int]] = field(default_factory=dict)
+    reused_maps: list[str] = field(default_factory=list)
+    selftest: dict[str, t.Any] = field(default_factory=dict)
 
     @property
     def changed(self) -> bool:

@@ -23,19 +23,18 @@ from .._kernel.network import gateway_mac
 from .._kernel.state_files import STATE_ROOT, StateFile, read_bpffs
 from .._model import layout
 from .._model.decap_settings import RealSettings
-from .._model.errors import ConfigError, EngineError, HostError, NetworkError, PlanError, ProgramError, StateError
+from .._model.errors import FleetError, StateError
 from .._model.settings import parse_settings
 from .._model.tables import TABLES
 from .._program.requirements import require_bpffs, require_capabilities
-from .balancer import Balancer, Outcome, Wanted
+from .balancer import Balancer, Wanted
 from .decap import Real
 from .healthcheck import restore_healthcheck
 from .host import restore_host
-from .request import Request, Result
+from .request import Request
 from .run import apply_locked
 from .xdp_root import restore_root
 
-FAILURES = (EngineError, ConfigError, HostError, PlanError, ProgramError, StateError, NetworkError, OSError)
 LOCK_SECONDS = 60.0
 
 
@@ -61,7 +60,7 @@ def restore_balancer(file: StateFile) -> list[str]:
         wanted = Wanted(parse_settings({**state.settings, "state": how}), how, state.settings["source_dir"], kept=True)
         balancer = Balancer(file.instance, file.bpffs, file)
         request = Request(file.instance, file.bpffs, LOCK_SECONDS, check=False, kept=True)
-        done: list[Outcome | Result] = [
+        done = [
             balancer.ensure_locked(replace(wanted, attach_later=True), check=False),
             apply_locked("vips", request, file.read().vips, "overridden", True),
         ]
@@ -155,7 +154,7 @@ def _told(subject: str, step: t.Callable[[], list[str]]) -> bool:
     """Take one step and say what it did, or why it could not: then False."""
     try:
         lines = step()
-    except FAILURES as error:
+    except (FleetError, OSError) as error:
         sys.stderr.write(f"katran-restore: {subject}: {error}\n")
         return False
     for line in lines:

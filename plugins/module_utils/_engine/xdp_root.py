@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import os
-import typing as t
-from dataclasses import dataclass, field
 
 from .._kernel import bpf
 from .._kernel.lock import locked, remove_lock
@@ -19,20 +17,9 @@ from .._model.map_specs import ROOT_MAPS
 from .._model.root_settings import RootSettings
 from .._program.pinned import SimpleProgram
 from .._program.requirements import require_bpffs, require_capabilities, require_interface
+from .request import Result
 
 PROGRAM = "root"
-
-
-@dataclass
-class RootOutcome:
-    """What a run did, or in check mode would do; `slots`: what is in the array, `attached`: where root runs."""
-
-    changes: list[str] = field(default_factory=list)
-    before: dict[str, t.Any] = field(default_factory=dict)
-    after: dict[str, t.Any] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    attached: list[dict[str, t.Any]] = field(default_factory=list)
-    slots: list[dict[str, t.Any]] = field(default_factory=list)
 
 
 class Root:
@@ -43,10 +30,10 @@ class Root:
         self.program = SimpleProgram(PROGRAM, ROOT_MAPS, self.file)
         self.array = self.program.paths.map("root_array")
 
-    def ensure(self, settings: RootSettings, check: bool, timeout: float) -> RootOutcome:
+    def ensure(self, settings: RootSettings, check: bool, timeout: float) -> Result:
         """Bring root to the interfaces; what is in its slots stays."""
         require_capabilities()
-        outcome = RootOutcome()
+        outcome = Result()
         if not check:
             require_bpffs(self.file.bpffs)
         elif not bpf.is_bpffs(self.file.bpffs):
@@ -68,7 +55,7 @@ class Root:
                 self._report(settings, outcome)
         return outcome
 
-    def _report(self, settings: RootSettings, outcome: RootOutcome) -> None:
+    def _report(self, settings: RootSettings, outcome: Result) -> None:
         outcome.attached = [
             {"interface": name, "mode": each.mode, "program_id": each.program_id}
             for name, each in attachments(settings.interfaces).items()
@@ -77,10 +64,10 @@ class Root:
             {"position": position, "program_id": program_id} for position, program_id in slots(self.array).items()
         ]
 
-    def remove(self, check: bool, timeout: float) -> RootOutcome:
+    def remove(self, check: bool, timeout: float) -> Result:
         """Take root off the host; ProgramError while a slot is in use: its program would stop running unnoticed."""
         require_capabilities()
-        outcome = RootOutcome()
+        outcome = Result()
         with locked(self.file.instance, not check, timeout):
             used = slots(self.array) if "root_array" not in self.program.missing_maps() else {}
             if used:

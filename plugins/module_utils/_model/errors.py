@@ -1,29 +1,33 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can go wrong that an operator can act on: each error's text is one sentence for them."""
+"""What can go wrong that an operator can act on."""
 
 from __future__ import annotations
 
 
-class ConfigError(Exception):
+class FleetError(Exception):
+    """Something that an operator can act on; the text is one sentence for them, and all that they are shown."""
+
+
+class ConfigError(FleetError):
     """The input has faults; the text has one sentence for each of the first 20."""
 
 
-class PlanError(Exception):
-    """There is no way from what is there to what is wanted; the text is one sentence for the operator."""
+class PlanError(FleetError):
+    """There is no way from what is there to what is wanted."""
 
 
-class EngineError(Exception):
-    """The engine cannot do what was asked; the text is one sentence for the operator."""
+class EngineError(FleetError):
+    """The engine cannot do what was asked."""
 
 
-class StateError(Exception):
-    """state.json or the lock cannot be used; the text is one sentence for the operator."""
+class StateError(FleetError):
+    """state.json or the lock cannot be used."""
 
 
-class ProgramError(Exception):
-    """A program cannot be compiled, loaded or attached; the text is one sentence for the operator."""
+class ProgramError(FleetError):
+    """A program cannot be compiled, loaded or attached."""
 
 
 class ModeError(ProgramError):
@@ -34,13 +38,13 @@ class ModeError(ProgramError):
         self.reason = reason
 
 
-class NetworkError(Exception):
-    """The host's network does not say what was asked; the text is one sentence for the operator."""
+class NetworkError(FleetError):
+    """The host's network does not say what was asked."""
 
 
-class TreeError(Exception):
-    """The folder cannot be made so; the text is one sentence for the operator."""
+class TreeError(FleetError):
+    """The folder cannot be made so."""
 
 
-class HostError(Exception):
-    """The host cannot be made what it is to be; the text is one sentence for the operator."""
+class HostError(FleetError):
+    """The host cannot be made what it is to be."""
