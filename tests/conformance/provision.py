@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode import Bytecode
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import (
     ARRAY,
     DEFAULT_SIZES,
@@ -30,7 +31,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs impo
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
 from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
-from ansible_collections.katran.fleet.plugins.module_utils._program.bytecode import Bytecode, load
+from ansible_collections.katran.fleet.plugins.module_utils._program.bytecode import load
 from ansible_collections.katran.fleet.plugins.module_utils._program.macros import balancer_macros
 
 Scenario = t.Mapping[str, t.Any]

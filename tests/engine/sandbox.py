@@ -22,9 +22,9 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.tc import Egress
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
+from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode import Bytecode
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import parse_settings
 from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
-from ansible_collections.katran.fleet.plugins.module_utils._program.bytecode import Bytecode
 from ansible_collections.katran.fleet.plugins.module_utils._program.sources import source_digest
 
 if os.geteuid():

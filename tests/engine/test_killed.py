@@ -101,13 +101,13 @@ def in_order(expected: tuple[list[str], list[str]]) -> None:
     """Nothing is half done, and nothing is left over."""
     assert (pins(), files()) == expected
     state = StateFile("default", BPFFS).read()
-    assert "next" not in state.program
+    assert state.program.next is None
     assert attached() == (pinned(), "native")
     fd = bpf.open_pin(f"{PINS}/balancer")
     info = bpf.program_info(fd)
     os.close(fd)
     assert set(info.map_ids) <= set(map_ids().values())
-    assert state.program["tag"] == info.tag
+    assert state.program.tag == info.tag
 
 
 def each_step(

@@ -16,10 +16,10 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode import Bytecode
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ProgramError
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import NUMA_NODE
 from ansible_collections.katran.fleet.plugins.module_utils._program import compiler, sources
-from ansible_collections.katran.fleet.plugins.module_utils._program.bytecode import Bytecode
 from ansible_collections.katran.fleet.plugins.module_utils._program.macros import balancer_macros
 from ansible_collections.katran.fleet.tests.engine.life import (
     LINK,

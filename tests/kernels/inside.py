@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "collections"))
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode import Bytecode
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ProgramError
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import (
     ARRAY,
@@ -38,7 +39,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs impo
     PROG_ARRAY,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
-from ansible_collections.katran.fleet.plugins.module_utils._program.bytecode import Bytecode, load
+from ansible_collections.katran.fleet.plugins.module_utils._program.bytecode import load
 from ansible_collections.katran.fleet.tests.conformance import model_program, model_vectors, provision
 from ansible_collections.katran.fleet.tests.kernels.wire import comes_back
 
@@ -58,7 +59,7 @@ def kept_program(name: str, macros: Mapping[str, int]) -> Bytecode:
     """What the machine was given for these settings."""
     store = json.loads((HERE / "programs.json").read_text())
     kept = HERE / "programs" / store[json.dumps([name, sorted(macros.items())])]
-    return Bytecode.from_json(kept.read_text())
+    return Bytecode.from_json(kept.read_text(), str(kept), name)
 
 
 def timed_load(bytecode: Bytecode, maps: Mapping[str, bpf.Map]) -> Outcome:

@@ -19,9 +19,9 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode import Bytecode
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import parse_settings
 from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
-from ansible_collections.katran.fleet.plugins.module_utils._program.bytecode import Bytecode
 from ansible_collections.katran.fleet.tests.kernels.wire import comes_back
 
 BPFFS = "/sys/fs/bpf"

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.katran.fleet.plugins.module_utils._ansible.specs import BALANCER
+from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode import Bytecode
 from ansible_collections.katran.fleet.plugins.module_utils._model.features import FEATURES
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
 from ansible_collections.katran.fleet.plugins.module_utils._model.simulated_flows import build_frame, parse_flows
 from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
-from ansible_collections.katran.fleet.plugins.module_utils._program.bytecode import Bytecode
 from ansible_collections.katran.fleet.plugins.module_utils._program.macros import balancer_macros
 from ansible_collections.katran.fleet.plugins.module_utils._program.sources import source_digest
 from ansible_collections.katran.fleet.tests.conformance.model import SECOND, Model, Settings
@@ -337,7 +337,7 @@ def _compiled(sources: str, name: str, macros: Macros) -> Bytecode:
         kept = cache / f"bytecode-{digest}.json"
         if kept.is_file():
             os.utime(kept)
-            return Bytecode.from_json(kept.read_text())
+            return Bytecode.from_json(kept.read_text(), str(kept), name)
     made = compiler.compile_program(sources, name, macros)
     with locked_cache() as cache:
         unfinished = cache / f"unfinished-{kept.name}"

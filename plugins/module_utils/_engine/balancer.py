@@ -26,15 +26,16 @@ from .._kernel.root_array import clear_slot, put_program, slots
 from .._kernel.state_files import StateFile
 from .._kernel.xdp import Attachment, Interfaces, attachments, detach, every_attachment
 from .._model import layout
+from .._model.bytecode import Bytecode
 from .._model.errors import ModeError, NetworkError, ProgramError, StateError
 from .._model.limits import Limits
 from .._model.lru_history import learners, may_be_known
 from .._model.map_specs import MAPS, MAX_CPUS, NUMA_NODE, MapSpec, balancer_maps
 from .._model.settings import BalancerSettings, RootArray, parse_settings, with_program_of
-from .._model.state import State
+from .._model.state import Coming, Previous, State
 from .._model.vips import vips_from_config
 from .._program import compiler
-from .._program.bytecode import Bytecode, load
+from .._program.bytecode import load
 from .._program.canary import Counters
 from .._program.flow_tables import count_entries, finish_tables, put_table, table_sizes, tables_in, take_table
 from .._program.macros import balancer_macros
@@ -225,9 +226,9 @@ class Balancer:
                 self._execute(plan, wanted, known, present, outcome)
                 known.settings = outcome.after
                 if plan.mac:
-                    known.program["gateway_mac"] = plan.mac
+                    known.program.gateway_mac = plan.mac
                 if plan.forget:
-                    known.program.update(rolled_back_from=None, previous=None)
+                    known.program.rolled_back_from = known.program.previous = None
                 self.file.write(known)
                 if plan.forget:
                     self.swap.forget_previous()
@@ -245,20 +246,20 @@ class Balancer:
             if not check:
                 self.file.sweep()
                 self.swap.recover(known)
-            if known.program.get("rolled_back_from"):
+            if known.program.rolled_back_from:
                 outcome.before = outcome.after = known.settings
                 return outcome
-            previous = known.program.get("previous")
-            if previous and previous["migrated"]:
+            previous = known.program.previous
+            if previous and previous.migrated:
                 raise ProgramError(
                     f"balancer {self.instance} cannot be rolled back across a migration of its maps"
-                    f" ({previous['migrated']}): the previous program's maps are gone; set the sizes back instead"
+                    f" ({previous.migrated}): the previous program's maps are gone; set the sizes back instead"
                 )
             if not previous or not known.settings or self._bytecode(PREVIOUS_FILE) is None:
                 raise ProgramError(f"balancer {self.instance} has no previous program to go back to")
             self._find_maps(known, check, outcome)
-            settings = with_program_of(parse_settings(previous["settings"]), parse_settings(known.settings))
-            wanted = Wanted(settings, known.settings["state"], previous["settings"]["source_dir"], kept=True, back=True)
+            settings = with_program_of(parse_settings(previous.settings), parse_settings(known.settings))
+            wanted = Wanted(settings, known.settings["state"], previous.settings["source_dir"], kept=True, back=True)
             return self._run(wanted, known, check, outcome)
 
     def remove(self, check: bool, timeout: float) -> Result:
@@ -271,7 +272,7 @@ class Balancer:
                 self.swap.recover(known)
             present = self._present(known, check)
             outcome.before = known.settings
-            slot = plan_slot(None, _slot_of(known), present.ours.__contains__, None, False, check)
+            slot = plan_slot(None, known.program.slot, present.ours.__contains__, None, False, check)
             outcome.changes += slot.changes
             if slot.clear is not None and not check:
                 clear_slot(slot.clear)
@@ -307,7 +308,7 @@ class Balancer:
                 raise
             attached = {}
         running = {item.program_id for item in attached.values()}
-        slot = _slot_of(known)
+        slot = known.program.slot
         if slot is not None:
             with contextlib.suppress(ProgramError):
                 running.update(program for place, program in slots(slot.path).items() if place == slot.position)
@@ -328,7 +329,7 @@ class Balancer:
 
     def _stay_rolled_back(self, wanted: Wanted, known: State, check: bool, outcome: Result) -> Wanted:
         """A program that was rolled back by hand stays so until the sources or settings differ from those it left."""
-        left = known.program.get("rolled_back_from")
+        left = known.program.rolled_back_from
         if not left or wanted.kept or left != self._digest(wanted, known, check):
             return wanted
         outcome.warnings.append(
@@ -351,12 +352,12 @@ class Balancer:
         plan.digest = self._digest(wanted, known, check)
         kept = self._bytecode(BYTECODE_FILE)
         plan.compile = not wanted.kept and (
-            plan.digest is None or plan.digest != known.program.get("source_digest") or kept is None
+            plan.digest is None or plan.digest != known.program.source_digest or kept is None
         )
         new_maps = [name for name in (*plan.create, *plan.migrate) if kept is None or name in kept.maps]
         plan.load = plan.compile or wanted.back or present.program is None or bool(new_maps)
         # What was asked for is what it was rolled back to: the program that it left is none to go back to.
-        plan.forget = bool(known.program.get("rolled_back_from")) and not (plan.load or wanted.kept)
+        plan.forget = bool(known.program.rolled_back_from) and not (plan.load or wanted.kept)
         # A program that can be gone back to keeps its maps: the present one, once another replaces it.
         present_maps = () if plan.load and plan.migrate else self._bytecode_maps(BYTECODE_FILE)
         previous_maps = () if plan.load or plan.forget else self._bytecode_maps(PREVIOUS_FILE)
@@ -368,7 +369,7 @@ class Balancer:
             plan.detach = [item for item in present.our_attachments() if item.interface not in wanted.interfaces]
             current = present.program.id if present.program and not plan.load else None
             plan.slot = plan_slot(
-                wanted.slot, _slot_of(known), present.ours.__contains__, current, settings.replace_foreign, check
+                wanted.slot, known.program.slot, present.ours.__contains__, current, settings.replace_foreign, check
             )
         if plan.migrate:
             self._plan_migration(wanted, known, present, plan)
@@ -389,8 +390,9 @@ class Balancer:
             plan.changes.append(
                 f"compile the program ({', '.join(sorted(wanted.settings.features)) or 'no optional feature'})"
             )
+        previous = known.program.previous
         if wanted.back:
-            plan.changes.append(f"go back to the program {known.program['previous']['tag']}")
+            plan.changes.append(f"go back to the program {previous.tag if previous else ''}")
         elif plan.load:
             plan.changes.append("load the program")
         elif plan.forget:
@@ -401,8 +403,8 @@ class Balancer:
 
     def _digest(self, wanted: Wanted, known: State, check: bool) -> str | None:
         if wanted.kept:
-            program = known.program.get("previous", {}) if wanted.back else known.program
-            return t.cast("str | None", program.get("source_digest"))
+            program = known.program.previous if wanted.back else known.program
+            return program.source_digest if program else None
         try:
             require_safe_sources(wanted.source_dir)
             return source_digest(wanted.source_dir, PROGRAM, balancer_macros(wanted.settings))
@@ -420,7 +422,7 @@ class Balancer:
         if there is None:
             plan.attach.append((name, mode, None))
             return
-        if settings.mode == "auto" and (there.mode == "native" or name in known.program.get("generic", {})):
+        if settings.mode == "auto" and (there.mode == "native" or name in known.program.generic):
             # It was tried, and why it failed is known.
             mode = there.mode
         if there.program_id not in present.ours:
@@ -436,7 +438,7 @@ class Balancer:
             plan.attach.append((name, mode, there))
 
     def _plan_migration(self, wanted: Wanted, known: State, present: _Present, plan: _Plan) -> None:
-        if present.program is None and not known.program.get("tag") and not known.vips:
+        if present.program is None and not known.program.tag and not known.vips:
             # Left by a first run that was killed: nothing was ever in them.
             return
         old, new = plan.old_sizes, wanted.settings.sizes
@@ -593,10 +595,10 @@ class Balancer:
                 "the Python module pyroute2 is missing on this host (Debian and Ubuntu: package python3-pyroute2)"
             ) from error
         except NetworkError as error:
-            last = known.program.get("gateway_mac", "")
+            last = known.program.gateway_mac
             if wanted.kept and last:
                 outcome.warnings.append(f"{error}; using the last known one, {last}")
-                return t.cast(str, last)
+                return last
             raise
 
     def _value(self, present: _Present, name: str, index: int) -> bytes | None:
@@ -606,10 +608,9 @@ class Balancer:
             return opened.lookup(layout.u32(index))
 
     def _bytecode(self, name: str) -> Bytecode | None:
-        text = self.file.read_file(name)
         try:
-            return Bytecode.from_json(text) if text else None
-        except ProgramError:
+            return self.file.read_bytecode(name, PROGRAM)
+        except StateError:
             return None
 
     def _bytecode_maps(self, name: str) -> tuple[str, ...]:
@@ -622,7 +623,7 @@ class Balancer:
         bytecode = self._prove(plan, wanted, known, outcome) if plan.touches_program else None
         known.learned = plan.learned
         # After the compiler is done: what counts is what the old program does in the second before the swap.
-        counters = Counters(self.paths.map("stats"), plan.load and not wanted.back and bool(known.program.get("tag")))
+        counters = Counters(self.paths.map("stats"), plan.load and not wanted.back and bool(known.program.tag))
         migration = Migration(known, plan.old_sizes, wanted.settings.sizes)
         with ExitStack() as stack:
             try:
@@ -639,18 +640,19 @@ class Balancer:
                 if isinstance(error, OSError):
                     raise ProgramError(f"the kernel refused an operation: {error.strerror or error}") from error
                 raise
-            if "next" in known.program:
+            if known.program.next is not None:
                 self.swap.finish(known)
                 migration.complete()
             elif bytecode is not None:
-                known.program.update(interfaces=wanted.interfaces, slot=_slot_data(wanted))
+                known.program.interfaces, known.program.slot = wanted.interfaces, wanted.slot
             self._replace_tables(plan, tables, opened)
         bpf.remove_pins(self.paths.map(name) for name in plan.drop)
 
     def _undo(self, plan: _Plan, known: State) -> None:
         """Leave nothing of what was prepared; what a full disk does not let go of, the next run removes."""
         self.swap.discard(plan.create if plan.load else ())
-        if known.program.pop("next", None):
+        if known.program.next is not None:
+            known.program.next = None
             with contextlib.suppress(StateError):
                 self.file.write(known)
         if not self.paths.programs():
@@ -671,7 +673,7 @@ class Balancer:
             if kept is None:
                 raise ProgramError(f"{self.file.directory}/{name} is missing or damaged: run a deploy")
             bytecode = kept
-        if plan.compile or (plan.load and not known.program.get("tag")):
+        if plan.compile or (plan.load and not known.program.tag):
             outcome.selftest = self_test(bytecode, wanted.settings)
         return bytecode
 
@@ -816,40 +818,33 @@ class Balancer:
         moves = bool(
             present.program is not None
             and known.settings
-            and (plan.migrate or bytecode.digest != program.get("source_digest"))
+            and (plan.migrate or bytecode.digest != program.source_digest)
         )
-        previous = program.get("previous")
+        previous = program.previous
         if moves:
-            previous = {
-                "source_digest": program.get("source_digest"),
-                "tag": program.get("tag"),
-                "settings": known.settings,
-                "migrated": ", ".join(plan.migrate),
-            }
+            previous = Previous(program.source_digest, program.tag, known.settings, ", ".join(plan.migrate))
         info = bpf.program_info(fd)
-        coming = {
-            "id": info.id,
-            "tag": info.tag,
-            "source_digest": bytecode.digest,
-            "settings": settings_data(wanted),
-            "interfaces": program.get("interfaces", []) if wanted.attach_later else wanted.interfaces,
-            "slot": program.get("slot") if wanted.attach_later else _slot_data(wanted),
-            "rings": migration.rings,
-            "moves": moves,
-            "previous": previous,
-        }
-        if wanted.back:
-            coming["rolled_back_from"] = program.get("source_digest")
-        elif wanted.kept and program.get("rolled_back_from"):
-            coming["rolled_back_from"] = program["rolled_back_from"]
+        rolled_back = program.rolled_back_from if wanted.kept else None
+        coming = Coming(
+            id=info.id,
+            tag=info.tag,
+            source_digest=bytecode.digest,
+            settings=settings_data(wanted),
+            interfaces=program.interfaces if wanted.attach_later else wanted.interfaces,
+            slot=program.slot if wanted.attach_later else wanted.slot,
+            rings=migration.rings,
+            moves=moves,
+            previous=previous,
+            rolled_back_from=program.source_digest if wanted.back else rolled_back,
+        )
         self.swap.announce(known, coming, fd, bytecode.to_json())
 
     def _remember_places(self, wanted: Wanted, known: State) -> None:
         """Write down where the program will be beside where it is, so that a run after a kill knows both."""
-        there = known.program.get("interfaces", [])
-        known.program["interfaces"] = sorted({*there, *wanted.interfaces})
-        if wanted.slot is not None and not known.program.get("slot"):
-            known.program["slot"] = _slot_data(wanted)
+        there = known.program.interfaces
+        known.program.interfaces = sorted({*there, *wanted.interfaces})
+        if wanted.slot is not None and known.program.slot is None:
+            known.program.slot = wanted.slot
         self.file.write(known)
 
     def _change_over(
@@ -859,7 +854,7 @@ class Balancer:
         with Interfaces() as links, ExitStack() as held, ExitStack() as undo:
             counters.swap_begins()
             replaced = False
-            reasons = dict(known.program.get("generic", {}))
+            reasons = dict(known.program.generic)
             for name, mode, there in plan.attach:
                 # Held open: once replaced, a program that is pinned nowhere would be gone and could not be put back.
                 old = -1 if there is None else _hold(held, there.program_id)
@@ -876,7 +871,7 @@ class Balancer:
                 detach(links, item)
             if plan.slot.clear is not None:
                 clear_slot(plan.slot.clear)
-            known.program["generic"] = {name: reasons[name] for name in wanted.interfaces if name in reasons}
+            known.program.generic = {name: reasons[name] for name in wanted.interfaces if name in reasons}
             undo.pop_all()
 
     @staticmethod
@@ -929,7 +924,7 @@ class Balancer:
         outcome.program = {
             "id": info.id,
             "tag": info.tag,
-            "source_digest": known.program.get("source_digest", ""),
+            "source_digest": known.program.source_digest or "",
             "instructions": info.instructions,
             "compile_seconds": outcome.program.get("compile_seconds", 0.0),
         }
@@ -938,7 +933,7 @@ class Balancer:
             for name, item in attachments(wanted.interfaces).items()
         ]
         if wanted.settings.mode == "auto":
-            reasons = known.program.get("generic", {})
+            reasons = known.program.generic
             outcome.warnings += [
                 f"interface {item['interface']} is in generic mode: "
                 + reasons.get(item["interface"], "it was when this balancer first met it")
@@ -965,15 +960,6 @@ def _hold(stack: ExitStack, program_id: int) -> int:
         raise ProgramError(f"the XDP program with id {program_id} changed meanwhile: it was detached") from error
     stack.callback(os.close, fd)
     return fd
-
-
-def _slot_of(known: State) -> RootArray | None:
-    slot = known.program.get("slot")
-    return RootArray(**slot) if slot else None
-
-
-def _slot_data(wanted: Wanted) -> dict[str, t.Any] | None:
-    return wanted.slot._asdict() if wanted.slot else None
 
 
 def _own_address(family: str, names: list[str], check: bool) -> str | None:

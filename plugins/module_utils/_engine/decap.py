@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
+from dataclasses import replace
 
 from .._kernel import bpf
 from .._kernel.lock import locked
 from .._kernel.loopback import change_loopback, loopback_addresses
 from .._kernel.state_files import StateFile
 from .._model import layout
+from .._model.decap_record import DecapKept, DecapRecord
 from .._model.decap_settings import RealSettings, earlier_gue_port, with_kept_vips
 from .._model.map_specs import DECAP_MAPS
 from .._program.pinned import SimpleProgram
@@ -27,7 +29,7 @@ class Real:
 
     def __init__(self, instance: str, bpffs: str, file: StateFile | None = None) -> None:
         self.file = file or StateFile(instance, bpffs)
-        self.program = SimpleProgram(PROGRAM, DECAP_MAPS, self.file)
+        self.program = SimpleProgram(PROGRAM, DECAP_MAPS, self.file, DecapRecord)
 
     def ensure(self, settings: RealSettings, check: bool, timeout: float) -> Result:
         """Bring decap and the addresses to where the settings want them."""
@@ -41,7 +43,7 @@ class Real:
             require_interface(name)
         with locked(self.file.instance, not check, timeout):
             known = self.program.known()
-            port_before = earlier_gue_port(settings.gue_port, known.get("settings", {}))
+            port_before = earlier_gue_port(settings.gue_port, known.settings)
             macros = {"GUE_PORT": settings.gue_port}
             if port_before:
                 macros["GUE_PORT_BEFORE"] = port_before
@@ -50,14 +52,13 @@ class Real:
             plan = self.program.plan(settings.interfaces, settings.mode, settings.source_dir, macros, check)
             outcome.changes += plan.changes
             there = self._there(known)
-            settings = with_kept_vips(settings, known.get("settings", there)["vips"])
+            settings = with_kept_vips(settings, known.settings.vips if known.settings else there["vips"])
             wanted = self._wanted(settings)
             outcome.before, outcome.after = there, wanted
-            settled = wanted | {
-                "gue_port": settings.gue_port,
-                "gue_port_before": port_before,
-                "source_dir": settings.source_dir or known.get("settings", {}).get("source_dir", ""),
-            }
+            source_dir = settings.source_dir or (known.settings.source_dir if known.settings else "")
+            settled = DecapKept(
+                **wanted, gue_port=settings.gue_port, gue_port_before=port_before, source_dir=source_dir
+            )
             if not check:
                 self._begin(known, settled)
                 self.program.create_maps(plan.create)
@@ -70,22 +71,22 @@ class Real:
                     with bpf.open_map(self.program.paths.map("tpr_server_id")) as opened:
                         opened.update(layout.u32(0), layout.u32(settings.server_id))
             self._sync_loopback(known, settings, check, outcome)
-            if not check and (outcome.changes or known.get("settings") != settled):
+            if not check and (outcome.changes or known.settings != settled):
                 if outcome.changes:
                     self.program.execute(plan, settings.interfaces, settings.mode, settings.source_dir, macros, known)
-                known["settings"] = settled
+                known.settings = settled
                 self.program.record(known)
         return outcome
 
-    def _begin(self, known: dict[str, t.Any], settled: Mapping[str, t.Any]) -> None:
+    def _begin(self, known: DecapRecord, settled: DecapKept) -> None:
         """Note before anything changes what may be there should this run be killed."""
-        begun = {**known, "loopback": sorted({*known.get("loopback", []), *settled["loopback"]})}
-        if "settings" in known:
-            kept = known["settings"]
-            more = {name: sorted({*kept[name], *settled[name]}) for name in ("vips", "loopback")}
-            begun["settings"] = {**kept, **more}
-        if begun != known:
-            known.update(begun)
+        before = replace(known)
+        known.loopback = sorted({*known.loopback, *settled.loopback})
+        kept = known.settings
+        if kept is not None:
+            vips, loopback = sorted({*kept.vips, *settled.vips}), sorted({*kept.loopback, *settled.loopback})
+            known.settings = replace(kept, vips=vips, loopback=loopback)
+        if known != before:
             self.program.record(known)
 
     def withdraw(self, served: Collection[str], check: bool, timeout: float) -> Result:
@@ -94,9 +95,9 @@ class Real:
         outcome = Result()
         with locked(self.file.instance, not check, timeout):
             known = self.program.known()
-            if not known.get("settings"):
+            if known.settings is None:
                 return outcome
-            before = known["settings"]["vips"]
+            before = known.settings.vips
             gone = [address for address in before if address not in served]
             if not gone:
                 return outcome
@@ -114,8 +115,8 @@ class Real:
                     with bpf.open_map(self.program.paths.map("decap_vips")) as opened:
                         opened.delete_many([layout.pack_address(address) for address in listed])
                 change_loopback([], local)
-                known["loopback"] = [address for address in known.get("loopback", []) if address not in gone]
-                known["settings"] = {**known["settings"], "vips": after, "loopback": known["loopback"]}
+                known.loopback = [address for address in known.loopback if address not in gone]
+                known.settings = replace(known.settings, vips=after, loopback=known.loopback)
                 self.program.record(known)
         return outcome
 
@@ -125,7 +126,7 @@ class Real:
         outcome = Result()
         with locked(self.file.instance, not check, timeout):
             known = self.program.known()
-            mine = known.get("loopback", [])
+            mine = known.loopback
             present = loopback_addresses() if mine else []
             gone = [address for address in mine if address in present]
             outcome.changes += [f"remove {address} from lo" for address in gone]
@@ -134,7 +135,7 @@ class Real:
             outcome.changes += self.program.remove(check)
         return outcome
 
-    def _there(self, known: dict[str, t.Any]) -> dict[str, t.Any]:
+    def _there(self, known: DecapRecord) -> dict[str, t.Any]:
         missing = self.program.missing_maps()
         found: dict[str, t.Any] = {"vips": [], "sources": [], "server_id": 0}
         for key, name in (("vips", "decap_vips"), ("sources", "decap_sources")):
@@ -146,7 +147,7 @@ class Real:
         if "tpr_server_id" not in missing:
             with bpf.open_map(self.program.paths.map("tpr_server_id")) as opened:
                 found["server_id"] = layout.parse_u32(opened.lookup(layout.u32(0)) or bytes(4))
-        mine = known.get("loopback", [])
+        mine = known.loopback
         found["loopback"] = sorted(set(mine) & set(loopback_addresses())) if mine else []
         return found
 
@@ -174,7 +175,7 @@ class Real:
 
     def _sync_loopback(
         self,
-        known: dict[str, t.Any],
+        known: DecapRecord,
         settings: RealSettings,
         check: bool,
         outcome: Result,
@@ -182,9 +183,9 @@ class Real:
         wanted = set(settings.vips or ()) if settings.loopback else set()
         present = set(loopback_addresses()) if check is False or has_module("pyroute2") else set()
         add = sorted(wanted - present)
-        gone = sorted((set(known.get("loopback", [])) - wanted) & present)
+        gone = sorted((set(known.loopback) - wanted) & present)
         outcome.changes += [f"add {address} to lo" for address in add]
         outcome.changes += [f"remove {address} from lo" for address in gone]
         if not check:
             change_loopback(add, gone)
-        known["loopback"] = sorted(wanted)
+        known.loopback = sorted(wanted)

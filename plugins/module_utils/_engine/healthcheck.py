@@ -21,6 +21,7 @@ from .._kernel.state_files import StateFile
 from .._kernel.tc import CLSACT, Egress, Filter
 from .._model import layout
 from .._model.errors import NetworkError, ProgramError
+from .._model.healthcheck_record import HealthcheckRecord
 from .._model.healthcheck_settings import HealthcheckSettings, options_of, parse_healthcheck
 from .._model.map_specs import (
     HC_GATEWAY_MAC,
@@ -71,7 +72,7 @@ class Healthcheck:
 
     def __init__(self, instance: str, bpffs: str, file: StateFile | None = None) -> None:
         self.file = file or StateFile(instance, bpffs)
-        self.program = PinnedProgram(PROGRAM, HEALTHCHECK_MAPS, self.file)
+        self.program = PinnedProgram(PROGRAM, HEALTHCHECK_MAPS, self.file, HealthcheckRecord)
 
     def ensure(self, settings: HealthcheckSettings, check: bool, timeout: float, confirm: bool = False) -> Result:
         """Bring the program to the interface; in check mode only say what that takes.
@@ -93,14 +94,14 @@ class Healthcheck:
             plan = self._plan(settings, known, values, places, check)
             outcome.changes = plan.changes
             outcome.operations = _count(plan)
-            outcome.before = known.get("settings", {})
+            outcome.before = known.settings
             outcome.after = _settings_data(settings, values)
             if not check:
                 if plan.changes or outcome.before != outcome.after:
                     self._execute(plan, settings, known, places)
-                    known["settings"] = outcome.after
-                    known["source_dir"] = settings.source_dir or known.get("source_dir", "")
-                    known["options"] = options_of(settings)
+                    known.settings = outcome.after
+                    known.source_dir = settings.source_dir or known.source_dir
+                    known.options = options_of(settings)
                     self.program.record(known)
                 outcome.program = self._program(settings)
         return outcome
@@ -111,12 +112,12 @@ class Healthcheck:
         outcome = Result()
         with locked(self.file.instance, not check, timeout):
             known = self.program.known()
-            outcome.before = known.get("settings", {})
-            if known.get("interfaces"):
+            outcome.before = known.settings
+            if known.interfaces:
                 with Egress() as egress:
-                    for name in known["interfaces"]:
+                    for name in known.interfaces:
                         self._leave(egress, name, known, check, outcome.changes)
-            outcome.changes += self.program.forget(known, check)
+            outcome.changes += self.program.forget(check)
             if self.file.read_file(DESTINATIONS_FILE) is not None:
                 outcome.changes.append("forget the health-check destinations")
                 if not check:
@@ -183,12 +184,12 @@ class Healthcheck:
 
     # what is there
 
-    def _places(self, settings: HealthcheckSettings, known: Mapping[str, t.Any], check: bool) -> dict[str, _Place]:
+    def _places(self, settings: HealthcheckSettings, known: HealthcheckRecord, check: bool) -> dict[str, _Place]:
         """The interfaces where the program is, was, or is to be, as far as they exist."""
         found: dict[str, _Place] = {}
         try:
             with Egress() as egress:
-                for name in sorted({settings.interface, *known.get("interfaces", [])}):
+                for name in sorted({settings.interface, *known.interfaces}):
                     index = egress.index(name)
                     if index is not None:
                         found[name] = _Place(index, egress.qdisc(index), self._ours(egress, index, known))
@@ -197,7 +198,7 @@ class Healthcheck:
                 raise
         return found
 
-    def _ours(self, egress: Egress, index: int, known: Mapping[str, t.Any]) -> list[Filter]:
+    def _ours(self, egress: Egress, index: int, known: HealthcheckRecord) -> list[Filter]:
         return [each for each in egress.filters(index) if self.program.owns(each.program_id, known)]
 
     # what to do
@@ -205,14 +206,14 @@ class Healthcheck:
     def _plan(
         self,
         settings: HealthcheckSettings,
-        known: Mapping[str, t.Any],
+        known: HealthcheckRecord,
         values: Mapping[str, str],
         places: Mapping[str, _Place],
         check: bool,
     ) -> _Plan:
         plan = _Plan(create=self.program.missing_maps())
         digest = self.program.digest(settings.source_dir, settings.macros(), check)
-        plan.compile = digest is None or digest != known.get("source_digest") or self.program.bytecode() is None
+        plan.compile = digest is None or digest != known.source_digest or self.program.bytecode() is None
         current = pinned_program(self.program.paths.program)
         plan.load = plan.compile or current is None or bool(plan.create)
         if plan.create:
@@ -235,7 +236,7 @@ class Healthcheck:
             if place is None or place.qdisc is None:
                 plan.changes.append(f"add the qdisc clsact to {settings.interface}")
             plan.changes.append(f"attach {PROGRAM} to the egress of {settings.interface}")
-        plan.leave = [name for name in known.get("interfaces", []) if name != settings.interface]
+        plan.leave = [name for name in known.interfaces if name != settings.interface]
         plan.changes += [f"detach {PROGRAM} from {name}" for name in plan.leave]
         return plan
 
@@ -284,7 +285,7 @@ class Healthcheck:
         self,
         plan: _Plan,
         settings: HealthcheckSettings,
-        known: dict[str, t.Any],
+        known: HealthcheckRecord,
         places: Mapping[str, _Place],
     ) -> None:
         self.program.create_maps(plan.create)
@@ -296,20 +297,21 @@ class Healthcheck:
         try:
             # Recorded first: a run killed after this leaves word of where the program and a qdisc of ours may be.
             name = settings.interface
-            known["interfaces"] = sorted({*known.get("interfaces", []), name})
+            known.interfaces = sorted({*known.interfaces, name})
             if plan.attach and places[name].qdisc is None:
-                known["qdiscs"] = sorted({*known.get("qdiscs", []), name})
+                known.qdiscs = sorted({*known.qdiscs, name})
             self.program.record(known)
             with Egress() as egress:
                 if plan.attach:
                     self._attach(egress, name, places[name], fd)
                 for other in plan.leave:
                     self._leave(egress, other, known, False, [])
-            known["interfaces"] = [name]
-            known["qdiscs"] = [each for each in known.get("qdiscs", []) if each == name]
+            known.interfaces = [name]
+            known.qdiscs = [each for each in known.qdiscs if each == name]
             if plan.load:
                 self.program.keep_next(bytecode)
-            known.update(bpffs=self.file.bpffs, source_digest=bytecode.digest, tag=bpf.program_info(fd).tag)
+            known.bpffs, known.source_digest = self.file.bpffs, bytecode.digest
+            known.tag = bpf.program_info(fd).tag
         finally:
             os.close(fd)
 
@@ -339,9 +341,7 @@ class Healthcheck:
         for surplus in place.filters[1:]:
             egress.remove(interface, place.index, surplus)
 
-    def _leave(
-        self, egress: Egress, interface: str, known: Mapping[str, t.Any], check: bool, changes: list[str]
-    ) -> None:
+    def _leave(self, egress: Egress, interface: str, known: HealthcheckRecord, check: bool, changes: list[str]) -> None:
         """Take our filters off an interface, and its clsact where that is ours and now empty."""
         index = egress.index(interface)
         if index is None:
@@ -351,7 +351,7 @@ class Healthcheck:
             changes.append(f"detach {PROGRAM} from the egress of {interface}")
             if not check:
                 egress.remove(interface, index, place)
-        qdisc = interface in known.get("qdiscs", []) and egress.qdisc(index) == CLSACT
+        qdisc = interface in known.qdiscs and egress.qdisc(index) == CLSACT
         if qdisc and not egress.has_others(index, ours if check else ()):
             changes.append(f"remove the qdisc clsact from {interface}")
             if not check:
@@ -398,7 +398,7 @@ def restore_healthcheck(file: StateFile, timeout: float) -> list[str]:
     Returns one line for each thing done.
     """
     healthcheck = Healthcheck(file.instance, file.bpffs, file)
-    options = healthcheck.program.known().get("options")
+    options = healthcheck.program.known().options
     if not options:
         return []
     settings = parse_healthcheck({**options, "source_dir": ""})
@@ -411,7 +411,7 @@ def healthcheck_info(request: Request) -> dict[str, t.Any]:
     `settings` and `destinations` are in their modules' own form; `in_use` is what auto stands for.
     """
     file = StateFile(request.instance, request.bpffs)
-    program = PinnedProgram(PROGRAM, HEALTHCHECK_MAPS, file)
+    program = PinnedProgram(PROGRAM, HEALTHCHECK_MAPS, file, HealthcheckRecord)
     if program.missing_maps():
         return {}
     with KernelMaps(program.paths.maps) as maps:
@@ -419,8 +419,8 @@ def healthcheck_info(request: Request) -> dict[str, t.Any]:
         info, known = pinned_program(program.paths.program), program.known()
         return {
             "program": {"id": info.id, "tag": info.tag, "instructions": info.instructions} if info else {},
-            "settings": known.get("options", {}),
-            "in_use": {name: known.get("settings", {}).get(name, "") for name in _RESOLVED},
+            "settings": known.options,
+            "in_use": {name: known.settings.get(name, "") for name in _RESOLVED},
             "destinations": [destinations[mark]._asdict() for mark in sorted(destinations)],
             "counters": dict(zip(HEALTHCHECK_COUNTERS, _sums(maps, "hc_stats_map", 0), strict=True)),
             "vips": _counted(maps),

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from .._kernel.lock import locked
 from .._kernel.maps import KernelMaps
+from .._kernel.pins import Paths
 from .._kernel.state_files import StateFile
 from .._model import layout
 from .._model.drift import table_drift
@@ -18,12 +19,11 @@ from .._model.entries import Config
 from .._model.errors import ConfigError, EngineError
 from .._model.ids import Ids
 from .._model.limits import Limits
-from .._model.map_specs import HC_SOURCE_IPV4, HC_SOURCE_IPV6, HEALTHCHECK_MAPS, HEALTHCHECK_SPECS
+from .._model.map_specs import HC_SOURCE_IPV4, HC_SOURCE_IPV6, HEALTHCHECK_SPECS
 from .._model.operations import Delete, Operation, Put, count
-from .._model.state import damaged
 from .._model.table_plan import TablePlan
+from .._model.table_rows import read_rows
 from .._model.tables import HealthcheckDestination, resolve_healthcheck_destinations
-from .._program.pinned import PinnedProgram
 from .._program.requirements import require_bpffs, require_capabilities
 from .execute import execute
 from .request import Clock, Request, Result
@@ -50,10 +50,8 @@ def destinations_known(file: StateFile, there: Mapping[bytes, bytes]) -> tuple[d
     """The destinations as the last run left them; where its file was lost, as the kernel has them. And if it was."""
     text = file.read_file(DESTINATIONS_FILE)
     if text is not None:
-        try:
-            return {row["mark"]: _destination(row) for row in json.loads(text)}, False
-        except (ValueError, KeyError, TypeError) as error:
-            raise damaged(f"{file.directory}/{DESTINATIONS_FILE}", error) from error
+        rows = read_rows("healthcheck_destinations", text, f"{file.directory}/{DESTINATIONS_FILE}")
+        return {row["mark"]: _destination(row) for row in rows}, False
     found = {}
     for key, value in there.items():
         packed, flags = layout.parse_real_definition(value)
@@ -67,7 +65,7 @@ def apply_destinations(request: Request, config: Config | None, how: str, allow_
     require_capabilities()
     with locked(request.instance, not request.check, request.lock_timeout):
         file = StateFile(request.instance, request.bpffs)
-        paths = PinnedProgram(PROGRAM, HEALTHCHECK_MAPS, file).paths
+        paths = Paths(file.bpffs, file.instance, PROGRAM)
         if not request.check:
             require_bpffs(request.bpffs)
         with KernelMaps(paths.maps) as maps:

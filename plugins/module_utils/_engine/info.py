@@ -79,12 +79,12 @@ class Info:
     def program(self) -> dict[str, t.Any]:
         """The loaded program, its settings and attachments."""
         info = pinned_program(Paths(self.request.bpffs, self.request.instance, "balancer").program)
-        found = attachments(self.state.program.get("interfaces", []))
+        found = attachments(self.state.program.interfaces)
         return {
             "id": info.id if info else None,
             "tag": info.tag if info else None,
             "instructions": info.instructions if info else None,
-            "source_digest": self.state.program.get("source_digest"),
+            "source_digest": self.state.program.source_digest,
             "settings": self.state.settings,
             "attached": [
                 {"interface": name, "mode": each.mode, "program_id": each.program_id} for name, each in found.items()

@@ -42,7 +42,7 @@ def is_loaded(paths: Paths) -> bool:
 
 def lost_maps(paths: Paths, state: State) -> dict[str, int]:
     """The maps that the running program has though their pins are gone: name → id."""
-    if not state.settings or not state.program.get("tag"):
+    if not state.settings or not state.program.tag:
         return {}
     specs = list(balancer_maps(parse_settings(state.settings)).values())
     if all(map(paths.has_map, (spec.name for spec in specs))):

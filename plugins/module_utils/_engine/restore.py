@@ -50,7 +50,7 @@ def restore_balancer(file: StateFile) -> list[str]:
     """Bring one balancer to what state.json says; returns one line for each thing done."""
     with locked(file.instance, True, LOCK_SECONDS):
         state = file.read()
-        if not state.program.get("tag"):
+        if not state.program.tag:
             if state.recovered:
                 raise StateError(f"{file.path} was lost and does not say which program is to run: run a deploy")
             return []
@@ -85,19 +85,19 @@ def restore_real(file: StateFile) -> list[str]:
     """Bring decap and the loopback addresses of a real back."""
     real = Real(file.instance, file.bpffs, file)
     known = real.program.known()
-    if not known.get("settings"):
+    kept = known.settings
+    if kept is None:
         return []
     require_bpffs(file.bpffs)
-    kept = known["settings"]
     settings = RealSettings(
-        interfaces=tuple(known["interfaces"]),
-        mode=known["mode"],
-        vips=tuple(kept["vips"]),
+        interfaces=tuple(known.interfaces),
+        mode=known.mode,
+        vips=tuple(kept.vips),
         keep_vips=False,
-        sources=tuple(kept["sources"]),
-        gue_port=kept["gue_port"],
-        server_id=kept["server_id"],
-        loopback=bool(kept["loopback"]),
+        sources=tuple(kept.sources),
+        gue_port=kept.gue_port,
+        server_id=kept.server_id,
+        loopback=bool(kept.loopback),
         source_dir="",
     )
     return real.ensure(settings, False, LOCK_SECONDS).changes
@@ -106,7 +106,7 @@ def restore_real(file: StateFile) -> list[str]:
 def refresh_gateway(file: StateFile) -> list[str]:
     """Follow the gateway's MAC where gateway_mac is auto; returns one line if it changed."""
     state = file.read()
-    if state.settings.get("gateway_mac") != "auto" or not state.program.get("tag"):
+    if state.settings.get("gateway_mac") != "auto" or not state.program.tag:
         return []
     # The gateway may take seconds to answer: another run need not wait for that.
     mac = gateway_mac(state.settings["interfaces"], confirm=True)
@@ -119,8 +119,8 @@ def refresh_gateway(file: StateFile) -> list[str]:
             if ctl.lookup(layout.u32(layout.CTL_GATEWAY_MAC)) == layout.mac_bytes(mac):
                 return []
             ctl.update(layout.u32(layout.CTL_GATEWAY_MAC), layout.mac_bytes(mac))
-        was = state.program.get("gateway_mac", "none")
-        state.program["gateway_mac"] = mac
+        was = state.program.gateway_mac or "none"
+        state.program.gateway_mac = mac
         file.write(state)
         return [f"gateway MAC {was} → {mac}"]
 

@@ -25,15 +25,16 @@ from .._kernel.maps import KernelMaps
 from .._kernel.pins import Paths, pinned_program
 from .._kernel.state_files import StateFile
 from .._model import layout
+from .._model.bytecode import Bytecode
 from .._model.errors import EngineError, ProgramError
 from .._model.hashing import flow_slot
 from .._model.map_specs import ARRAY, LRU_HASH, MAPS, MMAPABLE, PERCPU_ARRAY, MapSpec
 from .._model.simulated_flows import Flow, build_frame, parse_flows, read_tunnel
 from .._model.vip_entries import ADDRESS_MAPS, VIP_MAPS, Actual, known_keys
 from .._model.vips import VipKey
-from .._program.bytecode import Bytecode, load
+from .._program.bytecode import load
 from .._program.requirements import require_capabilities
-from .._program.swap import BYTECODE_FILE
+from .._program.swap import BYTECODE_FILE, PROGRAM
 from .flows import TABLES, Table, flow_row, loaded, open_tables, real_names
 from .request import Request
 
@@ -80,7 +81,7 @@ class Copy:
         self._tables: dict[str, bpf.Map] = {}
         specs = {spec.name: spec for spec in MAPS}
         fds = {}
-        for name in bytecode.maps:
+        for name in specs.keys() & bytecode.maps:
             fds[name] = live.map(name).fd if name in SHARED else self._scratch(specs[name], live, stack)
         self.fd = load(bytecode, fds)
         stack.callback(os.close, self.fd)
@@ -347,12 +348,12 @@ def simulate(request: Request, entries: Sequence[Mapping[str, t.Any]]) -> list[d
     with locked(request.instance, False, request.lock_timeout), loaded(request) as live, ExitStack() as stack:
         if live is None:
             raise EngineError(f"balancer {request.instance} is not loaded on this host")
-        text = StateFile(request.instance, request.bpffs).read_file(BYTECODE_FILE)
-        if text is None:
+        bytecode = StateFile(request.instance, request.bpffs).read_bytecode(BYTECODE_FILE, PROGRAM)
+        if bytecode is None:
             raise ProgramError(
                 f"the bytecode of balancer {request.instance} was lost: run module katran.fleet.balancer first"
             )
-        copy = Copy(Bytecode.from_json(text), live, stack)
+        copy = Copy(bytecode, live, stack)
         program = pinned_program(Paths(request.bpffs, request.instance, "balancer").program)
         if program is None or program.tag != bpf.program_info(copy.fd).tag:
             raise ProgramError(

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import typing as t
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -21,8 +20,9 @@ from .._model.ids import Ids
 from .._model.limits import Limits, idle_vips
 from .._model.operations import count
 from .._model.readiness import hold_back_rows
-from .._model.state import State, damaged
+from .._model.state import State
 from .._model.table_plan import TablePlan, plan_table
+from .._model.table_rows import read_rows
 from .._model.tables import TABLES, Table, idle_table, rows_in_kernel, server_id_warnings, table_key, table_text
 from .._model.vip_entries import Actual, adopt
 from .._model.vips import vips_from_config
@@ -39,10 +39,7 @@ def known_table(
     """A table's entries as the last run left them; where its file was lost, as the kernel has them."""
     text = file.read_file(f"{table.name}.json")
     if text is not None:
-        try:
-            return dict(table.item(row) for row in json.loads(text))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise damaged(f"{file.directory}/{table.name}.json", error) from error
+        return dict(map(table.item, read_rows(table.name, text, f"{file.directory}/{table.name}.json")))
     if table.name not in state.references:
         return {}
     return dict(table.item(row) for row in rows_in_kernel(table, actual))

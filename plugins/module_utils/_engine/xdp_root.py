@@ -14,7 +14,7 @@ from .._kernel.state_files import StateFile
 from .._kernel.xdp import attachments
 from .._model.errors import ProgramError
 from .._model.map_specs import ROOT_MAPS
-from .._model.root_settings import RootSettings
+from .._model.root_settings import RootRecord, RootSettings
 from .._program.pinned import SimpleProgram
 from .._program.requirements import require_bpffs, require_capabilities, require_interface
 from .request import Result
@@ -27,7 +27,7 @@ class Root:
 
     def __init__(self, instance: str, bpffs: str, file: StateFile | None = None) -> None:
         self.file = file or StateFile(instance, bpffs)
-        self.program = SimpleProgram(PROGRAM, ROOT_MAPS, self.file)
+        self.program = SimpleProgram(PROGRAM, ROOT_MAPS, self.file, RootRecord)
         self.array = self.program.paths.map("root_array")
 
     def ensure(self, settings: RootSettings, check: bool, timeout: float) -> Result:
@@ -44,13 +44,13 @@ class Root:
             known = self.program.known()
             plan = self.program.plan(settings.interfaces, settings.mode, settings.source_dir, {}, check)
             outcome.changes += plan.changes
-            outcome.before = {name: known[name] for name in ("interfaces", "mode") if name in known}
+            outcome.before = {"interfaces": known.interfaces, "mode": known.mode} if known.mode else {}
             outcome.after = {"interfaces": list(settings.interfaces), "mode": settings.mode}
             if not check:
                 if outcome.changes:
                     self.program.create_maps(plan.create)
                     self.program.execute(plan, settings.interfaces, settings.mode, settings.source_dir, {}, known)
-                    known["source_dir"] = settings.source_dir or known.get("source_dir", "")
+                    known.source_dir = settings.source_dir or known.source_dir
                     self.program.record(known)
                 self._report(settings, outcome)
         return outcome
@@ -86,7 +86,7 @@ def restore_root(file: StateFile, timeout: float) -> list[str]:
     """
     root = Root(file.instance, file.bpffs, file)
     known = root.program.known()
-    if not known.get("interfaces"):
+    if not known.interfaces:
         return []
-    settings = RootSettings(tuple(known["interfaces"]), known["mode"], "")
+    settings = RootSettings(tuple(known.interfaces), known.mode, "")
     return root.ensure(settings, False, timeout).changes

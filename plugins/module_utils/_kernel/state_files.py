@@ -15,8 +15,10 @@ import os
 import typing as t
 from collections.abc import Iterable
 
+from .._model.bytecode import Bytecode
 from .._model.errors import StateError
-from .._model.state import State, damaged
+from .._model.records import damaged
+from .._model.state import State
 from .durable import write_durably
 
 STATE_ROOT = "/var/lib/katran-fleet"
@@ -87,6 +89,11 @@ class StateFile:
             raise StateError(f"{self.directory}/{name} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise damaged(f"{self.directory}/{name}", error) from error
+
+    def read_bytecode(self, name: str, program: str) -> Bytecode | None:
+        """A program's bytecode from a file of the directory, None where there is none; StateError if it is damaged."""
+        source = self.read_file(name)
+        return Bytecode.from_json(source, os.path.join(self.directory, name), program) if source is not None else None
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove these files, and the directory unless another program of the instance keeps its state there."""

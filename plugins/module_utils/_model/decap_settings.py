@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .addresses import parse_addresses
+from .decap_record import DecapKept
 from .faults import Faults
 from .settings import parse_interfaces
 
@@ -66,10 +67,11 @@ def parse_served(params: Mapping[str, t.Any]) -> frozenset[str]:
     return served
 
 
-def earlier_gue_port(port: int, kept: Mapping[str, t.Any]) -> int:
+def earlier_gue_port(port: int, kept: DecapKept | None) -> int:
     """The port of GUE that balancers may still have; 0: none."""
-    last = t.cast(int, kept.get("gue_port", port))
-    return last if last != port else t.cast(int, kept.get("gue_port_before", 0))
+    if kept is None:
+        return 0
+    return kept.gue_port if kept.gue_port != port else kept.gue_port_before
 
 
 def with_kept_vips(settings: RealSettings, served: Sequence[str]) -> RealSettings:

@@ -66,4 +66,5 @@ def resolve_reals(
 
 def overlay_of(state: State) -> dict[str, Overlay]:
     """The overlay as the last run left it."""
-    return {entry["address"]: Overlay(**entry) for entry in state.overlay}
+    entries = ((entry["address"], entry["state"], entry.get("since", "")) for entry in state.overlay)
+    return {entry[0]: Overlay._make(entry) for entry in entries}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of module xdp_root, validated."""
+"""The options of module xdp_root, validated, and what is kept of them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .faults import Faults
+from .program_file import XdpFile
+from .records import Fields, Optional, text
 from .settings import parse_interfaces
 
 
@@ -20,6 +22,18 @@ class RootSettings:
     interfaces: tuple[str, ...]
     mode: str
     source_dir: str
+
+
+@dataclass
+class RootRecord(XdpFile):
+    """The content of root.json."""
+
+    source_dir: str = ""
+
+    @classmethod
+    def fields(cls) -> Fields:
+        """How each field is read."""
+        return {**super().fields(), "source_dir": Optional(text)}
 
 
 def parse_root(params: Mapping[str, t.Any]) -> RootSettings:

@@ -7,12 +7,39 @@ from __future__ import annotations
 
 import json
 import typing as t
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 
-from .errors import StateError
+from .errors import ConfigError, StateError
 from .ids import Ids
+from .map_specs import DEFAULT_SIZES
+from .records import (
+    Fault,
+    Fields,
+    Optional,
+    Reader,
+    address,
+    distinct,
+    flag,
+    mac,
+    many,
+    mapping,
+    maybe,
+    named,
+    number,
+    parse_record,
+    read_fields,
+    record,
+    shown,
+    text,
+    word,
+)
+from .settings import RootArray, parse_settings
+from .stored_vips import stored_vips, vip_name
+from .vips import REAL_STATES
 
 SCHEMA = 1
+_LARGEST = 0xFFFFFFFF
+"""The maps hold ids and numbers as u32."""
 
 
 def _real_ids() -> Ids:
@@ -21,6 +48,66 @@ def _real_ids() -> Ids:
 
 def _vip_numbers() -> Ids:
     return Ids(0)
+
+
+@dataclass(frozen=True)
+class Previous:
+    """The program that can be gone back to. `migrated`: the maps that its successor has in other sizes."""
+
+    source_digest: str | None
+    tag: str | None
+    settings: dict[str, t.Any]
+    migrated: str
+
+
+@dataclass(frozen=True)
+class Coming:
+    """The program that is to take another's place: what the record says of it once it has.
+
+    `id`: the kernel's. `rings`: digests that change. `moves`: whether the present program becomes the previous one.
+    """
+
+    id: int
+    tag: str
+    source_digest: str
+    settings: dict[str, t.Any]
+    interfaces: list[str]
+    slot: RootArray | None
+    rings: dict[str, list[str]]
+    moves: bool
+    previous: Previous | None
+    rolled_back_from: str | None = None
+
+    def to_data(self) -> dict[str, t.Any]:
+        """The file's form."""
+        return {**asdict(self), "slot": self.slot._asdict() if self.slot else None}
+
+
+@dataclass
+class ProgramRecord:
+    """What is loaded, and where: empty where nothing is.
+
+    `generic`: interface → why it has the program in generic mode. `rolled_back_from`: the source digest of the program
+    that was rolled back by hand.
+    """
+
+    tag: str | None = None
+    source_digest: str | None = None
+    interfaces: list[str] = field(default_factory=list)
+    slot: RootArray | None = None
+    gateway_mac: str | None = None
+    generic: dict[str, str] = field(default_factory=dict)
+    previous: Previous | None = None
+    rolled_back_from: str | None = None
+    next: Coming | None = None
+
+    def to_data(self) -> dict[str, t.Any]:
+        """The file's form: what is empty is left out."""
+        found = {item.name: getattr(self, item.name) for item in fields(self)}
+        found["slot"] = self.slot._asdict() if self.slot else None
+        found["previous"] = asdict(self.previous) if self.previous else None
+        found["next"] = self.next.to_data() if self.next else None
+        return {name: value for name, value in found.items() if value}
 
 
 @dataclass
@@ -38,7 +125,7 @@ class State:
     instance: str
     bpffs: str
     settings: dict[str, t.Any] = field(default_factory=dict)
-    program: dict[str, t.Any] = field(default_factory=dict)
+    program: ProgramRecord = field(default_factory=ProgramRecord)
     vips: list[dict[str, t.Any]] = field(default_factory=list)
     overlay: list[dict[str, t.Any]] = field(default_factory=list)
     references: dict[str, list[str]] = field(default_factory=dict)
@@ -58,9 +145,9 @@ class State:
         """
         lines = [f'"schema": {SCHEMA}']
         for name in (item.name for item in fields(self) if item.name != "lost"):
-            value = getattr(self, name)
-            text = vips if name == "vips" and vips is not None else json.dumps(value, default=vars)
-            lines.append(f'"{name}": {text}')
+            value = self.program.to_data() if name == "program" else getattr(self, name)
+            written = vips if name == "vips" and vips is not None else json.dumps(value, default=vars)
+            lines.append(f'"{name}": {written}')
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
     def begun(self, resource: str) -> list[str]:
@@ -81,21 +168,165 @@ class State:
         return not (self.lost or self.interrupted)
 
     @classmethod
-    def from_json(cls, text: str, path: str) -> State:
-        """Read the file's text; StateError says why it is none."""
-        try:
-            data = json.loads(text)
-            schema = data.pop("schema")
-            if schema != SCHEMA:
+    def from_json(cls, source: str, path: str) -> State:
+        """Read the file's text; StateError names the file and the field at fault."""
+
+        def read(value: t.Any, where: str) -> State:
+            schema = mapping(value, where).get("schema")
+            if isinstance(schema, int) and schema != SCHEMA:
                 raise StateError(f"{path} has schema {schema}, but this version of katran.fleet reads schema {SCHEMA}")
-            for name in ("real_ids", "vip_numbers"):
-                data[name] = Ids(**data[name])
-            known = {item.name for item in fields(cls)}
-            return cls(**{key: value for key, value in data.items() if key in known})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise damaged(path, error) from error
+            if schema != SCHEMA:
+                raise Fault("schema", f"{shown(schema)} is not {SCHEMA}")
+            return _read_state(value, where)
+
+        return parse_record(source, path, read)
 
 
-def damaged(path: str, error: Exception) -> StateError:
-    """What to say of a file that cannot be one of ours."""
-    return StateError(f"{path} is damaged ({error}): move it away, and the next run adopts what the kernel has")
+# How each field is read
+
+
+def _sizes(value: t.Any, where: str) -> dict[str, int]:
+    return read_fields(value, where, dict.fromkeys(DEFAULT_SIZES, number(1, _LARGEST)))
+
+
+def _forwarding_cores(value: t.Any, where: str) -> t.Any:
+    return value if value == "auto" else many(number(0, _LARGEST))(value, where)
+
+
+_SLOT = maybe(record(RootArray, path=text, position=number(0, 2)))
+_COUNT = number(1, _LARGEST)
+_OPTIONS: Fields = {
+    "state": word("attached", "loaded"),
+    "interfaces": distinct(text),
+    "mode": text,
+    "source_dir": text,
+    "encapsulation": text,
+    "gue_port": _COUNT,
+    "features": many(text),
+    "source_ipv4": text,
+    "source_ipv6": text,
+    "source_prefix_ipv4": text,
+    "source_prefix_ipv6": text,
+    "gateway_mac": text,
+    "copy_tos": flag,
+    "decap_any": flag,
+    "sizes": _sizes,
+    "max_frame": _COUNT,
+    "max_new_flows": _COUNT,
+    "udp_timeout": _COUNT,
+    "forwarding_cores": _forwarding_cores,
+    "replace_foreign": flag,
+    "root_array": Optional(_SLOT),
+    "numa": Optional(text),
+}
+
+
+def stored_settings(value: t.Any, where: str) -> dict[str, t.Any]:
+    """The options of module balancer in its own form, with `source_dir` and `state`."""
+    read_fields(value, where, _OPTIONS)
+    try:
+        parse_settings(value)
+    except ConfigError as error:
+        # The first of what may be many faults.
+        name, _colon, sentence = str(error).partition("; ")[0].partition(": ")
+        raise Fault(f"{where}.{name}", sentence) from error
+    return t.cast("dict[str, t.Any]", value)
+
+
+def _ids(first: int) -> Reader[Ids]:
+    ordinal = number(first, _LARGEST)
+
+    def assigned(value: t.Any, where: str) -> dict[str, int]:
+        found = named(ordinal)(value, where)
+        if len(set(found.values())) < len(found):
+            owners: dict[int, str] = {}
+            for key, each in found.items():
+                if each in owners:
+                    raise Fault(where, f"{owners[each]} and {key} both have {each}")
+                owners[each] = key
+        return found
+
+    return record(Ids, first=number(first, first), assigned=assigned, quarantine=distinct(ordinal))
+
+
+def _rings(value: t.Any, where: str) -> dict[str, list[str]]:
+    found = named(many(text))(value, where)
+    for name, digests in found.items():
+        if len(digests) != 2:
+            raise Fault(f"{where}.{name}", f"{len(digests)} digests, not 2")
+    return found
+
+
+_OVERLAID: Fields = {"address": address, "state": word(*REAL_STATES), "since": Optional(text)}
+
+
+def _overlay(value: t.Any, where: str) -> list[dict[str, t.Any]]:
+    found = many(lambda entry, place: read_fields(entry, place, _OVERLAID))(value, where)
+    seen = set()
+    for index, entry in enumerate(found):
+        if entry["address"] in seen:
+            raise Fault(f"{where}[{index}]", f"{entry['address']} is listed twice")
+        seen.add(entry["address"])
+    return found
+
+
+_PREVIOUS = record(Previous, source_digest=maybe(text), tag=maybe(text), settings=stored_settings, migrated=text)
+_COMING = record(
+    Coming,
+    id=number(1, _LARGEST),
+    tag=text,
+    source_digest=text,
+    settings=stored_settings,
+    interfaces=distinct(text),
+    slot=_SLOT,
+    rings=_rings,
+    moves=flag,
+    previous=maybe(_PREVIOUS),
+    rolled_back_from=Optional(maybe(text)),
+)
+_PROGRAM = record(
+    ProgramRecord,
+    tag=Optional(maybe(text)),
+    source_digest=Optional(maybe(text)),
+    interfaces=Optional(distinct(text)),
+    slot=Optional(_SLOT),
+    gateway_mac=Optional(maybe(mac)),
+    generic=Optional(named(text)),
+    previous=Optional(maybe(_PREVIOUS)),
+    rolled_back_from=Optional(maybe(text)),
+    next=Optional(maybe(_COMING)),
+)
+
+
+def _settings(value: t.Any, where: str) -> dict[str, t.Any]:
+    return stored_settings(value, where) if value != {} else {}
+
+
+_STATE = record(
+    State,
+    instance=text,
+    bpffs=text,
+    settings=Optional(_settings),
+    program=Optional(_PROGRAM),
+    vips=Optional(stored_vips),
+    overlay=Optional(_overlay),
+    references=Optional(named(many(address))),
+    real_ids=_ids(1),
+    vip_numbers=_ids(0),
+    rings=Optional(_rings),
+    learned=Optional(many(vip_name)),
+    learning=Optional(many(vip_name)),
+    interrupted=Optional(many(text)),
+    recovered=Optional(flag),
+)
+
+
+def _read_state(value: t.Any, where: str) -> State:
+    """The state, and whether its parts go together."""
+    state = _STATE(value, where)
+    for name, ids, size in (("real_ids", state.real_ids, "reals"), ("vip_numbers", state.vip_numbers, "vips")):
+        limit = state.settings["sizes"][size] if state.settings else _LARGEST
+        for key, each in ids.assigned.items():
+            if each >= limit:
+                raise Fault(f"{name}.assigned", f"{key} has {each}, but sizes.{size} is {limit}")
+    return state

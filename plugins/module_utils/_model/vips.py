@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from . import layout
 from .addresses import Address, Prefix, address_order, read_address, read_prefix
@@ -88,6 +89,9 @@ class Vip:
     down_reals: tuple[str, ...] = ()
 
 
+_REAL = itemgetter(*VipReal._fields)
+
+
 def sorted_flags(flags: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(flags), key=lambda flag: layout.VIP_FLAGS[flag]))
 
@@ -106,7 +110,7 @@ def vip_to_config(vip: Vip) -> dict[str, t.Any]:
 
 
 def vips_from_config(config: Config) -> dict[VipKey, Vip]:
-    """VIPs from their own form in state.json, which was validated when it was written."""
+    """VIPs from their own form in state.json, which was validated when it was read."""
     found = {}
     for entry in config:
         prefix = read_prefix(entry["address"]) if "/" in entry["address"] else None
@@ -119,7 +123,7 @@ def vips_from_config(config: Config) -> dict[VipKey, Vip]:
             key,
             tuple(entry["flags"]),
             entry["hash"],
-            tuple(VipReal(**real) for real in entry["reals"]),
+            tuple(map(VipReal._make, map(_REAL, entry["reals"]))),
             tuple(entry["down_reals"]),
         )
     return found

@@ -13,8 +13,8 @@ import struct
 import time
 from collections.abc import Mapping
 
+from .._model.bytecode import Bytecode, map_references
 from .._model.errors import ProgramError
-from .bytecode import Bytecode, map_references
 from .sources import source_digest
 
 

@@ -6,21 +6,21 @@
 from __future__ import annotations
 
 import os
-import typing as t
 from collections.abc import Mapping
 
 from .._kernel.pins import Paths, pinned_program, program_tag
 from .._kernel.xdp import Attachment, attachments
 from .._model.errors import ProgramError
+from .._model.state import ProgramRecord
 
 
-def orphans(paths: Paths, program: Mapping[str, t.Any], attached: Mapping[str, Attachment]) -> set[int]:
+def orphans(paths: Paths, program: ProgramRecord, attached: Mapping[str, Attachment]) -> set[int]:
     """Programs that ran here when the bpffs was wiped: the tag says so, unless another instance has them.
 
     `program`: what state.json says of it; `attached`: interface → what is on it.
     """
-    tag = program.get("tag")
-    there = {attached[name].program_id for name in program.get("interfaces", []) if name in attached}
+    tag = program.tag
+    there = {attached[name].program_id for name in program.interfaces if name in attached}
     found = {each for each in there if tag and program_tag(each) == tag}
     if found:
         root = os.path.dirname(paths.directory)
@@ -29,13 +29,13 @@ def orphans(paths: Paths, program: Mapping[str, t.Any], attached: Mapping[str, A
     return found
 
 
-def running_program(paths: Paths, program: Mapping[str, t.Any]) -> int | None:
+def running_program(paths: Paths, program: ProgramRecord) -> int | None:
     """The id of the program that is pinned, or else of the one that runs though its pin is gone; None: of none."""
     pinned = pinned_program(paths.program)
     if pinned is not None:
         return pinned.id
     try:
-        return next(iter(orphans(paths, program, attachments(program.get("interfaces", [])))), None)
+        return next(iter(orphans(paths, program, attachments(program.interfaces))), None)
     except ProgramError:
         # Nobody can tell without pyroute2.
         return None

@@ -5,20 +5,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import typing as t
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .._kernel import bpf
 from .._kernel.pins import Paths, create_pinned, pinned_program, program_maps, program_tag
 from .._kernel.state_files import StateFile
 from .._kernel.xdp import Attachment, Interfaces, attach, attachments, detach
-from .._model.errors import ProgramError
+from .._model.bytecode import Bytecode
+from .._model.errors import ProgramError, StateError
 from .._model.map_specs import MapSpec
+from .._model.program_file import ProgramFile, XdpFile
 from . import compiler
-from .bytecode import Bytecode, load
+from .bytecode import load
 from .sources import require_safe_sources, source_digest
 
 
@@ -34,32 +35,34 @@ class SimplePlan:
     changes: list[str] = field(default_factory=list)
 
 
-class PinnedProgram:
+R = t.TypeVar("R", bound=ProgramFile)
+
+
+class PinnedProgram(t.Generic[R]):
     """One program of one instance, its maps, and a file PROGRAM.json that says what was attached where."""
 
-    def __init__(self, program: str, specs: Sequence[MapSpec], file: StateFile) -> None:
+    def __init__(self, program: str, specs: Sequence[MapSpec], file: StateFile, kind: type[R]) -> None:
         self.program = program
+        self.kind = kind
         self.specs = {spec.name: spec for spec in specs}
         self.file = file
         self.paths = Paths(file.bpffs, file.instance, program)
 
-    def known(self) -> dict[str, t.Any]:
-        """What the last run recorded; empty where there was none or the file cannot be read."""
-        text = self.file.read_file(f"{self.program}.json")
-        try:
-            return t.cast("dict[str, t.Any]", json.loads(text)) if text else {}
-        except ValueError:
-            return {}
+    def known(self) -> R:
+        """What the last run recorded; nothing where there was none. StateError where the file is damaged."""
+        name = f"{self.program}.json"
+        source = self.file.read_file(name)
+        return self.kind() if source is None else self.kind.from_json(source, f"{self.file.directory}/{name}")
 
-    def record(self, known: Mapping[str, t.Any]) -> None:
+    def record(self, known: R) -> None:
         """Keep what this run did."""
-        self.file.write_file(f"{self.program}.json", json.dumps(known, indent=1, sort_keys=True) + "\n")
+        self.file.write_file(f"{self.program}.json", known.to_json())
 
     def missing_maps(self) -> list[str]:
         """The maps that are not pinned yet."""
         return [name for name in self.specs if not os.path.exists(self.paths.map(name))]
 
-    def owns(self, program_id: int, known: Mapping[str, t.Any]) -> bool:
+    def owns(self, program_id: int, known: R) -> bool:
         """Whether a program of the kernel is this one, also an older copy of it.
 
         It is if it is pinned here or uses the maps that are. A tag alone says little: another instance's program with
@@ -68,7 +71,7 @@ class PinnedProgram:
         if program_id in self.paths.programs():
             return True
         missing = self.missing_maps()
-        if missing and known.get("tag") and program_tag(program_id) == known["tag"]:
+        if missing and known.tag and program_tag(program_id) == known.tag:
             return True
         mine = set()
         for name in self.specs:
@@ -83,7 +86,7 @@ class PinnedProgram:
         An empty `source_dir` stands for the bytecode that the last run kept, as at boot.
         """
         if not source_dir:
-            return t.cast("str | None", self.known().get("source_digest"))
+            return self.known().source_digest
         try:
             require_safe_sources(source_dir)
             return source_digest(source_dir, self.program, macros)
@@ -95,10 +98,9 @@ class PinnedProgram:
 
     def bytecode(self) -> Bytecode | None:
         """The bytecode that the last run kept, None where there is none that can be read."""
-        text = self.file.read_file(f"{self.program}.bytecode.json")
         try:
-            return Bytecode.from_json(text) if text else None
-        except ProgramError:
+            return self.file.read_bytecode(f"{self.program}.bytecode.json", self.program)
+        except StateError:
             return None
 
     def create_maps(self, names: Sequence[str]) -> None:
@@ -125,21 +127,24 @@ class PinnedProgram:
         self.file.write_file(f"{self.program}.bytecode.json", bytecode.to_json())
         os.rename(self.paths.next, self.paths.program)
 
-    def forget(self, known: Mapping[str, t.Any], check: bool) -> list[str]:
+    def forget(self, check: bool) -> list[str]:
         """Unpin and remove the record of a program that is attached nowhere; returns one line for each step."""
         changes = []
         if self.paths.programs() or len(self.missing_maps()) < len(self.specs):
             changes.append(f"remove the maps and program of {self.program} pinned in {self.paths.directory}")
             if not check:
                 self.paths.remove(self.specs)
-        if known:
+        if self.file.read_file(f"{self.program}.json") is not None:
             changes.append(f"remove the state of {self.program}")
         if not check:
             self.file.remove((f"{self.program}.json", f"{self.program}.bytecode.json"))
         return changes
 
 
-class SimpleProgram(PinnedProgram):
+S = t.TypeVar("S", bound=XdpFile)
+
+
+class SimpleProgram(PinnedProgram[S]):
     """A pinned program that is attached to interfaces by XDP."""
 
     def plan(
@@ -150,11 +155,11 @@ class SimpleProgram(PinnedProgram):
         known = self.known()
         plan.create = self.missing_maps()
         digest = self.digest(source_dir, macros, check)
-        plan.compile = digest is None or digest != known.get("source_digest") or self.bytecode() is None
+        plan.compile = digest is None or digest != known.source_digest or self.bytecode() is None
         current = pinned_program(self.paths.program)
         plan.load = plan.compile or current is None or bool(plan.create)
         try:
-            there = attachments(sorted({*interfaces, *known.get("interfaces", [])}))
+            there = attachments(sorted({*interfaces, *known.interfaces}))
         except ProgramError:
             # Without pyroute2 nothing of ours can be attached; a run outside check mode fails when it attaches.
             there = {}
@@ -200,7 +205,7 @@ class SimpleProgram(PinnedProgram):
         mode: str,
         source_dir: str,
         macros: Mapping[str, int],
-        known: dict[str, t.Any],
+        known: S,
     ) -> None:
         """Compile, load, attach; `known` gets what is to be recorded."""
         bytecode = None if plan.compile else self.bytecode()
@@ -210,7 +215,7 @@ class SimpleProgram(PinnedProgram):
         try:
             if plan.attach:
                 # A run killed after this leaves word of where the program may be.
-                self.record({**known, "interfaces": sorted({*known.get("interfaces", []), *interfaces})})
+                self.record(replace(known, interfaces=sorted({*known.interfaces, *interfaces})))
             with Interfaces() as links:
                 for each_attachment in plan.detach:
                     detach(links, each_attachment)
@@ -218,13 +223,8 @@ class SimpleProgram(PinnedProgram):
                     attach(links, name, fd, mode, expected)
             if plan.load:
                 self.keep_next(bytecode)
-            known.update(
-                bpffs=self.file.bpffs,
-                source_digest=bytecode.digest,
-                tag=bpf.program_info(fd).tag,
-                interfaces=list(interfaces),
-                mode=mode,
-            )
+            known.bpffs, known.interfaces, known.mode = self.file.bpffs, list(interfaces), mode
+            known.source_digest, known.tag = bytecode.digest, bpf.program_info(fd).tag
         finally:
             os.close(fd)
 
@@ -232,11 +232,11 @@ class SimpleProgram(PinnedProgram):
         """Detach, unpin and forget; returns one line for each step."""
         changes = []
         known = self.known()
-        there = attachments(known.get("interfaces", []))
+        there = attachments(known.interfaces)
         for each in there.values():
             if self.owns(each.program_id, known):
                 changes.append(f"detach {self.program} from {each.interface}")
                 if not check:
                     with Interfaces() as links:
                         detach(links, each)
-        return changes + self.forget(known, check)
+        return changes + self.forget(check)

@@ -13,10 +13,11 @@ from contextlib import ExitStack
 
 from .._kernel import bpf
 from .._model import layout
+from .._model.bytecode import Bytecode
 from .._model.errors import ProgramError
 from .._model.map_specs import HASH, NO_PREALLOC, balancer_maps
 from .._model.settings import BalancerSettings
-from .bytecode import Bytecode, load
+from .bytecode import load
 from .known_packets import (
     CLIENT4,
     GATEWAY_MAC,

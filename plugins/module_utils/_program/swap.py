@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import typing as t
 from collections.abc import Iterable
 
 from .._kernel import bpf
@@ -20,7 +19,7 @@ from .._kernel.pins import Paths, pinned_program
 from .._kernel.state_files import StateFile
 from .._kernel.xdp import Interfaces, attach, every_attachment
 from .._model import layout
-from .._model.state import State
+from .._model.state import Coming, State
 
 PROGRAM = "balancer"
 BYTECODE_FILE = "balancer.bytecode.json"
@@ -51,14 +50,10 @@ class Swap:
         self.paths = Paths(file.bpffs, file.instance, PROGRAM)
         self.next_maps = os.path.join(self.paths.directory, "maps_next")
 
-    def announce(self, known: State, coming: dict[str, t.Any], fd: int, bytecode: str) -> None:
-        """Write down and pin what is about to be attached.
-
-        `coming`: id, tag, source_digest, settings, interfaces, slot; `rings`: digests that change; `previous`: what
-        `program.previous` is to be afterwards; `moves`: whether the present program becomes the previous one.
-        """
+    def announce(self, known: State, coming: Coming, fd: int, bytecode: str) -> None:
+        """Write down and pin what is about to be attached."""
         self.file.write_file(NEXT_FILE, bytecode)
-        known.program["next"] = coming
+        known.program.next = coming
         self.file.write(known)
         bpf.remove_pins([self.paths.next])
         bpf.pin(fd, self.paths.next)
@@ -68,29 +63,30 @@ class Swap:
 
         Every step may have been done before.
         """
-        coming = known.program["next"]
+        coming = known.program.next
+        if coming is None:
+            return
         promote(self.next_maps, self.paths.maps)
         current = pinned_program(self.paths.program)
-        if coming["moves"] and current is not None and current.id != coming["id"]:
+        if coming.moves and current is not None and current.id != coming.id:
             os.rename(self.paths.program, self.paths.previous)
         if pinned_program(self.paths.next) is not None:
             os.rename(self.paths.next, self.paths.program)
         if self.file.read_file(NEXT_FILE) is not None:
-            if coming["moves"]:
+            if coming.moves:
                 self.file.rename(BYTECODE_FILE, PREVIOUS_FILE)
             self.file.rename(NEXT_FILE, BYTECODE_FILE)
-        if not coming["previous"] or coming["previous"]["migrated"]:
+        if coming.previous is None or coming.previous.migrated:
             # Its maps are those that were replaced: kept, it would keep their memory, and it cannot be gone back to.
             self.forget_previous()
         self._lead_to_itself()
         program = known.program
-        program.update({name: coming[name] for name in ("source_digest", "tag", "interfaces", "slot", "previous")})
-        program.pop("rolled_back_from", None)
-        if coming.get("rolled_back_from"):
-            program["rolled_back_from"] = coming["rolled_back_from"]
-        known.settings = coming["settings"]
-        known.rings.update(coming["rings"])
-        del program["next"]
+        program.tag, program.source_digest = coming.tag, coming.source_digest
+        program.interfaces, program.slot = coming.interfaces, coming.slot
+        program.previous, program.rolled_back_from = coming.previous, coming.rolled_back_from
+        program.next = None
+        known.settings = coming.settings
+        known.rings.update(coming.rings)
         self.file.write(known)
 
     def forget_previous(self) -> None:
@@ -119,7 +115,7 @@ class Swap:
     def unfinished(self, known: State) -> bool:
         """Whether a killed run left something to finish or undo."""
         return bool(
-            "next" in known.program
+            known.program.next is not None
             or os.path.isdir(self.next_maps)
             or os.path.exists(self.paths.next)
             or os.path.exists(os.path.join(self.file.directory, NEXT_FILE))
@@ -129,48 +125,49 @@ class Swap:
         """Finish or undo what a killed run left; only under the exclusive lock."""
         if not self.unfinished(known):
             return
-        coming = known.program.get("next")
+        coming = known.program.next
         if coming is None or not self._runs(coming):
             self.discard()
-            if known.program.pop("next", None):
+            if coming is not None:
+                known.program.next = None
                 self.file.write(known)
             return
         self._reach_everywhere(coming)
         self.finish(known)
 
-    def _runs(self, coming: dict[str, t.Any]) -> bool:
+    def _runs(self, coming: Coming) -> bool:
         present, following = pinned_program(self.paths.program), pinned_program(self.paths.next)
-        if present is not None and present.id == coming["id"]:
+        if present is not None and present.id == coming.id:
             return True
-        if following is None or following.id != coming["id"]:
+        if following is None or following.id != coming.id:
             return False
-        return self._slot_holder(coming) == coming["id"] or any(
-            item.program_id == coming["id"] for item in every_attachment()
+        return self._slot_holder(coming) == coming.id or any(
+            item.program_id == coming.id for item in every_attachment()
         )
 
     @staticmethod
-    def _slot_holder(coming: dict[str, t.Any]) -> int | None:
+    def _slot_holder(coming: Coming) -> int | None:
         """The id of the program in the slot of root's array that is to be had; None where there is none."""
-        if not coming["slot"]:
+        if coming.slot is None:
             return None
         try:
-            with bpf.open_map(coming["slot"]["path"]) as array:
-                value = array.lookup(layout.u32(coming["slot"]["position"]))
+            with bpf.open_map(coming.slot.path) as array:
+                value = array.lookup(layout.u32(coming.slot.position))
         except OSError:
             return None
         return layout.parse_u32(value) if value else None
 
-    def _reach_everywhere(self, coming: dict[str, t.Any]) -> None:
+    def _reach_everywhere(self, coming: Coming) -> None:
         """Attach the next program to those of its interfaces where one of ours still runs."""
         ours = self.paths.programs()
         late = [
             item
             for item in every_attachment()
-            if item.interface in coming["interfaces"] and item.program_id in ours and item.program_id != coming["id"]
+            if item.interface in coming.interfaces and item.program_id in ours and item.program_id != coming.id
         ]
         if not late:
             return
-        fd = bpf.program_by_id(coming["id"])
+        fd = bpf.program_by_id(coming.id)
         try:
             with Interfaces() as links:
                 for item in late:

@@ -23,6 +23,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files i
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
 from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
 from ansible_collections.katran.fleet.plugins.module_utils._model.tables import TABLES
+from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.stored import SETTINGS
 
 Entry = dict[str, t.Any]
 
@@ -192,6 +193,7 @@ class Host:
         self.maps = FusedMaps(self.shape, self.fuse)
         self.file = MemoryFile(self.fuse)
         settings = {
+            **SETTINGS,
             "sizes": dict(self.shape.sizes),
             "features": sorted(self.shape.features),
             "encapsulation": self.shape.encapsulation,

@@ -360,7 +360,7 @@ def test_resources_do_not_get_in_each_others_way(
 ) -> None:
     """Runs of any resource, killed anywhere, in any order: never an unsafe moment, and all converge."""
     addresses = {each for world in (first, second, third) for each in reals_of(world)}
-    host = Host(Shape.of(**{**BIG, "reals": len(addresses) + 1 + spare}))
+    host = Host(Shape.of(**{**BIG, "reals": max(len(addresses) + 1, 2) + spare}))
     for resource in RESOURCES:
         host.run(resource, first[resource])
     assert_world(host, first)

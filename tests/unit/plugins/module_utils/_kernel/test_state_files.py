@@ -14,12 +14,13 @@ import pytest
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import StateError
 from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
+from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.stored import SETTINGS, stored_vip
 
 
 def test_a_state_survives_the_file(tmp_path: Path) -> None:
     file = StateFile("blue", "/sys/fs/bpf", str(tmp_path))
     assert file.read().lost
-    state = State("blue", "/sys/fs/bpf", settings={"encapsulation": "gue"}, vips=[{"address": "192.0.2.1"}])
+    state = State("blue", "/sys/fs/bpf", settings=SETTINGS, vips=[stored_vip("192.0.2.1")])
     state.real_ids.assign(["10.0.0.1"], 10)
     state.rings["192.0.2.1:80/tcp"] = ["a", "b"]
     file.write(state)
@@ -34,9 +35,9 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)], check=True)
     try:
         file = StateFile("blue", "/sys/fs/bpf", str(tmp_path))
-        old = State("blue", "/sys/fs/bpf", vips=[{"address": "192.0.2.1"}])
+        old = State("blue", "/sys/fs/bpf", vips=[stored_vip("192.0.2.1")])
         file.write(old)
-        new = State("blue", "/sys/fs/bpf", vips=[{"address": "192.0.2.1", "flags": ["x" * 200_000]}])
+        new = State("blue", "/sys/fs/bpf", vips=[stored_vip("192.0.2.1", flags=["x" * 200_000])])
         with pytest.raises(StateError, match=r"state\.json cannot be written: No space left on device$"):
             file.write(new)
         assert file.read() == old

@@ -1,0 +1,56 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is kept of program decap and the addresses of a real: the content of decap.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .program_file import XdpFile
+from .records import Fields, Optional, address, distinct, number, record, text
+
+_PORT, _LARGEST = 65535, 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class DecapKept:
+    """The settings of the last run, with the `vips` and `loopback` addresses that may be there.
+
+    `gue_port_before`: the port that balancers may still have; 0: none. `server_id` 0: none.
+    """
+
+    vips: list[str]
+    sources: list[str]
+    server_id: int
+    loopback: list[str]
+    gue_port: int
+    gue_port_before: int = 0
+    source_dir: str = ""
+
+
+@dataclass
+class DecapRecord(XdpFile):
+    """The content of decap.json. `loopback`: the addresses of lo that are ours, or may be."""
+
+    loopback: list[str] = field(default_factory=list)
+    settings: DecapKept | None = None
+
+    @classmethod
+    def fields(cls) -> Fields:
+        """How each field is read."""
+        settings = record(
+            DecapKept,
+            vips=distinct(address),
+            sources=distinct(address),
+            server_id=number(0, _LARGEST),
+            loopback=distinct(address),
+            gue_port=number(1, _PORT),
+            gue_port_before=Optional(number(0, _PORT)),
+            source_dir=Optional(text),
+        )
+        return {
+            **super().fields(),
+            "loopback": Optional(distinct(address)),
+            "settings": Optional(settings),
+        }
