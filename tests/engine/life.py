@@ -19,11 +19,11 @@ from typing import Any
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer, Wanted
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request, Result
-from ansible_collections.katran.fleet.plugins.module_utils._engine.run import apply_resource
+from ansible_collections.katran.fleet.plugins.module_utils._engine.resource import apply_resource
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT
-from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces, attachments
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import global_counters_at
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import parse_settings
@@ -118,8 +118,7 @@ def apply_table(name: str, config: list[dict[str, Any]]) -> Result:
 
 def attached(interface: str = LINK) -> tuple[int, str] | None:
     """(program id, mode) on an interface."""
-    with Interfaces() as links:
-        found = links.attached(interface)
+    found = attachments([interface]).get(interface)
     return (found.program_id, found.mode) if found else None
 
 

@@ -15,10 +15,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._engine import decap as decap_run
 from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer, Wanted
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request, Result
-from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf, loopback
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.tc import Egress
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
@@ -117,7 +116,7 @@ class Fuse:
             (Egress, "_do"),
             (Interfaces, "replace"),
             (StateFile, "write_file"),
-            (decap_run, "change_loopback"),
+            (loopback, "change_loopback"),
             (os, "rename"),
         ):
             patch.setattr(owner, name, self._burning(getattr(owner, name)))

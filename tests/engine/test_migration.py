@@ -16,7 +16,7 @@ import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine import balancer as balancer_run
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request
-from ansible_collections.katran.fleet.plugins.module_utils._engine.run import apply_resource
+from ansible_collections.katran.fleet.plugins.module_utils._engine.resource import apply_resource
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile

@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Result
-from ansible_collections.katran.fleet.plugins.module_utils._engine.run import apply_resource
+from ansible_collections.katran.fleet.plugins.module_utils._engine.resource import apply_resource
 from ansible_collections.katran.fleet.plugins.module_utils._engine.xdp_root import Root, restore_root
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.root_array import clear_slot, put_program, slots
@@ -26,7 +26,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.simulated_flow
     parse_flows,
     read_tunnel,
 )
-from ansible_collections.katran.fleet.plugins.module_utils._program.slots import plan_slot
+from ansible_collections.katran.fleet.plugins.module_utils._model.slot_plan import plan_slot
 from ansible_collections.katran.fleet.tests.engine.sandbox import (
     BPF,
     BPFFS,
@@ -157,14 +157,22 @@ def test_it_is_not_removed_while_a_slot_is_in_use() -> None:
 def test_a_program_moves_from_slot_to_slot() -> None:
     ensure()
     drop = Verdict(DROP)
-    owns = {drop.id}.__contains__
     first, second = RootArray(ARRAY, 0), RootArray(ARRAY, 1)
-    plan_slot(first, None, owns, drop.id, False, False).execute(drop.fd)
+
+    def move(wanted: RootArray | None, recorded: RootArray | None) -> list[str]:
+        plan = plan_slot(wanted, recorded, {ARRAY: slots(ARRAY)}, {drop.id}, drop.id, False)
+        if plan.put:
+            put_program(plan.put, drop.fd)
+        if plan.clear:
+            clear_slot(plan.clear)
+        return plan.changes
+
+    move(first, None)
     assert slots(ARRAY) == {0: drop.id}
-    assert plan_slot(first, first, owns, drop.id, False, False).changes == []
-    plan_slot(second, first, owns, drop.id, False, False).execute(drop.fd)
+    assert move(first, first) == []
+    move(second, first)
     assert slots(ARRAY) == {1: drop.id}
-    plan_slot(None, second, owns, drop.id, False, False).execute(-1)
+    move(None, second)
     assert slots(ARRAY) == {}
 
 

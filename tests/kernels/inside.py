@@ -26,7 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent / "collections"))
 
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
-from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces, attachments
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode import Bytecode
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ProgramError
@@ -288,7 +288,7 @@ def interfaces(job: Job) -> Outcome:
     ):
         # A veth takes frames from XDP_TX at the other end only while it has a program itself.
         links.replace("veth0", counter.prog_fd, "native", None)
-        kept = refused(links, "veth0", balancer.prog_fd, None) and attached(links, "veth0", counter.prog_fd)
+        kept = refused(links, "veth0", balancer.prog_fd, None) and attached("veth0", counter.prog_fd)
         count(found, kept, "veth0: where no program is expected, one that is there stays")
         for near, far in (("veth0", "veth1"), ("eth0", "eth1")):
             try_interface(links, far, (counter.prog_fd, balancer.prog_fd), found)
@@ -297,24 +297,24 @@ def interfaces(job: Job) -> Outcome:
                 answered = comes_back(near, base64.b64decode(packet["in"]), expected.__eq__)
                 count(found, answered, f"{far}: {packet['description']} is not answered as in a test run")
             links.replace(far, -1, "native", balancer.prog_fd)
-            count(found, links.attached(far) is None, f"{far}: detached")
+            count(found, far not in attachments([far]), f"{far}: detached")
     return found
 
 
 def try_interface(links: Interfaces, name: str, programs: tuple[int, int], found: Outcome) -> None:
     """Leaves the second program attached."""
     first, second = programs
-    count(found, links.attached(name) is None, f"{name}: no program at first")
+    count(found, name not in attachments([name]), f"{name}: no program at first")
     links.replace(name, first, "native", None)
-    count(found, attached(links, name, first), f"{name}: attached")
-    kept = refused(links, name, second, second) and attached(links, name, first)
+    count(found, attached(name, first), f"{name}: attached")
+    kept = refused(links, name, second, second) and attached(name, first)
     count(found, kept, f"{name}: a program that is not the one expected stays")
     links.replace(name, second, "native", first)
-    count(found, attached(links, name, second), f"{name}: replaced")
+    count(found, attached(name, second), f"{name}: replaced")
 
 
-def attached(links: Interfaces, name: str, descriptor: int) -> bool:
-    now = links.attached(name)
+def attached(name: str, descriptor: int) -> bool:
+    now = attachments([name]).get(name)
     return now is not None and (now.mode, now.program_id) == ("native", bpf.program_info(descriptor).id)
 
 

@@ -14,10 +14,10 @@ from typing import Any
 from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer, Wanted
 from ansible_collections.katran.fleet.plugins.module_utils._engine.info import gather_info
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request, Result
-from ansible_collections.katran.fleet.plugins.module_utils._engine.run import apply_resource
+from ansible_collections.katran.fleet.plugins.module_utils._engine.resource import apply_resource
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
-from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces, attachments
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode import Bytecode
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import parse_settings
@@ -116,11 +116,11 @@ class Life:
 
     def _forwards(self, when: str) -> None:
         # A veth takes frames from XDP_TX at the other end only while it has a program itself.
-        with Interfaces() as links:
-            if links.attached("life0") is None:
-                passing = bpf.load_program(b"\xb7\0\0\0\2\0\0\0\x95\0\0\0\0\0\0\0", name="pass")
+        if "life0" not in attachments(["life0"]):
+            passing = bpf.load_program(b"\xb7\0\0\0\2\0\0\0\x95\0\0\0\0\0\0\0", name="pass")
+            with Interfaces() as links:
                 links.replace("life0", passing, "native", None)
-                os.close(passing)
+            os.close(passing)
         for far, near in PLACES:
             frame = bytes.fromhex(self.job["frame"])
             self.count(encapsulated(far, frame), f"{near}, {when}: the packet does not come back encapsulated")
@@ -128,8 +128,7 @@ class Life:
     def _removed(self) -> None:
         done = Balancer("default", BPFFS).remove(False, 10)
         self.count(done.changed, "removed: nothing changed")
-        with Interfaces() as links:
-            left = [near for _far, near in PLACES if links.attached(near)]
+        left = sorted(attachments(near for _far, near in PLACES))
         self.count(left == [], f"removed: programs left on {left}")
         self.count(not os.path.exists(f"{BPFFS}/katran"), "removed: pins are left")
         self.count(not os.listdir("/var/lib/katran-fleet"), "removed: state is left")

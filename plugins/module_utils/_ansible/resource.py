@@ -11,7 +11,7 @@ from dataclasses import replace
 from .._engine.flows import purge_gone
 from .._engine.healthcheck_destinations import apply_destinations
 from .._engine.request import Result
-from .._engine.run import apply_resource
+from .._engine.resource import apply_resource
 from .._model.limits import parse_planned
 from .._model.readiness import parse_reals
 from .module import diff_of, guarded, module_of, remarks, request_of

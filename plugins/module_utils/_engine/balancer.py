@@ -15,16 +15,17 @@ import typing as t
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from .._kernel import bpf
 from .._kernel.cpus import forwarding_cpus, numa_node, numa_nodes, possible_cpus
 from .._kernel.lock import locked, remove_lock
 from .._kernel.maps import KernelMaps
 from .._kernel.network import FAMILIES, gateway_mac, own_address
-from .._kernel.pins import create_pinned, fits, pinned_program, program_maps
+from .._kernel.pins import create_pinned, pinned_program, program_maps
 from .._kernel.root_array import clear_slot, put_program, slots
 from .._kernel.state_files import StateFile
-from .._kernel.xdp import Attachment, Interfaces, attachments, detach, every_attachment
+from .._kernel.xdp import Interfaces, attachments, detach, every_attachment
 from .._model import layout
 from .._model.bytecode import Bytecode
 from .._model.errors import ModeError, NetworkError, ProgramError, StateError
@@ -32,19 +33,21 @@ from .._model.limits import Limits
 from .._model.lru_history import learners, may_be_known
 from .._model.map_specs import MAPS, MAX_CPUS, NUMA_NODE, MapSpec, balancer_maps
 from .._model.settings import BalancerSettings, RootArray, parse_settings, with_program_of
+from .._model.slot_plan import SlotPlan, plan_slot
+from .._model.snapshot import Attachment, MapInfo, ProgramInfo, fits
 from .._model.state import Coming, Previous, State
 from .._model.vips import vips_from_config
 from .._program import compiler
 from .._program.bytecode import load
 from .._program.canary import Counters
 from .._program.flow_tables import count_entries, finish_tables, put_table, table_sizes, tables_in, take_table
+from .._program.home import attempt
 from .._program.macros import balancer_macros
 from .._program.migration import Migration, check_room, sizes_of
 from .._program.ownership import orphans
 from .._program.rehash import count_moves
 from .._program.requirements import has_module, require_bpffs, require_capabilities, require_interface
 from .._program.selftest import self_test
-from .._program.slots import SlotPlan, plan_slot
 from .._program.sources import require_safe_sources, source_digest
 from .._program.swap import BYTECODE_FILE, NEXT_FILE, PREVIOUS_FILE, PROGRAM, Swap
 from .opened import is_loaded, lost_maps
@@ -109,8 +112,8 @@ class Wanted:
 class _Present:
     """What is on the host. `ours`: the ids of programs that are this balancer's."""
 
-    maps: dict[str, bpf.MapInfo]
-    program: bpf.ProgramInfo | None
+    maps: dict[str, MapInfo]
+    program: ProgramInfo | None
     ours: set[int]
     attached: dict[str, Attachment]
 
@@ -272,7 +275,7 @@ class Balancer:
                 self.swap.recover(known)
             present = self._present(known, check)
             outcome.before = known.settings
-            slot = plan_slot(None, known.program.slot, present.ours.__contains__, None, False, check)
+            slot = plan_slot(None, known.program.slot, self._slots(known.program.slot), present.ours, None, False)
             outcome.changes += slot.changes
             if slot.clear is not None and not check:
                 clear_slot(slot.clear)
@@ -317,6 +320,10 @@ class Balancer:
         ours |= {program for program in running - ours if not mine.isdisjoint(program_maps(program))}
         ours |= orphans(self.paths, known.program, attached) - ours
         return _Present(maps, pinned_program(self.paths.program), ours, attached)
+
+    @staticmethod
+    def _slots(*wanted: RootArray | None) -> dict[str, t.Any]:
+        return {slot.path: attempt(partial(slots, slot.path)) for slot in wanted if slot is not None}
 
     def _known(self) -> State:
         """The state; where its file was lost, as far as the maps tell it."""
@@ -368,9 +375,12 @@ class Balancer:
         if not wanted.attach_later:
             plan.detach = [item for item in present.our_attachments() if item.interface not in wanted.interfaces]
             current = present.program.id if present.program and not plan.load else None
+            there = self._slots(wanted.slot, known.program.slot)
             plan.slot = plan_slot(
-                wanted.slot, known.program.slot, present.ours.__contains__, current, settings.replace_foreign, check
+                wanted.slot, known.program.slot, there, present.ours, current, settings.replace_foreign
             )
+            if plan.slot.lacks and not check:
+                raise ProgramError(plan.slot.lacks[0].sentence)
         if plan.migrate:
             self._plan_migration(wanted, known, present, plan)
         self._describe(plan, wanted, known)
@@ -468,7 +478,7 @@ class Balancer:
         for name in balancer_maps(wanted.settings):
             if name not in FLOW_TABLES:
                 continue
-            there: dict[int, bpf.MapInfo] = {}
+            there: dict[int, MapInfo] = {}
             if name in present.maps:
                 with self.paths.open_map(name) as outer:
                     there = tables_in(outer)
@@ -497,7 +507,7 @@ class Balancer:
             if plan.unfinished:
                 plan.changes.append("copy the rest of the flows that a killed run was copying")
 
-    def _warn_of_loss(self, there: Mapping[int, bpf.MapInfo], make: Mapping[int, int], outcome: Result) -> None:
+    def _warn_of_loss(self, there: Mapping[int, MapInfo], make: Mapping[int, int], outcome: Result) -> None:
         for cpu, entries in make.items():
             if cpu not in there or there[cpu].entries <= entries:
                 continue

@@ -6,186 +6,111 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Callable, Collection
 
-from .._kernel import bpf
-from .._kernel.lock import locked
-from .._kernel.loopback import change_loopback, loopback_addresses
+from .._kernel.edges import Edges
 from .._kernel.state_files import StateFile
 from .._model import layout
-from .._model.decap_record import DecapKept, DecapRecord
-from .._model.decap_settings import RealSettings, earlier_gue_port, with_kept_vips
+from .._model.decap_plan import (
+    PROGRAM,
+    DecapSnapshot,
+    decap_macros,
+    plan_real,
+    plan_removal,
+    plan_withdrawal,
+)
+from .._model.decap_record import DecapRecord
+from .._model.decap_settings import RealSettings, earlier_gue_port, kept_settings
 from .._model.map_specs import DECAP_MAPS
-from .._program.pinned import SimpleProgram
-from .._program.requirements import has_module, require_bpffs, require_capabilities, require_interface
+from .._model.program_plan import ProgramPlan
+from .._program.executor import Executor
+from .._program.home import Home, attempt
+from .._program.toolchain import Toolchain
 from .request import Result
+from .run import Job, preview, run, told
 
-PROGRAM = "decap"
+Seen = tuple[DecapRecord, DecapSnapshot]
 
 
 class Real:
     """Program decap and the loopback addresses of one host."""
 
-    def __init__(self, instance: str, bpffs: str, file: StateFile | None = None) -> None:
+    def __init__(
+        self,
+        instance: str,
+        bpffs: str,
+        file: StateFile | None = None,
+        edges: Edges | None = None,
+        tools: Toolchain | None = None,
+    ) -> None:
         self.file = file or StateFile(instance, bpffs)
-        self.program = SimpleProgram(PROGRAM, DECAP_MAPS, self.file, DecapRecord)
+        self.home = Home(PROGRAM, DECAP_MAPS, self.file, DecapRecord, edges, tools)
 
-    def ensure(self, settings: RealSettings, check: bool, timeout: float) -> Result:
-        """Bring decap and the addresses to where the settings want them."""
-        require_capabilities()
-        outcome = Result()
-        if not check:
-            require_bpffs(self.file.bpffs)
-        elif not bpf.is_bpffs(self.file.bpffs):
-            outcome.warnings.append(f"bpffs: {self.file.bpffs} is not a bpf file system on this host yet")
-        for name in settings.interfaces:
-            require_interface(name)
-        with locked(self.file.instance, not check, timeout):
-            known = self.program.known()
-            port_before = earlier_gue_port(settings.gue_port, known.settings)
-            macros = {"GUE_PORT": settings.gue_port}
-            if port_before:
-                macros["GUE_PORT_BEFORE"] = port_before
-            if settings.sources:
-                macros["DECAP_CHECK_SOURCES"] = 1
-            plan = self.program.plan(settings.interfaces, settings.mode, settings.source_dir, macros, check)
-            outcome.changes += plan.changes
-            there = self._there(known)
-            settings = with_kept_vips(settings, known.settings.vips if known.settings else there["vips"])
-            wanted = self._wanted(settings)
-            outcome.before, outcome.after = there, wanted
-            source_dir = settings.source_dir or (known.settings.source_dir if known.settings else "")
-            settled = DecapKept(
-                **wanted, gue_port=settings.gue_port, gue_port_before=port_before, source_dir=source_dir
-            )
-            if not check:
-                self._begin(known, settled)
-                self.program.create_maps(plan.create)
-            for name in ("decap_vips", "decap_sources"):
-                self._sync(name, there, wanted, check, outcome)
-            if there["server_id"] != wanted["server_id"]:
-                outcome.changes.append(f"server id {there['server_id']} → {wanted['server_id']}")
-                outcome.operations["tpr_server_id"] = 1
-                if not check:
-                    with bpf.open_map(self.program.paths.map("tpr_server_id")) as opened:
-                        opened.update(layout.u32(0), layout.u32(settings.server_id))
-            self._sync_loopback(known, settings, check, outcome)
-            if not check and (outcome.changes or known.settings != settled):
-                if outcome.changes:
-                    self.program.execute(plan, settings.interfaces, settings.mode, settings.source_dir, macros, known)
-                known.settings = settled
-                self.program.record(known)
-        return outcome
-
-    def _begin(self, known: DecapRecord, settled: DecapKept) -> None:
-        """Note before anything changes what may be there should this run be killed."""
-        before = replace(known)
-        known.loopback = sorted({*known.loopback, *settled.loopback})
-        kept = known.settings
-        if kept is not None:
-            vips, loopback = sorted({*kept.vips, *settled.vips}), sorted({*kept.loopback, *settled.loopback})
-            known.settings = replace(kept, vips=vips, loopback=loopback)
-        if known != before:
-            self.program.record(known)
+    def ensure(self, settings: RealSettings | None, check: bool, timeout: float) -> Result:
+        """Bring decap and the addresses to where the settings want them; None: to where the last run left them."""
+        return run(self.ensuring(settings), self.file.instance, check, timeout)
 
     def withdraw(self, served: Collection[str], check: bool, timeout: float) -> Result:
         """Take away the VIPs that are not among these, and leave the rest of the host as it is."""
-        require_capabilities()
-        outcome = Result()
-        with locked(self.file.instance, not check, timeout):
-            known = self.program.known()
-            if known.settings is None:
-                return outcome
-            before = known.settings.vips
-            gone = [address for address in before if address not in served]
-            if not gone:
-                return outcome
-            there = self._there(known)
-            after = [address for address in before if address in served]
-            outcome.before, outcome.after = {"vips": before}, {"vips": after}
-            outcome.changes += [f"vip {address} removed" for address in gone]
-            listed = [address for address in gone if address in there["vips"]]
-            if listed:
-                outcome.operations["decap_vips"] = len(listed)
-            local = [address for address in gone if address in there["loopback"]]
-            outcome.changes += [f"remove {address} from lo" for address in local]
-            if not check:
-                if listed:
-                    with bpf.open_map(self.program.paths.map("decap_vips")) as opened:
-                        opened.delete_many([layout.pack_address(address) for address in listed])
-                change_loopback([], local)
-                known.loopback = [address for address in known.loopback if address not in gone]
-                known.settings = replace(known.settings, vips=after, loopback=known.loopback)
-                self.program.record(known)
-        return outcome
+        return run(self.withdrawing(served), self.file.instance, check, timeout)
 
     def remove(self, check: bool, timeout: float) -> Result:
         """Take decap and the addresses off the host."""
-        require_capabilities()
-        outcome = Result()
-        with locked(self.file.instance, not check, timeout):
-            known = self.program.known()
-            mine = known.loopback
-            present = loopback_addresses() if mine else []
-            gone = [address for address in mine if address in present]
-            outcome.changes += [f"remove {address} from lo" for address in gone]
-            if not check:
-                change_loopback([], gone)
-            outcome.changes += self.program.remove(check)
-        return outcome
+        return run(self.removing(), self.file.instance, check, timeout)
 
-    def _there(self, known: DecapRecord) -> dict[str, t.Any]:
-        missing = self.program.missing_maps()
-        found: dict[str, t.Any] = {"vips": [], "sources": [], "server_id": 0}
-        for key, name in (("vips", "decap_vips"), ("sources", "decap_sources")):
-            if name not in missing:
-                with bpf.open_map(self.program.paths.map(name)) as opened:
-                    found[key] = sorted(
-                        layout.unpack_address(entry, any(entry[4:])) for entry, _value in opened.items()
-                    )
-        if "tpr_server_id" not in missing:
-            with bpf.open_map(self.program.paths.map("tpr_server_id")) as opened:
-                found["server_id"] = layout.parse_u32(opened.lookup(layout.u32(0)) or bytes(4))
-        mine = known.loopback
-        found["loopback"] = sorted(set(mine) & set(loopback_addresses())) if mine else []
-        return found
+    def ensuring(self, settings: RealSettings | None) -> Job[t.Any, ProgramPlan]:
+        """The job of `ensure`."""
 
-    def _wanted(self, settings: RealSettings) -> dict[str, t.Any]:
-        return {
-            "vips": sorted(settings.vips or ()),
-            "sources": sorted(settings.sources),
-            "server_id": settings.server_id,
-            "loopback": sorted(settings.vips or ()) if settings.loopback else [],
-        }
+        def read() -> tuple[RealSettings | None, Seen]:
+            record = self.home.record()
+            # What is kept counts only if it still is what is kept, now that no other run can change it.
+            wanted = settings if settings is not None else kept_settings(record)
+            return wanted, self._read(record, wanted)
 
-    def _sync(self, name: str, there: dict[str, t.Any], wanted: dict[str, t.Any], check: bool, outcome: Result) -> None:
-        key = name.removeprefix("decap_")
-        label = {"vips": "vip", "sources": "source"}[key]
-        add = [address for address in wanted[key] if address not in there[key]]
-        gone = [address for address in there[key] if address not in wanted[key]]
-        outcome.changes += [f"{label} {address} added" for address in add]
-        outcome.changes += [f"{label} {address} removed" for address in gone]
-        if add or gone:
-            outcome.operations[name] = len(add) + len(gone)
-            if not check:
-                with bpf.open_map(self.program.paths.map(name)) as opened:
-                    opened.update_many([(layout.pack_address(address), layout.u32(1)) for address in add])
-                    opened.delete_many([layout.pack_address(address) for address in gone])
+        def plan(found: tuple[RealSettings | None, Seen]) -> ProgramPlan:
+            wanted, (record, seen) = found
+            if wanted is None:
+                return ProgramPlan()
+            return plan_real(wanted, earlier_gue_port(wanted.gue_port, record.settings), record, seen)
 
-    def _sync_loopback(
-        self,
-        known: DecapRecord,
-        settings: RealSettings,
-        check: bool,
-        outcome: Result,
-    ) -> None:
-        wanted = set(settings.vips or ()) if settings.loopback else set()
-        present = set(loopback_addresses()) if check is False or has_module("pyroute2") else set()
-        add = sorted(wanted - present)
-        gone = sorted((set(known.loopback) - wanted) & present)
-        outcome.changes += [f"add {address} to lo" for address in add]
-        outcome.changes += [f"remove {address} from lo" for address in gone]
-        if not check:
-            change_loopback(add, gone)
-        known.loopback = sorted(wanted)
+        return self._job(read, plan)
+
+    def withdrawing(self, served: Collection[str]) -> Job[t.Any, ProgramPlan]:
+        """The job of `withdraw`."""
+        return self._job(lambda: self._read(self.home.record()), lambda seen: plan_withdrawal(served, *seen))
+
+    def removing(self) -> Job[t.Any, ProgramPlan]:
+        """The job of `remove`."""
+        return self._job(lambda: (*self._read(self.home.record()), self.home.files()), lambda seen: plan_removal(*seen))
+
+    def _job(self, read: Callable[[], t.Any], plan: Callable[[t.Any], ProgramPlan]) -> Job[t.Any, ProgramPlan]:
+        return Job(read, plan, preview, self._execute, recover=self.file.sweep)
+
+    def _execute(self, plan: ProgramPlan) -> Result:
+        Executor(self.home).run(plan.ordered())
+        return told(plan)
+
+    def _read(self, record: DecapRecord, settings: RealSettings | None = None) -> Seen:
+        digest = None
+        if settings is not None:
+            macros = decap_macros(settings, earlier_gue_port(settings.gue_port, record.settings))
+            digest = self.home.digest(settings.source_dir, macros)
+        common = self.home.read(record, settings.interfaces if settings else (), digest)
+        server_id = 0
+        if "tpr_server_id" in common.maps:
+            with self.home.edges.open_map(self.home.paths.map("tpr_server_id")) as opened:
+                server_id = layout.parse_u32(opened.lookup(layout.u32(0)) or bytes(4))
+        return record, DecapSnapshot(
+            **vars(common),
+            vips=self._addresses("decap_vips", common.maps),
+            sources=self._addresses("decap_sources", common.maps),
+            server_id=server_id,
+            loopback=attempt(self.home.edges.loopback),
+        )
+
+    def _addresses(self, name: str, maps: Collection[str]) -> tuple[str, ...]:
+        """The addresses that a map has."""
+        if name not in maps:
+            return ()
+        with self.home.edges.open_map(self.home.paths.map(name)) as opened:
+            return tuple(sorted(layout.unpack_address(key, any(key[4:])) for key, _value in opened.items()))

@@ -18,7 +18,7 @@ from .._kernel.maps import KernelMaps
 from .._kernel.network import FAMILIES, gateway_mac, own_address
 from .._kernel.pins import pinned_program
 from .._kernel.state_files import StateFile
-from .._kernel.tc import CLSACT, Egress, Filter
+from .._kernel.tc import CLSACT, Egress
 from .._model import layout
 from .._model.errors import NetworkError, ProgramError
 from .._model.healthcheck_record import HealthcheckRecord
@@ -33,6 +33,7 @@ from .._model.map_specs import (
     HEALTHCHECK_MAPS,
     HEALTHCHECK_SPECS,
 )
+from .._model.snapshot import Filter
 from .._model.vips import VipKey
 from .._program import compiler
 from .._program.pinned import PinnedProgram

@@ -22,7 +22,6 @@ from .._kernel.lock import locked
 from .._kernel.network import gateway_mac
 from .._kernel.state_files import STATE_ROOT, StateFile, read_bpffs
 from .._model import layout
-from .._model.decap_settings import RealSettings
 from .._model.errors import FleetError, StateError
 from .._model.settings import parse_settings
 from .._model.tables import TABLES
@@ -32,7 +31,7 @@ from .decap import Real
 from .healthcheck import restore_healthcheck
 from .host import restore_host
 from .request import Request
-from .run import apply_locked
+from .resource import apply_locked
 from .xdp_root import restore_root
 
 LOCK_SECONDS = 60.0
@@ -84,23 +83,9 @@ def restore_checker(file: StateFile) -> list[str]:
 def restore_real(file: StateFile) -> list[str]:
     """Bring decap and the loopback addresses of a real back."""
     real = Real(file.instance, file.bpffs, file)
-    known = real.program.known()
-    kept = known.settings
-    if kept is None:
+    if file.read_file(real.home.record_file) is None:
         return []
-    require_bpffs(file.bpffs)
-    settings = RealSettings(
-        interfaces=tuple(known.interfaces),
-        mode=known.mode,
-        vips=tuple(kept.vips),
-        keep_vips=False,
-        sources=tuple(kept.sources),
-        gue_port=kept.gue_port,
-        server_id=kept.server_id,
-        loopback=bool(kept.loopback),
-        source_dir="",
-    )
-    return real.ensure(settings, False, LOCK_SECONDS).changes
+    return real.ensure(None, False, LOCK_SECONDS).changes
 
 
 def refresh_gateway(file: StateFile) -> list[str]:

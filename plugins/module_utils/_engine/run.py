@@ -1,72 +1,81 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Diff and apply: lock → read → plan → (check mode stops here) → save intent → execute → save result → report.
-
-The one code path that writes the maps: the modules, restore at boot and whatever comes later all go through it.
-"""
+"""The way that every run goes: lock, finish what a killed run began, read, plan, and in check mode no further; do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import typing as t
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from .._kernel.lock import locked
-from .._kernel.maps import KernelMaps
-from .._kernel.state_files import StateFile
-from .._model.entries import Config
-from .._model.errors import EngineError
-from .._model.tables import TABLES
+from .._model.program_plan import ProgramPlan
 from .._program.requirements import require_capabilities
-from .._program.swap import Swap
-from .opened import open_maps
-from .recovery import recovered
-from .request import Clock, Purge, Request, Result
-from .tables import TableRun
-from .vips import OverlayRun, VipRun
+from .request import Result
+
+S = t.TypeVar("S")
+P = t.TypeVar("P", bound="Plan")
 
 
-def apply_resource(
-    name: str, request: Request, config: Config | None, how: str, allow_empty: bool, purge: Purge | None = None
-) -> Result:
-    """Apply one resource: `config` with state `how`, and `purge` the flows of what goes.
+class Plan(t.Protocol):
+    """What a run is going to do."""
 
-    Every failure is an exception with one sentence.
+    def require(self) -> None:
+        """Raise where the host lacks something that it takes."""
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Job(t.Generic[S, P]):
+    """One run's parts. Only `recover` and `execute` change anything.
+
+    `prepare`: what may take seconds, before the lock is taken; `recover`: finish or undo what a killed run began;
+    `read`: a snapshot of all that the plan depends on; `plan`: pure; `preview`: what the plan is going to do.
     """
+
+    read: Callable[[], S]
+    plan: Callable[[S], P]
+    preview: Callable[[P], Result]
+    execute: Callable[[P], Result]
+    recover: Callable[[], None] = _nothing
+    prepare: Callable[[], None] = _nothing
+
+
+def run(job: Job[t.Any, t.Any], instance: str, check: bool, timeout: float) -> Result:
+    """Do a job, or in check mode only say what that takes. Every failure is an exception with one sentence."""
     require_capabilities()
-    with locked(request.instance, not request.check, request.lock_timeout):
-        return apply_locked(name, request, config, how, allow_empty, purge)
+    job.prepare()
+    with locked(instance, not check, timeout):
+        return run_locked(job, check)
 
 
-@contextmanager
-def _told(instance: str) -> Iterator[None]:
-    """A map that does not let itself be opened or read, in a sentence; one that refuses a write has its own."""
-    try:
-        yield
-    except OSError as error:
-        raise EngineError(f"the maps of balancer {instance} cannot be read: {error.strerror or error}") from error
-
-
-def apply_locked(
-    name: str, request: Request, config: Config | None, how: str, allow_empty: bool, purge: Purge | None = None
-) -> Result:
+def run_locked(job: Job[t.Any, t.Any], check: bool) -> Result:
     """The same for a caller that holds the lock."""
-    file = StateFile(request.instance, request.bpffs)
-    state = file.read()
-    if not request.check:
-        Swap(file).recover(state)
-    with _told(request.instance), open_maps(request, state) as maps:
-        state = recovered(file, state, maps)
-        clock = Clock()
-        if name in ("vips", "reals"):
-            kind = VipRun if name == "vips" else OverlayRun
-            result = kind(request, maps, file, state, clock).run(config, how, allow_empty)
-        else:
-            result = TableRun(TABLES[name], request, maps, file, state, clock).run(config, how, allow_empty)
-        if purge is not None and result.gone and isinstance(maps, KernelMaps):
-            purged = purge(maps, result.gone, request.check)
-            for table, number in purged.items():
-                result.operations[table] = result.operations.get(table, 0) + number
-            if purged:
-                result.changes.append(f"{sum(purged.values())} flows of what goes purged")
-        return result
+    if check:
+        return job.preview(job.plan(job.read()))
+    job.recover()
+    plan = job.plan(job.read())
+    plan.require()
+    return job.execute(plan)
+
+
+def told(plan: ProgramPlan) -> Result:
+    """What a program's plan says of itself."""
+    return Result(
+        changes=list(plan.changes),
+        operations=plan.operations,
+        before=plan.before,
+        after=plan.after,
+        warnings=list(plan.warnings),
+    )
+
+
+def preview(plan: ProgramPlan) -> Result:
+    """The same of a review, which passes over what the host lacks."""
+    result = told(plan)
+    result.warnings = plan.reviewed()
+    return result

@@ -5,78 +5,105 @@
 
 from __future__ import annotations
 
-import os
+import typing as t
+from collections.abc import Callable
 
-from .._kernel import bpf
-from .._kernel.lock import locked, remove_lock
-from .._kernel.root_array import slots
+from .._kernel.edges import Edges
 from .._kernel.state_files import StateFile
-from .._kernel.xdp import attachments
-from .._model.errors import ProgramError
 from .._model.map_specs import ROOT_MAPS
-from .._model.root_settings import RootRecord, RootSettings
-from .._program.pinned import SimpleProgram
-from .._program.requirements import require_bpffs, require_capabilities, require_interface
+from .._model.program_plan import ProgramPlan
+from .._model.root_plan import PROGRAM, RootSnapshot, plan_removal, plan_root
+from .._model.root_settings import RootRecord, RootSettings, kept_settings
+from .._program.executor import Executor
+from .._program.home import Home
+from .._program.toolchain import Toolchain
 from .request import Result
+from .run import Job, preview, run, told
 
-PROGRAM = "root"
+Seen = tuple[RootRecord, RootSnapshot]
 
 
 class Root:
     """Program root of one instance."""
 
-    def __init__(self, instance: str, bpffs: str, file: StateFile | None = None) -> None:
+    def __init__(
+        self,
+        instance: str,
+        bpffs: str,
+        file: StateFile | None = None,
+        edges: Edges | None = None,
+        tools: Toolchain | None = None,
+    ) -> None:
         self.file = file or StateFile(instance, bpffs)
-        self.program = SimpleProgram(PROGRAM, ROOT_MAPS, self.file, RootRecord)
-        self.array = self.program.paths.map("root_array")
+        self.home = Home(PROGRAM, ROOT_MAPS, self.file, RootRecord, edges, tools)
+        self.array = self.home.paths.map("root_array")
 
-    def ensure(self, settings: RootSettings, check: bool, timeout: float) -> Result:
-        """Bring root to the interfaces; what is in its slots stays."""
-        require_capabilities()
-        outcome = Result()
-        if not check:
-            require_bpffs(self.file.bpffs)
-        elif not bpf.is_bpffs(self.file.bpffs):
-            outcome.warnings.append(f"bpffs: {self.file.bpffs} is not a bpf file system on this host yet")
-        for name in settings.interfaces:
-            require_interface(name)
-        with locked(self.file.instance, not check, timeout):
-            known = self.program.known()
-            plan = self.program.plan(settings.interfaces, settings.mode, settings.source_dir, {}, check)
-            outcome.changes += plan.changes
-            outcome.before = {"interfaces": known.interfaces, "mode": known.mode} if known.mode else {}
-            outcome.after = {"interfaces": list(settings.interfaces), "mode": settings.mode}
-            if not check:
-                if outcome.changes:
-                    self.program.create_maps(plan.create)
-                    self.program.execute(plan, settings.interfaces, settings.mode, settings.source_dir, {}, known)
-                    known.source_dir = settings.source_dir or known.source_dir
-                    self.program.record(known)
-                self._report(settings, outcome)
-        return outcome
-
-    def _report(self, settings: RootSettings, outcome: Result) -> None:
-        outcome.attached = [
-            {"interface": name, "mode": each.mode, "program_id": each.program_id}
-            for name, each in attachments(settings.interfaces).items()
-        ]
-        outcome.slots = [
-            {"position": position, "program_id": program_id} for position, program_id in slots(self.array).items()
-        ]
+    def ensure(self, settings: RootSettings | None, check: bool, timeout: float) -> Result:
+        """Bring root to the interfaces, None: to those of the last run; what is in its slots stays."""
+        return run(self.ensuring(settings), self.file.instance, check, timeout)
 
     def remove(self, check: bool, timeout: float) -> Result:
-        """Take root off the host; ProgramError while a slot is in use: its program would stop running unnoticed."""
-        require_capabilities()
-        outcome = Result()
-        with locked(self.file.instance, not check, timeout):
-            used = slots(self.array) if "root_array" not in self.program.missing_maps() else {}
-            if used:
-                some = ", ".join(f"slot {position} (program id {used[position]})" for position in sorted(used))
-                raise ProgramError(f"program root still runs {some}: remove that first")
-            outcome.changes += self.program.remove(check)
-            if not check and not os.path.isdir(self.file.directory):
-                remove_lock(self.file.instance)
-        return outcome
+        """Take root off the host; ProgramError while a slot is in use."""
+        return run(self.removing(), self.file.instance, check, timeout)
+
+    def ensuring(self, settings: RootSettings | None) -> Job[t.Any, ProgramPlan]:
+        """The job of `ensure`."""
+
+        def read() -> tuple[RootSettings | None, Seen]:
+            record = self.home.record()
+            wanted = settings if settings is not None else kept_settings(record)
+            return wanted, self._read(record, wanted)
+
+        def plan(found: tuple[RootSettings | None, Seen]) -> ProgramPlan:
+            wanted, (record, seen) = found
+            return ProgramPlan() if wanted is None else plan_root(wanted, record, seen)
+
+        def execute(plan: ProgramPlan) -> Result:
+            result = self._execute(plan)
+            self._report(plan.after.get("interfaces", ()), result)
+            return result
+
+        return self._job(read, plan, execute)
+
+    def removing(self) -> Job[t.Any, ProgramPlan]:
+        """The job of `remove`."""
+        return self._job(
+            lambda: (*self._read(self.home.record()), self.home.files()),
+            lambda seen: plan_removal(*seen),
+            self._execute,
+        )
+
+    def _job(
+        self,
+        read: Callable[[], t.Any],
+        plan: Callable[[t.Any], ProgramPlan],
+        execute: Callable[[ProgramPlan], Result],
+    ) -> Job[t.Any, ProgramPlan]:
+        return Job(read, plan, preview, execute, recover=self.file.sweep)
+
+    def _execute(self, plan: ProgramPlan) -> Result:
+        Executor(self.home).run(plan.ordered())
+        return told(plan)
+
+    def _read(self, record: RootRecord, settings: RootSettings | None = None) -> Seen:
+        digest = self.home.digest(settings.source_dir, {}) if settings is not None else None
+        common = self.home.read(record, settings.interfaces if settings else (), digest)
+        slots = self.home.edges.slots(self.array) if "root_array" in common.maps else {}
+        return record, RootSnapshot(**vars(common), slots=slots)
+
+    def _report(self, interfaces: t.Collection[str], result: Result) -> None:
+        """What there is after the run."""
+        if not interfaces:
+            return
+        result.attached = [
+            {"interface": each.interface, "mode": each.mode, "program_id": each.program_id}
+            for each in self.home.edges.attachments()
+            if each.interface in interfaces
+        ]
+        result.slots = [
+            {"position": position, "program_id": program_id}
+            for position, program_id in self.home.edges.slots(self.array).items()
+        ]
 
 
 def restore_root(file: StateFile, timeout: float) -> list[str]:
@@ -85,8 +112,6 @@ def restore_root(file: StateFile, timeout: float) -> list[str]:
     Returns one line for each thing done.
     """
     root = Root(file.instance, file.bpffs, file)
-    known = root.program.known()
-    if not known.interfaces:
+    if file.read_file(root.home.record_file) is None:
         return []
-    settings = RootSettings(tuple(known.interfaces), known.mode, "")
-    return root.ensure(settings, False, timeout).changes
+    return root.ensure(None, False, timeout).changes

@@ -19,7 +19,8 @@ import typing as t
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .._model.map_specs import ARRAY_OF_MAPS, HASH_OF_MAPS, MMAPABLE, NUMA_NODE, PERCPU_ARRAY
+from .._model.map_specs import ARRAY_OF_MAPS, HASH_OF_MAPS, MMAPABLE, NAME_BYTES, NUMA_NODE, PERCPU_ARRAY
+from .._model.snapshot import MapInfo, ProgramInfo
 from .cpus import possible_cpus
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
@@ -42,7 +43,6 @@ _MAP_LOOKUP_BATCH, _MAP_UPDATE_BATCH, _MAP_DELETE_BATCH = 24, 26, 27
 _BATCH = 4096
 PROG_TYPE_SCHED_CLS, PROG_TYPE_XDP, PROG_TYPE_SOCK_OPS = 3, 6, 13
 ATTACH_XDP = 37
-_NAME_BYTES = 15
 BPFFS_MAGIC = 0xCAFE4A11
 
 
@@ -67,7 +67,7 @@ def _buffer(data: bytes) -> tuple[ctypes.Array[ctypes.c_char], int]:
 
 
 def _name(name: str) -> bytes:
-    return name.encode()[:_NAME_BYTES]
+    return name.encode()[:NAME_BYTES]
 
 
 class _Statfs(ctypes.Structure):
@@ -80,33 +80,6 @@ def is_bpffs(path: str) -> bool:
     if _LIBC.statfs(os.fsencode(path), ctypes.byref(result)):
         return False
     return bool((result.f_type & 0xFFFFFFFF) == BPFFS_MAGIC)
-
-
-@dataclass(frozen=True)
-class MapInfo:
-    """What the kernel says of a map; sizes in bytes, `entries` its capacity."""
-
-    type: int
-    id: int
-    key_size: int
-    value_size: int
-    entries: int
-    flags: int
-    name: str
-
-
-@dataclass(frozen=True)
-class ProgramInfo:
-    """What the kernel says of a program: instructions after rewriting, and those the verifier processed."""
-
-    type: int
-    id: int
-    tag: str
-    instructions: int
-    verified_instructions: int
-    map_ids: tuple[int, ...]
-    name: str
-    load_time_ns: int
 
 
 class Map:
@@ -338,7 +311,6 @@ def program_info(fd: int) -> ProgramInfo:
         verified_instructions=struct.unpack_from("=I", raw, 216)[0],
         map_ids=struct.unpack_from(f"={count}I", ids.raw),
         name=raw[64:80].split(b"\0")[0].decode(),
-        load_time_ns=struct.unpack_from("=Q", raw, 40)[0],
     )
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 
+from .netlink import open_route
+
 
 def loopback_addresses() -> list[str]:
     """The addresses of interface lo, canonical text."""
-    from pyroute2 import IPRoute  # pylint: disable=import-outside-toplevel
-
-    with IPRoute() as route:
+    with open_route() as route:
         index = route.link_lookup(ifname="lo")[0]
         return [
             str(ipaddress.ip_address(entry.get_attr("IFA_LOCAL") or entry.get_attr("IFA_ADDRESS")))
@@ -25,9 +25,7 @@ def change_loopback(add: Sequence[str], remove: Sequence[str]) -> None:
     """Add and remove host addresses of interface lo."""
     if not add and not remove:
         return
-    from pyroute2 import IPRoute  # pylint: disable=import-outside-toplevel
-
-    with IPRoute() as route:
+    with open_route() as route:
         index = route.link_lookup(ifname="lo")[0]
         for command, addresses in (("add", add), ("del", remove)):
             for address in addresses:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .._model.errors import NetworkError
+from .netlink import open_route
 
 FAMILIES = {"IPv4": socket.AF_INET, "IPv6": socket.AF_INET6}
 _RESOLVE_SECONDS = 3.0
@@ -96,10 +97,8 @@ def gateway_mac(interfaces: Sequence[str], confirm: bool = False) -> str:
     Packets are sent out of the interface that they came from, so a gateway elsewhere will not do. No interfaces: any
     gateway. `confirm`: ask the gateway itself where the kernel's entry is old. NetworkError says why there is none.
     """
-    from pyroute2 import IPRoute  # pylint: disable=import-outside-toplevel
-
     reasons = []
-    with IPRoute() as route:
+    with open_route() as route:
         allowed = _carriers(route, interfaces)
         for name, family in FAMILIES.items():
             everywhere = list(_gateways(route, family))
@@ -130,9 +129,7 @@ def own_address(family: int, interfaces: Sequence[str]) -> str | None:
     An interface without addresses may belong to a bond or bridge that has them. No interfaces: on that of the family's
     default route.
     """
-    from pyroute2 import IPRoute  # pylint: disable=import-outside-toplevel
-
-    with IPRoute() as route:
+    with open_route() as route:
         indexes = [index for name in interfaces for index in route.link_lookup(ifname=name)]
         indexes += sorted(_carriers(route, interfaces) - set(indexes))
         if not interfaces:

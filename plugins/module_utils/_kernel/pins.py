@@ -10,12 +10,10 @@ import os
 from collections.abc import Iterable, Mapping
 
 from .._model.errors import ProgramError
-from .._model.map_specs import MapSpec
+from .._model.map_specs import NAME_BYTES, MapSpec
+from .._model.snapshot import ProgramInfo, fits
 from . import bpf
 from .privilege import permission_hint
-
-_NAME_BYTES = 15
-"""Of a map's name the kernel keeps as many."""
 
 
 class Paths:
@@ -23,7 +21,8 @@ class Paths:
 
     def __init__(self, bpffs: str, instance: str, program: str) -> None:
         self.bpffs = bpffs
-        self.directory = os.path.join(bpffs, "katran", instance)
+        self.root = os.path.join(bpffs, "katran")
+        self.directory = os.path.join(self.root, instance)
         self.maps = os.path.join(self.directory, "maps")
         self.program = os.path.join(self.directory, program)
         # The kernel reserves names with dots.
@@ -31,6 +30,14 @@ class Paths:
         self.previous = self.program + "_previous"
         self.unpinned: dict[str, int] = {}
         """Maps that the running program has though they are pinned no longer: name → id. For check mode."""
+
+    def names(self) -> tuple[str, str, str]:
+        """The pins of the program: the present one, the one to come, the one before."""
+        return (self.program, self.next, self.previous)
+
+    def folders(self) -> tuple[str, str, str]:
+        """The folders, outermost first."""
+        return (self.root, self.directory, self.maps)
 
     def map(self, name: str) -> str:
         """The pin of a map."""
@@ -54,7 +61,7 @@ class Paths:
             with bpf.map_by_id(map_id) as opened:
                 info = opened.info
             for spec in missing:
-                if info.name == spec.name[:_NAME_BYTES] and fits(spec, info, sizes):
+                if info.name == spec.name[:NAME_BYTES] and fits(spec, info, sizes):
                     found[spec.name] = map_id
         return found
 
@@ -93,7 +100,7 @@ class Paths:
         return found
 
 
-def pinned_program(path: str) -> bpf.ProgramInfo | None:
+def pinned_program(path: str) -> ProgramInfo | None:
     """What the kernel says of a pinned program, None where there is none."""
     try:
         fd = bpf.open_pin(path)
@@ -162,9 +169,3 @@ def create_pinned(spec: MapSpec, sizes: Mapping[str, int], path: str, inner_flag
         os.close(fd)
         raise ProgramError(f"map {spec.name} cannot be pinned at {path}: {permission_hint(error)}") from error
     return bpf.Map(fd)
-
-
-def fits(spec: MapSpec, info: bpf.MapInfo, sizes: Mapping[str, int]) -> bool:
-    """Whether a map that exists is the one that is wanted."""
-    there = (info.type, info.key_size, info.value_size, info.entries, info.flags)
-    return there == (spec.type, spec.key_size, spec.value_size, spec.entries(sizes), spec.flags)

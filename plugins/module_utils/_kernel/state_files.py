@@ -119,6 +119,10 @@ class StateFile:
             if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
                 raise StateError(f"{self.directory} cannot be removed: {error.strerror}") from error
 
+    def exists(self) -> bool:
+        """Whether there is such a directory."""
+        return os.path.isdir(self.directory)
+
     def sweep(self) -> None:
         """Remove temporary files that a killed run left; only under the exclusive lock."""
         with contextlib.suppress(FileNotFoundError):

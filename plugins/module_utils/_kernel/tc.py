@@ -13,6 +13,8 @@ import typing as t
 from collections.abc import Callable, Collection
 
 from .._model.errors import ProgramError
+from .._model.snapshot import Filter
+from .netlink import open_route
 from .privilege import permission_hint
 
 CLSACT = "clsact"
@@ -20,32 +22,18 @@ _INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 _CLSACT_HANDLE = 0xFFFF0000
 
 
-class Filter(t.NamedTuple):
-    """A bpf filter on egress: what names it to the kernel, and the program that it runs."""
-
-    priority: int
-    handle: int
-    program_id: int
-    name: str
-
-
 class Egress:
     """Filters on interfaces' egress. Every failure is ProgramError with one sentence."""
 
     def __init__(self) -> None:
-        try:
-            from pyroute2 import IPRoute  # pylint: disable=import-outside-toplevel
-            from pyroute2.netlink.rtnl.tcmsg import sched_bpf  # pylint: disable=import-outside-toplevel
-        except ImportError as error:
-            raise ProgramError(
-                "the Python module pyroute2 is missing on this host (Debian and Ubuntu: package python3-pyroute2)"
-            ) from error
+        self._route = open_route()
+        from pyroute2.netlink.rtnl.tcmsg import sched_bpf  # pylint: disable=import-outside-toplevel
+
         # pyroute2 does not know the attributes by which the kernel names a filter's program.
         known = sched_bpf.options.nla_map
         if not any(name == "TCA_BPF_ID" for name, _kind in known):
             extra = (("TCA_BPF_FLAGS_GEN", "uint32"), ("TCA_BPF_TAG", "hex"), ("TCA_BPF_ID", "uint32"))
             sched_bpf.options = type("options", (sched_bpf.options,), {"nla_map": (*known, *extra)})
-        self._route = IPRoute()
 
     def __enter__(self) -> t.Self:
         return self

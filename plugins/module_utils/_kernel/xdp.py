@@ -9,10 +9,11 @@ import errno
 import os
 import typing as t
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from .._model.errors import ModeError, ProgramError
+from .._model.snapshot import Attachment
 from . import bpf
+from .netlink import open_route
 from .privilege import permission_hint
 
 XDP_SKB_MODE, XDP_DRV_MODE, XDP_REPLACE = 2, 4, 16
@@ -20,31 +21,16 @@ MODES = {"native": XDP_DRV_MODE, "generic": XDP_SKB_MODE}
 _ATTACHED = {1: "native", 2: "generic", 3: "offload", 4: "multi"}
 
 
-@dataclass(frozen=True)
-class Attachment:
-    """The XDP program on an interface: its kernel-wide id and mode native, generic, offload or multi."""
-
-    interface: str
-    index: int
-    program_id: int
-    mode: str
-
-
 class Interfaces:
     """XDP attachments over netlink."""
 
     def __init__(self) -> None:
-        try:
-            from pyroute2 import IPRoute  # pylint: disable=import-outside-toplevel
-            from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # pylint: disable=import-outside-toplevel
-        except ImportError as error:
-            raise ProgramError(
-                "the Python module pyroute2 is missing on this host (Debian and Ubuntu: package python3-pyroute2)"
-            ) from error
+        # With the kernel's own words for a refusal.
+        self._route = open_route(ext_ack=True)
+        from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # pylint: disable=import-outside-toplevel
+
         # pyroute2 0.7.2 (Debian 12) encodes the flags as a big-endian u16, which the kernel answers with ERANGE.
         ifinfmsg.xdp.xdp_flags.fields = [("value", "I")]
-        # With the kernel's own words for a refusal.
-        self._route = IPRoute(ext_ack=True)
 
     def __enter__(self) -> t.Self:
         return self
@@ -58,11 +44,6 @@ class Interfaces:
         if not found:
             raise ProgramError(f"interface {interface} does not exist on this host")
         return t.cast(int, found[0])
-
-    def attached(self, interface: str) -> Attachment | None:
-        """The XDP program on the interface, None where there is none."""
-        index = self.index(interface)
-        return self._attachment(self._route.get_links(index)[0])
 
     def every_attached(self) -> list[Attachment]:
         """The XDP programs on all interfaces."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .addresses import parse_addresses
-from .decap_record import DecapKept
+from .decap_record import DecapKept, DecapRecord
 from .faults import Faults
 from .settings import parse_interfaces
 
@@ -72,6 +72,24 @@ def earlier_gue_port(port: int, kept: DecapKept | None) -> int:
     if kept is None:
         return 0
     return kept.gue_port if kept.gue_port != port else kept.gue_port_before
+
+
+def kept_settings(record: DecapRecord) -> RealSettings | None:
+    """The settings of the last run, without sources: its bytecode is kept. None where there was none."""
+    kept = record.settings
+    if kept is None:
+        return None
+    return RealSettings(
+        interfaces=tuple(record.interfaces),
+        mode=record.mode,
+        vips=tuple(kept.vips),
+        keep_vips=False,
+        sources=tuple(kept.sources),
+        gue_port=kept.gue_port,
+        server_id=kept.server_id,
+        loopback=bool(kept.loopback),
+        source_dir="",
+    )
 
 
 def with_kept_vips(settings: RealSettings, served: Sequence[str]) -> RealSettings:

@@ -21,6 +21,8 @@ MAX_CPUS = 128
 HASH, ARRAY, PROG_ARRAY, PERF_EVENT_ARRAY = 1, 2, 3, 4
 PERCPU_ARRAY, LRU_HASH, LPM_TRIE, ARRAY_OF_MAPS, HASH_OF_MAPS = 6, 9, 11, 12, 13
 NO_PREALLOC, NUMA_NODE, MMAPABLE = 1, 4, 1 << 10
+NAME_BYTES = 15
+"""Of a map's or a program's name the kernel keeps as many."""
 
 DEFAULT_SIZES: dict[str, int] = {
     "vips": 512,

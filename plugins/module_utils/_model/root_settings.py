@@ -36,6 +36,11 @@ class RootRecord(XdpFile):
         return {**super().fields(), "source_dir": Optional(text)}
 
 
+def kept_settings(record: RootRecord) -> RootSettings | None:
+    """The settings of the last run, without sources: its bytecode is kept. None where there was none."""
+    return RootSettings(tuple(record.interfaces), record.mode, "") if record.interfaces and record.mode else None
+
+
 def parse_root(params: Mapping[str, t.Any]) -> RootSettings:
     """The options of module xdp_root, validated. ConfigError lists all faults."""
     faults = Faults()

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from .._kernel import bpf
 from .._kernel.privilege import permission_hint
 from .._model.bytecode import Bytecode
 from .._model.errors import ProgramError
+
+Loader = Callable[[bytes, int, int, str], int]
+"""Code with map references bound, program type, expected attach type, name → fd."""
 
 PROGRAMS: dict[str, tuple[int, int]] = {
     "balancer": (bpf.PROG_TYPE_XDP, bpf.ATTACH_XDP),
@@ -23,7 +26,7 @@ PROGRAMS: dict[str, tuple[int, int]] = {
 """Program name (its main file is bpf/NAME.bpf.c, its function NAME) → program type, expected attach type."""
 
 
-def load(bytecode: Bytecode, fds: Mapping[str, int]) -> int:
+def load(bytecode: Bytecode, fds: Mapping[str, int], load_program: Loader = bpf.load_program) -> int:
     """Load bytecode against these maps; returns the program's fd. ProgramError carries the verifier's last lines."""
     kind, attach_type = PROGRAMS[bytecode.program]
     missing = [name for name in bytecode.maps if name not in fds]
@@ -32,7 +35,7 @@ def load(bytecode: Bytecode, fds: Mapping[str, int]) -> int:
             f"program {bytecode.program} uses maps that this balancer does not have: {', '.join(missing)}"
         )
     try:
-        return bpf.load_program(bytecode.bind(fds), kind, attach_type, bytecode.program)
+        return load_program(bytecode.bind(fds), kind, attach_type, bytecode.program)
     except bpf.VerifierError as error:
         lines = [line for line in error.log.strip().splitlines() if line and not line.startswith("processed ")]
         raise ProgramError(

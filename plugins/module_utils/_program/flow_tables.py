@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from .._kernel import bpf
 from .._model import layout
+from .._model.snapshot import MapInfo
 
 
 def table_sizes(total: int, cpus: Iterable[int]) -> dict[int, int]:
@@ -19,7 +20,7 @@ def table_sizes(total: int, cpus: Iterable[int]) -> dict[int, int]:
     return {cpu: max(share + (index < rest), 1) for index, cpu in enumerate(numbers)}
 
 
-def tables_in(outer: bpf.Map) -> dict[int, bpf.MapInfo]:
+def tables_in(outer: bpf.Map) -> dict[int, MapInfo]:
     """CPU → its table in a map of maps."""
     found = {}
     for key, value in outer.items():

@@ -22,6 +22,7 @@ from .._model.map_specs import ARRAY, HASH, LPM_TRIE, LRU_HASH, MMAPABLE, PERCPU
 from .._model.operations import SLOT, digest
 from .._model.overlay import overlay_of
 from .._model.ring import ring_slots
+from .._model.snapshot import MapInfo
 from .._model.state import State
 from .._model.vip_plan import ring_inputs, ring_members
 from .._model.vips import vips_from_config
@@ -44,7 +45,7 @@ _SIZE_OF = {
 """Map whose entries the control plane writes → the size that limits it."""
 
 
-def sizes_of(infos: Mapping[str, bpf.MapInfo]) -> dict[str, int]:
+def sizes_of(infos: Mapping[str, MapInfo]) -> dict[str, int]:
     """The sizes that maps show: those of `sizes` that no table of flows is made of."""
     found = {}
     if "stats" in infos:

@@ -9,8 +9,9 @@ import os
 from collections.abc import Mapping
 
 from .._kernel.pins import Paths, pinned_program, program_tag
-from .._kernel.xdp import Attachment, attachments
+from .._kernel.xdp import attachments
 from .._model.errors import ProgramError
+from .._model.snapshot import Attachment
 from .._model.state import ProgramRecord
 
 

@@ -7,33 +7,17 @@ from __future__ import annotations
 
 import os
 import typing as t
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
 
 from .._kernel import bpf
-from .._kernel.pins import Paths, create_pinned, pinned_program, program_maps, program_tag
+from .._kernel.pins import Paths, create_pinned, program_maps, program_tag
 from .._kernel.state_files import StateFile
-from .._kernel.xdp import Attachment, Interfaces, attach, attachments, detach
 from .._model.bytecode import Bytecode
 from .._model.errors import ProgramError, StateError
 from .._model.map_specs import MapSpec
-from .._model.program_file import ProgramFile, XdpFile
-from . import compiler
+from .._model.program_file import ProgramFile
 from .bytecode import load
 from .sources import require_safe_sources, source_digest
-
-
-@dataclass
-class SimplePlan:
-    """What a run takes to bring the program to where it should be."""
-
-    create: list[str] = field(default_factory=list)
-    compile: bool = False
-    load: bool = False
-    attach: list[tuple[str, int | None]] = field(default_factory=list)
-    detach: list[Attachment] = field(default_factory=list)
-    changes: list[str] = field(default_factory=list)
-
 
 R = t.TypeVar("R", bound=ProgramFile)
 
@@ -139,104 +123,3 @@ class PinnedProgram(t.Generic[R]):
         if not check:
             self.file.remove((f"{self.program}.json", f"{self.program}.bytecode.json"))
         return changes
-
-
-S = t.TypeVar("S", bound=XdpFile)
-
-
-class SimpleProgram(PinnedProgram[S]):
-    """A pinned program that is attached to interfaces by XDP."""
-
-    def plan(
-        self, interfaces: Sequence[str], mode: str, source_dir: str, macros: Mapping[str, int], check: bool
-    ) -> SimplePlan:
-        """Compare the host with what is wanted; ProgramError where a foreign program is in the way."""
-        plan = SimplePlan()
-        known = self.known()
-        plan.create = self.missing_maps()
-        digest = self.digest(source_dir, macros, check)
-        plan.compile = digest is None or digest != known.source_digest or self.bytecode() is None
-        current = pinned_program(self.paths.program)
-        plan.load = plan.compile or current is None or bool(plan.create)
-        try:
-            there = attachments(sorted({*interfaces, *known.interfaces}))
-        except ProgramError:
-            # Without pyroute2 nothing of ours can be attached; a run outside check mode fails when it attaches.
-            there = {}
-        ours = {each.program_id for each in there.values() if self.owns(each.program_id, known)}
-        for name in interfaces:
-            self._plan_interface(plan, name, mode, there.get(name), ours, current)
-        plan.detach += [each for each in there.values() if each.program_id in ours and each.interface not in interfaces]
-        if plan.create:
-            plan.changes.append(f"create {len(plan.create)} map{'s' if len(plan.create) > 1 else ''}")
-        if plan.compile:
-            plan.changes.append(f"compile the program {self.program}")
-        if plan.load:
-            plan.changes.append(f"load the program {self.program}")
-        plan.changes += [f"attach {self.program} to {name} in {mode} mode" for name, _expected in plan.attach]
-        plan.changes += [f"detach {self.program} from {each.interface}" for each in plan.detach]
-        return plan
-
-    def _plan_interface(
-        self,
-        plan: SimplePlan,
-        name: str,
-        mode: str,
-        there: Attachment | None,
-        ours: Collection[int],
-        current: bpf.ProgramInfo | None,
-    ) -> None:
-        if there is None:
-            plan.attach.append((name, None))
-        elif there.program_id not in ours:
-            raise ProgramError(
-                f"interface {name} already has an XDP program that is not ours (id {there.program_id}): detach it first"
-            )
-        elif there.mode != mode:
-            plan.detach.append(there)
-            plan.attach.append((name, None))
-        elif plan.load or current is None or there.program_id != current.id:
-            plan.attach.append((name, there.program_id))
-
-    def execute(
-        self,
-        plan: SimplePlan,
-        interfaces: Sequence[str],
-        mode: str,
-        source_dir: str,
-        macros: Mapping[str, int],
-        known: S,
-    ) -> None:
-        """Compile, load, attach; `known` gets what is to be recorded."""
-        bytecode = None if plan.compile else self.bytecode()
-        if bytecode is None:
-            bytecode = compiler.compile_program(source_dir, self.program, macros)
-        fd = self.load_next(bytecode) if plan.load else bpf.open_pin(self.paths.program)
-        try:
-            if plan.attach:
-                # A run killed after this leaves word of where the program may be.
-                self.record(replace(known, interfaces=sorted({*known.interfaces, *interfaces})))
-            with Interfaces() as links:
-                for each_attachment in plan.detach:
-                    detach(links, each_attachment)
-                for name, expected in plan.attach:
-                    attach(links, name, fd, mode, expected)
-            if plan.load:
-                self.keep_next(bytecode)
-            known.bpffs, known.interfaces, known.mode = self.file.bpffs, list(interfaces), mode
-            known.source_digest, known.tag = bytecode.digest, bpf.program_info(fd).tag
-        finally:
-            os.close(fd)
-
-    def remove(self, check: bool) -> list[str]:
-        """Detach, unpin and forget; returns one line for each step."""
-        changes = []
-        known = self.known()
-        there = attachments(known.interfaces)
-        for each in there.values():
-            if self.owns(each.program_id, known):
-                changes.append(f"detach {self.program} from {each.interface}")
-                if not check:
-                    with Interfaces() as links:
-                        detach(links, each)
-        return changes + self.forget(check)

@@ -1,0 +1,72 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Diff and apply: lock → read → plan → (check mode stops here) → save intent → execute → save result → report.
+
+The one code path that writes the maps: the modules, restore at boot and whatever comes later all go through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .._kernel.lock import locked
+from .._kernel.maps import KernelMaps
+from .._kernel.state_files import StateFile
+from .._model.entries import Config
+from .._model.errors import EngineError
+from .._model.tables import TABLES
+from .._program.requirements import require_capabilities
+from .._program.swap import Swap
+from .opened import open_maps
+from .recovery import recovered
+from .request import Clock, Purge, Request, Result
+from .tables import TableRun
+from .vips import OverlayRun, VipRun
+
+
+def apply_resource(
+    name: str, request: Request, config: Config | None, how: str, allow_empty: bool, purge: Purge | None = None
+) -> Result:
+    """Apply one resource: `config` with state `how`, and `purge` the flows of what goes.
+
+    Every failure is an exception with one sentence.
+    """
+    require_capabilities()
+    with locked(request.instance, not request.check, request.lock_timeout):
+        return apply_locked(name, request, config, how, allow_empty, purge)
+
+
+@contextmanager
+def _told(instance: str) -> Iterator[None]:
+    """A map that does not let itself be opened or read, in a sentence; one that refuses a write has its own."""
+    try:
+        yield
+    except OSError as error:
+        raise EngineError(f"the maps of balancer {instance} cannot be read: {error.strerror or error}") from error
+
+
+def apply_locked(
+    name: str, request: Request, config: Config | None, how: str, allow_empty: bool, purge: Purge | None = None
+) -> Result:
+    """The same for a caller that holds the lock."""
+    file = StateFile(request.instance, request.bpffs)
+    state = file.read()
+    if not request.check:
+        Swap(file).recover(state)
+    with _told(request.instance), open_maps(request, state) as maps:
+        state = recovered(file, state, maps)
+        clock = Clock()
+        if name in ("vips", "reals"):
+            kind = VipRun if name == "vips" else OverlayRun
+            result = kind(request, maps, file, state, clock).run(config, how, allow_empty)
+        else:
+            result = TableRun(TABLES[name], request, maps, file, state, clock).run(config, how, allow_empty)
+        if purge is not None and result.gone and isinstance(maps, KernelMaps):
+            purged = purge(maps, result.gone, request.check)
+            for table, number in purged.items():
+                result.operations[table] = result.operations.get(table, 0) + number
+            if purged:
+                result.changes.append(f"{sum(purged.values())} flows of what goes purged")
+        return result
