@@ -1,8 +1,8 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What must hold for the programs of a real and of a shared interface: from any settings to any other, stopped anywhere,
-on a host in memory that others change as well.
+"""What must hold for the programs of a real and of a shared interface: from any settings to any other, stopped
+anywhere, on a host in memory that others change as well.
 """
 
 from __future__ import annotations
