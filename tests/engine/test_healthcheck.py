@@ -23,6 +23,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck i
 from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck_destinations import apply_destinations
 from ansible_collections.katran.fleet.plugins.module_utils._engine.info import gather_info
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Result
+from ansible_collections.katran.fleet.plugins.module_utils._engine.run import run_locked
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT, StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
@@ -61,21 +62,22 @@ def host() -> Iterator[None]:
         yield
 
 
-def ensure(check: bool = False, interface: str = "out", **options: Any) -> Result:
-    params = {
-        "interface": interface,
-        "encapsulation": "ipip",
-        "gue_port": 6080,
-        "source_ipv4": "auto",
-        "source_ipv6": "auto",
-        "source_mac": "auto",
-        "gateway_mac": "auto",
-        "max_frame": 1514,
-        "counted_vips": [],
-        "source_dir": BPF,
-        **options,
-    }
-    return Healthcheck("default", BPFFS).ensure(parse_healthcheck(params), check, 5)
+PARAMS: dict[str, Any] = {
+    "interface": "out",
+    "encapsulation": "ipip",
+    "gue_port": 6080,
+    "source_ipv4": "auto",
+    "source_ipv6": "auto",
+    "source_mac": "auto",
+    "gateway_mac": "auto",
+    "max_frame": 1514,
+    "counted_vips": [],
+    "source_dir": BPF,
+}
+
+
+def ensure(check: bool = False, **options: Any) -> Result:
+    return Healthcheck("default", BPFFS).ensure(parse_healthcheck({**PARAMS, **options}), check, 5)
 
 
 def remove(check: bool = False) -> list[str]:
@@ -370,6 +372,28 @@ def test_the_boot_brings_everything_back_without_a_compiler(monkeypatch: pytest.
     assert restore_healthcheck(file, 5) == [f"gateway MAC {GATEWAY} → 02:00:00:00:00:0b"]
     monkeypatch.undo()
     assert ensure(encapsulation="gue").changes == []
+
+
+def test_what_waited_for_the_lock_does_not_bring_older_settings_back() -> None:
+    ensure()
+    healthcheck = Healthcheck("default", BPFFS)
+    job = healthcheck.ensuring(None, True)
+    job.prepare()
+    # Now another run has the lock, and sets what the first one has read.
+    newer = {
+        "gateway_mac": "02:00:00:00:00:0b",
+        "counted_vips": [{"address": "192.0.2.1", "port": 80, "protocol": "tcp"}],
+    }
+    ensure(**newer)
+    assert run_locked(job, False).changes == []
+    assert ensure(**newer).changes == []
+
+
+def test_a_gateway_that_is_forgotten_while_a_run_waits() -> None:
+    job = Healthcheck("default", BPFFS).ensuring(parse_healthcheck(PARAMS), True)
+    job.prepare()
+    run("ip", "neigh", "flush", "dev", "out", "nud", "all")
+    assert f"gateway MAC none → {GATEWAY}" in run_locked(job, False).changes
 
 
 def test_nothing_is_brought_back_where_nothing_was() -> None:

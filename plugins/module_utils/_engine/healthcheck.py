@@ -5,392 +5,180 @@
 
 from __future__ import annotations
 
-import os
-import struct
+import contextlib
 import typing as t
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 
-from .._kernel import bpf
-from .._kernel.cpus import possible_cpus
-from .._kernel.lock import locked, remove_lock
+from .._kernel.edges import Edges, pinned_info
 from .._kernel.maps import KernelMaps
-from .._kernel.network import FAMILIES, gateway_mac, own_address
-from .._kernel.pins import pinned_program
 from .._kernel.state_files import StateFile
-from .._kernel.tc import CLSACT, Egress
 from .._model import layout
-from .._model.errors import NetworkError, ProgramError
-from .._model.healthcheck_record import HealthcheckRecord
-from .._model.healthcheck_settings import HealthcheckSettings, options_of, parse_healthcheck
-from .._model.map_specs import (
-    HC_GATEWAY_MAC,
-    HC_IFINDEX,
-    HC_SOURCE_IPV4,
-    HC_SOURCE_IPV6,
-    HC_SOURCE_MAC,
-    HEALTHCHECK_COUNTERS,
-    HEALTHCHECK_MAPS,
-    HEALTHCHECK_SPECS,
+from .._model.errors import FleetError
+from .._model.healthcheck_plan import (
+    DESTINATIONS_FILE,
+    PROGRAM,
+    VALUE_MAPS,
+    HealthcheckSnapshot,
+    Resolved,
+    key_text,
+    plan_healthcheck,
+    plan_removal,
 )
-from .._model.snapshot import Filter
-from .._model.vips import VipKey
-from .._program import compiler
-from .._program.pinned import PinnedProgram
-from .._program.requirements import require_bpffs, require_capabilities, require_interface
-from .healthcheck_destinations import DESTINATIONS_FILE, PROGRAM, destination_entries, destinations_known
+from .._model.healthcheck_record import HealthcheckRecord
+from .._model.healthcheck_settings import HealthcheckSettings, parse_healthcheck
+from .._model.map_specs import HEALTHCHECK_COUNTERS, HEALTHCHECK_MAPS
+from .._model.program_plan import ProgramPlan
+from .._model.snapshot import EgressPlace, Fault, GatewayAnswer, Missing
+from .._program.executor import Executor
+from .._program.home import Home, attempt
+from .._program.toolchain import Toolchain
+from .healthcheck_destinations import destination_entries, destinations_known
 from .request import Request, Result
+from .run import Job, preview, run, told
 
-FILTER_NAME = "katran_healthcheck"
+Seen = tuple[HealthcheckRecord, HealthcheckSnapshot]
 _RESOLVED = ("source_ipv4", "source_ipv6", "source_mac", "gateway_mac")
-
-
-@dataclass
-class _Place:
-    """One interface: its number, whether it has a clsact, and our filters on its egress."""
-
-    index: int
-    qdisc: str | None
-    filters: list[Filter]
-
-
-@dataclass
-class _Plan:
-    """What a run will do."""
-
-    create: list[str] = field(default_factory=list)
-    compile: bool = False
-    load: bool = False
-    puts: dict[str, list[tuple[bytes, bytes]]] = field(default_factory=dict)
-    deletes: dict[str, list[bytes]] = field(default_factory=dict)
-    attach: bool = False
-    leave: list[str] = field(default_factory=list)
-    changes: list[str] = field(default_factory=list)
 
 
 class Healthcheck:
     """Program healthcheck of one instance on this host."""
 
-    def __init__(self, instance: str, bpffs: str, file: StateFile | None = None) -> None:
+    def __init__(
+        self,
+        instance: str,
+        bpffs: str,
+        file: StateFile | None = None,
+        edges: Edges | None = None,
+        tools: Toolchain | None = None,
+    ) -> None:
         self.file = file or StateFile(instance, bpffs)
-        self.program = PinnedProgram(PROGRAM, HEALTHCHECK_MAPS, self.file, HealthcheckRecord)
+        self.home = Home(PROGRAM, HEALTHCHECK_MAPS, self.file, HealthcheckRecord, edges, tools)
 
-    def ensure(self, settings: HealthcheckSettings, check: bool, timeout: float, confirm: bool = False) -> Result:
-        """Bring the program to the interface; in check mode only say what that takes.
+    def ensure(
+        self, settings: HealthcheckSettings | None, check: bool, timeout: float, confirm: bool = False
+    ) -> Result:
+        """Bring the program to the interface, None: to where the last run left it.
 
         `confirm`: ask the gateway for its MAC where the kernel's entry is old.
         """
-        require_capabilities()
-        outcome = Result()
-        if not check:
-            require_bpffs(self.file.bpffs)
-        elif not bpf.is_bpffs(self.file.bpffs):
-            outcome.warnings.append(f"bpffs: {self.file.bpffs} is not a bpf file system on this host yet")
-        require_interface(settings.interface)
-        # The gateway may take seconds to answer: another run need not wait for that.
-        values = self._resolve(settings, check, confirm)
-        with locked(self.file.instance, not check, timeout):
-            known = self.program.known()
-            places = self._places(settings, known, check)
-            plan = self._plan(settings, known, values, places, check)
-            outcome.changes = plan.changes
-            outcome.operations = _count(plan)
-            outcome.before = known.settings
-            outcome.after = _settings_data(settings, values)
-            if not check:
-                if plan.changes or outcome.before != outcome.after:
-                    self._execute(plan, settings, known, places)
-                    known.settings = outcome.after
-                    known.source_dir = settings.source_dir or known.source_dir
-                    known.options = options_of(settings)
-                    self.program.record(known)
-                outcome.program = self._program(settings)
-        return outcome
+        return run(self.ensuring(settings, confirm), self.file.instance, check, timeout)
 
     def remove(self, check: bool, timeout: float) -> Result:
         """Take the program off the host: filter, qdisc if it was ours, pins, state."""
-        require_capabilities()
-        outcome = Result()
-        with locked(self.file.instance, not check, timeout):
-            known = self.program.known()
-            outcome.before = known.settings
-            if known.interfaces:
-                with Egress() as egress:
-                    for name in known.interfaces:
-                        self._leave(egress, name, known, check, outcome.changes)
-            outcome.changes += self.program.forget(check)
-            if self.file.read_file(DESTINATIONS_FILE) is not None:
-                outcome.changes.append("forget the health-check destinations")
-                if not check:
-                    bpf.remove_pins([os.path.join(self.file.directory, DESTINATIONS_FILE)])
-            if not check:
-                self.file.remove_if_empty()
-                if not os.path.isdir(self.file.directory):
-                    remove_lock(self.file.instance)
-        return outcome
+        return run(self.removing(), self.file.instance, check, timeout)
 
-    # what is wanted
+    def ensuring(self, settings: HealthcheckSettings | None, confirm: bool = False) -> Job[t.Any, ProgramPlan]:
+        """The job of `ensure`."""
+        asked: list[GatewayAnswer] = []
 
-    def _resolve(self, settings: HealthcheckSettings, check: bool, confirm: bool) -> dict[str, str]:
-        """What auto stands for on this host; in check mode without pyroute2 some are missing."""
-        found: dict[str, str] = {}
-        try:
-            with Egress() as egress:
-                own = egress.mac(settings.interface) if settings.source_mac == "auto" else settings.source_mac
-                index = egress.index(settings.interface)
-        except ProgramError:
-            if check:
-                return found
-            raise
-        if own is None or index is None:
-            raise ProgramError(f"source_mac auto: interface {settings.interface} has no MAC address; give source_mac")
-        found["index"] = str(index)
-        found["source_mac"] = own
-        found["gateway_mac"] = settings.gateway_mac
-        if settings.gateway_mac == "auto":
-            try:
-                found["gateway_mac"] = gateway_mac([settings.interface], confirm)
-            except NetworkError as error:
-                raise ProgramError(str(error)) from error
-        for family, option in (("IPv4", "source_ipv4"), ("IPv6", "source_ipv6")):
-            text = getattr(settings, option)
-            found[option] = (own_address(FAMILIES[family], [settings.interface]) or "") if text == "auto" else text
-        if not found["source_ipv4"] and not found["source_ipv6"]:
-            raise ProgramError(
-                f"source_ipv4 and source_ipv6 auto: interface {settings.interface} has no address; give one of them"
-            )
-        return found
+        def prepare() -> None:
+            # The gateway may take seconds to answer: another run need not wait for that. If it fails, so will the run.
+            with contextlib.suppress(FleetError):
+                wanted = settings if settings is not None else kept_settings(self.home.record())
+                if wanted is not None and wanted.gateway_mac == "auto":
+                    asked.append(self.home.edges.ask_gateway([wanted.interface], confirm, True))
 
-    @staticmethod
-    def _wanted(values: Mapping[str, str]) -> dict[str, list[tuple[str, bytes, bytes]]]:
-        """Map → (what it is called, key, value) of the arrays that say how probes leave."""
-        if not values:
-            return {}
-        sources = []
-        for option, label, index in (
-            ("source_ipv4", "IPv4 source", HC_SOURCE_IPV4),
-            ("source_ipv6", "IPv6 source", HC_SOURCE_IPV6),
-        ):
-            packed = layout.pack_address(values[option]) if values[option] else b""
-            flags = layout.REAL_IPV6 if packed and index == HC_SOURCE_IPV6 else 0
-            sources.append((label, layout.u32(index), layout.real_definition(packed, flags)))
-        return {
-            "hc_ctrl_map": [("interface number", layout.u32(HC_IFINDEX), layout.u32(int(values["index"])))],
-            "hc_pckt_srcs_map": sources,
-            "hc_pckt_macs": [
-                ("source MAC", layout.u32(HC_SOURCE_MAC), layout.mac_bytes(values["source_mac"])[:6]),
-                ("gateway MAC", layout.u32(HC_GATEWAY_MAC), layout.mac_bytes(values["gateway_mac"])[:6]),
-            ],
-        }
+        def read() -> tuple[HealthcheckSettings | None, Seen]:
+            record = self.home.record()
+            wanted = settings if settings is not None else kept_settings(record)
+            return wanted, self._read(record, wanted, *asked)
 
-    # what is there
+        def plan(found: tuple[HealthcheckSettings | None, Seen]) -> ProgramPlan:
+            wanted, (record, seen) = found
+            return ProgramPlan() if wanted is None else plan_healthcheck(wanted, record, seen)
 
-    def _places(self, settings: HealthcheckSettings, known: HealthcheckRecord, check: bool) -> dict[str, _Place]:
-        """The interfaces where the program is, was, or is to be, as far as they exist."""
-        found: dict[str, _Place] = {}
-        try:
-            with Egress() as egress:
-                for name in sorted({settings.interface, *known.interfaces}):
-                    index = egress.index(name)
-                    if index is not None:
-                        found[name] = _Place(index, egress.qdisc(index), self._ours(egress, index, known))
-        except ProgramError:
-            if not check:
-                raise
-        return found
+        def execute(plan: ProgramPlan) -> Result:
+            result = self._execute(plan)
+            info = pinned_info(self.home.edges, self.home.paths.program)
+            if plan.after and info is not None:
+                result.program = {
+                    "id": info.id,
+                    "tag": info.tag,
+                    "instructions": info.instructions,
+                    "interface": plan.after["interface"],
+                }
+            return result
 
-    def _ours(self, egress: Egress, index: int, known: HealthcheckRecord) -> list[Filter]:
-        return [each for each in egress.filters(index) if self.program.owns(each.program_id, known)]
+        return self._job(read, plan, execute, prepare)
 
-    # what to do
+    def removing(self) -> Job[t.Any, ProgramPlan]:
+        """The job of `remove`."""
 
-    def _plan(
+        def read() -> tuple[HealthcheckRecord, HealthcheckSnapshot, frozenset[str]]:
+            more = [DESTINATIONS_FILE] if self.file.read_file(DESTINATIONS_FILE) is not None else []
+            return (*self._read(self.home.record()), self.home.files().union(more))
+
+        return self._job(read, lambda seen: plan_removal(*seen), self._execute)
+
+    def _job(
         self,
-        settings: HealthcheckSettings,
-        known: HealthcheckRecord,
-        values: Mapping[str, str],
-        places: Mapping[str, _Place],
-        check: bool,
-    ) -> _Plan:
-        plan = _Plan(create=self.program.missing_maps())
-        digest = self.program.digest(settings.source_dir, settings.macros(), check)
-        plan.compile = digest is None or digest != known.source_digest or self.program.bytecode() is None
-        current = pinned_program(self.program.paths.program)
-        plan.load = plan.compile or current is None or bool(plan.create)
-        if plan.create:
-            plan.changes.append(f"create {len(plan.create)} map{'s' if len(plan.create) > 1 else ''}")
-        if plan.compile:
-            plan.changes.append(f"compile the program {PROGRAM} ({settings.encapsulation})")
-        if plan.load:
-            plan.changes.append(f"load the program {PROGRAM}")
-        self._plan_values(plan, values)
-        self._plan_keys(plan, settings)
-        place = places.get(settings.interface)
-        if place is not None and place.qdisc not in (None, CLSACT):
-            raise ProgramError(
-                f"interface {settings.interface} has a qdisc {place.qdisc}, beside which there is no room for clsact:"
-                " replace it by clsact, which takes the same filters"
-            )
-        running = [each.program_id for each in place.filters] if place else []
-        if plan.load or current is None or running != [current.id]:
-            plan.attach = True
-            if place is None or place.qdisc is None:
-                plan.changes.append(f"add the qdisc clsact to {settings.interface}")
-            plan.changes.append(f"attach {PROGRAM} to the egress of {settings.interface}")
-        plan.leave = [name for name in known.interfaces if name != settings.interface]
-        plan.changes += [f"detach {PROGRAM} from {name}" for name in plan.leave]
-        return plan
+        read: Callable[[], t.Any],
+        plan: Callable[[t.Any], ProgramPlan],
+        execute: Callable[[ProgramPlan], Result],
+        prepare: Callable[[], None] = lambda: None,
+    ) -> Job[t.Any, ProgramPlan]:
+        return Job(read, plan, preview, execute, recover=self.file.sweep, prepare=prepare)
 
-    def _plan_values(self, plan: _Plan, values: Mapping[str, str]) -> None:
-        for name, wanted in self._wanted(values).items():
-            there = self._entries(name, plan)
-            for label, key, value in wanted:
-                old = there.get(key, bytes(len(value)))
-                if old != value:
-                    plan.puts.setdefault(name, []).append((key, value))
-                    plan.changes.append(f"{label} {_shown(name, key, old)} → {_shown(name, key, value)}")
+    def _execute(self, plan: ProgramPlan) -> Result:
+        Executor(self.home).run(plan.ordered())
+        return told(plan)
 
-    def _plan_keys(self, plan: _Plan, settings: HealthcheckSettings) -> None:
-        """Each counted VIP gets a place among the counters and keeps it."""
-        there = {key: layout.parse_u32(value) for key, value in self._entries("hc_key_map", plan).items()}
-        wanted = {
-            layout.vip_definition(vip.packed, vip.port, layout.PROTOCOLS[vip.protocol]): vip
-            for vip in settings.counted_vips
+    # what there is
+
+    def _read(
+        self, record: HealthcheckRecord, wanted: HealthcheckSettings | None = None, asked: GatewayAnswer | None = None
+    ) -> Seen:
+        names = sorted({*record.interfaces, *((wanted.interface,) if wanted else ())})
+        places = attempt(lambda: self.home.edges.ways_out(names)) if names else {}
+        there: Mapping[str, EgressPlace] = {} if isinstance(places, Missing) else places
+        running = [each.program_id for place in there.values() for each in place.filters]
+        digest = self.home.digest(wanted.source_dir, wanted.macros()) if wanted else None
+        common = self.home.read_running(record, [wanted.interface] if wanted else [], digest, {}, running)
+        entries = {}
+        for name in VALUE_MAPS if wanted else ():
+            if name in common.maps:
+                with self.home.edges.open_map(self.home.paths.map(name)) as opened:
+                    entries[name] = dict(opened.items())
+        resolved: Resolved | Missing | Fault | None = None
+        if isinstance(places, Missing):
+            resolved = places
+        elif wanted is not None and wanted.interface in there:
+            resolved = self._resolve(wanted, there[wanted.interface], asked)
+        destinations: Mapping[bytes, bytes] = {}
+        if wanted is not None and "hc_reals_map" not in common.maps:
+            destinations = destination_entries(destinations_known(self.file, {})[0].values())
+        return record, HealthcheckSnapshot(
+            **vars(common), places=places, resolved=resolved, entries=entries, destinations=destinations
+        )
+
+    def _resolve(
+        self, wanted: HealthcheckSettings, place: EgressPlace, asked: GatewayAnswer | None
+    ) -> Resolved | Fault:
+        """What auto stands for on this host."""
+        own, gateway = wanted.source_mac, wanted.gateway_mac
+        if own == "auto":
+            own = place.mac or ""
+        if not own:
+            return Fault(f"source_mac auto: interface {wanted.interface} has no MAC address; give source_mac")
+        if gateway == "auto":
+            answer = self.home.edges.ask_gateway([wanted.interface], False, False).upheld(asked)
+            gateway = answer.mac
+            if not gateway:
+                return Fault(answer.sentence)
+        sources = {
+            family: self.home.edges.own_address(family, [wanted.interface]) or "" if text == "auto" else text
+            for family, text in (("IPv4", wanted.source_ipv4), ("IPv6", wanted.source_ipv6))
         }
-        gone = [key for key in there if key not in wanted]
-        used = set(there.values())
-        free = (place for place in range(HEALTHCHECK_SPECS["per_hckey_stats"].entries({})) if place not in used)
-        freed = sorted(there[key] for key in gone)
-        counters = bytes(8 * possible_cpus())
-        for key, vip in wanted.items():
-            if key not in there:
-                place = next(free, None)
-                if place is None:
-                    place = freed.pop(0)
-                plan.puts.setdefault("hc_key_map", []).append((key, layout.u32(place)))
-                plan.puts.setdefault("per_hckey_stats", []).append((layout.u32(place), counters))
-                plan.changes.append(f"count probes of {vip}")
-        if gone:
-            plan.deletes["hc_key_map"] = gone
-            plan.changes += [f"no longer count probes of {text}" for text in sorted(map(_key_text, gone))]
-
-    def _entries(self, name: str, plan: _Plan) -> dict[bytes, bytes]:
-        if name in plan.create:
-            return {}
-        with bpf.open_map(self.program.paths.map(name)) as opened:
-            return dict(opened.items())
-
-    # doing it
-
-    def _execute(
-        self,
-        plan: _Plan,
-        settings: HealthcheckSettings,
-        known: HealthcheckRecord,
-        places: Mapping[str, _Place],
-    ) -> None:
-        self.program.create_maps(plan.create)
-        self._fill(plan)
-        bytecode = None if plan.compile else self.program.bytecode()
-        if bytecode is None:
-            bytecode = compiler.compile_program(settings.source_dir, PROGRAM, settings.macros())
-        fd = self.program.load_next(bytecode) if plan.load else bpf.open_pin(self.program.paths.program)
-        try:
-            # Recorded first: a run killed after this leaves word of where the program and a qdisc of ours may be.
-            name = settings.interface
-            known.interfaces = sorted({*known.interfaces, name})
-            if plan.attach and places[name].qdisc is None:
-                known.qdiscs = sorted({*known.qdiscs, name})
-            self.program.record(known)
-            with Egress() as egress:
-                if plan.attach:
-                    self._attach(egress, name, places[name], fd)
-                for other in plan.leave:
-                    self._leave(egress, other, known, False, [])
-            known.interfaces = [name]
-            known.qdiscs = [each for each in known.qdiscs if each == name]
-            if plan.load:
-                self.program.keep_next(bytecode)
-            known.bpffs, known.source_digest = self.file.bpffs, bytecode.digest
-            known.tag = bpf.program_info(fd).tag
-        finally:
-            os.close(fd)
-
-    def _fill(self, plan: _Plan) -> None:
-        """Write the maps before the program can meet a packet; counters before the keys that lead to them."""
-        writes = dict(plan.puts)
-        if "hc_reals_map" in plan.create:
-            destinations, _lost = destinations_known(self.file, {})
-            writes["hc_reals_map"] = list(destination_entries(destinations.values()).items())
-        for name in ("per_hckey_stats", *sorted(set(writes) - {"per_hckey_stats"})):
-            if name in writes:
-                with bpf.open_map(self.program.paths.map(name)) as opened:
-                    opened.delete_many(plan.deletes.get(name, []))
-                    opened.update_many(writes[name])
-        for name in sorted(set(plan.deletes) - set(writes)):
-            with bpf.open_map(self.program.paths.map(name)) as opened:
-                opened.delete_many(plan.deletes[name])
-
-    @staticmethod
-    def _attach(egress: Egress, interface: str, place: _Place, fd: int) -> None:
-        if place.qdisc is None:
-            egress.add_qdisc(interface, place.index)
-        if place.filters:
-            egress.replace(interface, place.index, place.filters[0], fd)
-        else:
-            egress.add(interface, place.index, fd, FILTER_NAME)
-        for surplus in place.filters[1:]:
-            egress.remove(interface, place.index, surplus)
-
-    def _leave(self, egress: Egress, interface: str, known: HealthcheckRecord, check: bool, changes: list[str]) -> None:
-        """Take our filters off an interface, and its clsact where that is ours and now empty."""
-        index = egress.index(interface)
-        if index is None:
-            return
-        ours = self._ours(egress, index, known)
-        for place in ours:
-            changes.append(f"detach {PROGRAM} from the egress of {interface}")
-            if not check:
-                egress.remove(interface, index, place)
-        qdisc = interface in known.qdiscs and egress.qdisc(index) == CLSACT
-        if qdisc and not egress.has_others(index, ours if check else ()):
-            changes.append(f"remove the qdisc clsact from {interface}")
-            if not check:
-                egress.remove_qdisc(interface, index)
-
-    def _program(self, settings: HealthcheckSettings) -> dict[str, t.Any]:
-        info = pinned_program(self.program.paths.program)
-        if info is None:
-            return {}
-        return {"id": info.id, "tag": info.tag, "instructions": info.instructions, "interface": settings.interface}
+        if not any(sources.values()):
+            return Fault(
+                f"source_ipv4 and source_ipv6 auto: interface {wanted.interface} has no address; give one of them"
+            )
+        return Resolved(place.index, own, gateway, sources["IPv4"], sources["IPv6"])
 
 
-def _count(plan: _Plan) -> dict[str, int]:
-    """Entries written per map; resets of counters are not configuration."""
-    names = sorted({*plan.puts, *plan.deletes} - {"per_hckey_stats"})
-    return {name: len(plan.puts.get(name, ())) + len(plan.deletes.get(name, ())) for name in names}
-
-
-def _shown(name: str, key: bytes, value: bytes) -> str:
-    """A value of one of the arrays in an operator's words."""
-    if not any(value):
-        return "none"
-    if name == "hc_ctrl_map":
-        return str(layout.parse_u32(value))
-    if name == "hc_pckt_macs":
-        return layout.parse_mac(value)
-    return layout.unpack_address(value, layout.parse_u32(key) == HC_SOURCE_IPV6)
-
-
-def _key_text(key: bytes) -> str:
-    packed, port, protocol = layout.parse_vip_definition(key)
-    name = layout.PROTOCOL_NAMES.get(protocol, str(protocol))
-    return str(VipKey.of(packed, any(packed[4:]), None, port, name))
-
-
-def _settings_data(settings: HealthcheckSettings, values: Mapping[str, str]) -> dict[str, t.Any]:
-    """The settings on this host: what auto stands for is resolved."""
-    return options_of(settings) | {name: value for name, value in values.items() if name != "index"}
+def kept_settings(record: HealthcheckRecord) -> HealthcheckSettings | None:
+    """The settings of the last run, without sources: its bytecode is kept. None where there was none."""
+    return parse_healthcheck({**record.options, "source_dir": ""}) if record.options else None
 
 
 def restore_healthcheck(file: StateFile, timeout: float) -> list[str]:
@@ -399,11 +187,9 @@ def restore_healthcheck(file: StateFile, timeout: float) -> list[str]:
     Returns one line for each thing done.
     """
     healthcheck = Healthcheck(file.instance, file.bpffs, file)
-    options = healthcheck.program.known().options
-    if not options:
+    if file.read_file(healthcheck.home.record_file) is None:
         return []
-    settings = parse_healthcheck({**options, "source_dir": ""})
-    return healthcheck.ensure(settings, False, timeout, confirm=True).changes
+    return healthcheck.ensure(None, False, timeout, confirm=True).changes
 
 
 def healthcheck_info(request: Request) -> dict[str, t.Any]:
@@ -412,12 +198,12 @@ def healthcheck_info(request: Request) -> dict[str, t.Any]:
     `settings` and `destinations` are in their modules' own form; `in_use` is what auto stands for.
     """
     file = StateFile(request.instance, request.bpffs)
-    program = PinnedProgram(PROGRAM, HEALTHCHECK_MAPS, file, HealthcheckRecord)
-    if program.missing_maps():
-        return {}
-    with KernelMaps(program.paths.maps) as maps:
+    home = Home(PROGRAM, HEALTHCHECK_MAPS, file, HealthcheckRecord)
+    with KernelMaps(home.paths.maps) as maps:
+        if not maps.names().issuperset(home.specs):
+            return {}
         destinations, _lost = destinations_known(file, maps.entries("hc_reals_map"))
-        info, known = pinned_program(program.paths.program), program.known()
+        info, known = pinned_info(home.edges, home.paths.program), home.record()
         return {
             "program": {"id": info.id, "tag": info.tag, "instructions": info.instructions} if info else {},
             "settings": known.options,
@@ -431,14 +217,12 @@ def healthcheck_info(request: Request) -> dict[str, t.Any]:
 def _counted(maps: KernelMaps) -> list[dict[str, t.Any]]:
     rows = []
     for key, value in maps.entries("hc_key_map").items():
-        rows.append({"vip": _key_text(key), "packets": _sums(maps, "per_hckey_stats", layout.parse_u32(value))[0]})
+        rows.append({"vip": key_text(key), "packets": _sums(maps, "per_hckey_stats", layout.parse_u32(value))[0]})
     return sorted(rows, key=lambda row: str(row["vip"]))
 
 
 def _sums(maps: KernelMaps, name: str, index: int) -> Sequence[int]:
-    """A per-CPU entry's u64 fields, summed over the CPUs."""
+    """A per-CPU entry's fields, summed over the CPUs."""
     opened = maps.map(name)
     value = opened.lookup(layout.u32(index)) or bytes(opened.stride)
-    fields = opened.info.value_size // 8
-    numbers = struct.unpack(f"={len(value) // 8}Q", value)
-    return [sum(numbers[field::fields]) for field in range(fields)]
+    return layout.sum_cpus(value, opened.info.value_size // 8)

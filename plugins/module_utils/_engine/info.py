@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import struct
 import typing as t
 from collections.abc import Callable, Collection
 from functools import partial
@@ -60,12 +59,6 @@ GLOBAL_COUNTERS: tuple[tuple[str, str], ...] = (
 """Names of v1 and v2 of stats[max_vips + n], in the order of n; an empty name is not counted."""
 
 
-def sum_cpus(value: bytes, fields: int) -> list[int]:
-    """A per-CPU value's u64 fields, summed over the CPUs."""
-    numbers = struct.unpack(f"={len(value) // 8}Q", value)
-    return [sum(numbers[field::fields]) for field in range(fields)]
-
-
 class Info:
     """What one balancer tells; each public method is one word of module balancer_info's `gather`."""
 
@@ -111,7 +104,7 @@ class Info:
             packed, flags = layout.parse_real_definition(value)
             address = layout.unpack_address(packed, bool(flags & layout.REAL_IPV6))
             by_hand = overlay.get(address)
-            packets, size = sum_cpus(self.maps.map("reals_stats").lookup(map_key) or b"", 2)
+            packets, size = layout.sum_cpus(self.maps.map("reals_stats").lookup(map_key) or b"", 2)
             found.append(
                 {
                     "address": address,
@@ -138,13 +131,13 @@ class Info:
         stats = self.maps.map("stats")
         found: dict[str, int] = {}
         for index, names in enumerate(GLOBAL_COUNTERS):
-            values = sum_cpus(stats.lookup(layout.u32(self.max_vips + index)) or b"", 2)
+            values = layout.sum_cpus(stats.lookup(layout.u32(self.max_vips + index)) or b"", 2)
             found.update({name: value for name, value in zip(names, values, strict=True) if name})
         vips = []
         for map_key, key in sorted(known_keys(self.actual).items(), key=lambda item: str(item[1])):
             name = next(name for name in VIP_MAPS if map_key in self.actual.entries.get(name, {}))
             number = layout.parse_vip_meta(self.actual.entries[name][map_key])[1]
-            packets, size = sum_cpus(stats.lookup(layout.u32(number)) or b"", 2)
+            packets, size = layout.sum_cpus(stats.lookup(layout.u32(number)) or b"", 2)
             vips.append({"vip": str(key), "number": number, "packets": packets, "bytes": size})
         return {"global": found, "vips": vips, "reals": self._every_real()}
 

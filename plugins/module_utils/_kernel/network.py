@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .._model.errors import NetworkError
+from .._model.snapshot import GatewayAnswer
 from .netlink import open_route
 
 FAMILIES = {"IPv4": socket.AF_INET, "IPv6": socket.AF_INET6}
@@ -91,27 +92,38 @@ def _resolve(route: t.Any, gateway: _Gateway, confirm: bool) -> str | None:
         time.sleep(0.05)
 
 
-def gateway_mac(interfaces: Sequence[str], confirm: bool = False) -> str:
-    """The MAC of the default route's gateway behind the interfaces, IPv4 first; resolved if not known yet.
+def ask_gateway(interfaces: Sequence[str], confirm: bool = False, wait: bool = True) -> GatewayAnswer:
+    """What the default routes behind the interfaces lead to, IPv4 first, and the MAC to send to.
 
     Packets are sent out of the interface that they came from, so a gateway elsewhere will not do. No interfaces: any
-    gateway. `confirm`: ask the gateway itself where the kernel's entry is old. NetworkError says why there is none.
+    gateway. `wait`: make the kernel resolve a MAC that it does not know yet, for seconds; without, only what it knows
+    counts. `confirm`: ask the gateway itself where the kernel's entry is old.
     """
-    reasons = []
+    reasons, hops, mac = [], [], ""
     with open_route() as route:
         allowed = _carriers(route, interfaces)
         for name, family in FAMILIES.items():
             everywhere = list(_gateways(route, family))
             here = [item for item in everywhere if not interfaces or item.interface in allowed]
+            hops += here
             if not here:
                 where = f" over {', '.join(interfaces)}" if everywhere else ""
                 reasons.append(f"no {name} default route{where}")
             for item in here:
-                mac = _resolve(route, item, confirm)
-                if mac:
-                    return mac
-                reasons.append(f"the {name} gateway {item.address} does not answer")
-    raise NetworkError(f"gateway_mac auto: {', '.join(reasons)}; give the MAC as gateway_mac")
+                found = mac or (_resolve(route, item, confirm) if wait else _neighbour(route, item)[0])
+                if not found:
+                    reasons.append(f"the {name} gateway {item.address} does not answer")
+                mac = found or ""
+    sentence = f"gateway_mac auto: {', '.join(reasons)}; give the MAC as gateway_mac"
+    return GatewayAnswer(tuple(interfaces), tuple(hops), mac, "" if mac else sentence)
+
+
+def gateway_mac(interfaces: Sequence[str], confirm: bool = False) -> str:
+    """The MAC of the gateway, resolved if not known yet. NetworkError says why there is none."""
+    answer = ask_gateway(interfaces, confirm)
+    if not answer.mac:
+        raise NetworkError(answer.sentence)
+    return answer.mac
 
 
 def _poke(gateway: _Gateway) -> None:

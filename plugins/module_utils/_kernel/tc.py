@@ -10,16 +10,24 @@ from __future__ import annotations
 
 import errno
 import typing as t
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from .._model.errors import ProgramError
-from .._model.snapshot import Filter
+from .._model.snapshot import CLSACT, EgressPlace, Filter
 from .netlink import open_route
 from .privilege import permission_hint
 
-CLSACT = "clsact"
 _INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 _CLSACT_HANDLE = 0xFFFF0000
+
+
+def _bpf_filter(entry: t.Any) -> Filter | None:
+    """A filter of bpf, None of another kind and for the entry of a priority."""
+    options = entry.get_attr("TCA_OPTIONS")
+    if entry.get_attr("TCA_KIND") != "bpf" or options is None or not options.get_attr("TCA_BPF_ID"):
+        return None
+    name = options.get_attr("TCA_BPF_NAME") or ""
+    return Filter(entry["info"] >> 16, entry["handle"], options.get_attr("TCA_BPF_ID"), name)
 
 
 class Egress:
@@ -41,46 +49,26 @@ class Egress:
     def __exit__(self, *exc: object) -> None:
         self._route.close()
 
-    def index(self, interface: str) -> int | None:
-        """The interface's number, None where there is none of that name."""
+    def place(self, interface: str) -> EgressPlace | None:
+        """The way out of an interface, None where there is none of that name."""
         found = self._route.link_lookup(ifname=interface)
-        return t.cast(int, found[0]) if found else None
-
-    def mac(self, interface: str) -> str | None:
-        """The interface's own MAC address, None where it has none."""
-        index = self.index(interface)
-        if index is None:
+        if not found:
             return None
+        index = found[0]
         mac = self._route.get_links(index)[0].get_attr("IFLA_ADDRESS")
-        return mac if mac and len(mac) == 17 else None
-
-    def qdisc(self, index: int) -> str | None:
-        """The kind of the qdisc that takes an interface's filters, clsact or ingress, None where there is none."""
+        qdisc = None
         for entry in self._route.get_qdiscs(index):
             if entry["handle"] == _CLSACT_HANDLE:
-                return t.cast(str, entry.get_attr("TCA_KIND"))
-        return None
-
-    def filters(self, index: int) -> list[Filter]:
-        """The bpf filters on an interface's egress, in the order in which packets meet them."""
-        found = []
-        for entry in self._route.get_filters(index=index, parent=_EGRESS):
-            options = entry.get_attr("TCA_OPTIONS")
-            if entry.get_attr("TCA_KIND") == "bpf" and options is not None and options.get_attr("TCA_BPF_ID"):
-                program = options.get_attr("TCA_BPF_ID")
-                name = options.get_attr("TCA_BPF_NAME") or ""
-                found.append(Filter(entry["info"] >> 16, entry["handle"], program, name))
-        return sorted(found)
-
-    def has_others(self, index: int, ours: Collection[Filter]) -> bool:
-        """Whether an interface's clsact has filters in either direction, of any kind, besides these on egress."""
-        if list(self._route.get_filters(index=index, parent=_INGRESS)):
-            return True
-        mine = {(each.priority, each.handle) for each in ours}
-        # Before the filters of a priority comes an entry with handle 0 for the priority itself.
-        mine |= {(each.priority, 0) for each in ours}
-        there = self._route.get_filters(index=index, parent=_EGRESS)
-        return any((entry["info"] >> 16, entry["handle"]) not in mine for entry in there)
+                qdisc = entry.get_attr("TCA_KIND")
+        entries = list(self._route.get_filters(index=index, parent=_EGRESS)) if qdisc else []
+        return EgressPlace(
+            index=index,
+            mac=mac if mac and len(mac) == 17 else None,
+            qdisc=qdisc,
+            filters=tuple(sorted(each for entry in entries if (each := _bpf_filter(entry)) is not None)),
+            entries=frozenset((entry["info"] >> 16, entry["handle"]) for entry in entries),
+            ingress=bool(qdisc and list(self._route.get_filters(index=index, parent=_INGRESS))),
+        )
 
     def add_qdisc(self, interface: str, index: int) -> None:
         """Give an interface its clsact."""

@@ -49,7 +49,6 @@ _VIP_META = struct.Struct("=II")
 _REAL_DEFINITION = struct.Struct("=16sB3x")
 _REAL_POS_LRU = struct.Struct("=I4xQ")
 _FLOW_KEY = struct.Struct(">16s16sHHB3x")
-_LB_STATS = struct.Struct("=QQ")
 _VIP_LPM_HEAD = struct.Struct("=I")
 _VIP_LPM_TAIL = struct.Struct(">HBx")
 _U32 = struct.Struct("=I")
@@ -179,9 +178,10 @@ def parse_real_pos_lru(data: bytes) -> tuple[int, int]:
     return t.cast("tuple[int, int]", _REAL_POS_LRU.unpack(data))
 
 
-def parse_lb_stats(data: bytes) -> tuple[int, int]:
-    """(v1, v2) of one CPU's lb_stats."""
-    return t.cast("tuple[int, int]", _LB_STATS.unpack(data))
+def sum_cpus(value: bytes, fields: int) -> list[int]:
+    """The u64 fields of a per-CPU value, such as the two of an lb_stats, each summed over the CPUs."""
+    numbers = struct.unpack(f"={len(value) // 8}Q", value)
+    return [sum(numbers[field::fields]) for field in range(fields)]
 
 
 def u32(value: int) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from .bytecode import Bytecode
 from .errors import ProgramError
@@ -173,11 +174,18 @@ def plan_absence(
     plan_oblivion(plan, program, seen, files)
 
 
-def plan_oblivion(plan: ProgramPlan, program: str, seen: ProgramSnapshot, files: Collection[str]) -> None:
-    """Unpin and forget a program that runs nowhere."""
+def plan_oblivion(
+    plan: ProgramPlan,
+    program: str,
+    seen: ProgramSnapshot,
+    files: Collection[str],
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Unpin and forget a program that runs nowhere. `more`: further file of its state → the line about its end."""
     if seen.pins or seen.maps:
         plan.changes.append(f"remove the maps and program of {program} pinned in {seen.directory}")
     if f"{program}.json" in files:
         plan.changes.append(f"remove the state of {program}")
+    plan.changes += [line for name, line in more.items() if name in files]
     # Also where there is nothing to say: a killed run may have left a folder.
-    plan.add(Remove(tuple(seen.maps), (f"{program}.json", f"{program}.bytecode.json")))
+    plan.add(Remove(tuple(seen.maps), (f"{program}.json", f"{program}.bytecode.json", *more)))

@@ -25,6 +25,13 @@ class Missing:
     review: str = ""
 
 
+@dataclass(frozen=True)
+class Fault:
+    """Why there is no answer, though the host can tell: in a review as well as in a run."""
+
+    sentence: str
+
+
 PYROUTE2 = Missing("the Python module pyroute2 is missing on this host (Debian and Ubuntu: package python3-pyroute2)")
 
 
@@ -77,6 +84,49 @@ class Filter(t.NamedTuple):
     handle: int
     program_id: int
     name: str
+
+
+CLSACT = "clsact"
+
+
+@dataclass(frozen=True)
+class EgressPlace:
+    """The way out of an interface: its number and MAC (None: it has none), and what filters packets there.
+
+    `qdisc`: the kind of the qdisc that takes filters, clsact or ingress, None where there is none. `filters`: those of
+    bpf on egress, in the order in which packets meet them. `entries`: (priority, handle) of all on egress, and
+    priorities themselves with handle 0. `ingress`: whether there is any on the way in.
+    """
+
+    index: int
+    mac: str | None
+    qdisc: str | None = None
+    filters: tuple[Filter, ...] = ()
+    entries: frozenset[tuple[int, int]] = frozenset()
+    ingress: bool = False
+
+    def others(self, ours: Collection[Filter]) -> bool:
+        """Whether there are filters in either direction, of any kind, besides these on egress."""
+        mine = {(each.priority, each.handle) for each in ours} | {(each.priority, 0) for each in ours}
+        return self.ingress or not self.entries <= mine
+
+
+@dataclass(frozen=True)
+class GatewayAnswer:
+    """What the default routes over some interfaces lead to. `hops`: next hops, best first.
+
+    `mac`: that of the first whose MAC is known; "" where there is none, and `sentence` says why.
+    """
+
+    interfaces: tuple[str, ...]
+    hops: tuple[t.Any, ...] = ()
+    mac: str = ""
+    sentence: str = ""
+
+    def upheld(self, earlier: GatewayAnswer | None) -> GatewayAnswer:
+        """This answer, or where it has no MAC, that of an earlier one to the same question."""
+        same = earlier is not None and (earlier.interfaces, earlier.hops) == (self.interfaces, self.hops)
+        return earlier if same and earlier is not None and not self.mac else self
 
 
 class OnRecord(t.Protocol):

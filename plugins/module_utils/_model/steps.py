@@ -14,7 +14,7 @@ from .map_specs import MapSpec
 from .operations import Delete, Put, ZeroCounters
 from .program_file import ProgramFile
 from .settings import RootArray
-from .snapshot import Attachment
+from .snapshot import Attachment, Filter
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,14 @@ class CreateMaps:
 
 
 @dataclass(frozen=True)
+class Fill:
+    """Write what a map is to have once it is made: another module's entries, and no change of this one's."""
+
+    map: str
+    entries: tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True)
 class ChangeLoopback:
     """Give interface lo these addresses, and take those away."""
 
@@ -77,6 +85,40 @@ class TakeSlot:
 
     slot: RootArray
     there: int | None = None
+
+
+@dataclass(frozen=True)
+class AddQdisc:
+    """Give an interface its clsact."""
+
+    interface: str
+    index: int
+
+
+@dataclass(frozen=True)
+class PutFilter:
+    """Run the program on what leaves an interface: in this filter's place, or before every filter that is there."""
+
+    interface: str
+    index: int
+    place: Filter | None
+
+
+@dataclass(frozen=True)
+class RemoveFilter:
+    """Take a filter off an interface."""
+
+    interface: str
+    index: int
+    place: Filter
+
+
+@dataclass(frozen=True)
+class RemoveQdisc:
+    """Take an interface's clsact away."""
+
+    interface: str
+    index: int
 
 
 @dataclass(frozen=True)
@@ -123,6 +165,7 @@ Step = t.Union[
     TakeKept,
     Intend,
     CreateMaps,
+    Fill,
     Put,
     Delete,
     ZeroCounters,
@@ -130,6 +173,10 @@ Step = t.Union[
     Load,
     Attach,
     TakeSlot,
+    AddQdisc,
+    PutFilter,
+    RemoveFilter,
+    RemoveQdisc,
     Detach,
     ClearSlot,
     Keep,
@@ -143,11 +190,11 @@ LIFE: tuple[type[t.Any], ...] = (
     *(Compile, TakeKept),
     # What a run killed later may leave is known before it is there.
     Intend,
-    # The maps are full before the first packet. Counters are at zero before a key leads to them.
-    *(CreateMaps, ZeroCounters, Put, Delete),
+    # The maps are full before the first packet. What goes makes room; counters are at zero before a key leads to them.
+    *(CreateMaps, Fill, Delete, ZeroCounters, Put),
     ChangeLoopback,
     # The new program is loaded before the old one goes, and goes where it is wanted before it leaves where it is not.
-    *(Load, Attach, TakeSlot, Detach, ClearSlot),
+    *(Load, Attach, TakeSlot, AddQdisc, PutFilter, Detach, ClearSlot, RemoveFilter, RemoveQdisc),
     # Only what runs is the present program, and only what there is, is on record.
     *(Keep, Discard, Conclude),
     Remove,

@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 
+from .._model import layout
 from .._model.bytecode import Bytecode
 from .._model.errors import FleetError, ProgramError
-from .._model.operations import Delete, Put
+from .._model.operations import Delete, Put, ZeroCounters
 from .._model.program_file import ProgramFile
 from .._model.snapshot import ProgramInfo
 from .._model.steps import (
     CHANGE_OVER,
+    AddQdisc,
     Attach,
     ChangeLoopback,
     ClearSlot,
@@ -25,10 +27,14 @@ from .._model.steps import (
     CreateMaps,
     Detach,
     Discard,
+    Fill,
     Intend,
     Keep,
     Load,
+    PutFilter,
     Remove,
+    RemoveFilter,
+    RemoveQdisc,
     Step,
     TakeKept,
     TakeSlot,
@@ -96,13 +102,17 @@ class Executor:
         for spec in step.specs:
             self.edges.create_map(spec, step.sizes, self.paths.map(spec.name)).close()
 
-    def put(self, step: Put) -> None:
+    def put(self, step: Put | Fill) -> None:
         with self.edges.open_map(self.paths.map(step.map)) as opened:
             opened.update_many(step.entries)
 
     def delete(self, step: Delete) -> None:
         with self.edges.open_map(self.paths.map(step.map)) as opened:
             opened.delete_many(step.keys)
+
+    def zero_counters(self, step: ZeroCounters) -> None:
+        with self.edges.open_map(self.paths.map(step.map)) as opened:
+            opened.update_many([(layout.u32(index), bytes(opened.stride)) for index in step.indexes])
 
     def change_loopback(self, step: ChangeLoopback) -> None:
         self.edges.change_loopback(step.add, step.remove)
@@ -181,6 +191,18 @@ class Executor:
     def clear_slot(self, step: ClearSlot) -> None:
         self.edges.clear_slot(step.slot)
 
+    def add_qdisc(self, step: AddQdisc) -> None:
+        self.edges.add_qdisc(step.interface, step.index)
+
+    def put_filter(self, step: PutFilter) -> None:
+        self.edges.put_filter(step.interface, step.index, step.place, self.program())
+
+    def remove_filter(self, step: RemoveFilter) -> None:
+        self.edges.remove_filter(step.interface, step.index, step.place)
+
+    def remove_qdisc(self, step: RemoveQdisc) -> None:
+        self.edges.remove_qdisc(step.interface, step.index)
+
     # the end
 
     def remove(self, step: Remove) -> None:
@@ -198,10 +220,16 @@ _TAKE: Mapping[type[t.Any], Callable[[Executor, t.Any], None]] = {
     CreateMaps: Executor.create_maps,
     Put: Executor.put,
     Delete: Executor.delete,
+    Fill: Executor.put,
+    ZeroCounters: Executor.zero_counters,
     ChangeLoopback: Executor.change_loopback,
     Load: Executor.load,
     Attach: Executor.attach,
     TakeSlot: Executor.take_slot,
+    AddQdisc: Executor.add_qdisc,
+    PutFilter: Executor.put_filter,
+    RemoveFilter: Executor.remove_filter,
+    RemoveQdisc: Executor.remove_qdisc,
     Detach: Executor.detach,
     ClearSlot: Executor.clear_slot,
     Keep: Executor.keep,

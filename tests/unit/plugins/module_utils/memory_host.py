@@ -28,8 +28,12 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs impo
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import RootArray
 from ansible_collections.katran.fleet.plugins.module_utils._model.snapshot import (
+    CLSACT,
     PYROUTE2,
     Attachment,
+    EgressPlace,
+    Filter,
+    GatewayAnswer,
     MapInfo,
     ProgramInfo,
 )
@@ -200,6 +204,11 @@ class MemoryHost:
         self.attached: dict[str, tuple[str, int]] = {}
         self.no_native: set[str] = set()
         self.addresses: set[str] = {"127.0.0.1", "::1"}
+        self.qdiscs: dict[str, str] = {}
+        self.filters: dict[str, list[Filter]] = {}
+        self.ingress: set[str] = set()
+        self.gateway = "02:00:00:00:00:09"
+        self.own = {"IPv4": "192.0.2.7", "IPv6": "2001:db8::7"}
         self.mounted = True
         self.has_pyroute2 = True
         self.locks: set[str] = set()
@@ -321,6 +330,7 @@ class MemoryHost:
         found: set[tuple[str, int]] = set()
         todo = [*self.pins.values(), *self.fds.values()]
         todo += [("program", number) for _mode, number in self.attached.values()]
+        todo += [("program", each.program_id) for filters in self.filters.values() for each in filters]
         while todo:
             item = todo.pop()
             if item in found:
@@ -396,6 +406,58 @@ class MemoryHost:
             self.addresses.remove(address)
             self.fuse.after()
 
+    def ways_out(self, interfaces: Iterable[str]) -> dict[str, EgressPlace]:
+        self._need_pyroute2()
+        return {name: self._way_out(name) for name in interfaces if name in self.interfaces}
+
+    def _way_out(self, name: str) -> EgressPlace:
+        index = self.interfaces.index(name) + 2
+        filters = tuple(sorted(self.filters.get(name, ())))
+        entries = frozenset((each.priority, handle) for each in filters for handle in (0, each.handle))
+        mac = f"02:00:00:00:01:{index:02x}"
+        return EgressPlace(index, mac, self.qdiscs.get(name), filters, entries, name in self.ingress)
+
+    def add_qdisc(self, interface: str, index: int) -> None:
+        self.fuse.before()
+        assert interface not in self.qdiscs, index
+        self.qdiscs[interface] = CLSACT
+        self.fuse.after()
+
+    def remove_qdisc(self, interface: str, index: int) -> None:
+        self.fuse.before()
+        assert interface not in self.ingress, index
+        assert not self.filters.get(interface), "the filters of somebody else would go"
+        del self.qdiscs[interface]
+        self.fuse.after()
+
+    def put_filter(self, interface: str, index: int, place: Filter | None, fd: int) -> None:
+        self.fuse.before()
+        there = self.filters.setdefault(interface, [])
+        program = self.fds[fd][1]
+        if place is None:
+            first = min((each.priority for each in there), default=50_000) - 1
+            there.append(Filter(first, index, program, "katran_healthcheck"))
+        else:
+            there[there.index(place)] = place._replace(program_id=program)
+        self.fuse.after()
+
+    def remove_filter(self, interface: str, index: int, place: Filter) -> None:
+        del index
+        self.fuse.before()
+        self.filters[interface].remove(place)
+        self.fuse.after()
+
+    def ask_gateway(self, interfaces: Sequence[str], confirm: bool, wait: bool) -> GatewayAnswer:
+        del confirm, wait
+        self._need_pyroute2()
+        sentence = "" if self.gateway else "gateway_mac auto: no IPv4 default route; give the MAC as gateway_mac"
+        return GatewayAnswer(tuple(interfaces), (), self.gateway, sentence)
+
+    def own_address(self, family: str, interfaces: Sequence[str]) -> str | None:
+        del interfaces
+        self._need_pyroute2()
+        return self.own[family] or None
+
     def remove_lock(self, instance: str) -> None:
         self.locks.discard(instance)
 
@@ -418,6 +480,13 @@ class MemoryHost:
         self.attached[interface] = (mode, number)
         return number
 
+    def filter_foreign(self, interface: str, priority: int = 49_000) -> None:
+        """Another's filter on what leaves an interface."""
+        number = self._next()
+        self.programs[number] = StoredProgram(ProgramInfo(3, number, "f0reign", 2, 2, (), "foreign"), b"foreign")
+        self.qdiscs.setdefault(interface, CLSACT)
+        self.filters.setdefault(interface, []).append(Filter(priority, 1, number, "foreign"))
+
     def entries(self, path: str) -> dict[bytes, bytes]:
         """What a pinned map has; of an array, what is not zero."""
         stored = self.maps[self.pins[path][1]]
@@ -433,6 +502,8 @@ class MemoryHost:
             dict(self.pins),
             set(self.folders),
             dict(self.attached),
+            dict(self.qdiscs),
+            {name: sorted(filters) for name, filters in self.filters.items() if filters},
             set(self.addresses),
         )
 

@@ -7,110 +7,32 @@ anywhere, on a host in memory that others change as well.
 
 from __future__ import annotations
 
-import copy
-import os
 import struct
 import typing as t
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.katran.fleet.plugins.module_utils._engine.decap import Real
-from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Result
-from ansible_collections.katran.fleet.plugins.module_utils._engine.run import Job, run_locked
-from ansible_collections.katran.fleet.plugins.module_utils._engine.xdp_root import Root
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import RealSettings
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ProgramError
 from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import RootSettings
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import RootArray
-from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.memory_host import (
-    BPFFS,
-    HostFile,
-    MemoryHost,
-    MemoryToolchain,
-)
-from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.memory_kernel import KilledError
-
-# The same examples on every run; KATRAN_FLEET_EXAMPLES=30 tries thirty times as many others.
-SOAK = int(os.environ.get("KATRAN_FLEET_EXAMPLES", "1"))
-some = settings(
-    max_examples=150 * SOAK,
-    deadline=None,
-    derandomize=SOAK == 1,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.memory_host import BPFFS
+from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.program_world import (
+    INTERFACES,
+    PINS,
+    PROGRAM_MAPS,
+    World,
+    assert_foretold,
+    assert_quiet,
+    some,
 )
 
-PROGRAM_MAPS = {
-    "root": ("root_array",),
-    "decap": ("decap_vips", "decap_sources", "decap_counters", "tpr_server_id"),
-}
-PINS = f"{BPFFS}/katran/blue"
-INTERFACES = ("eth0", "eth1", "eth2")
 VIPS = ("198.51.100.1", "198.51.100.2", "2001:db8::1")
 ARRAY = f"{PINS}/maps/root_array"
-
-
-@dataclass
-class World:
-    """A host, its toolchain, and the runs of one instance."""
-
-    host: MemoryHost = field(default_factory=lambda: MemoryHost(INTERFACES))
-    tools: MemoryToolchain = field(default_factory=lambda: MemoryToolchain(PROGRAM_MAPS))
-
-    def twin(self) -> World:
-        """The same once more."""
-        return copy.deepcopy(self)
-
-    def real(self) -> Real:
-        return Real("blue", BPFFS, HostFile(self.host), self.host, self.tools)
-
-    def root(self) -> Root:
-        return Root("blue", BPFFS, HostFile(self.host), self.host, self.tools)
-
-    def job(self, wanted: t.Any) -> Job[t.Any, t.Any]:
-        """What brings the host to what is wanted, None: to where it was; words: to be without."""
-        if isinstance(wanted, RealSettings):
-            return self.real().ensuring(wanted)
-        if isinstance(wanted, RootSettings):
-            return self.root().ensuring(wanted)
-        if isinstance(wanted, frozenset):
-            return self.real().withdrawing(wanted)
-        return {
-            "no decap": self.real().removing,
-            "no root": self.root().removing,
-            "decap as it was": lambda: self.real().ensuring(None),
-            "root as it was": lambda: self.root().ensuring(None),
-        }[wanted]()
-
-    def run(self, wanted: t.Any, check: bool = False) -> Result:
-        try:
-            return run_locked(self.job(wanted), check)
-        finally:
-            assert not self.host.fds, "something was left open"
-
-    def steps(self, wanted: t.Any) -> int:
-        """How many changes a run takes; a twin tells."""
-        twin = self.twin()
-        before = twin.host.fuse.steps
-        twin.run(wanted)
-        return twin.host.fuse.steps - before
-
-    def killed(self, after: int, wanted: t.Any) -> bool:
-        """A run that is killed after so many changes; False where it ended before."""
-        self.host.fuse.left = after
-        try:
-            run_locked(self.job(wanted), False)
-        except KilledError:
-            self.host.died()
-            return True
-        finally:
-            self.host.fuse.left = None
-        return False
 
 
 # What is wanted
@@ -283,28 +205,6 @@ def assert_real(world: World, wanted: RealSettings) -> None:
 def addresses(world: World, name: str) -> set[str]:
     entries = world.host.entries(f"{PINS}/maps/{name}")
     return {layout.unpack_address(key, any(key[4:])) for key in entries}
-
-
-def assert_quiet(world: World, wanted: t.Any) -> None:
-    """Once more changes and reports nothing."""
-    before, steps = world.host.everything(), world.host.fuse.steps
-    foretold, result = world.run(wanted, check=True), world.run(wanted)
-    for each in (foretold, result):
-        assert (each.changed, each.changes, each.operations) == (False, [], {})
-    assert world.host.fuse.steps == steps
-    assert world.host.everything() == before
-
-
-def assert_foretold(world: World, wanted: t.Any) -> Result:
-    """Check mode says what the run then does, and touches nothing."""
-    before, steps = world.host.everything(), world.host.fuse.steps
-    foretold = world.run(wanted, check=True)
-    assert world.host.everything() == before
-    assert world.host.fuse.steps == steps
-    result = world.run(wanted)
-    assert (foretold.changes, foretold.operations) == (result.changes, result.operations)
-    assert (foretold.before, foretold.after, foretold.warnings) == (result.before, result.after, result.warnings)
-    return result
 
 
 # decap
