@@ -20,6 +20,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import EngineError, ProgramError
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import (
     ARRAY_OF_MAPS,
@@ -100,9 +101,9 @@ def host(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def provisioned(host: str) -> None:
     del host
-    apply_resource("vips", request(), VIPS, "overridden", False)
-    apply_resource("source_routes", request(), [{"prefix": "203.0.113.0/24", "real": "10.0.0.2"}], "overridden", False)
-    apply_resource("server_ids", request(), [{"id": 1025, "real": "10.0.0.3"}], "overridden", False)
+    apply_resource("vips", request(), Asked(VIPS, "overridden"))
+    apply_resource("source_routes", request(), Asked([{"prefix": "203.0.113.0/24", "real": "10.0.0.2"}], "overridden"))
+    apply_resource("server_ids", request(), Asked([{"id": 1025, "real": "10.0.0.3"}], "overridden"))
 
 
 def flow(destination: str, port: int = 80, protocol: str = "tcp", **options: Any) -> dict[str, Any]:
@@ -214,7 +215,6 @@ def test_what_is_dropped_or_stays() -> None:
 
 def test_slots_are_those_of_the_ring() -> None:
     with KernelMaps(MAPS) as live:
-        live.set_ring_size(4093)
         for answer in ask(*(flow("198.51.100.1", source_port=port) for port in range(1, 40))):
             slot = int(answer["detail"].split()[1])
             assert live.ring(0).cast("Q")[slot] == answer["real_id"]
@@ -238,7 +238,7 @@ def test_a_pinned_flow_stays_where_it_is_whatever_the_ring_says() -> None:
     send(asked)
     rest = [each for each in REALS if each["address"] != was]
     vip = {**VIPS[0], "reals": [*rest, {"address": was, "state": "draining"}]}
-    apply_resource("vips", request(), [vip], "replaced", False)
+    apply_resource("vips", request(), Asked([vip], "replaced"))
     assert (ask(asked)[0]["real"], why(asked)) == (was, ["connection_table"])
     assert ask(flow("198.51.100.1", source_port=31338))[0]["real"] != was
 

@@ -12,6 +12,7 @@ from .._engine.flows import purge_gone
 from .._engine.healthcheck_destinations import apply_destinations
 from .._engine.request import Result
 from .._engine.run import apply_resource
+from .._model.entries import Asked
 from .._model.limits import parse_planned
 from .._model.readiness import parse_reals
 from .module import diff_of, guarded, module_of, remarks, request_of
@@ -43,13 +44,13 @@ def run_resource(name: str, entry: Spec) -> None:
             unready=parse_reals(params.get("unready_reals", ()), "unready_reals"),
             unseen=parse_reals(params.get("unseen_reals", ()), "unseen_reals"),
         )
-        how = params["state"], params["allow_empty"]
+        asked = Asked(params["config"], params["state"], params["allow_empty"])
         result: Result
         if name == "healthcheck_destinations":
-            result = apply_destinations(request, params["config"], *how)
+            result = apply_destinations(request, asked)
         else:
             purge = purge_gone if params.get("purge_flows") else None
-            result = apply_resource(name, request, params["config"], *how, purge)
+            result = apply_resource(name, request, asked, purge)
         output: dict[str, t.Any] = {
             "changed": result.changed,
             "before": result.before,

@@ -342,7 +342,6 @@ class Balancer:
         known = self.file.read()
         if known.lost and is_loaded(self.paths):
             with KernelMaps(self.paths.maps) as maps:
-                maps.set_ring_size(maps.capacity("ch_rings") // maps.capacity("server_id_stats"))
                 return recovered(self.file, known, maps)
         return known
 
@@ -469,7 +468,6 @@ class Balancer:
                         f"sizes: {', '.join(changed)} cannot change while {self.file.path} is lost, because the reals'"
                         " weights are unknown; apply the VIPs first"
                     )
-                maps.set_ring_size(old["ring"])
                 flows, moved = count_moves(maps, known, old, new)
                 effect = f"of {flows} flows in the connection tables, {moved} would be chosen another real"
                 if not wanted.accept_rehash:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import typing as t
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from .._kernel.lock import locked
 from .._kernel.maps import KernelMaps
 from .._kernel.state_files import StateFile
 from .._model import layout
 from .._model.drift import table_drift
-from .._model.entries import Config
+from .._model.entries import Asked
 from .._model.errors import ConfigError, EngineError
 from .._model.ids import Ids
 from .._model.limits import Limits
@@ -62,8 +63,8 @@ def destinations_known(file: StateFile, there: Mapping[bytes, bytes]) -> tuple[d
     return found, True
 
 
-def apply_destinations(request: Request, config: Config | None, how: str, allow_empty: bool) -> Result:
-    """Apply resource healthcheck_destinations: `config` with state `how`. Every failure is one sentence."""
+def apply_destinations(request: Request, asked: Asked) -> Result:
+    """Apply what is asked of resource healthcheck_destinations. Every failure is one sentence."""
     require_capabilities()
     with locked(request.instance, not request.check, request.lock_timeout):
         file = StateFile(request.instance, request.bpffs)
@@ -76,7 +77,7 @@ def apply_destinations(request: Request, config: Config | None, how: str, allow_
                     f"program healthcheck of {request.instance} is not loaded on this host:"
                     " run module katran.fleet.healthcheck first"
                 )
-            return _DestinationRun(request, maps, file).run(config, how, allow_empty)
+            return _DestinationRun(request, maps, file).run(asked)
 
 
 class _DestinationRun:
@@ -89,15 +90,15 @@ class _DestinationRun:
         self.clock = Clock()
         self.result = Result(timings=self.clock.timings)
 
-    def run(self, config: Config | None, how: str, allow_empty: bool) -> Result:
-        """Bring the destinations to what `config` and `how` say; in check mode only say what that takes."""
+    def run(self, asked: Asked) -> Result:
+        """Bring the destinations to what is asked; in check mode only say what that takes."""
         with self.clock.phase("read"):
             there = self.maps.entries("hc_reals_map") if "hc_reals_map" in self.maps.names() else {}
             known, lost = destinations_known(self.file, there)
         with self.clock.phase("validate"):
             capacity = HEALTHCHECK_SPECS["hc_reals_map"].entries({})
             limits = Limits({"reals": 1 << 32}, None)
-            wanted, self.result.warnings = resolve_healthcheck_destinations(known, config, how, allow_empty, limits)
+            wanted, self.result.warnings = resolve_healthcheck_destinations(known, replace(asked, limits=limits))
             if len(wanted) > capacity:
                 raise ConfigError(f"healthcheck_destinations: {len(wanted)} marks, but there is room for {capacity}")
             self._warn(wanted)

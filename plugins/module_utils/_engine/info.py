@@ -181,7 +181,6 @@ def gather_info(request: Request, gather: Collection[str]) -> dict[str, t.Any]:
                 raise EngineError(
                     f"balancer {request.instance} is not loaded on this host: run module katran.fleet.balancer first"
                 )
-            maps.set_ring_size(maps.capacity("ch_rings") // (maps.capacity("server_id_stats")))
             info = Info(request, recovered(file, state, maps), maps)
             readers: dict[str, Callable[[], t.Any]] = {
                 "program": info.program,

@@ -65,7 +65,6 @@ def open_maps(request: Request, state: State) -> Iterator[Maps]:
         with KernelMaps(paths.maps, paths.unpinned) as maps:
             if planned is None:
                 _require_maps(maps, state, paths)
-            maps.set_ring_size(maps.capacity("ch_rings") // (maps.capacity("server_id_stats")))
             yield maps if planned is None else PlannedMaps(maps, _shape_of(planned))
         return
     if not request.check:
@@ -114,7 +113,7 @@ def limits_of(request: Request, state: State, maps: Maps) -> Limits:
         return limits_of_settings(state.settings)
     sizes = dict(DEFAULT_SIZES)
     sizes["vips"] = maps.capacity("server_id_stats")
-    sizes["ring"] = maps.capacity("ch_rings") // sizes["vips"]
+    sizes["ring"] = maps.ring_size()
     sizes["reals"] = maps.capacity("reals")
     for size, name in (("cidr_vips", "vip_lpm_map"), ("source_routes", "lpm_src_v4"), ("server_ids", "server_id_map")):
         if name in maps.names():
@@ -136,5 +135,5 @@ def read_actual(maps: Maps) -> Actual:
         down=maps.down_sets() if "vip_to_down_reals_map" in names else {},
         ring=maps.ring,
         capacity=capacity,
-        ring_size=capacity["ch_rings"] // (capacity["server_id_stats"]),
+        ring_size=maps.ring_size(),
     )

@@ -23,6 +23,7 @@ from .._kernel.network import gateway_mac
 from .._kernel.state_files import STATE_ROOT, StateFile, read_bpffs
 from .._model import layout
 from .._model.decap_settings import RealSettings
+from .._model.entries import Asked
 from .._model.errors import ConfigError, EngineError, HostError, NetworkError, PlanError, ProgramError, StateError
 from .._model.settings import parse_settings
 from .._model.tables import TABLES
@@ -57,16 +58,16 @@ def restore_balancer(file: StateFile) -> list[str]:
             return []
         require_capabilities()
         require_bpffs(file.bpffs)
-        how = state.settings["state"]
-        wanted = Wanted(parse_settings({**state.settings, "state": how}), how, state.settings["source_dir"], kept=True)
+        settings = state.settings
+        wanted = Wanted(parse_settings(settings), settings["state"], settings["source_dir"], kept=True)
         balancer = Balancer(file.instance, file.bpffs, file)
         request = Request(file.instance, file.bpffs, LOCK_SECONDS, check=False, kept=True)
         done: list[Outcome | Result] = [
             balancer.ensure_locked(replace(wanted, attach_later=True), check=False),
-            apply_locked("vips", request, file.read().vips, "overridden", True),
+            apply_locked("vips", request, Asked(file.read().vips, "overridden", allow_empty=True)),
         ]
         tables = [name for name in TABLES if file.read_file(f"{name}.json") is not None]
-        done += [apply_locked(name, request, None, "merged", True) for name in tables]
+        done += [apply_locked(name, request, Asked(None)) for name in tables]
         done.append(balancer.ensure_locked(wanted, check=False))
         warnings = dict.fromkeys(f"warning: {warning}" for each in done for warning in each.warnings)
         return [*(line for each in done for line in each.changes), *warnings]

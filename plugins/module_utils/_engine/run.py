@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from .._kernel.lock import locked
 from .._kernel.maps import KernelMaps
 from .._kernel.state_files import StateFile
-from .._model.entries import Config
+from .._model.entries import Asked
 from .._model.errors import EngineError
 from .._model.tables import TABLES
 from .._program.requirements import require_capabilities
@@ -26,16 +26,14 @@ from .tables import TableRun
 from .vips import OverlayRun, VipRun
 
 
-def apply_resource(
-    name: str, request: Request, config: Config | None, how: str, allow_empty: bool, purge: Purge | None = None
-) -> Result:
-    """Apply one resource: `config` with state `how`, and `purge` the flows of what goes.
+def apply_resource(name: str, request: Request, asked: Asked, purge: Purge | None = None) -> Result:
+    """Apply what is asked of one resource, and `purge` the flows of what goes.
 
     Every failure is an exception with one sentence.
     """
     require_capabilities()
     with locked(request.instance, not request.check, request.lock_timeout):
-        return apply_locked(name, request, config, how, allow_empty, purge)
+        return apply_locked(name, request, asked, purge)
 
 
 @contextmanager
@@ -47,9 +45,7 @@ def _told(instance: str) -> Iterator[None]:
         raise EngineError(f"the maps of balancer {instance} cannot be read: {error.strerror or error}") from error
 
 
-def apply_locked(
-    name: str, request: Request, config: Config | None, how: str, allow_empty: bool, purge: Purge | None = None
-) -> Result:
+def apply_locked(name: str, request: Request, asked: Asked, purge: Purge | None = None) -> Result:
     """The same for a caller that holds the lock."""
     file = StateFile(request.instance, request.bpffs)
     state = file.read()
@@ -60,9 +56,9 @@ def apply_locked(
         clock = Clock()
         if name in ("vips", "reals"):
             kind = VipRun if name == "vips" else OverlayRun
-            result = kind(request, maps, file, state, clock).run(config, how, allow_empty)
+            result = kind(request, maps, file, state, clock).run(asked)
         else:
-            result = TableRun(TABLES[name], request, maps, file, state, clock).run(config, how, allow_empty)
+            result = TableRun(TABLES[name], request, maps, file, state, clock).run(asked)
         if purge is not None and result.gone and isinstance(maps, KernelMaps):
             purged = purge(maps, result.gone, request.check)
             for table, number in purged.items():

@@ -161,7 +161,7 @@ class Simulation:
         self.live = live
         self.tables = tables
         self.max_vips = live.capacity("server_id_stats")
-        self.ring_size = live.capacity("ch_rings") // self.max_vips
+        self.ring_size = live.ring_size()
         self.names = real_names(live)
         self.vips = self._vips()
 

@@ -13,12 +13,12 @@ from dataclasses import replace
 from .._kernel.maps import Maps
 from .._kernel.state_files import StateFile
 from .._model.drift import reals_drift, table_drift
-from .._model.entries import Config
+from .._model.entries import Asked
 from .._model.errors import EngineError
 from .._model.faults import shortened
 from .._model.features import features_needed
 from .._model.ids import Ids
-from .._model.limits import Limits, idle_vips
+from .._model.limits import Limits
 from .._model.operations import count
 from .._model.readiness import hold_back_rows
 from .._model.state import State, damaged
@@ -26,6 +26,7 @@ from .._model.table_plan import TablePlan, plan_table
 from .._model.tables import TABLES, Table, idle_table, rows_in_kernel, server_id_warnings, table_key, table_text
 from .._model.vip_entries import Actual, adopt
 from .._model.vips import vips_from_config
+from .._model.vips_input import idle_vips
 from .execute import execute
 from .opened import limits_of
 from .recovery import lost_warnings
@@ -60,8 +61,8 @@ class TableRun:
         self.clock = clock
         self.result = Result(timings=clock.timings, warnings=lost_warnings(state))
 
-    def run(self, config: Config | None, how: str, allow_empty: bool) -> Result:
-        """Bring the table to what `config` and `how` say; in check mode only say what that takes."""
+    def run(self, asked: Asked) -> Result:
+        """Bring the table to what is asked; in check mode only say what that takes."""
         with self.clock.phase("read"):
             limits = limits_of(self.request, self.state, self.maps)
             names = [name for name in self.table.maps if name in self.maps.names()]
@@ -70,7 +71,7 @@ class TableRun:
             on_file = self.file.read_file(f"{self.table.name}.json") is not None
             known = known_table(self.table, self.file, self.state, actual)
         with self.clock.phase("validate"):
-            wanted, warnings = self.table.resolve(known, config, how, allow_empty, limits)
+            wanted, warnings = self.table.resolve(known, replace(asked, limits=limits))
             told = wanted
             wanted, early = hold_back_rows(known, told, self.request.unready)
             waiting = [

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from .ring import ring_slots
 
 SLOT = 8
+"""Bytes of a ring slot in ch_rings: a u32 in host order, padded by the kernel."""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ import typing as t
 from collections.abc import Iterable, Mapping
 
 from .addresses import read_real_address
-from .entries import Config, merge_entries, require_entries
+from .entries import Asked
 from .faults import Faults
-from .limits import Limits
 from .state import State
 from .vips import REAL_STATES
 
@@ -25,16 +24,13 @@ class Overlay(t.NamedTuple):
 
 
 def resolve_reals(
-    before: Mapping[str, Overlay],
-    config: Config | None,
-    how: str,
-    allow_empty: bool,
-    limits: Limits,
-    since: str,
-    known: Iterable[str],
+    before: Mapping[str, Overlay], asked: Asked, since: str, known: Iterable[str]
 ) -> tuple[dict[str, Overlay], list[str]]:
-    """The overlay after applying `config`, and warnings for reals that no VIP has. ConfigError lists all faults."""
-    entries = require_entries("reals", config, how, allow_empty)
+    """The overlay after applying what is asked, and warnings for reals that no VIP has. ConfigError lists all faults.
+
+    `since`: the time that new words get; `known`: the reals that VIPs have.
+    """
+    entries, limits = asked.entries("reals"), asked.limits
     faults = Faults()
     present = set(known)
     warnings = []
@@ -47,7 +43,7 @@ def resolve_reals(
         if address.text in listed:
             faults.add(f"reals[{index}].address", f"{address.text} is listed twice")
             continue
-        if how != "deleted":
+        if not asked.deletes:
             if state is None:
                 faults.add(f"reals[{index}].state", "is missing")
             elif state not in REAL_STATES:
@@ -57,7 +53,7 @@ def resolve_reals(
         old = before.get(address.text)
         same = old is not None and old.state == state
         listed[address.text] = old if same and old else Overlay(address.text, str(state), since)
-    after = merge_entries(before, listed, how, bool(entries))
+    after = asked.applied(before, listed)
     if len(after) > limits.sizes["reals"]:
         faults.add("reals", f"{len(after)} reals, but sizes.reals is {limits.sizes['reals']}")
     faults.check()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping
 
+from .entries import Asked
 from .errors import ConfigError
 from .limits import Limits
 from .shape import Options, as_told, shape_faults
@@ -27,7 +28,7 @@ def config_faults(resources: Mapping[str, t.Any], options: Mapping[str, Options]
         if not sentence:
             told = [as_told(entry, options[name]) for entry in config]
             try:
-                resolve({}, told, "overridden", True, limits)
+                resolve({}, Asked(told, "overridden", True, limits))
             except ConfigError as error:
                 sentence = str(error)
         if sentence:

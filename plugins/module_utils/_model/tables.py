@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from . import layout
 from .addresses import Address, Prefix, address_order, ipv4_lookalike, read_host, read_prefix
-from .entries import Config, merge_entries, require_entries
+from .entries import Asked
 from .faults import Faults
 from .limits import Limits
 from .shape import is_number
@@ -50,12 +50,12 @@ class HealthcheckDestination(t.NamedTuple):
 
 
 def resolve_source_routes(
-    before: Mapping[Prefix, SourceRoute], config: Config | None, how: str, allow_empty: bool, limits: Limits
+    before: Mapping[Prefix, SourceRoute], asked: Asked
 ) -> tuple[dict[Prefix, SourceRoute], list[str]]:
-    """The source routes after applying `config`, and warnings. ConfigError lists all faults."""
-    entries = require_entries("source_routes", config, how, allow_empty)
+    """The source routes after applying what is asked, and warnings. ConfigError lists all faults."""
+    entries, limits = asked.entries("source_routes"), asked.limits
     faults = Faults()
-    if entries and how != "deleted" and not limits.has("source_routing"):
+    if entries and not asked.deletes and not limits.has("source_routing"):
         faults.add("source_routes", "needs feature source_routing")
     listed: dict[Prefix, SourceRoute] = {}
     for index, entry in enumerate(entries):
@@ -66,14 +66,14 @@ def resolve_source_routes(
         if prefix in listed:
             faults.add(f"source_routes[{index}].prefix", f"{prefix.text} is listed twice")
             continue
-        real = _table_real(entry, before, prefix, how)
+        real = _table_real(entry, before, prefix, asked)
         if isinstance(real, str):
             faults.add(f"source_routes[{index}].real", real)
         elif prefix.address.ipv6 and real is not None and not real.ipv6:
             faults.add(f"source_routes[{index}].real", f"{real.text} is IPv4, but the prefix {prefix.text} is IPv6")
         else:
             listed[prefix] = SourceRoute(prefix, real.text if real else "")
-    after = merge_entries(before, listed, how, bool(entries))
+    after = asked.applied(before, listed)
     for ipv6, family in ((False, "IPv4"), (True, "IPv6")):
         number = sum(prefix.address.ipv6 == ipv6 for prefix in after)
         if number > limits.sizes["source_routes"]:
@@ -89,7 +89,7 @@ def _table_real(
     entry: Mapping[str, t.Any],
     before: Mapping[t.Any, SourceRoute | ServerId | HealthcheckDestination],
     key: object,
-    how: str,
+    asked: Asked,
 ) -> Address | str | None:
     """The real of a table's entry, or the sentence that says why it is none.
 
@@ -97,18 +97,16 @@ def _table_real(
     """
     text = entry.get("real")
     if text is None:
-        if how == "deleted":
+        if asked.deletes:
             return None
-        old = before.get(key) if how == "merged" else None
+        old = asked.base(before, key)
         text = old.real if old else None
     return read_host(text)
 
 
-def resolve_server_ids(
-    before: Mapping[int, ServerId], config: Config | None, how: str, allow_empty: bool, limits: Limits
-) -> tuple[dict[int, ServerId], list[str]]:
-    """The server ids after applying `config`, and warnings. ConfigError lists all faults."""
-    entries = require_entries("server_ids", config, how, allow_empty)
+def resolve_server_ids(before: Mapping[int, ServerId], asked: Asked) -> tuple[dict[int, ServerId], list[str]]:
+    """The server ids after applying what is asked, and warnings. ConfigError lists all faults."""
+    entries, limits = asked.entries("server_ids"), asked.limits
     faults = Faults()
     hashed = limits.features is not None and "server_id_hash" in limits.features
     highest = 0xFFFFFFFF if hashed else limits.sizes["server_ids"] - 1
@@ -119,7 +117,7 @@ def resolve_server_ids(
             more = "; feature server_id_hash allows more" if is_number(number, highest + 1, 0xFFFFFFFF) else ""
             faults.add(f"server_ids[{index}].id", f"{number} is not a server id (1 to {highest}{more})")
             continue
-        real = _table_real(entry, before, number, how)
+        real = _table_real(entry, before, number, asked)
         if isinstance(real, str):
             faults.add(f"server_ids[{index}].real", real)
             continue
@@ -130,7 +128,7 @@ def resolve_server_ids(
             faults.add(f"server_ids[{index}].id", sentence)
             continue
         listed[number] = ServerId(number, text)
-    after = merge_entries(before, listed, how, bool(entries))
+    after = asked.applied(before, listed)
     if len(after) > limits.sizes["server_ids"]:
         faults.add("server_ids", f"{len(after)} server ids, but sizes.server_ids is {limits.sizes['server_ids']}")
     faults.check()
@@ -156,12 +154,12 @@ def server_id_warnings(server_ids: Iterable[ServerId], vips: Iterable[Vip], limi
 
 
 def resolve_decap_destinations(
-    before: Mapping[str, DecapDestination], config: Config | None, how: str, allow_empty: bool, limits: Limits
+    before: Mapping[str, DecapDestination], asked: Asked
 ) -> tuple[dict[str, DecapDestination], list[str]]:
-    """The decapsulation destinations after applying `config`, and warnings. ConfigError lists all faults."""
-    entries = require_entries("decap_destinations", config, how, allow_empty)
+    """The decapsulation destinations after applying what is asked, and warnings. ConfigError lists all faults."""
+    entries, limits = asked.entries("decap_destinations"), asked.limits
     faults = Faults()
-    if entries and how != "deleted" and not limits.has("inline_decap"):
+    if entries and not asked.deletes and not limits.has("inline_decap"):
         faults.add("decap_destinations", "needs feature inline_decap")
     listed: dict[str, DecapDestination] = {}
     for index, entry in enumerate(entries):
@@ -174,11 +172,11 @@ def resolve_decap_destinations(
             faults.add(f"decap_destinations[{index}].address", f"{address.text} is listed twice")
             continue
         egress = entry.get("egress")
-        old = before.get(address.text) if how == "merged" else None
+        old = asked.base(before, address.text)
         listed[address.text] = DecapDestination(
             address.text, bool(egress) if egress is not None else bool(old and old.egress)
         )
-    after = merge_entries(before, listed, how, bool(entries))
+    after = asked.applied(before, listed)
     if len(after) > limits.sizes["vips"]:
         faults.add("decap_destinations", f"{len(after)} addresses, but sizes.vips is {limits.sizes['vips']}")
     faults.check()
@@ -186,10 +184,10 @@ def resolve_decap_destinations(
 
 
 def resolve_healthcheck_destinations(
-    before: Mapping[int, HealthcheckDestination], config: Config | None, how: str, allow_empty: bool, limits: Limits
+    before: Mapping[int, HealthcheckDestination], asked: Asked
 ) -> tuple[dict[int, HealthcheckDestination], list[str]]:
-    """The health-check destinations after applying `config`, and warnings. ConfigError lists all faults."""
-    entries = require_entries("healthcheck_destinations", config, how, allow_empty)
+    """The health-check destinations after applying what is asked, and warnings. ConfigError lists all faults."""
+    entries, limits = asked.entries("healthcheck_destinations"), asked.limits
     faults = Faults()
     listed: dict[int, HealthcheckDestination] = {}
     for index, entry in enumerate(entries):
@@ -201,12 +199,12 @@ def resolve_healthcheck_destinations(
         if mark in listed:
             faults.add(f"{where}.mark", f"{mark} is listed twice")
             continue
-        real = _table_real(entry, before, mark, how)
+        real = _table_real(entry, before, mark, asked)
         if isinstance(real, str):
             faults.add(f"{where}.real", real)
         else:
             listed[mark] = HealthcheckDestination(mark, real.text if real else "")
-    after = merge_entries(before, listed, how, bool(entries))
+    after = asked.applied(before, listed)
     if len(after) > limits.sizes["reals"]:
         faults.add("healthcheck_destinations", f"{len(after)} marks, but sizes.reals is {limits.sizes['reals']}")
     faults.check()

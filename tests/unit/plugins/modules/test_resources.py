@@ -17,6 +17,7 @@ from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.katran.fleet.plugins.module_utils._ansible import resource as glue
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request, Result
+from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import (
     EngineError,
     PlanError,
@@ -52,12 +53,10 @@ def host() -> Host:
 def run(host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a module; its output, as Ansible reads it."""
 
-    def apply_resource(
-        name: str, request: Request, config: Sequence[Output] | None, how: str, allow_empty: bool, purge: object = None
-    ) -> Result:
+    def apply_resource(name: str, request: Request, asked: Asked, purge: object = None) -> Result:
         assert request.instance == "default"
         assert purge is None
-        return host.run(name, config, how, allow_empty, request.check)
+        return host.run(name, asked.config, asked.state, asked.allow_empty, request.check)
 
     monkeypatch.setattr(glue, "apply_resource", apply_resource)
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
+from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
 from ansible_collections.katran.fleet.plugins.module_utils._model.features import FLAG_FEATURES, features_needed
 from ansible_collections.katran.fleet.plugins.module_utils._model.limits import Limits
@@ -49,10 +50,10 @@ def test_what_needs_no_more_features_has_them(config: Any) -> None:
         yield from config
 
     needed = features_needed(entries())
-    resolve_vips({}, config, "merged", False, Limits(DEFAULT_SIZES, frozenset(needed)))
+    resolve_vips({}, Asked(config, "merged", False, Limits(DEFAULT_SIZES, frozenset(needed))))
     for feature in needed:
         with pytest.raises(ConfigError, match=f"feature {feature}"):
-            resolve_vips({}, config, "merged", False, Limits(DEFAULT_SIZES, frozenset(needed) - {feature}))
+            resolve_vips({}, Asked(config, "merged", False, Limits(DEFAULT_SIZES, frozenset(needed) - {feature})))
 
 
 def test_a_word_is_a_list_of_flags() -> None:

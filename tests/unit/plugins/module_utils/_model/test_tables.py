@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.limits import Limits
 from ansible_collections.katran.fleet.plugins.module_utils._model.tables import (
     DecapDestination,
@@ -70,23 +71,23 @@ def test_faults_of_source_routes(config: list[dict[str, Any]], sentence: str) ->
 
 def test_source_routes() -> None:
     after, warnings = resolve_source_routes(
-        {}, [route("0.0.0.0/0", "fc00::1"), route("2001:DB8::/32", "fc00::2")], "merged", False, ALL
+        {}, Asked([route("0.0.0.0/0", "fc00::1"), route("2001:DB8::/32", "fc00::2")], "merged", False, ALL)
     )
     assert warnings == []
     assert [(prefix.text, item.real) for prefix, item in after.items()] == [
         ("0.0.0.0/0", "fc00::1"),
         ("2001:db8::/32", "fc00::2"),
     ]
-    again, _warnings = resolve_source_routes(after, [{"prefix": "0.0.0.0/0"}], "merged", False, ALL)
+    again, _warnings = resolve_source_routes(after, Asked([{"prefix": "0.0.0.0/0"}], "merged", False, ALL))
     assert again == after
-    moved, _warnings = resolve_source_routes(after, [route("0.0.0.0/0")], "merged", False, ALL)
+    moved, _warnings = resolve_source_routes(after, Asked([route("0.0.0.0/0")], "merged", False, ALL))
     assert [item.real for item in moved.values()] == ["10.0.0.1", "fc00::2"]
     assert table_fault(resolve_source_routes, [{"prefix": "0.0.0.0/0"}], state="replaced") == (
         "source_routes[0].real: is missing"
     )
-    rest, _warnings = resolve_source_routes(after, [{"prefix": "0.0.0.0/0"}], "deleted", False, ALL)
+    rest, _warnings = resolve_source_routes(after, Asked([{"prefix": "0.0.0.0/0"}], "deleted", False, ALL))
     assert [prefix.text for prefix in rest] == ["2001:db8::/32"]
-    only, _warnings = resolve_source_routes(after, [route("10.0.0.0/8")], "overridden", False, ALL)
+    only, _warnings = resolve_source_routes(after, Asked([route("10.0.0.0/8")], "overridden", False, ALL))
     assert only == {prefix: SourceRoute(prefix, "10.0.0.1") for prefix in only}
     assert len(only) == 1
 
@@ -109,15 +110,17 @@ def test_faults_of_server_ids(config: list[dict[str, Any]], sentence: str) -> No
 
 def test_server_ids() -> None:
     hashed = Limits({**SIZES, "server_ids": 2}, frozenset({"server_id_hash"}))
-    after, _warnings = resolve_server_ids({}, [server_id(0xFFFFFFFF), server_id(7, "fc00::1")], "merged", False, hashed)
+    after, _warnings = resolve_server_ids(
+        {}, Asked([server_id(0xFFFFFFFF), server_id(7, "fc00::1")], "merged", False, hashed)
+    )
     assert after == {0xFFFFFFFF: ServerId(0xFFFFFFFF, "10.0.0.1"), 7: ServerId(7, "fc00::1")}
     three = [server_id(number) for number in (1, 2, 3)]
     assert table_fault(resolve_server_ids, three, hashed) == "server_ids: 3 server ids, but sizes.server_ids is 2"
     assert table_fault(resolve_server_ids, [server_id(1 << 32)], hashed) == (
         "server_ids[0].id: 4294967296 is not a server id (1 to 4294967295)"
     )
-    assert list(resolve_server_ids(after, [{"id": 7}], "deleted", False, hashed)[0]) == [0xFFFFFFFF]
-    assert resolve_server_ids(after, [{"id": 7}], "merged", False, hashed)[0] == after
+    assert list(resolve_server_ids(after, Asked([{"id": 7}], "deleted", False, hashed))[0]) == [0xFFFFFFFF]
+    assert resolve_server_ids(after, Asked([{"id": 7}], "merged", False, hashed))[0] == after
 
 
 @pytest.mark.parametrize(
@@ -175,12 +178,14 @@ def test_faults_of_decap_destinations(config: list[dict[str, Any]], sentence: st
 
 
 def test_decap_destinations() -> None:
-    after, _warnings = resolve_decap_destinations({}, [{"address": "FC00::1", "egress": True}], "merged", False, ALL)
+    after, _warnings = resolve_decap_destinations(
+        {}, Asked([{"address": "FC00::1", "egress": True}], "merged", False, ALL)
+    )
     assert after == {"fc00::1": DecapDestination("fc00::1", True)}
-    assert resolve_decap_destinations(after, [{"address": "fc00::1"}], "merged", False, ALL)[0] == after
-    replaced, _warnings = resolve_decap_destinations(after, [{"address": "fc00::1"}], "replaced", False, ALL)
+    assert resolve_decap_destinations(after, Asked([{"address": "fc00::1"}], "merged", False, ALL))[0] == after
+    replaced, _warnings = resolve_decap_destinations(after, Asked([{"address": "fc00::1"}], "replaced", False, ALL))
     assert replaced == {"fc00::1": DecapDestination("fc00::1", False)}
-    assert resolve_decap_destinations(after, [{"address": "fc00::1"}], "deleted", False, ALL)[0] == {}
+    assert resolve_decap_destinations(after, Asked([{"address": "fc00::1"}], "deleted", False, ALL))[0] == {}
 
 
 def mark(number: Any, real: Any = "10.0.0.1") -> dict[str, Any]:
@@ -203,9 +208,9 @@ def test_faults_of_healthcheck_destinations(config: list[dict[str, Any]], senten
 
 
 def test_healthcheck_destinations() -> None:
-    after, _warnings = resolve_healthcheck_destinations({}, [mark(1, "FC00::1"), mark(2)], "merged", False, ALL)
+    after, _warnings = resolve_healthcheck_destinations({}, Asked([mark(1, "FC00::1"), mark(2)], "merged", False, ALL))
     assert after == {1: HealthcheckDestination(1, "fc00::1"), 2: HealthcheckDestination(2, "10.0.0.1")}
-    assert list(resolve_healthcheck_destinations(after, [{"mark": 1}], "deleted", False, ALL)[0]) == [2]
+    assert list(resolve_healthcheck_destinations(after, Asked([{"mark": 1}], "deleted", False, ALL))[0]) == [2]
 
 
 @pytest.mark.parametrize(
@@ -234,4 +239,4 @@ def test_emptying_a_table_must_be_meant(resolve: Any, name: str, state: str) -> 
         f"config: state {state} with an empty or absent config would remove every entry of {name}:"
         " give allow_empty: true if that is meant"
     )
-    assert resolve({}, [], state, True, NONE) == ({}, [])
+    assert resolve({}, Asked([], state, True, NONE)) == ({}, [])
