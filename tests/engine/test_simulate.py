@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer
-from ansible_collections.katran.fleet.plugins.module_utils._engine.flows import open_tables
+from ansible_collections.katran.fleet.plugins.module_utils._engine.flows import open_flow_tables
 from ansible_collections.katran.fleet.plugins.module_utils._engine.run import apply_resource
 from ansible_collections.katran.fleet.plugins.module_utils._engine.simulate import simulate
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
@@ -138,7 +138,7 @@ def everything() -> dict[Any, dict[bytes, bytes]]:
             opened = live.map(name)
             if opened.info.type not in (PROG_ARRAY, ARRAY_OF_MAPS, HASH_OF_MAPS):
                 found[name] = dict(opened.items())
-        for table in open_tables(live, stack):
+        for table in open_flow_tables(live, stack):
             found[table.name, table.cpu] = dict(table.map.items())
     return found
 
@@ -156,7 +156,7 @@ def put(name: str, destination: str, port: int, protocol: int, value: bytes) -> 
     """Make the flow from our client known to every table of that name."""
     key = layout.flow_key(layout.pack_address("192.0.2.7"), layout.pack_address(destination), 31337, port, protocol)
     with KernelMaps(MAPS) as live, ExitStack() as stack:
-        for table in open_tables(live, stack):
+        for table in open_flow_tables(live, stack):
             if table.name == name:
                 table.map.update(key, value)
 
@@ -272,7 +272,7 @@ def test_the_global_table() -> None:
 def test_cpus_that_differ_are_told_and_the_newest_counts() -> None:
     key = layout.flow_key(layout.pack_address("192.0.2.7"), layout.pack_address("198.51.100.2"), 31337, 443, 17)
     with KernelMaps(MAPS) as live, ExitStack() as stack:
-        tables = [each for each in open_tables(live, stack) if each.name == "lru_mapping"]
+        tables = [each for each in open_flow_tables(live, stack) if each.name == "lru_mapping"]
         assert len(tables) >= 2, "this takes two CPUs"
         tables[0].map.update(key, layout.real_pos_lru(1, now() - 10**9))
         tables[1].map.update(key, layout.real_pos_lru(2, now()))
