@@ -79,11 +79,10 @@ timings:
 """
 
 from ansible_collections.katran.fleet.plugins.module_utils._ansible.resource import run_resource
-from ansible_collections.katran.fleet.plugins.module_utils._ansible.specs import RESOURCE_CONFIG
 
 
 def main() -> None:
-    run_resource("healthcheck_destinations", RESOURCE_CONFIG["healthcheck_destinations"])
+    run_resource("healthcheck_destinations")
 
 
 if __name__ == "__main__":

@@ -76,11 +76,10 @@ timings:
 """
 
 from ansible_collections.katran.fleet.plugins.module_utils._ansible.resource import run_resource
-from ansible_collections.katran.fleet.plugins.module_utils._ansible.specs import RESOURCE_CONFIG
 
 
 def main() -> None:
-    run_resource("server_ids", RESOURCE_CONFIG["server_ids"])
+    run_resource("server_ids")
 
 
 if __name__ == "__main__":

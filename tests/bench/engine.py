@@ -39,10 +39,10 @@ NOTHING = """
 import json, sys
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.katran.fleet.plugins.module_utils._ansible.specs import COMMON, RESOURCE, RESOURCE_CONFIG
-config = {"type": "list", "elements": "dict", "options": RESOURCE_CONFIG["vips"]}
+from ansible_collections.katran.fleet.plugins.module_utils._model.options import COMMON
+from ansible_collections.katran.fleet.plugins.module_utils._model.resources import RESOURCES
 with patch_module_args(json.load(sys.stdin)):
-    AnsibleModule(argument_spec={**COMMON, **RESOURCE, "config": config}).exit_json(changed=False)
+    AnsibleModule(argument_spec={**COMMON, **RESOURCES["vips"].spec()}).exit_json(changed=False)
 """
 MEGABYTE = 1 << 20
 

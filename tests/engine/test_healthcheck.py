@@ -18,11 +18,11 @@ from pyroute2 import IPRoute
 from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck import (
     Healthcheck,
     HealthcheckOutcome,
-    healthcheck_info,
     restore_healthcheck,
 )
-from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck_destinations import apply_destinations
+from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck_info import healthcheck_info
 from ansible_collections.katran.fleet.plugins.module_utils._engine.info import gather_info
+from ansible_collections.katran.fleet.plugins.module_utils._engine.run import apply_resource
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT, StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
@@ -85,7 +85,7 @@ def remove(check: bool = False) -> list[str]:
 
 def destinations(*config: tuple[int, str | None], state: str = "overridden", check: bool = False) -> Any:
     rows = [{"mark": mark, "real": real} for mark, real in config]
-    return apply_destinations(request(check), Asked(rows, state))
+    return apply_resource("healthcheck_destinations", request(check), Asked(rows, state))
 
 
 def filters(interface: str = "out") -> list[dict[str, Any]]:
@@ -487,6 +487,8 @@ def test_what_is_read_back_changes_nothing() -> None:
     destinations((1, "10.0.0.1"), (2, "fc00::2"))
     found = gather_info(request(), ["healthcheck"])["healthcheck"]
     assert ensure(**found["settings"]).changes == []
-    assert apply_destinations(request(), Asked(found["destinations"], "overridden")).changes == []
+    assert (
+        apply_resource("healthcheck_destinations", request(), Asked(found["destinations"], "overridden")).changes == []
+    )
     assert found["in_use"]["source_ipv6"] == "fd00:7::1"
     assert found["settings"]["source_ipv6"] == "auto"

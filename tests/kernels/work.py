@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.katran.fleet.plugins.module_utils._ansible.specs import BALANCER
 from ansible_collections.katran.fleet.plugins.module_utils._model.features import FEATURES
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
+from ansible_collections.katran.fleet.plugins.module_utils._model.settings import BALANCER
 from ansible_collections.katran.fleet.plugins.module_utils._model.simulated_flows import build_frame, parse_flows
 from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
 from ansible_collections.katran.fleet.plugins.module_utils._program.bytecode import Bytecode

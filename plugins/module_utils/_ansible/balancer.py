@@ -10,14 +10,18 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from .._engine.balancer import Balancer, Outcome, Wanted
-from .._model.settings import parse_settings
-from .module import guarded, module_of, request_of, steps_result
-from .specs import BALANCER
+from .._model.resources import FROM_VARIABLES
+from .._model.settings import BALANCER, parse_settings
+from .module import guarded, module_of, steps_result
+from .request import request_of
+
+UNTOUCHED = {"type": "list", "elements": "str", "choices": list(FROM_VARIABLES), "default": []}
+"""Only the role can know which resources no variable is about."""
 
 
 def run_balancer() -> None:
     """The whole of module balancer."""
-    module = module_of(BALANCER)
+    module = module_of({**BALANCER, "untouched": UNTOUCHED})
 
     def work() -> dict[str, t.Any]:
         params = dict(module.params)

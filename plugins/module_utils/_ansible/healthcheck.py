@@ -8,9 +8,9 @@ from __future__ import annotations
 import typing as t
 
 from .._engine.healthcheck import Healthcheck
-from .._model.healthcheck_settings import parse_healthcheck
-from .module import guarded, module_of, request_of, steps_result
-from .specs import HEALTHCHECK
+from .._model.healthcheck_settings import HEALTHCHECK, parse_healthcheck
+from .module import guarded, module_of, steps_result
+from .request import request_of
 
 
 def run_healthcheck() -> None:

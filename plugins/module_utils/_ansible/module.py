@@ -7,29 +7,34 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import re
 import typing as t
 from collections.abc import Callable, Mapping
+from importlib import import_module
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.respawn import has_respawned, probe_interpreters_for_module, respawn_module
 from ansible.module_utils.common.text.converters import to_text
 
-from .._engine.request import Request
 from .._model.errors import ConfigError, EngineError, NetworkError, PlanError, ProgramError, StateError
-from .._model.settings import parse_instance
+from .._model.options import COMMON, Spec, parse_instance
 from .._model.shape import shape_faults
-from .._program.requirements import has_module
-from .specs import COMMON, Spec
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 FAILURES = (EngineError, ConfigError, PlanError, ProgramError, StateError, NetworkError)
 
 
+def _has_netaddr() -> bool:
+    try:
+        import_module("netaddr")
+    except ImportError:
+        return False
+    return True
+
+
 def _use_system_python() -> None:
     """Go on under the system's Python where netaddr, pyroute2 and bcc live: the implicit localhost runs in a venv."""
-    if has_respawned() or has_module("netaddr"):
+    if has_respawned() or _has_netaddr():
         return
     interpreter = probe_interpreters_for_module([SYSTEM_PYTHON], "netaddr")
     if interpreter:
@@ -58,7 +63,7 @@ def module_of(spec: Spec, resource: str = "") -> AnsibleModule:
     module = Module({**COMMON, **spec}, resource)
     _use_system_python()
     # In check mode on a fresh host the role has not installed it: it would.
-    if not module.check_mode and not has_module("netaddr"):
+    if not module.check_mode and not _has_netaddr():
         module.fail_json(
             msg="the Python module netaddr is missing on this host (Debian and Ubuntu: package python3-netaddr)"
         )
@@ -121,12 +126,6 @@ def _yaml_scalar(value: t.Any) -> str:
     if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS and value[-1] != ":":
         return value
     return json.dumps(value, ensure_ascii=False)
-
-
-def request_of(params: Mapping[str, t.Any], check: bool) -> Request:
-    """The options that every module has."""
-    bpffs = os.path.normpath(params["bpffs"])
-    return Request(params["instance"], bpffs, float(params["lock_timeout"]), check)
 
 
 def steps_result(

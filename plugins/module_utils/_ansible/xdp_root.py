@@ -8,9 +8,9 @@ from __future__ import annotations
 import typing as t
 
 from .._engine.xdp_root import Root
-from .._model.root_settings import parse_root
-from .module import guarded, module_of, request_of, steps_result
-from .specs import XDP_ROOT
+from .._model.root_settings import XDP_ROOT, parse_root
+from .module import guarded, module_of, steps_result
+from .request import request_of
 
 
 def run_xdp_root() -> None:

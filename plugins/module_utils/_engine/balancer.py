@@ -32,6 +32,7 @@ from .._model.lru_history import learners, may_be_known
 from .._model.map_specs import MAPS, MAX_CPUS, NUMA_NODE, MapSpec, balancer_maps
 from .._model.settings import BalancerSettings, RootArray, parse_settings, with_program_of
 from .._model.state import State
+from .._model.tables import BALANCER_TABLES
 from .._model.vips import vips_from_config
 from .._program import compiler
 from .._program.bytecode import Bytecode, load
@@ -46,21 +47,18 @@ from .._program.selftest import self_test
 from .._program.slots import SlotPlan, plan_slot
 from .._program.sources import require_safe_sources, source_digest
 from .._program.swap import BYTECODE_FILE, NEXT_FILE, PREVIOUS_FILE, PROGRAM, Swap
+from .known_tables import features_in_use, idle_resources
 from .opened import is_loaded, lost_maps
 from .recovery import lost_warnings, recovered
-from .tables import features_in_use, idle_resources
 
 STATE_FILES = (
     "state.json",
-    "source_routes.json",
-    "server_ids.json",
-    "decap_destinations.json",
+    *(table.file for table in BALANCER_TABLES.values()),
     BYTECODE_FILE,
     NEXT_FILE,
     PREVIOUS_FILE,
 )
 
-DEFAULT_SOURCE_DIR = "/usr/lib/katran-fleet/bpf"
 FEW = 5
 """Fewer maps than this are named where they are created."""
 

@@ -6,15 +6,13 @@
 from __future__ import annotations
 
 import os
-import struct
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .._kernel import bpf
 from .._kernel.cpus import possible_cpus
 from .._kernel.lock import locked, remove_lock
-from .._kernel.maps import KernelMaps
 from .._kernel.network import FAMILIES, gateway_mac, own_address
 from .._kernel.pins import pinned_program
 from .._kernel.state_files import StateFile
@@ -28,19 +26,19 @@ from .._model.map_specs import (
     HC_SOURCE_IPV4,
     HC_SOURCE_IPV6,
     HC_SOURCE_MAC,
-    HEALTHCHECK_COUNTERS,
     HEALTHCHECK_MAPS,
     HEALTHCHECK_SPECS,
 )
+from .._model.tables import TABLES
 from .._model.vips import VipKey
 from .._program import compiler
 from .._program.pinned import PinnedProgram
 from .._program.requirements import require_bpffs, require_capabilities, require_interface
-from .healthcheck_destinations import DESTINATIONS_FILE, PROGRAM, destination_entries, destinations_known
-from .request import Request
+from .known_tables import known_table
 
+PROGRAM = "healthcheck"
+DESTINATIONS = TABLES["healthcheck_destinations"]
 FILTER_NAME = "katran_healthcheck"
-_RESOLVED = ("source_ipv4", "source_ipv6", "source_mac", "gateway_mac")
 
 
 @dataclass
@@ -131,10 +129,10 @@ class Healthcheck:
                     for name in known["interfaces"]:
                         self._leave(egress, name, known, check, outcome.changes)
             outcome.changes += self.program.forget(known, check)
-            if self.file.read_file(DESTINATIONS_FILE) is not None:
+            if self.file.read_file(DESTINATIONS.file) is not None:
                 outcome.changes.append("forget the health-check destinations")
                 if not check:
-                    bpf.remove_pins([os.path.join(self.file.directory, DESTINATIONS_FILE)])
+                    bpf.remove_pins([os.path.join(self.file.directory, DESTINATIONS.file)])
             if not check:
                 self.file.remove_if_empty()
                 if not os.path.isdir(self.file.directory):
@@ -284,7 +282,9 @@ class Healthcheck:
                 plan.changes.append(f"count probes of {vip}")
         if gone:
             plan.deletes["hc_key_map"] = gone
-            plan.changes += [f"no longer count probes of {text}" for text in sorted(map(_key_text, gone))]
+            plan.changes += [
+                f"no longer count probes of {text}" for text in sorted(str(VipKey.of_definition(key)) for key in gone)
+            ]
 
     def _entries(self, name: str, plan: _Plan) -> dict[bytes, bytes]:
         if name in plan.create:
@@ -331,8 +331,8 @@ class Healthcheck:
         """Write the maps before the program can meet a packet; counters before the keys that lead to them."""
         writes = dict(plan.puts)
         if "hc_reals_map" in plan.create:
-            destinations, _lost = destinations_known(self.file, {})
-            writes["hc_reals_map"] = list(destination_entries(destinations.values()).items())
+            entries = map(DESTINATIONS.entry, known_table(DESTINATIONS, self.file, None, {}).values())
+            writes["hc_reals_map"] = [(entry.key, entry.value) for entry in entries]
         for name in ("per_hckey_stats", *sorted(set(writes) - {"per_hckey_stats"})):
             if name in writes:
                 with bpf.open_map(self.program.paths.map(name)) as opened:
@@ -395,12 +395,6 @@ def _shown(name: str, key: bytes, value: bytes) -> str:
     return layout.unpack_address(value, layout.parse_u32(key) == HC_SOURCE_IPV6)
 
 
-def _key_text(key: bytes) -> str:
-    packed, port, protocol = layout.parse_vip_definition(key)
-    name = layout.PROTOCOL_NAMES.get(protocol, str(protocol))
-    return str(VipKey.of(packed, any(packed[4:]), None, port, name))
-
-
 def _settings_data(settings: HealthcheckSettings, values: Mapping[str, str]) -> dict[str, t.Any]:
     """The settings on this host: what auto stands for is resolved."""
     return options_of(settings) | {name: value for name, value in values.items() if name != "index"}
@@ -417,41 +411,3 @@ def restore_healthcheck(file: StateFile, timeout: float) -> list[str]:
         return []
     settings = parse_healthcheck({**options, "source_dir": ""})
     return healthcheck.ensure(settings, False, timeout, confirm=True).changes
-
-
-def healthcheck_info(request: Request) -> dict[str, t.Any]:
-    """What a host's health checks are. Empty where there is none.
-
-    `settings` and `destinations` are in their modules' own form; `in_use` is what auto stands for.
-    """
-    file = StateFile(request.instance, request.bpffs)
-    program = PinnedProgram(PROGRAM, HEALTHCHECK_MAPS, file)
-    if program.missing_maps():
-        return {}
-    with KernelMaps(program.paths.maps) as maps:
-        destinations, _lost = destinations_known(file, maps.entries("hc_reals_map"))
-        info, known = pinned_program(program.paths.program), program.known()
-        return {
-            "program": {"id": info.id, "tag": info.tag, "instructions": info.instructions} if info else {},
-            "settings": known.get("options", {}),
-            "in_use": {name: known.get("settings", {}).get(name, "") for name in _RESOLVED},
-            "destinations": [destinations[mark]._asdict() for mark in sorted(destinations)],
-            "counters": dict(zip(HEALTHCHECK_COUNTERS, _sums(maps, "hc_stats_map", 0), strict=True)),
-            "vips": _counted(maps),
-        }
-
-
-def _counted(maps: KernelMaps) -> list[dict[str, t.Any]]:
-    rows = []
-    for key, value in maps.entries("hc_key_map").items():
-        rows.append({"vip": _key_text(key), "packets": _sums(maps, "per_hckey_stats", layout.parse_u32(value))[0]})
-    return sorted(rows, key=lambda row: str(row["vip"]))
-
-
-def _sums(maps: KernelMaps, name: str, index: int) -> Sequence[int]:
-    """A per-CPU entry's u64 fields, summed over the CPUs."""
-    opened = maps.map(name)
-    value = opened.lookup(layout.u32(index)) or bytes(opened.stride)
-    fields = opened.info.value_size // 8
-    numbers = struct.unpack(f"={len(value) // 8}Q", value)
-    return [sum(numbers[field::fields]) for field in range(fields)]

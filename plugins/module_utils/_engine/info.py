@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import struct
 import typing as t
 from collections.abc import Callable, Collection
 from functools import partial
@@ -21,17 +20,18 @@ from .._model.errors import EngineError
 from .._model.flow_selection import Selection
 from .._model.map_specs import MAPS
 from .._model.overlay import overlay_of
+from .._model.resources import OF_BALANCER
 from .._model.state import State
-from .._model.tables import TABLES
+from .._model.tables import BALANCER_TABLES
 from .._model.vip_entries import VIP_MAPS, known_keys
 from .._model.vips import vip_to_config, vips_from_config
 from .._program.requirements import require_capabilities
 from .flows import real_names, search
-from .healthcheck import healthcheck_info
+from .healthcheck_info import healthcheck_info
+from .known_tables import known_table
 from .opened import read_actual
 from .recovery import recovered
 from .request import Request
-from .tables import known_table
 
 GLOBAL_COUNTERS: tuple[tuple[str, str], ...] = (
     ("packets", "lru_misses"),
@@ -60,10 +60,8 @@ GLOBAL_COUNTERS: tuple[tuple[str, str], ...] = (
 """Names of v1 and v2 of stats[max_vips + n], in the order of n; an empty name is not counted."""
 
 
-def sum_cpus(value: bytes, fields: int) -> list[int]:
-    """A per-CPU value's u64 fields, summed over the CPUs."""
-    numbers = struct.unpack(f"={len(value) // 8}Q", value)
-    return [sum(numbers[field::fields]) for field in range(fields)]
+SUBSETS = ("program", *OF_BALANCER, "healthcheck", "counters", "flows", "maps")
+"""What can be asked for."""
 
 
 class Info:
@@ -111,7 +109,7 @@ class Info:
             packed, flags = layout.parse_real_definition(value)
             address = layout.unpack_address(packed, bool(flags & layout.REAL_IPV6))
             by_hand = overlay.get(address)
-            packets, size = sum_cpus(self.maps.map("reals_stats").lookup(map_key) or b"", 2)
+            packets, size = layout.sum_cpus(self.maps.map("reals_stats").lookup(map_key) or b"", 2)
             found.append(
                 {
                     "address": address,
@@ -127,24 +125,24 @@ class Info:
 
     def table(self, name: str) -> list[dict[str, t.Any]]:
         """A table's entries in config's own form."""
-        table = TABLES[name]
+        table = BALANCER_TABLES[name]
         file = StateFile(self.request.instance, self.request.bpffs)
         maps = {each: self.maps.entries(each) for each in table.maps if each in self.maps.names()}
         known = known_table(table, file, self.state, {**maps, "reals": self.actual.entries["reals"]})
-        return [table.row(known[key]) for key in sorted(known, key=lambda key: (not isinstance(key, int), key))]
+        return [table.row(known[key]) for key in sorted(known)]
 
     def counters(self) -> dict[str, t.Any]:
         """Global counters by name, and packets and bytes per VIP and real."""
         stats = self.maps.map("stats")
         found: dict[str, int] = {}
         for index, names in enumerate(GLOBAL_COUNTERS):
-            values = sum_cpus(stats.lookup(layout.u32(self.max_vips + index)) or b"", 2)
+            values = layout.sum_cpus(stats.lookup(layout.u32(self.max_vips + index)) or b"", 2)
             found.update({name: value for name, value in zip(names, values, strict=True) if name})
         vips = []
         for map_key, key in sorted(known_keys(self.actual).items(), key=lambda item: str(item[1])):
             name = next(name for name in VIP_MAPS if map_key in self.actual.entries.get(name, {}))
             number = layout.parse_vip_meta(self.actual.entries[name][map_key])[1]
-            packets, size = sum_cpus(stats.lookup(layout.u32(number)) or b"", 2)
+            packets, size = layout.sum_cpus(stats.lookup(layout.u32(number)) or b"", 2)
             vips.append({"vip": str(key), "number": number, "packets": packets, "bytes": size})
         return {"global": found, "vips": vips, "reals": self._every_real()}
 
@@ -186,9 +184,7 @@ def gather_info(request: Request, gather: Collection[str]) -> dict[str, t.Any]:
                 "program": info.program,
                 "vips": info.vips,
                 "reals": info.reals,
-                "source_routes": partial(info.table, "source_routes"),
-                "server_ids": partial(info.table, "server_ids"),
-                "decap_destinations": partial(info.table, "decap_destinations"),
+                **{name: partial(info.table, name) for name in BALANCER_TABLES},
                 "healthcheck": partial(healthcheck_info, request),
                 "counters": info.counters,
                 "flows": info.flows,

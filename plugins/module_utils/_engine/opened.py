@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,9 +16,10 @@ from .._kernel.pins import Paths
 from .._model.errors import EngineError
 from .._model.features import FEATURES
 from .._model.limits import Limits, limits_of_settings
-from .._model.map_specs import DEFAULT_SIZES, balancer_maps
+from .._model.map_specs import DEFAULT_SIZES, HEALTHCHECK_MAPS, balancer_maps
 from .._model.settings import parse_settings
 from .._model.state import State
+from .._model.tables import BALANCER_TABLES
 from .._model.vip_entries import ADDRESS_MAPS, NUMBER_MAPS, VIP_MAPS, Actual
 from .._program.ownership import running_program
 from .._program.requirements import require_bpffs
@@ -74,6 +75,27 @@ def open_maps(request: Request, state: State) -> Iterator[Maps]:
     yield MemoryMaps(_check_shape(state) if planned is None else _shape_of(planned))
 
 
+BESIDE = {"healthcheck": HEALTHCHECK_MAPS}
+"""Program that has a table and needs no balancer → its maps."""
+
+
+@contextmanager
+def open_maps_beside(program: str, needed: Iterable[str], request: Request) -> Iterator[Maps]:
+    """The maps of a program that needs no balancer; in check mode, where those `needed` are not there, empty ones."""
+    if not request.check:
+        require_bpffs(request.bpffs)
+    with KernelMaps(Paths(request.bpffs, request.instance, program).maps) as maps:
+        if maps.names().issuperset(needed):
+            yield maps
+            return
+    if not request.check:
+        raise EngineError(
+            f"program {program} of {request.instance} is not loaded on this host: run module katran.fleet.{program}"
+            " first"
+        )
+    yield MemoryMaps(_CheckShape(DEFAULT_SIZES, frozenset()), BESIDE[program])
+
+
 def _check_shape(state: State) -> _CheckShape:
     if state.settings:
         return _shape_of(limits_of_settings(state.settings))
@@ -89,7 +111,7 @@ _WRITTEN = frozenset(
         *VIP_MAPS,
         *ADDRESS_MAPS,
         *("reals", "ch_rings", "server_id_stats", "stats", "vip_to_down_reals_map"),
-        *("lpm_src_v4", "lpm_src_v6", "server_id_map", "decap_dst"),
+        *(name for table in BALANCER_TABLES.values() for name in table.maps),
     }
 )
 """The maps without which the engine cannot say what there is."""
@@ -115,7 +137,8 @@ def limits_of(request: Request, state: State, maps: Maps) -> Limits:
     sizes["vips"] = maps.capacity("server_id_stats")
     sizes["ring"] = maps.ring_size()
     sizes["reals"] = maps.capacity("reals")
-    for size, name in (("cidr_vips", "vip_lpm_map"), ("source_routes", "lpm_src_v4"), ("server_ids", "server_id_map")):
+    tables = ((table.size, table.maps[0]) for table in BALANCER_TABLES.values())
+    for size, name in (("cidr_vips", "vip_lpm_map"), *tables):
         if name in maps.names():
             sizes[size] = maps.capacity(name)
     return Limits(sizes, None)

@@ -26,7 +26,7 @@ from .._model.decap_settings import RealSettings
 from .._model.entries import Asked
 from .._model.errors import ConfigError, EngineError, HostError, NetworkError, PlanError, ProgramError, StateError
 from .._model.settings import parse_settings
-from .._model.tables import TABLES
+from .._model.tables import BALANCER_TABLES
 from .._program.requirements import require_bpffs, require_capabilities
 from .balancer import Balancer, Outcome, Wanted
 from .decap import Real
@@ -66,7 +66,7 @@ def restore_balancer(file: StateFile) -> list[str]:
             balancer.ensure_locked(replace(wanted, attach_later=True), check=False),
             apply_locked("vips", request, Asked(file.read().vips, "overridden", allow_empty=True)),
         ]
-        tables = [name for name in TABLES if file.read_file(f"{name}.json") is not None]
+        tables = [name for name, table in BALANCER_TABLES.items() if file.read_file(table.file) is not None]
         done += [apply_locked(name, request, Asked(None)) for name in tables]
         done.append(balancer.ensure_locked(wanted, check=False))
         warnings = dict.fromkeys(f"warning: {warning}" for each in done for warning in each.warnings)

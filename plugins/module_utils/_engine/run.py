@@ -16,13 +16,14 @@ from .._kernel.maps import KernelMaps
 from .._kernel.state_files import StateFile
 from .._model.entries import Asked
 from .._model.errors import EngineError
+from .._model.resource import BALANCER
 from .._model.tables import TABLES
 from .._program.requirements import require_capabilities
 from .._program.swap import Swap
-from .opened import open_maps
+from .opened import open_maps, open_maps_beside
 from .recovery import recovered
 from .request import Clock, Purge, Request, Result
-from .tables import TableRun
+from .tables import BalancerTableRun, TableRun
 from .vips import OverlayRun, VipRun
 
 
@@ -48,21 +49,25 @@ def _told(instance: str) -> Iterator[None]:
 def apply_locked(name: str, request: Request, asked: Asked, purge: Purge | None = None) -> Result:
     """The same for a caller that holds the lock."""
     file = StateFile(request.instance, request.bpffs)
+    table = TABLES.get(name)
+    if table is not None and table.program != BALANCER:
+        with open_maps_beside(table.program, table.maps, request) as maps:
+            return TableRun(table, request, maps, file, Clock()).run(asked)
     state = file.read()
     if not request.check:
         Swap(file).recover(state)
     with _told(request.instance), open_maps(request, state) as maps:
         state = recovered(file, state, maps)
         clock = Clock()
-        if name in ("vips", "reals"):
-            kind = VipRun if name == "vips" else OverlayRun
-            result = kind(request, maps, file, state, clock).run(asked)
+        if table is not None:
+            result = BalancerTableRun(table, request, maps, file, state, clock).run(asked)
         else:
-            result = TableRun(TABLES[name], request, maps, file, state, clock).run(asked)
+            kind = OverlayRun if name == "reals" else VipRun
+            result = kind(request, maps, file, state, clock).run(asked)
         if purge is not None and result.gone and isinstance(maps, KernelMaps):
             purged = purge(maps, result.gone, request.check)
-            for table, number in purged.items():
-                result.operations[table] = result.operations.get(table, 0) + number
+            for flow_table, number in purged.items():
+                result.operations[flow_table] = result.operations.get(flow_table, 0) + number
             if purged:
                 result.changes.append(f"{sum(purged.values())} flows of what goes purged")
         return result

@@ -20,7 +20,7 @@ from .._model.operations import count
 from .._model.overlay import overlay_of, resolve_reals
 from .._model.readiness import hold_back_vips
 from .._model.state import State
-from .._model.tables import ServerId, server_id_warnings
+from .._model.tables import LEADING, ServerId, server_id_warnings
 from .._model.vip_entries import adopt, known_keys
 from .._model.vip_plan import Recorded, VipPlan, plan_vips, references
 from .._model.vips import Vip, vip_changes, vip_to_config, vips_from_config
@@ -49,7 +49,7 @@ class VipRun:
         self.file = file
         self.state = state
         self.clock = clock
-        elsewhere = {name: state.references.get(name, []) for name in ("source_routes", "server_ids")}
+        elsewhere = {name: state.references.get(name, []) for name in LEADING}
         self.result = Result(timings=clock.timings, warnings=lost_warnings(state), references=elsewhere)
 
     def run(self, asked: Asked) -> Result:

@@ -11,8 +11,8 @@ import struct
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from .._model.layout import SLOT
 from .._model.map_specs import ARRAY, ARRAY_OF_MAPS, HASH, MMAPABLE, NO_PREALLOC
-from .._model.operations import SLOT
 from . import bpf
 
 

@@ -14,16 +14,17 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
 from .._model import layout
+from .._model.layout import SLOT
 from .._model.map_specs import ARRAY, MapSpec, Shape, balancer_maps
-from .._model.operations import SLOT
 from .maps import Maps
 
 
 class MemoryMaps:
-    """Maps in memory."""
+    """Maps in memory: those of a balancer of this shape, or others."""
 
-    def __init__(self, shape: Shape) -> None:
-        self._specs: dict[str, MapSpec] = balancer_maps(shape)
+    def __init__(self, shape: Shape, specs: Iterable[MapSpec] | None = None) -> None:
+        found = balancer_maps(shape).values() if specs is None else specs
+        self._specs: dict[str, MapSpec] = {spec.name: spec for spec in found}
         self._shape = shape
         self._ring_size = shape.sizes["ring"]
         self._entries: dict[str, dict[bytes, bytes]] = {name: {} for name in self._specs}

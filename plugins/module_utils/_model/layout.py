@@ -20,6 +20,9 @@ IPV4_MAPPED = bytes(10) + b"\xff\xff"
 PROTOCOLS = {"tcp": 6, "udp": 17}
 PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 
+SLOT = 8
+"""Bytes of a ring slot in ch_rings: a u32 in host order, padded by the kernel."""
+
 VIP_FLAGS: dict[str, int] = {
     name: 1 << bit
     for bit, name in enumerate(
@@ -182,6 +185,12 @@ def parse_real_pos_lru(data: bytes) -> tuple[int, int]:
 def parse_lb_stats(data: bytes) -> tuple[int, int]:
     """(v1, v2) of one CPU's lb_stats."""
     return t.cast("tuple[int, int]", _LB_STATS.unpack(data))
+
+
+def sum_cpus(value: bytes, fields: int) -> list[int]:
+    """The u64 fields of a per-CPU counter, each summed over the CPUs."""
+    numbers = struct.unpack(f"={len(value) // 8}Q", value)
+    return [sum(numbers[field::fields]) for field in range(fields)]
 
 
 def u32(value: int) -> bytes:

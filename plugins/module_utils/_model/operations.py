@@ -11,10 +11,8 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from .layout import SLOT
 from .ring import ring_slots
-
-SLOT = 8
-"""Bytes of a ring slot in ch_rings: a u32 in host order, padded by the kernel."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from .addresses import read_real_address
 from .entries import Asked
 from .faults import Faults
+from .resource import PURGE, Resource, Row
+from .shape import Options
 from .state import State
 from .vips import REAL_STATES
 
@@ -63,3 +65,29 @@ def resolve_reals(
 def overlay_of(state: State) -> dict[str, Overlay]:
     """The overlay as the last run left it."""
     return {entry["address"]: Overlay(**entry) for entry in state.overlay}
+
+
+class RealStates(Resource):
+    """The overlay, described as the other resources are. An operator says it by hand: no variable does."""
+
+    name = "reals"
+    noun = "real"
+    options: t.ClassVar[Options] = {
+        "address": {"type": "str", "required": True},
+        "state": {"type": "str", "choices": list(REAL_STATES)},
+    }
+    module_options = PURGE
+    has_variables = False
+
+    def title(self, row: Row) -> str:
+        """As `changes` calls a real."""
+        return f"{self.noun} {row['address']}"
+
+    def check(self, asked: Asked) -> None:
+        """ConfigError lists what is wrong with entries."""
+        resolve_reals({}, asked, "", ())
+
+    def needs(self, rows: Iterable[Row], vips: Iterable[Row]) -> set[str]:
+        """None."""
+        del rows, vips
+        return set()

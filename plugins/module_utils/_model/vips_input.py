@@ -21,9 +21,10 @@ from .addresses import (
 )
 from .entries import Asked, Config
 from .faults import Faults, shortened
-from .features import FLAG_FEATURES, features_needed
+from .features import FLAG_FEATURES, vip_features
 from .limits import Limits
-from .shape import is_number
+from .resource import PURGE, UNREADY, Resource, Row
+from .shape import Options, is_number
 from .vips import HASHES, MAX_WEIGHT, MORE_VIPS, REAL_STATES, Vip, VipKey, VipReal, sorted_flags
 
 UDP_FLAGS = ("quic", "udp_stable_routing", "udp_flow_migration")
@@ -57,8 +58,7 @@ def _read_vip_key(entry: Mapping[str, t.Any], where: str, limits: Limits | None,
         good = False
     if not good:
         return None
-    address, length = found if isinstance(found, Prefix) else (t.cast("Address", found), None)
-    return VipKey(address.ipv6, address.packed, length, t.cast("int", port), t.cast("str", protocol), address.text)
+    return VipKey.at(t.cast("Address | Prefix", found), t.cast("int", port), t.cast("str", protocol))
 
 
 def _read_reals(
@@ -231,8 +231,8 @@ def idle_vips(vips: Iterable[Vip], limits: Limits) -> list[str]:
     for vip in vips:
         local = any(real.local for real in vip.reals)
         entry = {"address": vip.key.address, "flags": vip.flags, "down_reals": vip.down_reals}
-        needed = features_needed([{**entry, "reals": [{"local": local}]}])
-        missing = [feature for feature in needed if not limits.has(feature)]
+        needed = vip_features([{**entry, "reals": [{"local": local}]}])
+        missing = [feature for feature in sorted(needed) if not limits.has(feature)]
         if missing:
             found.append(f"vip {vip.key}: needs {_features(missing)}, which the program does not have")
     return shortened(found, MORE_VIPS)
@@ -240,3 +240,48 @@ def idle_vips(vips: Iterable[Vip], limits: Limits) -> list[str]:
 
 def _features(names: Sequence[str]) -> str:
     return f"feature{'' if len(names) == 1 else 's'} {' and '.join(names)}"
+
+
+class Vips(Resource):
+    """The VIPs, described as the other resources are."""
+
+    name = "vips"
+    noun = "vip"
+    options: t.ClassVar[Options] = {
+        "address": {"type": "str", "required": True},
+        "port": {"type": "int", "required": True},
+        "protocol": {"type": "str", "choices": list(layout.PROTOCOLS), "required": True},
+        "flags": {"type": "list", "elements": "str", "choices": list(layout.VIP_FLAGS)},
+        "hash": {"type": "str", "choices": sorted(HASHES)},
+        "reals": {
+            "type": "list",
+            "elements": "dict",
+            "options": {
+                "address": {"type": "str", "required": True},
+                "weight": {"type": "int"},
+                "state": {"type": "str", "choices": list(REAL_STATES)},
+                "local": {"type": "bool"},
+            },
+        },
+        "down_reals": {"type": "list", "elements": "str"},
+    }
+    module_options: t.ClassVar[Options] = {
+        **PURGE,
+        **UNREADY,
+        "min_active": {"type": "int", "default": 0},
+        "unseen_reals": {"type": "list", "elements": "str", "default": []},
+    }
+
+    def title(self, row: Row) -> str:
+        """As `changes` calls a VIP."""
+        host = f"[{row['address']}]" if ":" in row["address"] else row["address"]
+        return f"{self.noun} {host}:{row['port']}/{row['protocol']}"
+
+    def check(self, asked: Asked) -> None:
+        """ConfigError lists what is wrong with entries, by themselves and together, before any host is asked."""
+        resolve_vips({}, asked)
+
+    def needs(self, rows: Iterable[Row], vips: Iterable[Row]) -> set[str]:
+        """The features that flags, prefixes and reals of VIPs use."""
+        del vips
+        return vip_features(rows)

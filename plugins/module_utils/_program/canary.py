@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import struct
 import time
 from dataclasses import dataclass
 
@@ -57,7 +56,7 @@ def take_sample(stats: bpf.Map) -> Sample:
     """The counters now."""
     first = global_counters_at(stats.info.entries)
     seen, sent, dropped, passed = (
-        _sum(stats.lookup(layout.u32(first + index))) for index in (SEEN, SENT, DROPPED, PASSED)
+        layout.sum_cpus(stats.lookup(layout.u32(first + index)) or b"", 2)[0] for index in (SEEN, SENT, DROPPED, PASSED)
     )
     return Sample(seen, sent, dropped, passed, time.monotonic())
 
@@ -114,10 +113,3 @@ class Counters:
                 f"after the swap {after.passed} packets a second were left to the host, {passed:.0f} before, and"
                 f" {after.sent} sent to reals, {sent:.0f} before: {back}"
             )
-
-
-def _sum(value: bytes | None) -> int:
-    """v1 of an lb_stats, over all CPUs."""
-    if not value:
-        return 0
-    return sum(struct.unpack(f"={len(value) // 8}Q", value)[::2])

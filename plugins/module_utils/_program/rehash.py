@@ -12,7 +12,7 @@ from .._kernel.maps import KernelMaps
 from .._kernel.ring_workers import build_rings
 from .._model import layout
 from .._model.hashing import flow_slot
-from .._model.operations import SLOT
+from .._model.layout import SLOT
 from .._model.overlay import overlay_of
 from .._model.ring import ring_slots
 from .._model.state import State

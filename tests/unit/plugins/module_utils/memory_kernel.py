@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.recovery import recovered
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Clock, Request, Result
-from ansible_collections.katran.fleet.plugins.module_utils._engine.tables import TableRun
+from ansible_collections.katran.fleet.plugins.module_utils._engine.tables import BalancerTableRun
 from ansible_collections.katran.fleet.plugins.module_utils._engine.vips import OverlayRun, VipRun
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.memory_maps import MemoryMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import MapSpec, balancer_maps
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
 from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
 from ansible_collections.katran.fleet.plugins.module_utils._model.tables import TABLES
@@ -105,8 +106,8 @@ class Fuse:
 class FusedMaps(MemoryMaps):
     """Maps in memory where every entry, every ring slot and every counter is a write of its own."""
 
-    def __init__(self, shape: Shape, fuse: Fuse) -> None:
-        super().__init__(shape)
+    def __init__(self, shape: Shape, fuse: Fuse, specs: Iterable[MapSpec] | None = None) -> None:
+        super().__init__(shape, specs)
         self.fuse = fuse
         self.counters: dict[str, dict[int, int]] = {}
 
@@ -188,9 +189,11 @@ class Host:
 
     shape: Shape = field(default_factory=Shape.of)
     fuse: Fuse = field(default_factory=Fuse)
+    more: Sequence[MapSpec] = ()
+    """Maps that its program has beside a balancer's."""
 
     def __post_init__(self) -> None:
-        self.maps = FusedMaps(self.shape, self.fuse)
+        self.maps = FusedMaps(self.shape, self.fuse, [*balancer_maps(self.shape).values(), *self.more])
         self.file = MemoryFile(self.fuse)
         settings = {
             "sizes": dict(self.shape.sizes),
@@ -217,7 +220,7 @@ class Host:
         elif resource == "reals":
             run = OverlayRun(request, self.maps, self.file, known, clock)
         else:
-            run = TableRun(TABLES[resource], request, self.maps, self.file, known, clock)
+            run = BalancerTableRun(TABLES[resource], request, self.maps, self.file, known, clock)
         return t.cast(Result, run.run(Asked(config, state, allow_empty)))
 
     def check(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.katran.fleet.plugins.module_utils._ansible.specs import RESOURCE_CONFIG
+from ansible_collections.katran.fleet.plugins.module_utils._model.resources import RESOURCES
 from ansible_collections.katran.fleet.plugins.module_utils._model.shape import as_told, shape_faults
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.configs import GOOD, vip, vips
 
@@ -18,9 +18,9 @@ from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.con
 def test_what_is_told_is_what_a_module_gets() -> None:
     """Ansible's own reading of the same arguments, resolved, ends in the same VIPs."""
     config = [vip(port="443", protocol="udp", flags="quic,no_lru", reals=[{"address": "10.0.0.1", "weight": "5"}])]
-    spec = {"config": {"type": "list", "elements": "dict", "options": RESOURCE_CONFIG["vips"]}}
+    spec = {"config": {"type": "list", "elements": "dict", "options": RESOURCES["vips"].options}}
     read = ArgumentSpecValidator(spec).validate({"config": config}).validated_parameters["config"]
-    told = [as_told(entry, RESOURCE_CONFIG["vips"]) for entry in config]
+    told = [as_told(entry, RESOURCES["vips"].options) for entry in config]
     assert vips(told) == vips(read)
 
 
