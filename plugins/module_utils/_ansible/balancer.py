@@ -46,7 +46,7 @@ def run_balancer() -> None:
 
 
 def _balancer_result(module: AnsibleModule, outcome: Outcome) -> dict[str, t.Any]:
-    output = steps_result(module, outcome.changes, outcome.warnings, outcome.before, outcome.after)
+    output = steps_result(module, "balancer", outcome.changes, outcome.warnings, outcome.before, outcome.after)
     output["operations"] = outcome.operations
     if outcome.program:
         output.update(

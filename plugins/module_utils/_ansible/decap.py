@@ -27,7 +27,7 @@ def run_decap() -> None:
             outcome = real.withdraw(parse_served(params), request.check, request.lock_timeout)
         else:
             outcome = real.ensure(parse_real(params), request.check, request.lock_timeout)
-        output = steps_result(module, outcome.changes, outcome.warnings, outcome.before, outcome.after)
+        output = steps_result(module, "decap", outcome.changes, outcome.warnings, outcome.before, outcome.after)
         output["operations"] = outcome.operations
         return output
 

@@ -25,7 +25,7 @@ def run_healthcheck() -> None:
             outcome = healthcheck.remove(request.check, request.lock_timeout)
         else:
             outcome = healthcheck.ensure(parse_healthcheck(params), request.check, request.lock_timeout)
-        output = steps_result(module, outcome.changes, outcome.warnings, outcome.before, outcome.after)
+        output = steps_result(module, "healthcheck", outcome.changes, outcome.warnings, outcome.before, outcome.after)
         output["operations"] = outcome.operations
         if outcome.program:
             output["program"] = outcome.program

@@ -14,7 +14,8 @@ from .._model.entries import Asked
 from .._model.limits import parse_planned
 from .._model.readiness import parse_reals
 from .._model.resources import RESOURCES
-from .module import diff_of, guarded, module_of, remarks
+from .diffs import entries_diff
+from .module import guarded, module_of
 from .request import request_of
 
 
@@ -48,9 +49,7 @@ def run_resource(name: str, purge: Purge | None = None) -> None:
         if name == "vips":
             output["references"] = result.references
         if module._diff:  # pylint: disable=protected-access
-            output["diff"] = diff_of(result.before, result.after)
-            if result.drift:
-                output["diff"] = [output["diff"], remarks(result.drift)]
+            output["diff"] = entries_diff(resource.title, result.before, result.after, result.changes, result.drift)
         return output
 
     guarded(module, work)

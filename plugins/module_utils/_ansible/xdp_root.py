@@ -25,7 +25,7 @@ def run_xdp_root() -> None:
             outcome = root.remove(request.check, request.lock_timeout)
         else:
             outcome = root.ensure(parse_root(params), request.check, request.lock_timeout)
-        output = steps_result(module, outcome.changes, outcome.warnings, outcome.before, outcome.after)
+        output = steps_result(module, "xdp_root", outcome.changes, outcome.warnings, outcome.before, outcome.after)
         if params["state"] == "attached" and not module.check_mode:
             output.update(attached=outcome.attached, root_array=root.array, slots=outcome.slots)
         return output
