@@ -12,7 +12,7 @@ from .addresses import read_real_address
 from .entries import Asked
 from .faults import Faults
 from .resource import PURGE, Resource, Row
-from .shape import Options
+from .shape import Options, numbered
 from .state import State
 from .vips import REAL_STATES
 
@@ -37,7 +37,7 @@ def resolve_reals(
     present = set(known)
     warnings = []
     listed: dict[str, Overlay] = {}
-    for index, entry in enumerate(entries):
+    for index, entry in numbered(entries):
         address = read_real_address(entry.get("address"), f"reals[{index}].address", faults)
         if address is None:
             continue

@@ -38,13 +38,12 @@ def config_faults(resources: Mapping[str, t.Any], limits: Limits) -> list[str]:
     found = []
     for name in FROM_VARIABLES:
         resource, config = RESOURCES[name], resources.get(name) or ()
-        sentence = shape_faults(name, config, resource.options)
-        if not sentence:
+        sentences = [shape_faults(name, config, resource.options)]
+        if isinstance(config, (list, tuple)):
             told = [as_told(entry, resource.options) for entry in config]
             try:
                 resource.check(Asked(told, "overridden", allow_empty=True, limits=limits))
             except ConfigError as error:
-                sentence = str(error)
-        if sentence:
-            found.append(sentence)
+                sentences.append(str(error))
+        found += [sentence for sentence in sentences if sentence]
     return found

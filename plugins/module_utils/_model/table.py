@@ -17,6 +17,7 @@ from .errors import ConfigError
 from .faults import Faults
 from .limits import Limits
 from .resource import Resource, Row
+from .shape import numbered
 from .vip_entries import real_of
 
 K = t.TypeVar("K")
@@ -96,7 +97,7 @@ class Table(Resource, t.Generic[K, V]):
         old: Mapping[K, V] = before if asked.state == "merged" else {}
         deletes, option = asked.deletes, self.key
         listed: dict[K, V] = {}
-        for index, entry in enumerate(entries):
+        for index, entry in numbered(entries):
             try:
                 option = self.key
                 key = read_key(entry.get(option), limits)

@@ -24,7 +24,7 @@ from .faults import Faults, shortened
 from .features import FLAG_FEATURES, vip_features
 from .limits import Limits
 from .resource import PURGE, UNREADY, Resource, Row
-from .shape import Options, is_number
+from .shape import Options, is_number, numbered
 from .vips import HASHES, MAX_WEIGHT, MORE_VIPS, REAL_STATES, Vip, VipKey, VipReal, sorted_flags
 
 UDP_FLAGS = ("quic", "udp_stable_routing", "udp_flow_migration")
@@ -68,7 +68,7 @@ def _read_reals(
     found: dict[str, VipReal] = dict(old)
     seen: set[str] = set()
     refuse_ipv4 = key is not None and key.ipv6
-    for index, entry in enumerate(entries):
+    for index, entry in numbered(entries):
         address = read_host(entry.get("address"))
         if isinstance(address, str):
             faults.add(f"{where}.reals[{index}].address", address)
@@ -152,7 +152,7 @@ def resolve_vips(
     faults = Faults()
     where: dict[VipKey, str] = {}
     listed: dict[VipKey, Mapping[str, t.Any]] = {}
-    for index, entry in enumerate(entries):
+    for index, entry in numbered(entries):
         key = _read_vip_key(entry, f"vips[{index}]", None if asked.deletes else limits, faults)
         if key is None:
             _read_reals(entry.get("reals") or (), f"vips[{index}]", None, {}, limits, faults)
