@@ -472,7 +472,8 @@ def test_destinations_without_a_source_of_their_family_are_warned_of() -> None:
 def test_faults_of_destinations() -> None:
     with pytest.raises(EngineError, match=r"^program healthcheck of default is not loaded on this host: run module"):
         destinations((1, "10.0.0.1"))
-    assert destinations((1, "10.0.0.1"), check=True).changes == ["mark 1: added (10.0.0.1)"]
+    foretold = destinations((1, "10.0.0.1"), check=True)
+    assert (foretold.changes, foretold.warnings) == (["mark 1: added (10.0.0.1)"], [])
     ensure()
     with pytest.raises(ConfigError, match="give allow_empty: true"):
         destinations()

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -80,8 +80,8 @@ BESIDE = {"healthcheck": HEALTHCHECK_MAPS}
 
 
 @contextmanager
-def open_maps_beside(program: str, needed: Iterable[str], request: Request) -> Iterator[Maps]:
-    """The maps of a program that needs no balancer; in check mode, where those `needed` are not there, empty ones."""
+def open_maps_beside(program: str, needed: Collection[str], request: Request) -> Iterator[Maps]:
+    """The maps of a program that needs no balancer; in check mode, where those `needed` are not there, these empty."""
     if not request.check:
         require_bpffs(request.bpffs)
     with KernelMaps(Paths(request.bpffs, request.instance, program).maps) as maps:
@@ -93,7 +93,9 @@ def open_maps_beside(program: str, needed: Iterable[str], request: Request) -> I
             f"program {program} of {request.instance} is not loaded on this host: run module katran.fleet.{program}"
             " first"
         )
-    yield MemoryMaps(_CheckShape(DEFAULT_SIZES, frozenset()), BESIDE[program])
+    # Of the others nothing is known, not even that they will be empty.
+    specs = [spec for spec in BESIDE[program] if spec.name in needed]
+    yield MemoryMaps(_CheckShape(DEFAULT_SIZES, frozenset()), specs)
 
 
 def _check_shape(state: State) -> _CheckShape:
