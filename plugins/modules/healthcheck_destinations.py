@@ -78,6 +78,10 @@ timings:
   type: dict
 """
 
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.installed import prefer_installed
+
+prefer_installed()
+
 from ansible_collections.katran.fleet.plugins.module_utils._ansible.resource import run_resource
 
 

@@ -192,6 +192,10 @@ timings:
   sample: {validate: 0.01, read: 0.02, plan: 0.03, write: 0.01}
 """
 
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.installed import prefer_installed
+
+prefer_installed()
+
 from ansible_collections.katran.fleet.plugins.module_utils._ansible.vips import run_vips
 
 
