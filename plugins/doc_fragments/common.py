@@ -109,7 +109,7 @@ attributes:
     description: Can run in check mode and predicts exactly what a run then does.
   diff_mode:
     support: full
-    description: Returns the difference between before and after, sorted.
+    description: Returns a difference for each changed entry, under its name, and before them a line for each change.
   idempotent:
     support: full
     description: A second run with the same options changes nothing and writes nothing.

@@ -41,18 +41,12 @@ from collections.abc import Callable, Mapping
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.katran.fleet.plugins.module_utils._ansible.specs import (
-    BALANCER,
-    DECAP,
-    RESOURCE_CONFIG,
-    Spec,
-)
-from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import parse_real
+from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import DECAP, parse_real
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
-from ansible_collections.katran.fleet.plugins.module_utils._model.limits import Limits
-from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
-from ansible_collections.katran.fleet.plugins.module_utils._model.resource_faults import config_faults
-from ansible_collections.katran.fleet.plugins.module_utils._model.settings import parse_settings
+from ansible_collections.katran.fleet.plugins.module_utils._model.limits import UNLIMITED, Limits
+from ansible_collections.katran.fleet.plugins.module_utils._model.options import Spec
+from ansible_collections.katran.fleet.plugins.module_utils._model.resources import config_faults
+from ansible_collections.katran.fleet.plugins.module_utils._model.settings import BALANCER, parse_settings
 from ansible_collections.katran.fleet.plugins.plugin_utils.fleet import option_faults
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import plain
 
@@ -67,8 +61,8 @@ def faults(options: Mapping[str, t.Any]) -> list[str]:
     _read(options, "decap", DECAP, parse_real, found)
     if "balancer" not in options:
         return found
-    limits = Limits(DEFAULT_SIZES, None) if settings is None else Limits(settings.sizes, settings.features)
-    return found + config_faults(options, RESOURCE_CONFIG, limits)
+    limits = UNLIMITED if settings is None else Limits(settings.sizes, settings.features)
+    return found + config_faults(options, limits)
 
 
 T = t.TypeVar("T")

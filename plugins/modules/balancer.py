@@ -290,6 +290,10 @@ operations:
   type: dict
 """
 
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.installed import prefer_installed
+
+prefer_installed()
+
 from ansible_collections.katran.fleet.plugins.module_utils._ansible.balancer import run_balancer
 
 

@@ -73,6 +73,10 @@ operations:
   sample: {lru_mapping: 17}
 """
 
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.installed import prefer_installed
+
+prefer_installed()
+
 from ansible_collections.katran.fleet.plugins.module_utils._ansible.flows import run_flows
 
 

@@ -108,6 +108,10 @@ tables:
   sample: [{table: lru_mapping, cpu: 0, entries: 40, selected: 17, capacity: 500000}]
 """
 
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.installed import prefer_installed
+
+prefer_installed()
+
 from ansible_collections.katran.fleet.plugins.module_utils._ansible.flows import run_flows_info
 
 

@@ -142,6 +142,10 @@ program:
   sample: {id: 42, instructions: 740, interface: eth0, tag: 9da7fe360a8cfcb3}
 """
 
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.installed import prefer_installed
+
+prefer_installed()
+
 from ansible_collections.katran.fleet.plugins.module_utils._ansible.healthcheck import run_healthcheck
 
 

@@ -78,12 +78,15 @@ timings:
   type: dict
 """
 
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.installed import prefer_installed
+
+prefer_installed()
+
 from ansible_collections.katran.fleet.plugins.module_utils._ansible.resource import run_resource
-from ansible_collections.katran.fleet.plugins.module_utils._ansible.specs import RESOURCE_CONFIG
 
 
 def main() -> None:
-    run_resource("healthcheck_destinations", RESOURCE_CONFIG["healthcheck_destinations"])
+    run_resource("healthcheck_destinations")
 
 
 if __name__ == "__main__":

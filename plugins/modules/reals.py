@@ -92,12 +92,15 @@ timings:
   type: dict
 """
 
-from ansible_collections.katran.fleet.plugins.module_utils._ansible.resource import run_resource
-from ansible_collections.katran.fleet.plugins.module_utils._ansible.specs import RESOURCE_CONFIG
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.installed import prefer_installed
+
+prefer_installed()
+
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.vips import run_reals
 
 
 def main() -> None:
-    run_resource("reals", RESOURCE_CONFIG["reals"])
+    run_reals()
 
 
 if __name__ == "__main__":

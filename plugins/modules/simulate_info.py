@@ -128,6 +128,10 @@ flows:
       elements: dict
 """
 
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.installed import prefer_installed
+
+prefer_installed()
+
 from ansible_collections.katran.fleet.plugins.module_utils._ansible.simulate import run_simulate_info
 
 

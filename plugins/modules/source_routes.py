@@ -78,12 +78,15 @@ timings:
   type: dict
 """
 
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.installed import prefer_installed
+
+prefer_installed()
+
 from ansible_collections.katran.fleet.plugins.module_utils._ansible.resource import run_resource
-from ansible_collections.katran.fleet.plugins.module_utils._ansible.specs import RESOURCE_CONFIG
 
 
 def main() -> None:
-    run_resource("source_routes", RESOURCE_CONFIG["source_routes"])
+    run_resource("source_routes")
 
 
 if __name__ == "__main__":

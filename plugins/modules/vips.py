@@ -192,12 +192,15 @@ timings:
   sample: {validate: 0.01, read: 0.02, plan: 0.03, write: 0.01}
 """
 
-from ansible_collections.katran.fleet.plugins.module_utils._ansible.resource import run_resource
-from ansible_collections.katran.fleet.plugins.module_utils._ansible.specs import RESOURCE_CONFIG
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.installed import prefer_installed
+
+prefer_installed()
+
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.vips import run_vips
 
 
 def main() -> None:
-    run_resource("vips", RESOURCE_CONFIG["vips"])
+    run_vips()
 
 
 if __name__ == "__main__":

@@ -98,6 +98,10 @@ attached:
   sample: [{interface: eth0, mode: native, program_id: 42}]
 """
 
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.installed import prefer_installed
+
+prefer_installed()
+
 from ansible_collections.katran.fleet.plugins.module_utils._ansible.xdp_root import run_xdp_root
 
 

@@ -11,14 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.katran.fleet.plugins.module_utils._ansible.specs import (
-    BALANCER,
-    COMMON,
-    DECAP,
-    RESOURCE_CONFIG,
-    Spec,
-)
-from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import parse_real
+from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import DECAP, parse_real
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
 from ansible_collections.katran.fleet.plugins.module_utils._model.inventory import (
     VARIABLES,
@@ -30,16 +23,16 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.inventory impo
     resources_faults,
     unknown_variables,
 )
-from ansible_collections.katran.fleet.plugins.module_utils._model.limits import Limits
-from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
-from ansible_collections.katran.fleet.plugins.module_utils._model.resource_faults import config_faults
-from ansible_collections.katran.fleet.plugins.module_utils._model.settings import parse_instance, parse_settings
+from ansible_collections.katran.fleet.plugins.module_utils._model.limits import UNLIMITED, Limits
+from ansible_collections.katran.fleet.plugins.module_utils._model.options import COMMON, Spec, parse_instance
+from ansible_collections.katran.fleet.plugins.module_utils._model.resources import config_faults
+from ansible_collections.katran.fleet.plugins.module_utils._model.settings import BALANCER, parse_settings
 from ansible_collections.katran.fleet.plugins.module_utils._model.shape import words
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables, VariableError
 
 BALANCER_OPTIONS: Spec = {
     **COMMON,
-    **{name: option for name, option in BALANCER.items() if name not in ("state", "source_dir", "untouched")},
+    **{name: option for name, option in BALANCER.items() if name not in ("state", "source_dir")},
     "purge_flows": {"type": "bool", "default": True},
     "allow_empty": {"type": "bool", "default": False},
 }
@@ -123,7 +116,7 @@ class Fleet:
         read, wrong = option_faults(options, BALANCER_OPTIONS)
         least = self._get(host, "balancer_min_active")
         self.add_fault(host, *wrong, *resources_faults(resources, read["allow_empty"], least))
-        limits = Limits(DEFAULT_SIZES, None)
+        limits = UNLIMITED
         # Which interfaces are missing is told above, in the inventory's words.
         settings = self._parsed(host, parse_settings, {**read, "state": "loaded"})
         if settings is not None and not wrong:
@@ -218,7 +211,7 @@ class Fleet:
     def _config_faults(self, resources: Resources, limits: Limits) -> list[str]:
         key = (id(resources), tuple(sorted(limits.sizes.items())), limits.features)
         if key not in self._checked:
-            self._checked[key] = config_faults(resources.entries, RESOURCE_CONFIG, limits)
+            self._checked[key] = config_faults(resources.entries, limits)
         return self._checked[key]
 
     def _served_vips(self, host: str, addresses: Sequence[str]) -> list[str] | None:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.resource import apply_resource
+from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.hashing import address_hash, murmur3
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
@@ -38,10 +39,10 @@ NOTHING = """
 import json, sys
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.katran.fleet.plugins.module_utils._ansible import COMMON, RESOURCE, RESOURCE_CONFIG
-config = {"type": "list", "elements": "dict", "options": RESOURCE_CONFIG["vips"]}
+from ansible_collections.katran.fleet.plugins.module_utils._model.options import COMMON
+from ansible_collections.katran.fleet.plugins.module_utils._model.resources import RESOURCES
 with patch_module_args(json.load(sys.stdin)):
-    AnsibleModule(argument_spec={**COMMON, **RESOURCE, "config": config}).exit_json(changed=False)
+    AnsibleModule(argument_spec={**COMMON, **RESOURCES["vips"].spec()}).exit_json(changed=False)
 """
 MEGABYTE = 1 << 20
 
@@ -125,7 +126,7 @@ def applied(name: str, config: Config) -> Cost:
         try:
             # As _ansible.py does for every module.
             gc.disable()
-            result = apply_resource(name, request(), config, "overridden", True)
+            result = apply_resource(name, request(), Asked(config, "overridden", allow_empty=True))
             usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
             cpu = sum(each.ru_utime + each.ru_stime for each in usage)
             os.write(writer, json.dumps([sum(result.timings.values()), cpu, result.operations]).encode())

@@ -19,6 +19,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._engine.resource impo
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT
 from ansible_collections.katran.fleet.plugins.module_utils._model import map_specs
+from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import ARRAY, HASH, LPM_TRIE
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS
 
@@ -79,10 +80,10 @@ def world() -> dict[str, list[Entry]]:
 
 
 def apply(
-    resource: str, config: Sequence[Entry] | None, how: str = "overridden", check: bool = False, timeout: float = 10
+    resource: str, config: Sequence[Entry] | None, state: str = "overridden", check: bool = False, timeout: float = 10
 ) -> Result:
     """One run of a resource's module, in this process."""
-    return apply_resource(resource, Request("default", BPFFS, timeout, check), config, how, True)
+    return apply_resource(resource, Request("default", BPFFS, timeout, check), Asked(config, state, allow_empty=True))
 
 
 def apply_all(configurations: Mapping[str, Sequence[Entry]]) -> list[Result]:
@@ -96,7 +97,6 @@ def snapshot() -> dict[str, Any]:
     """Everything that is configuration in the maps, rings as digests."""
     found: dict[str, Any] = {}
     with KernelMaps(MAPS) as maps:
-        maps.set_ring_size(SIZES["ring"])
         for spec in map_specs.MAPS:
             name = spec.name
             if name in maps.names() and spec.type in (ARRAY, HASH, LPM_TRIE) and name != "ch_rings":

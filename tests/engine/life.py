@@ -25,6 +25,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import K
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces, attachments
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import global_counters_at
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import parse_settings
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, BPFFS, GATEWAY
@@ -103,14 +104,14 @@ def vips(*reals: str, address: str = VIP, **options: Any) -> dict[str, Any]:
     }
 
 
-def apply(config: list[dict[str, Any]], how: str = "overridden", check: bool = False) -> Result:
+def apply(config: list[dict[str, Any]], state: str = "overridden", check: bool = False) -> Result:
     """One run of module vips."""
-    return apply_resource("vips", Request("default", BPFFS, 5, check), config, how, True)
+    return apply_resource("vips", Request("default", BPFFS, 5, check), Asked(config, state, allow_empty=True))
 
 
 def apply_table(name: str, config: list[dict[str, Any]]) -> Result:
     """One run of a table's module."""
-    return apply_resource(name, Request("default", BPFFS, 5, False), config, "overridden", True)
+    return apply_resource(name, Request("default", BPFFS, 5, False), Asked(config, "overridden", allow_empty=True))
 
 
 # What is there

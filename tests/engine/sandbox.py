@@ -18,7 +18,7 @@ import pytest
 from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer, Wanted
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request, Result
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf, loopback
-from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_folder import StateFolder
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.tc import Egress
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
 from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode import Bytecode
@@ -115,7 +115,7 @@ class Fuse:
             (bpf, "_bpf"),
             (Egress, "_do"),
             (Interfaces, "replace"),
-            (StateFile, "write_file"),
+            (StateFolder, "write_file"),
             (loopback, "change_loopback"),
             (os, "rename"),
         ):

@@ -232,7 +232,6 @@ def test_a_ring_slot_that_somebody_changed(live: dict[str, Any], value: int) -> 
 def test_a_ring_that_somebody_emptied(live: dict[str, Any]) -> None:
     number = struct.unpack("=II", live["vip_map"][first_key(live, "vip_map")])[1]
     with KernelMaps(MAPS) as maps:
-        maps.set_ring_size(RING)
         maps.put_ring(number, bytes(RING * 8), RING)
         assert hashlib.sha256(maps.ring(number)).digest() == hashlib.sha256(bytes(RING * 8)).digest()
     assert told_and_repaired(live, f"{RING} ring slots changed, repaired")

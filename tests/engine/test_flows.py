@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.katran.fleet.plugins.module_utils._engine.flows import (
     Found,
     find_flows,
-    open_tables,
+    open_flow_tables,
     purge_flows,
     purge_gone,
 )
@@ -78,7 +78,7 @@ def maps() -> Iterator[KernelMaps]:
 
 def put(name: str, cpu: int | None, flow: bytes, value: bytes) -> None:
     with KernelMaps(PATHS.maps) as live, ExitStack() as stack:
-        for table in open_tables(live, stack):
+        for table in open_flow_tables(live, stack):
             if (table.name, table.cpu) == (name, cpu):
                 table.map.update(flow, value)
 
@@ -86,7 +86,9 @@ def put(name: str, cpu: int | None, flow: bytes, value: bytes) -> None:
 def left() -> list[tuple[str, int | None, bytes]]:
     with KernelMaps(PATHS.maps) as live, ExitStack() as stack:
         return [
-            (table.name, table.cpu, flow) for table in open_tables(live, stack) for flow, _value in table.map.items()
+            (table.name, table.cpu, flow)
+            for table in open_flow_tables(live, stack)
+            for flow, _value in table.map.items()
         ]
 
 
@@ -188,7 +190,7 @@ def test_what_went_takes_its_flows_along(maps: KernelMaps) -> None:
 
 def test_many_flows(maps: KernelMaps) -> None:
     with ExitStack() as stack:
-        table = open_tables(maps, stack)[0].map
+        table = open_flow_tables(maps, stack)[0].map
         flows = [
             (key(f"192.0.{index >> 8}.{index & 255}", "198.51.100.9", 80), layout.real_pos_lru(1 + index % 2, 0))
             for index in range(4000)

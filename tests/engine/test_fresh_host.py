@@ -57,8 +57,9 @@ def test_a_review_of_vips() -> None:
     assert outcome["changes"][0] == "vip 198.51.100.1:80/tcp: added with 2 reals"
     # Planned for the default sizes.
     assert outcome["operations"]["ch_rings"] == 5 * 65537
-    assert outcome["diff"]["before"] == ""
-    assert "address: 198.51.100.1" in outcome["diff"]["after"]
+    shown = outcome["diff"][1]
+    assert shown["before"] == ""
+    assert shown["after"]["address"] == "198.51.100.1"
 
 
 @pytest.mark.parametrize("name", ["source_routes", "server_ids", "decap_destinations"])

@@ -17,16 +17,17 @@ from pyroute2 import IPRoute
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck import (
     Healthcheck,
-    healthcheck_info,
     restore_healthcheck,
 )
-from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck_destinations import apply_destinations
+from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck_info import healthcheck_info
 from ansible_collections.katran.fleet.plugins.module_utils._engine.info import gather_info
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Result
+from ansible_collections.katran.fleet.plugins.module_utils._engine.resource import apply_resource
 from ansible_collections.katran.fleet.plugins.module_utils._engine.run import run_locked
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT, StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import (
     ConfigError,
     EngineError,
@@ -84,9 +85,9 @@ def remove(check: bool = False) -> list[str]:
     return Healthcheck("default", BPFFS).remove(check, 5).changes
 
 
-def destinations(*config: tuple[int, str | None], how: str = "overridden", check: bool = False) -> Any:
+def destinations(*config: tuple[int, str | None], state: str = "overridden", check: bool = False) -> Any:
     rows = [{"mark": mark, "real": real} for mark, real in config]
-    return apply_destinations(request(check), rows, how, False)
+    return apply_resource("healthcheck_destinations", request(check), Asked(rows, state))
 
 
 def filters(interface: str = "out") -> list[dict[str, Any]]:
@@ -427,11 +428,11 @@ def test_a_gateway_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch)
 
 def test_destinations_by_every_state() -> None:
     ensure()
-    assert destinations((1, "10.0.0.1"), (2, "10.0.0.2"), how="merged").operations == {"hc_reals_map": 2}
-    assert destinations((2, "10.0.0.3"), how="merged").changes == ["mark 2: 10.0.0.2 → 10.0.0.3"]
-    assert destinations((2, None), how="merged").changes == []
-    assert destinations((3, "10.0.0.3"), how="replaced").changes == ["mark 3: added (10.0.0.3)"]
-    assert destinations((1, None), how="deleted").changes == ["mark 1: removed"]
+    assert destinations((1, "10.0.0.1"), (2, "10.0.0.2"), state="merged").operations == {"hc_reals_map": 2}
+    assert destinations((2, "10.0.0.3"), state="merged").changes == ["mark 2: 10.0.0.2 → 10.0.0.3"]
+    assert destinations((2, None), state="merged").changes == []
+    assert destinations((3, "10.0.0.3"), state="replaced").changes == ["mark 3: added (10.0.0.3)"]
+    assert destinations((1, None), state="deleted").changes == ["mark 1: removed"]
     would = destinations((9, "fc00::9"), check=True)
     done = destinations((9, "fc00::9"))
     assert would.changes == done.changes == ["mark 2: removed", "mark 3: removed", "mark 9: added (fc00::9)"]
@@ -455,16 +456,16 @@ def test_destinations_that_somebody_changed_are_repaired() -> None:
         "mark 2: changed in hc_reals_map, repaired",
         "mark 3: not ours, removed from hc_reals_map",
     ]
-    assert sorted(destinations((2, None), how="merged", check=True).changes) == lines
-    assert sorted(destinations((2, None), how="merged").changes) == lines
-    assert destinations((2, None), how="merged").changes == []
+    assert sorted(destinations((2, None), state="merged", check=True).changes) == lines
+    assert sorted(destinations((2, None), state="merged").changes) == lines
+    assert destinations((2, None), state="merged").changes == []
 
 
 def test_destinations_are_adopted_where_their_file_was_lost() -> None:
     ensure()
     destinations((1, "10.0.0.1"), (2, "fc00::2"))
     os.unlink(f"{STATE_ROOT}/default/healthcheck_destinations.json")
-    done = destinations((3, "10.0.0.3"), how="merged")
+    done = destinations((3, "10.0.0.3"), state="merged")
     assert done.operations == {"hc_reals_map": 1}
     assert healthcheck_info(request())["destinations"] == [
         {"mark": 1, "real": "10.0.0.1"},
@@ -495,7 +496,8 @@ def test_destinations_without_a_source_of_their_family_are_warned_of() -> None:
 def test_faults_of_destinations() -> None:
     with pytest.raises(EngineError, match=r"^program healthcheck of default is not loaded on this host: run module"):
         destinations((1, "10.0.0.1"))
-    assert destinations((1, "10.0.0.1"), check=True).changes == ["mark 1: added (10.0.0.1)"]
+    foretold = destinations((1, "10.0.0.1"), check=True)
+    assert (foretold.changes, foretold.warnings) == (["mark 1: added (10.0.0.1)"], [])
     ensure()
     with pytest.raises(ConfigError, match="give allow_empty: true"):
         destinations()
@@ -510,6 +512,8 @@ def test_what_is_read_back_changes_nothing() -> None:
     destinations((1, "10.0.0.1"), (2, "fc00::2"))
     found = gather_info(request(), ["healthcheck"])["healthcheck"]
     assert ensure(**found["settings"]).changes == []
-    assert apply_destinations(request(), found["destinations"], "overridden", False).changes == []
+    assert (
+        apply_resource("healthcheck_destinations", request(), Asked(found["destinations"], "overridden")).changes == []
+    )
     assert found["in_use"]["source_ipv6"] == "fd00:7::1"
     assert found["settings"]["source_ipv6"] == "auto"

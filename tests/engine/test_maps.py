@@ -35,7 +35,6 @@ def maps() -> Iterator[tuple[KernelMaps, MemoryMaps]]:
     with sandbox(), compiled_once():
         ensure_balancer(features=FEATURES, sizes=SMALL)
         with KernelMaps(MAPS) as opened:
-            opened.set_ring_size(SMALL["ring"])
             yield opened, MemoryMaps(Shape(SMALL, frozenset(FEATURES)))
 
 

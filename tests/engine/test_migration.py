@@ -21,6 +21,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout, map_specs
+from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ProgramError
 from ansible_collections.katran.fleet.plugins.module_utils._model.hashing import flow_slot
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import ARRAY, HASH, LPM_TRIE
@@ -81,7 +82,7 @@ def host() -> Iterator[None]:
         ensure(features=FEATURES)
         apply(WORLD)
         for name, config in TABLES.items():
-            apply_resource(name, Request("default", BPFFS, 5, False), config, "overridden", True)
+            apply_resource(name, Request("default", BPFFS, 5, False), Asked(config, "overridden", allow_empty=True))
         yield
 
 
@@ -94,8 +95,6 @@ def configuration() -> dict[str, Any]:
     state = known()
     found: dict[str, Any] = {}
     with KernelMaps(MAPS) as maps:
-        ring_size = maps.capacity("ch_rings") // maps.capacity("server_id_stats")
-        maps.set_ring_size(ring_size)
         for spec in map_specs.MAPS:
             if spec.type in (HASH, LPM_TRIE, ARRAY) and spec.name in maps.names() - {"ch_rings"}:
                 found[spec.name] = maps.entries(spec.name)
@@ -217,7 +216,7 @@ def test_a_server_id_that_no_array_holds_keeps_the_hash() -> None:
     request = Request("default", BPFFS, 5, False)
     ensure(features=[*FEATURES, "server_id_hash"])
     large = [{"id": 7, "real": "10.0.2.1"}, {"id": 4_000_000_000, "real": "10.0.2.2"}]
-    apply_resource("server_ids", request, large, "overridden", False)
+    apply_resource("server_ids", request, Asked(large, "overridden"))
     before = configuration()
     sentence = (
         "^features: server_id_hash cannot go while there is server id 4000000000: without it they are less than"
@@ -226,7 +225,7 @@ def test_a_server_id_that_no_array_holds_keeps_the_hash() -> None:
     with pytest.raises(ProgramError, match=sentence):
         ensure(features=FEATURES)
     assert configuration() == before
-    apply_resource("server_ids", request, large[1:], "deleted", False)
+    apply_resource("server_ids", request, Asked(large[1:], "deleted"))
     ensure(features=FEATURES)
     assert len(configuration()["server_id_map"]) == 1
 

@@ -15,6 +15,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._engine.resource impo
 from ansible_collections.katran.fleet.plugins.module_utils._engine.xdp_root import Root
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.root_array import slots
+from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ProgramError
 from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import RootSettings
 from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
@@ -320,7 +321,7 @@ def test_what_the_program_can_no_longer_do_is_left_out() -> None:
     assert apply([wide], "deleted").changes == ["vip 203.0.113.0/24:80/udp: removed"]
     request = Request("default", BPFFS, 5, False)
     gone = [{"prefix": "192.0.2.0/24"}]
-    assert apply_resource("source_routes", request, gone, "deleted", False).changes
+    assert apply_resource("source_routes", request, Asked(gone, "deleted")).changes
 
 
 @pytest.mark.usefixtures("balancing")

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer
-from ansible_collections.katran.fleet.plugins.module_utils._engine.flows import open_tables
+from ansible_collections.katran.fleet.plugins.module_utils._engine.flows import open_flow_tables
 from ansible_collections.katran.fleet.plugins.module_utils._engine.resource import apply_resource
 from ansible_collections.katran.fleet.plugins.module_utils._engine.simulate import simulate
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import EngineError, ProgramError
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import (
     ARRAY_OF_MAPS,
@@ -100,9 +101,9 @@ def host(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def provisioned(host: str) -> None:
     del host
-    apply_resource("vips", request(), VIPS, "overridden", False)
-    apply_resource("source_routes", request(), [{"prefix": "203.0.113.0/24", "real": "10.0.0.2"}], "overridden", False)
-    apply_resource("server_ids", request(), [{"id": 1025, "real": "10.0.0.3"}], "overridden", False)
+    apply_resource("vips", request(), Asked(VIPS, "overridden"))
+    apply_resource("source_routes", request(), Asked([{"prefix": "203.0.113.0/24", "real": "10.0.0.2"}], "overridden"))
+    apply_resource("server_ids", request(), Asked([{"id": 1025, "real": "10.0.0.3"}], "overridden"))
 
 
 def flow(destination: str, port: int = 80, protocol: str = "tcp", **options: Any) -> dict[str, Any]:
@@ -137,7 +138,7 @@ def everything() -> dict[Any, dict[bytes, bytes]]:
             opened = live.map(name)
             if opened.info.type not in (PROG_ARRAY, ARRAY_OF_MAPS, HASH_OF_MAPS):
                 found[name] = dict(opened.items())
-        for table in open_tables(live, stack):
+        for table in open_flow_tables(live, stack):
             found[table.name, table.cpu] = dict(table.map.items())
     return found
 
@@ -155,7 +156,7 @@ def put(name: str, destination: str, port: int, protocol: int, value: bytes) -> 
     """Make the flow from our client known to every table of that name."""
     key = layout.flow_key(layout.pack_address("192.0.2.7"), layout.pack_address(destination), 31337, port, protocol)
     with KernelMaps(MAPS) as live, ExitStack() as stack:
-        for table in open_tables(live, stack):
+        for table in open_flow_tables(live, stack):
             if table.name == name:
                 table.map.update(key, value)
 
@@ -214,7 +215,6 @@ def test_what_is_dropped_or_stays() -> None:
 
 def test_slots_are_those_of_the_ring() -> None:
     with KernelMaps(MAPS) as live:
-        live.set_ring_size(4093)
         for answer in ask(*(flow("198.51.100.1", source_port=port) for port in range(1, 40))):
             slot = int(answer["detail"].split()[1])
             assert live.ring(0).cast("Q")[slot] == answer["real_id"]
@@ -238,7 +238,7 @@ def test_a_pinned_flow_stays_where_it_is_whatever_the_ring_says() -> None:
     send(asked)
     rest = [each for each in REALS if each["address"] != was]
     vip = {**VIPS[0], "reals": [*rest, {"address": was, "state": "draining"}]}
-    apply_resource("vips", request(), [vip], "replaced", False)
+    apply_resource("vips", request(), Asked([vip], "replaced"))
     assert (ask(asked)[0]["real"], why(asked)) == (was, ["connection_table"])
     assert ask(flow("198.51.100.1", source_port=31338))[0]["real"] != was
 
@@ -272,7 +272,7 @@ def test_the_global_table() -> None:
 def test_cpus_that_differ_are_told_and_the_newest_counts() -> None:
     key = layout.flow_key(layout.pack_address("192.0.2.7"), layout.pack_address("198.51.100.2"), 31337, 443, 17)
     with KernelMaps(MAPS) as live, ExitStack() as stack:
-        tables = [each for each in open_tables(live, stack) if each.name == "lru_mapping"]
+        tables = [each for each in open_flow_tables(live, stack) if each.name == "lru_mapping"]
         assert len(tables) >= 2, "this takes two CPUs"
         tables[0].map.update(key, layout.real_pos_lru(1, now() - 10**9))
         tables[1].map.update(key, layout.real_pos_lru(2, now()))

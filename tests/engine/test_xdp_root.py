@@ -18,6 +18,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel.root_array im
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT, StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout, map_specs
+from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ProgramError
 from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import RootSettings
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import RootArray
@@ -268,7 +269,7 @@ def test_a_balancer_runs_in_a_slot_and_leaves_it() -> None:
     assert slots(ARRAY) == {1: done.program["id"]}
     assert balancer().changes == []
     vip = {"address": "198.51.100.1", "port": 80, "protocol": "tcp", "reals": [{"address": "10.0.0.1"}]}
-    apply_resource("vips", request(), [vip], "overridden", False)
+    apply_resource("vips", request(), Asked([vip], "overridden"))
     fd = bpf.open_pin(f"{BPFFS}/katran/default/root")
     asked = {"source": "192.0.2.7", "destination": "198.51.100.1", "source_port": 1, "destination_port": 80}
     result = bpf.test_run(fd, build_frame(parse_flows([{**asked, "protocol": "tcp"}])[0], frozenset()))

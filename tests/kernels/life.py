@@ -20,6 +20,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import K
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces, attachments
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode import Bytecode
+from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import parse_settings
 from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
 from ansible_collections.katran.fleet.tests.kernels.wire import comes_back
@@ -89,7 +90,7 @@ class Life:
 
     def _apply(self, name: str, check: bool = False) -> Result:
         config = self.job["resources"][name]
-        return apply_resource(name, Request("default", BPFFS, 10, check), config, "overridden", True)
+        return apply_resource(name, Request("default", BPFFS, 10, check), Asked(config, "overridden", allow_empty=True))
 
     def _resources(self) -> None:
         for name in self.job["resources"]:
@@ -103,7 +104,6 @@ class Life:
         with KernelMaps(f"{PINS}/maps") as maps:
             key = next(iter(maps.entries("vip_map")))
             maps.map("vip_map").delete(key)
-            maps.set_ring_size(maps.capacity("ch_rings") // maps.capacity("server_id_stats"))
             maps.ring(0)[:8] = layout.u32(0) * 2
         repaired = self._apply("vips")
         self.count(len(repaired.drift) == 2, f"drift: {repaired.drift}")

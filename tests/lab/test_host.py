@@ -153,3 +153,22 @@ def test_mtu_and_mss_of_reals(fleet: Fleet) -> None:
     finally:
         fleet.playbook("katran.fleet.deploy", {"katran_real_mtu": 1600, "katran_real_mss": 0})
         assert not any(counts.changed for counts in fleet.deploy().values())
+
+
+def test_modules_run_the_compiled_engine_that_is_installed(fleet: Fleet) -> None:
+    """Only an import from there reads the compiled file."""
+    folder = f"{LIBRARY}/ansible_collections/katran/fleet/plugins/module_utils/_engine/__pycache__"
+    compiled = on_host(fleet.lab, "lb1", f"ls {folder}/vips.*.pyc")
+    read_before = int(on_host(fleet.lab, "lb1", f"touch -a -d '3 days ago' {compiled}; stat -c %X {compiled}"))
+    result = fleet.module("lb1", "katran.fleet.vips", {"config": [], "state": "merged"})["lb1"]
+    assert result["changed"] is False, result
+    assert int(on_host(fleet.lab, "lb1", f"stat -c %X {compiled}")) > read_before
+    # An installed file that somebody changed is not run.
+    source = compiled.replace("__pycache__/", "").partition(".cpython")[0] + ".py"
+    on_host(fleet.lab, "lb1", f"echo 'raise SystemExit' >> {source}; touch -a -d '3 days ago' {compiled}")
+    try:
+        again = fleet.module("lb1", "katran.fleet.vips", {"config": [], "state": "merged"})["lb1"]
+        assert again["changed"] is False, again
+        assert int(on_host(fleet.lab, "lb1", f"stat -c %X {compiled}")) == read_before
+    finally:
+        assert changes(fleet) == {"lb1": [f"rewrite {source.removeprefix(LIBRARY + '/')}"]}

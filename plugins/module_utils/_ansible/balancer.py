@@ -11,14 +11,18 @@ from ansible.module_utils.basic import AnsibleModule
 
 from .._engine.balancer import Balancer, Wanted
 from .._engine.request import Result
-from .._model.settings import parse_settings
-from .module import guarded, module_of, request_of, steps_result
-from .specs import BALANCER
+from .._model.resources import FROM_VARIABLES
+from .._model.settings import BALANCER, parse_settings
+from .module import guarded, module_of, steps_result
+from .request import request_of
+
+UNTOUCHED = {"type": "list", "elements": "str", "choices": list(FROM_VARIABLES), "default": []}
+"""Only the role can know which resources no variable is about."""
 
 
 def run_balancer() -> None:
     """The whole of module balancer."""
-    module = module_of(BALANCER)
+    module = module_of({**BALANCER, "untouched": UNTOUCHED})
 
     def work() -> dict[str, t.Any]:
         params = dict(module.params)
@@ -43,7 +47,7 @@ def run_balancer() -> None:
 
 
 def _balancer_result(module: AnsibleModule, outcome: Result) -> dict[str, t.Any]:
-    output = steps_result(module, outcome.changes, outcome.warnings, outcome.before, outcome.after)
+    output = steps_result(module, "balancer", outcome.changes, outcome.warnings, outcome.before, outcome.after)
     output["operations"] = outcome.operations
     if outcome.program:
         output.update(

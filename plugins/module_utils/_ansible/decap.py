@@ -8,9 +8,9 @@ from __future__ import annotations
 import typing as t
 
 from .._engine.decap import Real
-from .._model.decap_settings import parse_real, parse_served
-from .module import guarded, module_of, request_of, steps_result
-from .specs import DECAP
+from .._model.decap_settings import DECAP, parse_real, parse_served
+from .module import guarded, module_of, steps_result
+from .request import request_of
 
 
 def run_decap() -> None:
@@ -27,7 +27,7 @@ def run_decap() -> None:
             outcome = real.withdraw(parse_served(params), request.check, request.lock_timeout)
         else:
             outcome = real.ensure(parse_real(params), request.check, request.lock_timeout)
-        output = steps_result(module, outcome.changes, outcome.warnings, outcome.before, outcome.after)
+        output = steps_result(module, "decap", outcome.changes, outcome.warnings, outcome.before, outcome.after)
         output["operations"] = outcome.operations
         return output
 

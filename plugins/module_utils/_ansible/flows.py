@@ -8,8 +8,10 @@ from __future__ import annotations
 import typing as t
 
 from .._engine.flows import Found, find_flows, purge_flows
-from .module import guarded, module_of, request_of
-from .specs import FLOW_FILTERS
+from .._model.faults import counted
+from .._model.flow_selection import FLOW_FILTERS
+from .module import guarded, module_of
+from .request import request_of
 
 
 def run_flows() -> None:
@@ -34,7 +36,7 @@ def run_flows() -> None:
             "operations": {name: number for name, number in sorted(operations.items()) if number},
             "warnings": found.warnings,
         }
-        flows = f"{found.total} flow{'' if found.total == 1 else 's'}"
+        flows = counted(found.total, "flow")
         if module.check_mode and found.total:
             output["msg"] = f"would remove {flows}"
         if module._diff:  # pylint: disable=protected-access

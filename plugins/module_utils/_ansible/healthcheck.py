@@ -8,9 +8,9 @@ from __future__ import annotations
 import typing as t
 
 from .._engine.healthcheck import Healthcheck
-from .._model.healthcheck_settings import parse_healthcheck
-from .module import guarded, module_of, request_of, steps_result
-from .specs import HEALTHCHECK
+from .._model.healthcheck_settings import HEALTHCHECK, parse_healthcheck
+from .module import guarded, module_of, steps_result
+from .request import request_of
 
 
 def run_healthcheck() -> None:
@@ -25,7 +25,7 @@ def run_healthcheck() -> None:
             outcome = healthcheck.remove(request.check, request.lock_timeout)
         else:
             outcome = healthcheck.ensure(parse_healthcheck(params), request.check, request.lock_timeout)
-        output = steps_result(module, outcome.changes, outcome.warnings, outcome.before, outcome.after)
+        output = steps_result(module, "healthcheck", outcome.changes, outcome.warnings, outcome.before, outcome.after)
         output["operations"] = outcome.operations
         if outcome.program:
             output["program"] = outcome.program

@@ -14,9 +14,8 @@ from ansible.module_utils.common.text.converters import to_text
 from .._engine.host import HostRequest, ensure_host
 from .._model.errors import FleetError
 from .._model.faults import Faults
-from .._model.host_plan import HostWanted, RealHost, Unit
-from .._model.settings import parse_interfaces
-from .specs import HOST
+from .._model.host_plan import HOST, HostWanted, RealHost, Unit
+from .._model.options import parse_interfaces
 
 
 def run_host() -> None:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import typing as t
 
-from .._engine.info import gather_info
-from .module import guarded, module_of, request_of
-from .specs import INFO_SUBSETS
+from .._engine.info import SUBSETS, gather_info
+from .module import guarded, module_of
+from .request import request_of
 
 
 def run_info() -> None:
     """The whole of module balancer_info."""
     module = module_of(
-        {"gather": {"type": "list", "elements": "str", "choices": INFO_SUBSETS, "default": INFO_SUBSETS}}
+        {"gather": {"type": "list", "elements": "str", "choices": list(SUBSETS), "default": list(SUBSETS)}}
     )
 
     def work() -> dict[str, t.Any]:

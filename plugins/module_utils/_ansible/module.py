@@ -6,29 +6,33 @@
 from __future__ import annotations
 
 import gc
-import json
-import os
-import re
 import typing as t
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from importlib import import_module
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.respawn import has_respawned, probe_interpreters_for_module, respawn_module
 from ansible.module_utils.common.text.converters import to_text
 
-from .._engine.request import Request
 from .._model.errors import FleetError
-from .._model.settings import parse_instance
+from .._model.options import COMMON, Spec, parse_instance
 from .._model.shape import shape_faults
-from .._program.requirements import has_module
-from .specs import COMMON, Spec
+from .diffs import settings_diff
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 
 
+def _has_netaddr() -> bool:
+    try:
+        import_module("netaddr")
+    except ImportError:
+        return False
+    return True
+
+
 def _use_system_python() -> None:
     """Go on under the system's Python where netaddr, pyroute2 and bcc live: the implicit localhost runs in a venv."""
-    if has_respawned() or has_module("netaddr"):
+    if has_respawned() or _has_netaddr():
         return
     interpreter = probe_interpreters_for_module([SYSTEM_PYTHON], "netaddr")
     if interpreter:
@@ -57,7 +61,7 @@ def module_of(spec: Spec, resource: str = "") -> AnsibleModule:
     module = Module({**COMMON, **spec}, resource)
     _use_system_python()
     # In check mode on a fresh host the role has not installed it: it would.
-    if not module.check_mode and not has_module("netaddr"):
+    if not module.check_mode and not _has_netaddr():
         module.fail_json(
             msg="the Python module netaddr is missing on this host (Debian and Ubuntu: package python3-netaddr)"
         )
@@ -81,60 +85,13 @@ def guarded(module: AnsibleModule, work: Callable[[], dict[str, t.Any]]) -> None
         module.exit_json(**result)
 
 
-def diff_of(before: t.Any, after: t.Any) -> dict[str, str]:
-    return {"before": _yaml(before), "after": _yaml(after)}
-
-
-def remarks(lines: list[str]) -> dict[str, str]:
-    return {"prepared": "".join(f"# {line}\n" for line in lines)}
-
-
-_PLAIN = re.compile(r"[A-Za-z_/][\w./:-]*|(\d+\.){3}\d+(/\d+)?|[\da-f:.]*::[\da-f:.]*(/\d+)?", re.ASCII)
-_WORDS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
-
-
-def _yaml(value: t.Any) -> str:
-    """Configuration as YAML. A host need not have PyYAML, and configuration is lists, mappings and scalars alone."""
-    return "".join(f"{line}\n" for line in _yaml_lines(value)) if value else ""
-
-
-def _yaml_lines(value: t.Any) -> list[str]:
-    lines = []
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if isinstance(item, (Mapping, list, tuple)) and item:
-                lines += [f"{key}:", *(f"  {line}" for line in _yaml_lines(item))]
-            else:
-                lines.append(f"{key}: {_yaml_scalar(item)}")
-    else:
-        for item in value:
-            if isinstance(item, (Mapping, list, tuple)) and item:
-                first, *rest = _yaml_lines(item)
-                lines += [f"- {first}", *(f"  {line}" for line in rest)]
-            else:
-                lines.append(f"- {_yaml_scalar(item)}")
-    return lines
-
-
-def _yaml_scalar(value: t.Any) -> str:
-    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS and value[-1] != ":":
-        return value
-    return json.dumps(value, ensure_ascii=False)
-
-
-def request_of(params: Mapping[str, t.Any], check: bool) -> Request:
-    """The options that every module has."""
-    bpffs = os.path.normpath(params["bpffs"])
-    return Request(params["instance"], bpffs, float(params["lock_timeout"]), check)
-
-
 def steps_result(
-    module: AnsibleModule, changes: list[str], warnings: list[str], before: t.Any, after: t.Any
+    module: AnsibleModule, name: str, changes: list[str], warnings: list[str], before: t.Any, after: t.Any
 ) -> dict[str, t.Any]:
-    """The result of a module that takes steps: `changes` has one line for each."""
+    """The result of a module that takes steps: `changes` has one line for each; `name`: what it manages, in a diff."""
     output: dict[str, t.Any] = {"changed": bool(changes), "changes": changes, "warnings": warnings}
     if module.check_mode and changes:
         output["msg"] = "would: " + "; ".join(changes)
     if module._diff:  # pylint: disable=protected-access
-        output["diff"] = [diff_of(before, after), remarks(changes)]
+        output["diff"] = settings_diff(f"{name} {module.params['instance']}", before, after, changes)
     return output

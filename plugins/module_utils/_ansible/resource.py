@@ -8,29 +8,21 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from .._engine.flows import purge_gone
-from .._engine.healthcheck_destinations import apply_destinations
-from .._engine.request import Result
+from .._engine.request import Purge
 from .._engine.resource import apply_resource
+from .._model.entries import Asked
 from .._model.limits import parse_planned
 from .._model.readiness import parse_reals
-from .module import diff_of, guarded, module_of, remarks, request_of
-from .specs import PLANNED, RESOURCE, Spec
+from .._model.resources import RESOURCES
+from .diffs import entries_diff
+from .module import guarded, module_of
+from .request import request_of
 
 
-def run_resource(name: str, entry: Spec) -> None:
-    """The whole of a resource module: `name` is the resource, `entry` the options of one config entry."""
-    spec = {"config": {"type": "list", "elements": "dict", "options": entry}, **RESOURCE}
-    if name in ("vips", "reals"):
-        spec["purge_flows"] = {"type": "bool", "default": False}
-    if name == "vips":
-        spec["min_active"] = {"type": "int", "default": 0}
-        spec["unseen_reals"] = {"type": "list", "elements": "str", "default": []}
-    if name in ("vips", "source_routes", "server_ids"):
-        spec["unready_reals"] = {"type": "list", "elements": "str", "default": []}
-    if name != "healthcheck_destinations":
-        spec["planned"] = PLANNED
-    module = module_of(spec, name)
+def run_resource(name: str, purge: Purge | None = None) -> None:
+    """The whole of a resource module: `name` is the resource; `purge` removes the flows of what goes, if asked to."""
+    resource = RESOURCES[name]
+    module = module_of(resource.spec(), name)
 
     def work() -> dict[str, t.Any]:
         params = module.params
@@ -43,13 +35,8 @@ def run_resource(name: str, entry: Spec) -> None:
             unready=parse_reals(params.get("unready_reals", ()), "unready_reals"),
             unseen=parse_reals(params.get("unseen_reals", ()), "unseen_reals"),
         )
-        how = params["state"], params["allow_empty"]
-        result: Result
-        if name == "healthcheck_destinations":
-            result = apply_destinations(request, params["config"], *how)
-        else:
-            purge = purge_gone if params.get("purge_flows") else None
-            result = apply_resource(name, request, params["config"], *how, purge)
+        asked = Asked(params["config"], params["state"], params["allow_empty"])
+        result = apply_resource(name, request, asked, purge if params.get("purge_flows") else None)
         output: dict[str, t.Any] = {
             "changed": result.changed,
             "before": result.before,
@@ -62,9 +49,7 @@ def run_resource(name: str, entry: Spec) -> None:
         if name == "vips":
             output["references"] = result.references
         if module._diff:  # pylint: disable=protected-access
-            output["diff"] = diff_of(result.before, result.after)
-            if result.drift:
-                output["diff"] = [output["diff"], remarks(result.drift)]
+            output["diff"] = entries_diff(resource.title, result.before, result.after, result.changes, result.drift)
         return output
 
     guarded(module, work)

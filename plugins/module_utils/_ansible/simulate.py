@@ -8,8 +8,9 @@ from __future__ import annotations
 import typing as t
 
 from .._engine.simulate import simulate
-from .module import guarded, module_of, request_of
-from .specs import FLOWS
+from .._model.simulated_flows import FLOWS
+from .module import guarded, module_of
+from .request import request_of
 
 
 def run_simulate_info() -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import typing as t
 
 from .._engine.xdp_root import Root
-from .._model.root_settings import parse_root
-from .module import guarded, module_of, request_of, steps_result
-from .specs import XDP_ROOT
+from .._model.root_settings import XDP_ROOT, parse_root
+from .module import guarded, module_of, steps_result
+from .request import request_of
 
 
 def run_xdp_root() -> None:
@@ -25,7 +25,7 @@ def run_xdp_root() -> None:
             outcome = root.remove(request.check, request.lock_timeout)
         else:
             outcome = root.ensure(parse_root(params), request.check, request.lock_timeout)
-        output = steps_result(module, outcome.changes, outcome.warnings, outcome.before, outcome.after)
+        output = steps_result(module, "xdp_root", outcome.changes, outcome.warnings, outcome.before, outcome.after)
         if params["state"] == "attached" and not module.check_mode:
             output.update(attached=outcome.attached, root_array=root.array, slots=outcome.slots)
         return output

@@ -36,6 +36,7 @@ from .._model.settings import BalancerSettings, RootArray, parse_settings, with_
 from .._model.slot_plan import SlotPlan, plan_slot
 from .._model.snapshot import Attachment, MapInfo, ProgramInfo, fits
 from .._model.state import Coming, Previous, State
+from .._model.tables import BALANCER_TABLES
 from .._model.vips import vips_from_config
 from .._program import compiler
 from .._program.bytecode import load
@@ -50,22 +51,19 @@ from .._program.requirements import has_module, require_bpffs, require_capabilit
 from .._program.selftest import self_test
 from .._program.sources import require_safe_sources, source_digest
 from .._program.swap import BYTECODE_FILE, NEXT_FILE, PREVIOUS_FILE, PROGRAM, Swap
+from .known_tables import features_in_use, idle_resources
 from .opened import is_loaded, lost_maps
 from .recovery import lost_warnings, recovered
 from .request import Result
-from .tables import features_in_use, idle_resources
 
 STATE_FILES = (
     "state.json",
-    "source_routes.json",
-    "server_ids.json",
-    "decap_destinations.json",
+    *(table.file for table in BALANCER_TABLES.values()),
     BYTECODE_FILE,
     NEXT_FILE,
     PREVIOUS_FILE,
 )
 
-DEFAULT_SOURCE_DIR = "/usr/lib/katran-fleet/bpf"
 FEW = 5
 """Fewer maps than this are named where they are created."""
 
@@ -330,7 +328,6 @@ class Balancer:
         known = self.file.read()
         if known.lost and is_loaded(self.paths):
             with KernelMaps(self.paths.maps) as maps:
-                maps.set_ring_size(maps.capacity("ch_rings") // maps.capacity("server_id_stats"))
                 return recovered(self.file, known, maps)
         return known
 
@@ -461,7 +458,6 @@ class Balancer:
                         f"sizes: {', '.join(changed)} cannot change while {self.file.path} is lost, because the reals'"
                         " weights are unknown; apply the VIPs first"
                     )
-                maps.set_ring_size(old["ring"])
                 flows, moved = count_moves(maps, known, old, new)
                 effect = f"of {flows} flows in the connection tables, {moved} would be chosen another real"
                 if not wanted.accept_rehash:

@@ -9,7 +9,7 @@ import typing as t
 from collections.abc import Callable, Collection
 
 from .._kernel.edges import Edges
-from .._kernel.state_files import StateFile
+from .._kernel.state_folder import StateFolder
 from .._model import layout
 from .._model.decap_plan import (
     PROGRAM,
@@ -39,11 +39,11 @@ class Real:
         self,
         instance: str,
         bpffs: str,
-        file: StateFile | None = None,
+        file: StateFolder | None = None,
         edges: Edges | None = None,
         tools: Toolchain | None = None,
     ) -> None:
-        self.file = file or StateFile(instance, bpffs)
+        self.file = file or StateFolder(instance, bpffs)
         self.home = Home(PROGRAM, DECAP_MAPS, self.file, DecapRecord, edges, tools)
 
     def ensure(self, settings: RealSettings | None, check: bool, timeout: float) -> Result:

@@ -32,11 +32,11 @@ from .._program.requirements import require_capabilities
 from .request import Request
 
 MAX_LIMIT = 100_000
-TABLES = (("lru_mapping", "fallback_cache"), ("global_lru_maps", "fallback_glru"))
+FLOW_TABLES = (("lru_mapping", "fallback_cache"), ("global_lru_maps", "fallback_glru"))
 """Map of per-CPU tables, and the table of the CPUs that have none: the connection tables, then the global ones."""
 
 
-class Table(t.NamedTuple):
+class FlowTable(t.NamedTuple):
     """One table of flows: the map it is or is in, the CPU it belongs to (None: every CPU without one), and itself."""
 
     name: str
@@ -44,15 +44,15 @@ class Table(t.NamedTuple):
     map: bpf.Map
 
 
-def open_tables(maps: KernelMaps, stack: ExitStack) -> list[Table]:
+def open_flow_tables(maps: KernelMaps, stack: ExitStack) -> list[FlowTable]:
     """Every table of flows that a balancer has, open until the stack closes."""
     found = []
-    for outer, fallback in TABLES:
+    for outer, fallback in FLOW_TABLES:
         if outer in maps.names():
             for key, value in maps.map(outer).items():
                 inner = stack.enter_context(bpf.map_by_id(layout.parse_u32(value)))
-                found.append(Table(outer, layout.parse_u32(key), inner))
-            found.append(Table(fallback, None, maps.map(fallback)))
+                found.append(FlowTable(outer, layout.parse_u32(key), inner))
+            found.append(FlowTable(fallback, None, maps.map(fallback)))
     return found
 
 
@@ -84,8 +84,8 @@ def search(maps: KernelMaps, selection: Selection, limit: int, names: Mapping[in
     now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
     matcher = None if selection.is_everything() else Matcher([selection])
     with ExitStack() as stack:
-        for table in open_tables(maps, stack):
-            entries, selected = _search_table(table, matcher, limit, names, now, found)
+        for table in open_flow_tables(maps, stack):
+            entries, selected = _search_flow_table(table, matcher, limit, names, now, found)
             per_real.update(selected)
             found.total += selected.total()
             found.tables.append(
@@ -101,8 +101,8 @@ def search(maps: KernelMaps, selection: Selection, limit: int, names: Mapping[in
     return found
 
 
-def _search_table(
-    table: Table, matcher: Matcher | None, limit: int, names: Mapping[int, str], now: int, found: Found
+def _search_flow_table(
+    table: FlowTable, matcher: Matcher | None, limit: int, names: Mapping[int, str], now: int, found: Found
 ) -> tuple[int, Counter[int]]:
     """(entries of the table, real id → how many of them are selected); rows are added to `found` up to the limit."""
     entries, selected = 0, Counter[int]()
@@ -127,7 +127,7 @@ def _search_table(
     return entries, selected
 
 
-def flow_row(table: Table, key: bytes, value: bytes, names: Mapping[int, str], now: int) -> dict[str, t.Any]:
+def flow_row(table: FlowTable, key: bytes, value: bytes, names: Mapping[int, str], now: int) -> dict[str, t.Any]:
     """A flow in words. `idle`: seconds since its last packet, of UDP alone: TCP entries keep no time."""
     source, destination, sport, dport, protocol = layout.parse_flow_key(key)
     ipv6 = is_ipv6(key)
@@ -156,7 +156,7 @@ def purge(maps: KernelMaps, selections: Iterable[Selection], check: bool = False
     matcher = Matcher(selections)
     removed: Counter[str] = Counter()
     with ExitStack() as stack:
-        for table in open_tables(maps, stack):
+        for table in open_flow_tables(maps, stack):
             gone = list(_selected(table.map, matcher))
             if not check:
                 table.map.delete_many(gone)

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import typing as t
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-from .._kernel.edges import Edges, pinned_info
-from .._kernel.maps import KernelMaps
-from .._kernel.state_files import StateFile
-from .._model import layout
+from .._kernel.edges import pinned_info
+from .._kernel.egress_edges import EgressEdges, KernelEgressEdges
+from .._kernel.state_folder import StateFolder
 from .._model.errors import FleetError
 from .._model.healthcheck_plan import (
     DESTINATIONS_FILE,
@@ -20,24 +19,23 @@ from .._model.healthcheck_plan import (
     VALUE_MAPS,
     HealthcheckSnapshot,
     Resolved,
-    key_text,
     plan_healthcheck,
     plan_removal,
 )
 from .._model.healthcheck_record import HealthcheckRecord
 from .._model.healthcheck_settings import HealthcheckSettings, parse_healthcheck
-from .._model.map_specs import HEALTHCHECK_COUNTERS, HEALTHCHECK_MAPS
+from .._model.map_specs import HEALTHCHECK_MAPS
 from .._model.program_plan import ProgramPlan
 from .._model.snapshot import EgressPlace, Fault, GatewayAnswer, Missing
-from .._program.executor import Executor
+from .._model.tables import TABLES
+from .._program.egress_executor import EgressExecutor
 from .._program.home import Home, attempt
 from .._program.toolchain import Toolchain
-from .healthcheck_destinations import destination_entries, destinations_known
-from .request import Request, Result
+from .known_tables import known_table
+from .request import Result
 from .run import Job, preview, run, told
 
 Seen = tuple[HealthcheckRecord, HealthcheckSnapshot]
-_RESOLVED = ("source_ipv4", "source_ipv6", "source_mac", "gateway_mac")
 
 
 class Healthcheck:
@@ -47,12 +45,13 @@ class Healthcheck:
         self,
         instance: str,
         bpffs: str,
-        file: StateFile | None = None,
-        edges: Edges | None = None,
+        file: StateFolder | None = None,
+        edges: EgressEdges | None = None,
         tools: Toolchain | None = None,
     ) -> None:
-        self.file = file or StateFile(instance, bpffs)
-        self.home = Home(PROGRAM, HEALTHCHECK_MAPS, self.file, HealthcheckRecord, edges, tools)
+        self.file = file or StateFolder(instance, bpffs)
+        self.edges: EgressEdges = edges or KernelEgressEdges()
+        self.home = Home(PROGRAM, HEALTHCHECK_MAPS, self.file, HealthcheckRecord, self.edges, tools)
 
     def ensure(
         self, settings: HealthcheckSettings | None, check: bool, timeout: float, confirm: bool = False
@@ -76,7 +75,7 @@ class Healthcheck:
             with contextlib.suppress(FleetError):
                 wanted = settings if settings is not None else kept_settings(self.home.record())
                 if wanted is not None and wanted.gateway_mac == "auto":
-                    asked.append(self.home.edges.ask_gateway([wanted.interface], confirm, True))
+                    asked.append(self.edges.ask_gateway([wanted.interface], confirm, True))
 
         def read() -> tuple[HealthcheckSettings | None, Seen]:
             record = self.home.record()
@@ -89,7 +88,7 @@ class Healthcheck:
 
         def execute(plan: ProgramPlan) -> Result:
             result = self._execute(plan)
-            info = pinned_info(self.home.edges, self.home.paths.program)
+            info = pinned_info(self.edges, self.home.paths.program)
             if plan.after and info is not None:
                 result.program = {
                     "id": info.id,
@@ -120,7 +119,7 @@ class Healthcheck:
         return Job(read, plan, preview, execute, recover=self.file.sweep, prepare=prepare)
 
     def _execute(self, plan: ProgramPlan) -> Result:
-        Executor(self.home).run(plan.ordered())
+        EgressExecutor(self.home, self.edges).run(plan.ordered())
         return told(plan)
 
     # what there is
@@ -129,7 +128,7 @@ class Healthcheck:
         self, record: HealthcheckRecord, wanted: HealthcheckSettings | None = None, asked: GatewayAnswer | None = None
     ) -> Seen:
         names = sorted({*record.interfaces, *((wanted.interface,) if wanted else ())})
-        places = attempt(lambda: self.home.edges.ways_out(names)) if names else {}
+        places = attempt(lambda: self.edges.ways_out(names)) if names else {}
         there: Mapping[str, EgressPlace] = {} if isinstance(places, Missing) else places
         running = [each.program_id for place in there.values() for each in place.filters]
         digest = self.home.digest(wanted.source_dir, wanted.macros()) if wanted else None
@@ -137,7 +136,7 @@ class Healthcheck:
         entries = {}
         for name in VALUE_MAPS if wanted else ():
             if name in common.maps:
-                with self.home.edges.open_map(self.home.paths.map(name)) as opened:
+                with self.edges.open_map(self.home.paths.map(name)) as opened:
                     entries[name] = dict(opened.items())
         resolved: Resolved | Missing | Fault | None = None
         if isinstance(places, Missing):
@@ -146,7 +145,9 @@ class Healthcheck:
             resolved = self._resolve(wanted, there[wanted.interface], asked)
         destinations: Mapping[bytes, bytes] = {}
         if wanted is not None and "hc_reals_map" not in common.maps:
-            destinations = destination_entries(destinations_known(self.file, {})[0].values())
+            table = TABLES["healthcheck_destinations"]
+            entries_of = map(table.entry, known_table(table, self.file, None, {}).values())
+            destinations = {entry.key: entry.value for entry in entries_of}
         return record, HealthcheckSnapshot(
             **vars(common), places=places, resolved=resolved, entries=entries, destinations=destinations
         )
@@ -161,12 +162,12 @@ class Healthcheck:
         if not own:
             return Fault(f"source_mac auto: interface {wanted.interface} has no MAC address; give source_mac")
         if gateway == "auto":
-            answer = self.home.edges.ask_gateway([wanted.interface], False, False).upheld(asked)
+            answer = self.edges.ask_gateway([wanted.interface], False, False).upheld(asked)
             gateway = answer.mac
             if not gateway:
                 return Fault(answer.sentence)
         sources = {
-            family: self.home.edges.own_address(family, [wanted.interface]) or "" if text == "auto" else text
+            family: self.edges.own_address(family, [wanted.interface]) or "" if text == "auto" else text
             for family, text in (("IPv4", wanted.source_ipv4), ("IPv6", wanted.source_ipv6))
         }
         if not any(sources.values()):
@@ -181,7 +182,7 @@ def kept_settings(record: HealthcheckRecord) -> HealthcheckSettings | None:
     return parse_healthcheck({**record.options, "source_dir": ""}) if record.options else None
 
 
-def restore_healthcheck(file: StateFile, timeout: float) -> list[str]:
+def restore_healthcheck(file: StateFolder, timeout: float) -> list[str]:
     """Bring back what the last run left, without a compiler: after a boot, or when an address or a MAC changed.
 
     Returns one line for each thing done.
@@ -190,39 +191,3 @@ def restore_healthcheck(file: StateFile, timeout: float) -> list[str]:
     if file.read_file(healthcheck.home.record_file) is None:
         return []
     return healthcheck.ensure(None, False, timeout, confirm=True).changes
-
-
-def healthcheck_info(request: Request) -> dict[str, t.Any]:
-    """What a host's health checks are. Empty where there is none.
-
-    `settings` and `destinations` are in their modules' own form; `in_use` is what auto stands for.
-    """
-    file = StateFile(request.instance, request.bpffs)
-    home = Home(PROGRAM, HEALTHCHECK_MAPS, file, HealthcheckRecord)
-    with KernelMaps(home.paths.maps) as maps:
-        if not maps.names().issuperset(home.specs):
-            return {}
-        destinations, _lost = destinations_known(file, maps.entries("hc_reals_map"))
-        info, known = pinned_info(home.edges, home.paths.program), home.record()
-        return {
-            "program": {"id": info.id, "tag": info.tag, "instructions": info.instructions} if info else {},
-            "settings": known.options,
-            "in_use": {name: known.settings.get(name, "") for name in _RESOLVED},
-            "destinations": [destinations[mark]._asdict() for mark in sorted(destinations)],
-            "counters": dict(zip(HEALTHCHECK_COUNTERS, _sums(maps, "hc_stats_map", 0), strict=True)),
-            "vips": _counted(maps),
-        }
-
-
-def _counted(maps: KernelMaps) -> list[dict[str, t.Any]]:
-    rows = []
-    for key, value in maps.entries("hc_key_map").items():
-        rows.append({"vip": key_text(key), "packets": _sums(maps, "per_hckey_stats", layout.parse_u32(value))[0]})
-    return sorted(rows, key=lambda row: str(row["vip"]))
-
-
-def _sums(maps: KernelMaps, name: str, index: int) -> Sequence[int]:
-    """A per-CPU entry's fields, summed over the CPUs."""
-    opened = maps.map(name)
-    value = opened.lookup(layout.u32(index)) or bytes(opened.stride)
-    return layout.sum_cpus(value, opened.info.value_size // 8)

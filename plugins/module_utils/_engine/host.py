@@ -25,7 +25,7 @@ from .._kernel.lock import LOCK_ROOT, locked
 from .._kernel.loopback import loopback_addresses
 from .._kernel.nft import has_nft, read_mss, set_mss
 from .._kernel.parameters import read_mtu, read_sysctl, write_mtu, write_sysctl
-from .._kernel.state_files import STATE_ROOT
+from .._kernel.state_folder import STATE_ROOT
 from .._kernel.tree import read_digests, write_file
 from .._kernel.units import change_unit, link_unit, read_units, reload_units, unlink_unit
 from .._model.errors import HostError, StateError

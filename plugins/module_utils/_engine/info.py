@@ -20,17 +20,18 @@ from .._model.errors import EngineError
 from .._model.flow_selection import Selection
 from .._model.map_specs import MAPS
 from .._model.overlay import overlay_of
+from .._model.resources import OF_BALANCER
 from .._model.state import State
-from .._model.tables import TABLES
+from .._model.tables import BALANCER_TABLES
 from .._model.vip_entries import VIP_MAPS, known_keys
 from .._model.vips import vip_to_config, vips_from_config
 from .._program.requirements import require_capabilities
 from .flows import real_names, search
-from .healthcheck import healthcheck_info
+from .healthcheck_info import healthcheck_info
+from .known_tables import known_table
 from .opened import read_actual
 from .recovery import recovered
 from .request import Request
-from .tables import known_table
 
 GLOBAL_COUNTERS: tuple[tuple[str, str], ...] = (
     ("packets", "lru_misses"),
@@ -57,6 +58,10 @@ GLOBAL_COUNTERS: tuple[tuple[str, str], ...] = (
     ("cidr_vip_matches", ""),
 )
 """Names of v1 and v2 of stats[max_vips + n], in the order of n; an empty name is not counted."""
+
+
+SUBSETS = ("program", *OF_BALANCER, "healthcheck", "counters", "flows", "maps")
+"""What can be asked for."""
 
 
 class Info:
@@ -120,11 +125,11 @@ class Info:
 
     def table(self, name: str) -> list[dict[str, t.Any]]:
         """A table's entries in config's own form."""
-        table = TABLES[name]
+        table = BALANCER_TABLES[name]
         file = StateFile(self.request.instance, self.request.bpffs)
         maps = {each: self.maps.entries(each) for each in table.maps if each in self.maps.names()}
         known = known_table(table, file, self.state, {**maps, "reals": self.actual.entries["reals"]})
-        return [table.row(known[key]) for key in sorted(known, key=lambda key: (not isinstance(key, int), key))]
+        return [table.row(known[key]) for key in sorted(known)]
 
     def counters(self) -> dict[str, t.Any]:
         """Global counters by name, and packets and bytes per VIP and real."""
@@ -174,15 +179,12 @@ def gather_info(request: Request, gather: Collection[str]) -> dict[str, t.Any]:
                 raise EngineError(
                     f"balancer {request.instance} is not loaded on this host: run module katran.fleet.balancer first"
                 )
-            maps.set_ring_size(maps.capacity("ch_rings") // (maps.capacity("server_id_stats")))
             info = Info(request, recovered(file, state, maps), maps)
             readers: dict[str, Callable[[], t.Any]] = {
                 "program": info.program,
                 "vips": info.vips,
                 "reals": info.reals,
-                "source_routes": partial(info.table, "source_routes"),
-                "server_ids": partial(info.table, "server_ids"),
-                "decap_destinations": partial(info.table, "decap_destinations"),
+                **{name: partial(info.table, name) for name in BALANCER_TABLES},
                 "healthcheck": partial(healthcheck_info, request),
                 "counters": info.counters,
                 "flows": info.flows,

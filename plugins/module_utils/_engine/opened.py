@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,9 +16,10 @@ from .._kernel.pins import Paths
 from .._model.errors import EngineError
 from .._model.features import FEATURES
 from .._model.limits import Limits, limits_of_settings
-from .._model.map_specs import DEFAULT_SIZES, balancer_maps
+from .._model.map_specs import DEFAULT_SIZES, HEALTHCHECK_MAPS, balancer_maps
 from .._model.settings import parse_settings
 from .._model.state import State
+from .._model.tables import BALANCER_TABLES
 from .._model.vip_entries import ADDRESS_MAPS, NUMBER_MAPS, VIP_MAPS, Actual
 from .._program.ownership import running_program
 from .._program.requirements import require_bpffs
@@ -65,7 +66,6 @@ def open_maps(request: Request, state: State) -> Iterator[Maps]:
         with KernelMaps(paths.maps, paths.unpinned) as maps:
             if planned is None:
                 _require_maps(maps, state, paths)
-            maps.set_ring_size(maps.capacity("ch_rings") // (maps.capacity("server_id_stats")))
             yield maps if planned is None else PlannedMaps(maps, _shape_of(planned))
         return
     if not request.check:
@@ -73,6 +73,29 @@ def open_maps(request: Request, state: State) -> Iterator[Maps]:
             f"balancer {request.instance} is not loaded on this host: run module katran.fleet.balancer first"
         )
     yield MemoryMaps(_check_shape(state) if planned is None else _shape_of(planned))
+
+
+BESIDE = {"healthcheck": HEALTHCHECK_MAPS}
+"""Program that has a table and needs no balancer → its maps."""
+
+
+@contextmanager
+def open_maps_beside(program: str, needed: Collection[str], request: Request) -> Iterator[Maps]:
+    """The maps of a program that needs no balancer; in check mode, where those `needed` are not there, these empty."""
+    if not request.check:
+        require_bpffs(request.bpffs)
+    with KernelMaps(Paths(request.bpffs, request.instance, program).maps) as maps:
+        if maps.names().issuperset(needed):
+            yield maps
+            return
+    if not request.check:
+        raise EngineError(
+            f"program {program} of {request.instance} is not loaded on this host: run module katran.fleet.{program}"
+            " first"
+        )
+    # Of the others nothing is known, not even that they will be empty.
+    specs = [spec for spec in BESIDE[program] if spec.name in needed]
+    yield MemoryMaps(_CheckShape(DEFAULT_SIZES, frozenset()), specs)
 
 
 def _check_shape(state: State) -> _CheckShape:
@@ -90,7 +113,7 @@ _WRITTEN = frozenset(
         *VIP_MAPS,
         *ADDRESS_MAPS,
         *("reals", "ch_rings", "server_id_stats", "stats", "vip_to_down_reals_map"),
-        *("lpm_src_v4", "lpm_src_v6", "server_id_map", "decap_dst"),
+        *(name for table in BALANCER_TABLES.values() for name in table.maps),
     }
 )
 """The maps without which the engine cannot say what there is."""
@@ -114,9 +137,10 @@ def limits_of(request: Request, state: State, maps: Maps) -> Limits:
         return limits_of_settings(state.settings)
     sizes = dict(DEFAULT_SIZES)
     sizes["vips"] = maps.capacity("server_id_stats")
-    sizes["ring"] = maps.capacity("ch_rings") // sizes["vips"]
+    sizes["ring"] = maps.ring_size()
     sizes["reals"] = maps.capacity("reals")
-    for size, name in (("cidr_vips", "vip_lpm_map"), ("source_routes", "lpm_src_v4"), ("server_ids", "server_id_map")):
+    tables = ((table.size, table.maps[0]) for table in BALANCER_TABLES.values())
+    for size, name in (("cidr_vips", "vip_lpm_map"), *tables):
         if name in maps.names():
             sizes[size] = maps.capacity(name)
     return Limits(sizes, None)
@@ -136,5 +160,5 @@ def read_actual(maps: Maps) -> Actual:
         down=maps.down_sets() if "vip_to_down_reals_map" in names else {},
         ring=maps.ring,
         capacity=capacity,
-        ring_size=capacity["ch_rings"] // (capacity["server_id_stats"]),
+        ring_size=maps.ring_size(),
     )

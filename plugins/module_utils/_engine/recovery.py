@@ -12,7 +12,7 @@ from .._kernel.state_files import StateFile
 from .._model import layout
 from .._model.ids import Ids
 from .._model.state import State
-from .._model.tables import TABLES, rows_in_kernel, table_text
+from .._model.tables import BALANCER_TABLES
 from .._model.vip_entries import Actual, adopt, known_keys, real_of, vips_in_kernel
 from .._model.vip_plan import ring_inputs, ring_members
 from .._model.vips import Vip, vip_to_config
@@ -36,12 +36,12 @@ def recovered(file: StateFile, state: State, maps: Maps) -> State:
         "lost": sorted(real.address for real in reals if not real.local),
         "lost_local": sorted(real.address for real in reals if real.local),
     }
-    for table in TABLES.values():
+    for table in BALANCER_TABLES.values():
         entries = {name: maps.entries(name) for name in table.maps if name in maps.names()}
-        rows = rows_in_kernel(table, {**entries, "reals": actual.entries["reals"]})
-        if rows and file.read_file(f"{table.name}.json") is None:
-            file.remember(f"{table.name}.json", table_text(rows))
-        references[table.name] = sorted({row["real"] for row in rows if "real" in row})
+        rows = table.rows_in({**entries, "reals": actual.entries["reals"]})
+        if rows and file.read_file(table.file) is None:
+            file.remember(table.file, table.text(rows))
+        references[table.name] = sorted({row["real"] for row in rows}) if table.leads_to_reals else []
     return replace(
         state,
         recovered=bool(reals),

@@ -14,28 +14,27 @@ from contextlib import contextmanager
 from .._kernel.lock import locked
 from .._kernel.maps import KernelMaps
 from .._kernel.state_files import StateFile
-from .._model.entries import Config
+from .._model.entries import Asked
 from .._model.errors import EngineError
+from .._model.resource import BALANCER
 from .._model.tables import TABLES
 from .._program.requirements import require_capabilities
 from .._program.swap import Swap
-from .opened import open_maps
+from .opened import open_maps, open_maps_beside
 from .recovery import recovered
 from .request import Clock, Purge, Request, Result
-from .tables import TableRun
+from .tables import BalancerTableRun, TableRun
 from .vips import OverlayRun, VipRun
 
 
-def apply_resource(
-    name: str, request: Request, config: Config | None, how: str, allow_empty: bool, purge: Purge | None = None
-) -> Result:
-    """Apply one resource: `config` with state `how`, and `purge` the flows of what goes.
+def apply_resource(name: str, request: Request, asked: Asked, purge: Purge | None = None) -> Result:
+    """Apply what is asked of one resource, and `purge` the flows of what goes.
 
     Every failure is an exception with one sentence.
     """
     require_capabilities()
     with locked(request.instance, not request.check, request.lock_timeout):
-        return apply_locked(name, request, config, how, allow_empty, purge)
+        return apply_locked(name, request, asked, purge)
 
 
 @contextmanager
@@ -47,26 +46,28 @@ def _told(instance: str) -> Iterator[None]:
         raise EngineError(f"the maps of balancer {instance} cannot be read: {error.strerror or error}") from error
 
 
-def apply_locked(
-    name: str, request: Request, config: Config | None, how: str, allow_empty: bool, purge: Purge | None = None
-) -> Result:
+def apply_locked(name: str, request: Request, asked: Asked, purge: Purge | None = None) -> Result:
     """The same for a caller that holds the lock."""
     file = StateFile(request.instance, request.bpffs)
+    table = TABLES.get(name)
+    if table is not None and table.program != BALANCER:
+        with open_maps_beside(table.program, table.maps, request) as maps:
+            return TableRun(table, request, maps, file, Clock()).run(asked)
     state = file.read()
     if not request.check:
         Swap(file).recover(state)
     with _told(request.instance), open_maps(request, state) as maps:
         state = recovered(file, state, maps)
         clock = Clock()
-        if name in ("vips", "reals"):
-            kind = VipRun if name == "vips" else OverlayRun
-            result = kind(request, maps, file, state, clock).run(config, how, allow_empty)
+        if table is not None:
+            result = BalancerTableRun(table, request, maps, file, state, clock).run(asked)
         else:
-            result = TableRun(TABLES[name], request, maps, file, state, clock).run(config, how, allow_empty)
+            kind = OverlayRun if name == "reals" else VipRun
+            result = kind(request, maps, file, state, clock).run(asked)
         if purge is not None and result.gone and isinstance(maps, KernelMaps):
             purged = purge(maps, result.gone, request.check)
-            for table, number in purged.items():
-                result.operations[table] = result.operations.get(table, 0) + number
+            for flow_table, number in purged.items():
+                result.operations[flow_table] = result.operations.get(flow_table, 0) + number
             if purged:
                 result.changes.append(f"{sum(purged.values())} flows of what goes purged")
         return result

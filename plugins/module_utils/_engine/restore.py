@@ -20,11 +20,13 @@ from functools import partial
 from .._kernel import bpf
 from .._kernel.lock import locked
 from .._kernel.network import gateway_mac
-from .._kernel.state_files import STATE_ROOT, StateFile, read_bpffs
+from .._kernel.state_files import StateFile
+from .._kernel.state_folder import STATE_ROOT, read_bpffs
 from .._model import layout
+from .._model.entries import Asked
 from .._model.errors import FleetError, StateError
 from .._model.settings import parse_settings
-from .._model.tables import TABLES
+from .._model.tables import BALANCER_TABLES
 from .._program.requirements import require_bpffs, require_capabilities
 from .balancer import Balancer, Wanted
 from .decap import Real
@@ -55,16 +57,16 @@ def restore_balancer(file: StateFile) -> list[str]:
             return []
         require_capabilities()
         require_bpffs(file.bpffs)
-        how = state.settings["state"]
-        wanted = Wanted(parse_settings({**state.settings, "state": how}), how, state.settings["source_dir"], kept=True)
+        settings = state.settings
+        wanted = Wanted(parse_settings(settings), settings["state"], settings["source_dir"], kept=True)
         balancer = Balancer(file.instance, file.bpffs, file)
         request = Request(file.instance, file.bpffs, LOCK_SECONDS, check=False, kept=True)
         done = [
             balancer.ensure_locked(replace(wanted, attach_later=True), check=False),
-            apply_locked("vips", request, file.read().vips, "overridden", True),
+            apply_locked("vips", request, Asked(file.read().vips, "overridden", allow_empty=True)),
         ]
-        tables = [name for name in TABLES if file.read_file(f"{name}.json") is not None]
-        done += [apply_locked(name, request, None, "merged", True) for name in tables]
+        tables = [name for name, table in BALANCER_TABLES.items() if file.read_file(table.file) is not None]
+        done += [apply_locked(name, request, Asked(None)) for name in tables]
         done.append(balancer.ensure_locked(wanted, check=False))
         warnings = dict.fromkeys(f"warning: {warning}" for each in done for warning in each.warnings)
         return [*(line for each in done for line in each.changes), *warnings]

@@ -35,7 +35,7 @@ from .._model.vips import VipKey
 from .._program.bytecode import load
 from .._program.requirements import require_capabilities
 from .._program.swap import BYTECODE_FILE, PROGRAM
-from .flows import TABLES, Table, flow_row, loaded, open_tables, real_names
+from .flows import FLOW_TABLES, FlowTable, flow_row, loaded, open_flow_tables, real_names
 from .request import Request
 
 SHARED = frozenset(
@@ -157,12 +157,12 @@ class Copy:
 class Simulation:
     """The answers for one balancer."""
 
-    def __init__(self, copy: Copy, live: KernelMaps, tables: Sequence[Table]) -> None:
+    def __init__(self, copy: Copy, live: KernelMaps, tables: Sequence[FlowTable]) -> None:
         self.copy = copy
         self.live = live
         self.tables = tables
         self.max_vips = live.capacity("server_id_stats")
-        self.ring_size = live.capacity("ch_rings") // self.max_vips
+        self.ring_size = live.ring_size()
         self.names = real_names(live)
         self.vips = self._vips()
 
@@ -189,7 +189,7 @@ class Simulation:
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         keys = flow.possible_keys()
         for table in self.tables:
-            outer = next(outer for outer, fallback in TABLES if table.name in (outer, fallback))
+            outer = next(outer for outer, fallback in FLOW_TABLES if table.name in (outer, fallback))
             for key in keys:
                 value = table.map.lookup(key)
                 if value is None:
@@ -360,5 +360,5 @@ def simulate(request: Request, entries: Sequence[Mapping[str, t.Any]]) -> list[d
                 f"the bytecode kept of balancer {request.instance} is not that of the loaded program:"
                 " run module katran.fleet.balancer first"
             )
-        simulation = Simulation(copy, live, open_tables(live, stack))
+        simulation = Simulation(copy, live, open_flow_tables(live, stack))
         return [simulation.answer(flow) for flow in flows]

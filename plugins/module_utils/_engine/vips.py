@@ -14,18 +14,17 @@ from .._kernel.ring_workers import build_rings
 from .._kernel.state_files import StateFile
 from .._model import layout
 from .._model.drift import Left, View, reals_drift, vip_drift
-from .._model.entries import Config
-from .._model.limits import Limits, idle_vips
+from .._model.entries import Asked
 from .._model.lru_history import learners, may_be_known
 from .._model.operations import count
 from .._model.overlay import overlay_of, resolve_reals
 from .._model.readiness import hold_back_vips
 from .._model.state import State
-from .._model.tables import ServerId, server_id_warnings
+from .._model.tables import LEADING, ServerId, server_id_warnings
 from .._model.vip_entries import adopt, known_keys
 from .._model.vip_plan import Recorded, VipPlan, plan_vips, references
 from .._model.vips import Vip, vip_changes, vip_to_config, vips_from_config
-from .._model.vips_input import resolve_vips
+from .._model.vips_input import idle_vips, resolve_vips
 from .execute import execute
 from .opened import limits_of, read_actual
 from .recovery import lost_warnings
@@ -50,24 +49,25 @@ class VipRun:
         self.file = file
         self.state = state
         self.clock = clock
-        elsewhere = {name: state.references.get(name, []) for name in ("source_routes", "server_ids")}
+        elsewhere = {name: state.references.get(name, []) for name in LEADING}
         self.result = Result(timings=clock.timings, warnings=lost_warnings(state), references=elsewhere)
 
-    def run(self, config: Config | None, how: str, allow_empty: bool) -> Result:
-        """Bring the VIPs to what `config` and `how` say; in check mode only say what that takes."""
+    def run(self, asked: Asked) -> Result:
+        """Bring the VIPs to what is asked; in check mode only say what that takes."""
         with self.clock.phase("read"):
             actual = read_actual(self.maps)
             limits = limits_of(self.request, self.state, self.maps)
+            asked = replace(asked, limits=limits)
             known = View(vips_from_config(self.state.vips), overlay_of(self.state))
         with self.clock.phase("validate"):
-            wanted = self.resolve(known, config, how, allow_empty, limits)
+            wanted = self.resolve(known, asked)
             # From here on a VIP that is the same is the same object, and most comparisons cost nothing.
             same = {key: known.vips[key] for key, vip in wanted.vips.items() if known.vips.get(key) == vip}
             wanted = replace(wanted, vips={**wanted.vips, **same})
         with self.clock.phase("plan"):
             names = {key: str(vip) for key, vip in known_keys(actual).items()}
             real_ids, numbers = adopt(actual, self.state.real_ids, self.state.vip_numbers, names)
-            settled = self.settles(how)
+            settled = self.settles(asked.state)
             others = other_references(self.state, settled)
             learned = learners(
                 (*known.vips.values(), *wanted.vips.values()),
@@ -116,15 +116,17 @@ class VipRun:
                 self._write(plan, after, wanted, actual.ring_size)
         return self.result
 
-    def settles(self, how: str) -> Collection[str]:
+    def settles(self, state: str) -> Collection[str]:
         """The references that end with this run: a killed one's, and a lost state's where all VIPs are told."""
-        told = how == "overridden" and not self.request.kept
+        told = state == "overridden" and not self.request.kept
         return ("vips", "lost", "lost_local") if told else ("vips",)
 
-    def resolve(self, known: View, config: Config | None, how: str, allow_empty: bool, limits: Limits) -> View:
+    def resolve(self, known: View, asked: Asked) -> View:
         """What is wanted."""
-        bounds = replace(limits, features=None) if self.request.kept else limits
-        wanted, warnings = resolve_vips(known.vips, config, how, allow_empty, bounds, self.request.min_active)
+        limits = asked.limits
+        if self.request.kept:
+            asked = replace(asked, limits=replace(limits, features=None))
+        wanted, warnings = resolve_vips(known.vips, asked, self.request.min_active)
         wanted, held = hold_back_vips(known.vips, wanted, self.request.unready, self.request.unseen)
         self.result.warnings += warnings + held + idle_vips(wanted.values(), limits)
         self.result.warnings += self._without_source(wanted.values())
@@ -193,16 +195,16 @@ class VipRun:
 class OverlayRun(VipRun):
     """One run of module reals: the same VIPs under another overlay."""
 
-    def settles(self, how: str) -> Collection[str]:
+    def settles(self, state: str) -> Collection[str]:
         """The references that end with this run: a killed one's."""
-        del how
+        del state
         return ("vips",)
 
-    def resolve(self, known: View, config: Config | None, how: str, allow_empty: bool, limits: Limits) -> View:
+    def resolve(self, known: View, asked: Asked) -> View:
         """The VIPs as they are, and the overlay that is wanted."""
         since = datetime.now(tz=UTC).isoformat(timespec="seconds")
         present = references(known.vips.values())
-        overlay, warnings = resolve_reals(known.overlay, config, how, allow_empty, limits, since, present)
+        overlay, warnings = resolve_reals(known.overlay, asked, since, present)
         self.result.warnings += warnings
         return View(known.vips, overlay)
 

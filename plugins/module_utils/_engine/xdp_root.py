@@ -9,7 +9,7 @@ import typing as t
 from collections.abc import Callable
 
 from .._kernel.edges import Edges
-from .._kernel.state_files import StateFile
+from .._kernel.state_folder import StateFolder
 from .._model.map_specs import ROOT_MAPS
 from .._model.program_plan import ProgramPlan
 from .._model.root_plan import PROGRAM, RootSnapshot, plan_removal, plan_root
@@ -30,11 +30,11 @@ class Root:
         self,
         instance: str,
         bpffs: str,
-        file: StateFile | None = None,
+        file: StateFolder | None = None,
         edges: Edges | None = None,
         tools: Toolchain | None = None,
     ) -> None:
-        self.file = file or StateFile(instance, bpffs)
+        self.file = file or StateFolder(instance, bpffs)
         self.home = Home(PROGRAM, ROOT_MAPS, self.file, RootRecord, edges, tools)
         self.array = self.home.paths.map("root_array")
 
@@ -106,7 +106,7 @@ class Root:
         ]
 
 
-def restore_root(file: StateFile, timeout: float) -> list[str]:
+def restore_root(file: StateFolder, timeout: float) -> list[str]:
     """Bring root back at boot, before what belongs in its slots and without a compiler.
 
     Returns one line for each thing done.

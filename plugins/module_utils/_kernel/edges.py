@@ -18,14 +18,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .._model.map_specs import MapSpec
 from .._model.settings import RootArray
-from .._model.snapshot import Attachment, EgressPlace, Filter, GatewayAnswer, MapInfo, ProgramInfo
+from .._model.snapshot import Attachment, MapInfo, ProgramInfo
 from . import bpf, loopback, pins, root_array
 from .lock import remove_lock
-from .network import FAMILIES, ask_gateway, own_address
-from .tc import Egress
 from .xdp import Interfaces, every_attachment
-
-FILTER_NAME = "katran_healthcheck"
 
 
 class Map(t.Protocol):
@@ -119,27 +115,6 @@ class Edges(t.Protocol):
     def change_loopback(self, add: Sequence[str], remove: Sequence[str], /) -> None:
         """Add and remove addresses of interface lo."""
 
-    def ways_out(self, interfaces: Iterable[str], /) -> dict[str, EgressPlace]:
-        """Interface → its way out, of those that there are. ProgramError where the host cannot tell."""
-
-    def add_qdisc(self, interface: str, index: int, /) -> None:
-        """Give an interface its clsact."""
-
-    def remove_qdisc(self, interface: str, index: int, /) -> None:
-        """Take an interface's clsact away."""
-
-    def put_filter(self, interface: str, index: int, place: Filter | None, fd: int, /) -> None:
-        """Run a program on what leaves, in a filter's place, or before every filter that is there."""
-
-    def remove_filter(self, interface: str, index: int, place: Filter, /) -> None:
-        """Take a filter away."""
-
-    def ask_gateway(self, interfaces: Sequence[str], confirm: bool, wait: bool, /) -> GatewayAnswer:
-        """What the default routes lead to. ProgramError where the host cannot tell."""
-
-    def own_address(self, family: str, interfaces: Sequence[str], /) -> str | None:
-        """This host's first global address of a family, IPv4 or IPv6, on the interfaces. ProgramError likewise."""
-
     def remove_lock(self, instance: str, /) -> None:
         """Remove the lock file of an instance that is gone."""
 
@@ -187,39 +162,6 @@ def _change_loopback(add: Sequence[str], remove: Sequence[str]) -> None:
     loopback.change_loopback(add, remove)
 
 
-def _ways_out(interfaces: Iterable[str]) -> dict[str, EgressPlace]:
-    with Egress() as egress:
-        found = ((name, egress.place(name)) for name in interfaces)
-        return {name: place for name, place in found if place is not None}
-
-
-def _add_qdisc(interface: str, index: int) -> None:
-    with Egress() as egress:
-        egress.add_qdisc(interface, index)
-
-
-def _remove_qdisc(interface: str, index: int) -> None:
-    with Egress() as egress:
-        egress.remove_qdisc(interface, index)
-
-
-def _put_filter(interface: str, index: int, place: Filter | None, fd: int) -> None:
-    with Egress() as egress:
-        if place is None:
-            egress.add(interface, index, fd, FILTER_NAME)
-        else:
-            egress.replace(interface, index, place, fd)
-
-
-def _remove_filter(interface: str, index: int, place: Filter) -> None:
-    with Egress() as egress:
-        egress.remove(interface, index, place)
-
-
-def _own_address(family: str, interfaces: Sequence[str]) -> str | None:
-    return own_address(FAMILIES[family], interfaces)
-
-
 class KernelEdges:
     """The host that this process runs on."""
 
@@ -245,13 +187,6 @@ class KernelEdges:
     clear_slot = staticmethod(root_array.clear_slot)
     loopback = staticmethod(loopback.loopback_addresses)
     change_loopback = staticmethod(_change_loopback)
-    ways_out = staticmethod(_ways_out)
-    add_qdisc = staticmethod(_add_qdisc)
-    remove_qdisc = staticmethod(_remove_qdisc)
-    put_filter = staticmethod(_put_filter)
-    remove_filter = staticmethod(_remove_filter)
-    ask_gateway = staticmethod(ask_gateway)
-    own_address = staticmethod(_own_address)
     remove_lock = staticmethod(remove_lock)
 
 

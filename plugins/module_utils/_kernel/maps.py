@@ -11,12 +11,13 @@ import struct
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from .._model.layout import SLOT
 from .._model.map_specs import ARRAY, ARRAY_OF_MAPS, HASH, MMAPABLE, NO_PREALLOC
 from . import bpf
 
 
 class Maps(t.Protocol):
-    """The maps of one balancer. Keys and values are bytes in the layouts of _layout.py.
+    """The maps of one balancer. Keys and values are bytes in the layouts of _model/layout.py.
 
     Reading an array gives its nonzero entries alone; deleting from one writes zero.
     A failure is OSError with the kernel's errno.
@@ -36,6 +37,9 @@ class Maps(t.Protocol):
 
     def delete(self, name: str, keys: Sequence[bytes]) -> None:
         """Remove entries; one that is not there is no failure."""
+
+    def ring_size(self) -> int:
+        """How many slots a VIP's ring has."""
 
     def ring(self, number: int) -> memoryview:
         """The live slots of a VIP's ring, 8 bytes each."""
@@ -60,7 +64,7 @@ class Maps(t.Protocol):
 
 
 class KernelMaps:
-    """The pinned maps of one balancer as the engine sees them (the interface is _memory.Maps).
+    """The pinned maps of one balancer as the engine sees them (the interface is Maps).
 
     `unpinned`: more maps, by name → id.
     """
@@ -70,7 +74,6 @@ class KernelMaps:
         self._unpinned = unpinned or {}
         self._open: dict[str, bpf.Map] = {}
         self._ring_map: mmap.mmap | None = None
-        self._ring_bytes = 0
         try:
             self._names = frozenset(os.listdir(directory)).union(self._unpinned)
         except FileNotFoundError:
@@ -128,15 +131,16 @@ class KernelMaps:
         else:
             opened.delete_many(keys)
 
-    def set_ring_size(self, ring_size: int) -> None:
-        """Say how many slots a VIP's ring has; needed before the first ring is read."""
-        self._ring_bytes = ring_size * 8
+    def ring_size(self) -> int:
+        """How many slots a VIP's ring has: ch_rings holds one for each entry of server_id_stats."""
+        return self.capacity("ch_rings") // self.capacity("server_id_stats")
 
     def ring(self, number: int) -> memoryview:
         """The live slots of a VIP's ring, 8 bytes each."""
         if self._ring_map is None:
             self._ring_map = self.map("ch_rings").mmap(writable=True)
-        return memoryview(self._ring_map)[number * self._ring_bytes : (number + 1) * self._ring_bytes]
+        size = self.ring_size() * SLOT
+        return memoryview(self._ring_map)[number * size : (number + 1) * size]
 
     def put_ring(self, number: int, slots: bytes, changed: int) -> None:
         """Write the slots that differ, about `changed`; a store each, so a packet sees the old or the new real."""

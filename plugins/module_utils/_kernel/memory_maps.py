@@ -14,18 +14,17 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
 from .._model import layout
+from .._model.layout import SLOT
 from .._model.map_specs import ARRAY, MapSpec, Shape, balancer_maps
 from .maps import Maps
 
-SLOT_BYTES = 8
-"""A ring slot in ch_rings: a u32 in host order, padded by the kernel to 8 bytes."""
-
 
 class MemoryMaps:
-    """Maps in memory."""
+    """Maps in memory: those of a balancer of this shape, or others."""
 
-    def __init__(self, shape: Shape) -> None:
-        self._specs: dict[str, MapSpec] = balancer_maps(shape)
+    def __init__(self, shape: Shape, specs: Iterable[MapSpec] | None = None) -> None:
+        found = balancer_maps(shape).values() if specs is None else specs
+        self._specs: dict[str, MapSpec] = {spec.name: spec for spec in found}
         self._shape = shape
         self._ring_size = shape.sizes["ring"]
         self._entries: dict[str, dict[bytes, bytes]] = {name: {} for name in self._specs}
@@ -75,10 +74,14 @@ class MemoryMaps:
             self._entries[name].pop(key, None)
             self._written(name, 1)
 
+    def ring_size(self) -> int:
+        """How many slots a VIP's ring has."""
+        return self._ring_size
+
     def ring(self, number: int) -> memoryview:
         """The slots of a VIP's ring."""
         if number not in self._rings:
-            self._rings[number] = bytearray(self._ring_size * SLOT_BYTES)
+            self._rings[number] = bytearray(self._ring_size * SLOT)
         return memoryview(self._rings[number])
 
     def put_ring(self, number: int, slots: bytes, changed: int) -> None:
@@ -139,7 +142,7 @@ class PlannedMaps(MemoryMaps):
         super().__init__(shape)
         self._present = present
         self._vips = present.capacity("server_id_stats")
-        self._ring_size = present.capacity("ch_rings") // self._vips
+        self._ring_size = present.ring_size()
 
     def capacity(self, name: str) -> int:
         """How many entries the map will hold."""

@@ -12,7 +12,20 @@ from dataclasses import dataclass, replace
 from .addresses import parse_addresses
 from .decap_record import DecapKept, DecapRecord
 from .faults import Faults
-from .settings import parse_interfaces
+from .options import SOURCE_DIR, Spec, parse_interfaces
+
+DECAP: Spec = {
+    "state": {"type": "str", "choices": ["attached", "withdrawn", "absent"], "default": "attached"},
+    "interfaces": {"type": "list", "elements": "str", "default": []},
+    "mode": {"type": "str", "choices": ["native", "generic"], "default": "native"},
+    "vips": {"type": "list", "elements": "str"},
+    "keep_vips": {"type": "bool", "default": False},
+    "sources": {"type": "list", "elements": "str", "default": []},
+    "gue_port": {"type": "int", "default": 6080},
+    "server_id": {"type": "int", "default": 0},
+    "loopback": {"type": "bool", "default": True},
+    "source_dir": SOURCE_DIR,
+}
 
 
 @dataclass(frozen=True)

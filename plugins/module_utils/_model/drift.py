@@ -9,7 +9,8 @@ Pure, like planning. What is reported here is repaired by the same operations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+import typing as t
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from . import layout
@@ -17,7 +18,7 @@ from .faults import shortened
 from .ids import Ids
 from .operations import Delete, DeleteDownSet, Operation, Put, PutDownSet, PutRing
 from .overlay import Overlay
-from .table_plan import TablePlan
+from .table import Table
 from .vip_entries import ADDRESS_MAPS, VIP_MAPS, Actual, address_entry, down_set_key, known_keys, vip_map_entry
 from .vip_plan import VipPlan, down_members
 from .vips import Vip, VipKey
@@ -163,19 +164,18 @@ def reals_drift(
 
 
 def table_drift(
-    plan: TablePlan,
+    operations: Iterable[Operation],
     explained: set[tuple[str, bytes]],
     actual: Mapping[str, Mapping[bytes, bytes]],
-    noun: str,
-    text: Callable[[str, bytes], str],
+    table: Table[t.Any, t.Any],
 ) -> list[str]:
     """One line for each entry of a table that is not as the last run left it.
 
-    `explained`: the (map, key) that the configuration changes; `text`: what to call an entry.
+    `explained`: the (map, key) that the configuration changes.
     """
     lines = [
-        f"{noun} {text(name, key)}: {sentence}"
-        for name, key, sentence in _touched(plan.operations, actual)
-        if name != "reals" and (name, key) not in explained
+        f"{table.noun} {table.key_in(name, key)}: {sentence}"
+        for name, key, sentence in _touched(operations, actual)
+        if name in table.maps and (name, key) not in explained
     ]
-    return shortened(lines, f"{noun}: {_MORE}")
+    return shortened(lines, f"{table.noun}: {_MORE}")

@@ -7,24 +7,49 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from .errors import ConfigError
+from .limits import UNLIMITED, Limits
 
 Config = Sequence[Mapping[str, t.Any]]
 K = t.TypeVar("K")
 V = t.TypeVar("V")
 
 
-def require_entries(name: str, config: Config | None, how: str, allow_empty: bool) -> Config:
-    if not config and how in ("overridden", "deleted") and not allow_empty:
-        raise ConfigError(
-            f"config: state {how} with an empty or absent config would remove every entry of {name}:"
-            " give allow_empty: true if that is meant"
-        )
-    return config or ()
+@dataclass(frozen=True)
+class Asked:
+    """What a run is asked to make of a resource.
 
+    `config`: entries, None where nothing is said; `state`: merged, replaced, overridden or deleted; `allow_empty`:
+    whether an empty config may remove every entry; `limits`: what the balancer that is to have the entries can hold.
+    """
 
-def merge_entries(before: Mapping[K, V], listed: Mapping[K, V], how: str, any_listed: bool) -> dict[K, V]:
-    if how == "deleted":
-        return {key: value for key, value in before.items() if any_listed and key not in listed}
-    return dict(listed) if how == "overridden" else {**before, **listed}
+    config: Config | None
+    state: str = "merged"
+    allow_empty: bool = False
+    limits: Limits = UNLIMITED
+
+    @property
+    def deletes(self) -> bool:
+        """Whether the entries are to go: then only what names them counts."""
+        return self.state == "deleted"
+
+    def entries(self, resource: str) -> Config:
+        """The entries of config. ConfigError where none are given and state would remove all there are."""
+        if not self.config and self.state in ("overridden", "deleted") and not self.allow_empty:
+            raise ConfigError(
+                f"config: state {self.state} with an empty or absent config would remove every entry of {resource}:"
+                " give allow_empty: true if that is meant"
+            )
+        return self.config or ()
+
+    def base(self, before: Mapping[K, V], key: K) -> V | None:
+        """What an entry was, where options that are not given keep their value; else None."""
+        return before.get(key) if self.state == "merged" else None
+
+    def applied(self, before: Mapping[K, V], listed: Mapping[K, V]) -> dict[K, V]:
+        """The resource once the `listed` entries are applied."""
+        if self.deletes:
+            return {key: value for key, value in before.items() if self.config and key not in listed}
+        return dict(listed) if self.state == "overridden" else {**before, **listed}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Faults of an input, collected and told together, each naming the entry at fault."""
+"""Faults of an input, collected and told together, each naming the entry at fault; and how many there are of things."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ def shortened(lines: list[str], rest: str) -> list[str]:
     """The first lines, and one that says how many more there are: `rest` with their number for {}."""
     more = len(lines) - MAX_FAULTS
     return lines if more <= 0 else [*lines[:MAX_FAULTS], rest.format(more)]
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, in words."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 class Faults:

@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from .map_specs import DEFAULT_SIZES
-from .shape import is_number, words
+from .shape import words
 
 FEATURES: tuple[str, ...] = (
     "source_routing",
@@ -37,13 +36,13 @@ FLAG_FEATURES = {
 """VIP flag → the feature that must be compiled in."""
 
 
-def features_needed(
-    vips: Iterable[Mapping[str, t.Any]] = (),
-    source_routes: Sequence[t.Any] = (),
-    decap_destinations: Sequence[t.Any] = (),
-    server_ids: Sequence[Mapping[str, t.Any]] = (),
-) -> list[str]:
-    """The features that this configuration uses, sorted. It need not be valid: the modules say what is wrong."""
+def vip_words(vip: Mapping[str, t.Any]) -> set[str]:
+    """The flags of a VIP in config's own form, and its protocol."""
+    return {*words(vip.get("flags")), str(vip.get("protocol"))}
+
+
+def vip_features(vips: Iterable[Mapping[str, t.Any]]) -> set[str]:
+    """The features that VIPs in config's own form use. They need not be valid."""
     found: set[str] = set()
     flags: set[str] = set()
     for vip in vips:
@@ -54,16 +53,5 @@ def features_needed(
             found.add("udp_flow_migration")
         if any(isinstance(real, Mapping) and real.get("local") for real in vip.get("reals") or ()):
             found.add("local_delivery")
-        if vip.get("protocol") == "tcp":
-            flags.add("tcp")
     found.update(feature for flag, feature in FLAG_FEATURES.items() if flag in flags)
-    if source_routes:
-        found.add("source_routing")
-    if decap_destinations:
-        found.add("inline_decap")
-    if server_ids and "tcp" in flags and not flags & {"quic", "udp_stable_routing"}:
-        # Nobody else would read them. Beside QUIC, TCP may go without: then the operator has to say it.
-        found.add("tcp_server_id")
-    if any(is_number(entry.get("id"), DEFAULT_SIZES["server_ids"], 0xFFFFFFFF) for entry in server_ids):
-        found.add("server_id_hash")
-    return sorted(found)
+    return found

@@ -9,7 +9,6 @@ of any port or of a prefix, client port 0 with hash_no_src_port.
 
 from __future__ import annotations
 
-import re
 import struct
 import typing as t
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -18,14 +17,12 @@ from dataclasses import dataclass
 from . import layout
 from .addresses import Address, Prefix, read_address, read_prefix
 from .faults import Faults
-from .vips import VipKey
+from .options import Spec
+from .vips import VipKey, VipName
 
+FLOW_FILTERS: Spec = {"vip": {"type": "str"}, "real": {"type": "str"}, "client": {"type": "str"}}
 KEY_BYTES = 40
 _ZERO12 = bytes(12)
-
-_VIP = re.compile(
-    r"(?:\[(?P<inside>[0-9A-Fa-f:.]+(?:/[0-9]+)?)\]|(?P<host>[^:\[\]]+?))(?::(?P<port>[0-9]+)(?:/(?P<protocol>tcp|udp))?)?"
-)
 
 
 @dataclass(frozen=True)
@@ -131,15 +128,12 @@ def parse_filters(params: Mapping[str, t.Any], exact: Collection[bytes], reals: 
 def _read_vip(text: str | None, faults: Faults) -> tuple[Prefix | None, int | None, int | None]:
     if text is None:
         return None, None, None
-    # An IPv6 address without brackets has colons of its own, and so no port.
-    found = None if text.count(":") > 1 and "[" not in text else _VIP.fullmatch(text)
-    host = text if found is None else found["inside"] or found["host"]
-    prefix = _read_prefix(host)
-    port = int(found["port"]) if found and found["port"] else None
-    if prefix is None or (port is not None and port > 65535):
+    name = VipName.read(text)
+    if name is None:
         faults.add("vip", f"{text} is no VIP; write one as 198.51.100.1, 198.51.100.1:443/tcp or [2001:db8::1]:443/udp")
         return None, None, None
-    return prefix, port, layout.PROTOCOLS[found["protocol"]] if found and found["protocol"] else None
+    prefix = name.host if isinstance(name.host, Prefix) else _whole(name.host)
+    return prefix, name.port, layout.PROTOCOLS[name.protocol] if name.protocol else None
 
 
 def _read_prefix(text: str) -> Prefix | None:

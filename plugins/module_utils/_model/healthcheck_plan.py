@@ -140,7 +140,7 @@ def _plan_keys(plan: ProgramPlan, counted: Collection[VipKey], seen: Healthcheck
             plan.add(ZeroCounters("per_hckey_stats", (place,)))
             plan.add(Put("hc_key_map", ((key, layout.u32(place)),)), f"count probes of {vip}")
     if gone:
-        lines = [f"no longer count probes of {text}" for text in sorted(map(key_text, gone))]
+        lines = [f"no longer count probes of {text}" for text in sorted(map(str, map(VipKey.of_definition, gone)))]
         plan.add(Delete("hc_key_map", tuple(gone)), *lines)
 
 
@@ -212,10 +212,3 @@ def _shown(name: str, key: bytes, value: bytes) -> str:
     if name == "hc_pckt_macs":
         return layout.parse_mac(value)
     return layout.unpack_address(value, layout.parse_u32(key) == HC_SOURCE_IPV6)
-
-
-def key_text(key: bytes) -> str:
-    """The VIP of an entry of hc_key_map."""
-    packed, port, protocol = layout.parse_vip_definition(key)
-    name = layout.PROTOCOL_NAMES.get(protocol, str(protocol))
-    return str(VipKey.of(packed, any(packed[4:]), None, port, name))

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,10 +13,31 @@ from .addresses import address_fault, read_address
 from .entries import Config
 from .faults import Faults
 from .map_specs import HEALTHCHECK_SPECS
-from .settings import parse_interfaces
+from .options import SOURCE_DIR, Spec, parse_interfaces, read_mac
 from .vips import VipKey
 
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+HEALTHCHECK: Spec = {
+    "state": {"type": "str", "choices": ["attached", "absent"], "default": "attached"},
+    "interface": {"type": "str"},
+    "encapsulation": {"type": "str", "choices": ["ipip", "gue"], "default": "ipip"},
+    "gue_port": {"type": "int", "default": 6080},
+    "source_ipv4": {"type": "str", "default": "auto"},
+    "source_ipv6": {"type": "str", "default": "auto"},
+    "source_mac": {"type": "str", "default": "auto"},
+    "gateway_mac": {"type": "str", "default": "auto"},
+    "max_frame": {"type": "int", "default": 1514},
+    "counted_vips": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "address": {"type": "str", "required": True},
+            "port": {"type": "int", "required": True},
+            "protocol": {"type": "str", "choices": ["tcp", "udp"], "required": True},
+        },
+    },
+    "source_dir": SOURCE_DIR,
+}
 
 
 @dataclass(frozen=True)
@@ -64,8 +84,8 @@ def parse_healthcheck(params: Mapping[str, t.Any]) -> HealthcheckSettings:
         gue_port=params["gue_port"],
         source_ipv4=_read_source(params, "source_ipv4", False, faults),
         source_ipv6=_read_source(params, "source_ipv6", True, faults),
-        source_mac=_read_mac(params, "source_mac", faults),
-        gateway_mac=_read_mac(params, "gateway_mac", faults),
+        source_mac=read_mac(params, "source_mac", faults),
+        gateway_mac=read_mac(params, "gateway_mac", faults),
         max_frame=params["max_frame"],
         counted_vips=_read_counted(params["counted_vips"], faults),
         source_dir=params["source_dir"],
@@ -83,14 +103,6 @@ def _read_source(params: Mapping[str, t.Any], name: str, ipv6: bool, faults: Fau
         faults.add(name, f"{text} is neither auto nor an IPv{6 if ipv6 else 4} address")
         return "auto"
     return address.text
-
-
-def _read_mac(params: Mapping[str, t.Any], name: str, faults: Faults) -> str:
-    mac = str(params[name]).lower().replace("-", ":")
-    if mac != "auto" and (not _MAC.fullmatch(mac) or int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00"):
-        faults.add(name, f"{params[name]} is neither auto nor a unicast MAC address")
-        return "auto"
-    return mac
 
 
 def _read_counted(entries: Config, faults: Faults) -> tuple[VipKey, ...]:

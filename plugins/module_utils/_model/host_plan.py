@@ -12,6 +12,8 @@ import typing as t
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .options import Spec
+
 LIBRARY = "/usr/lib/katran-fleet"
 """Where the engine, the programs' sources and the units are."""
 
@@ -20,6 +22,24 @@ UNITS_FOLDER = "systemd"
 
 RETIRED = ("katran-real.service",)
 """Units of earlier versions."""
+
+
+HOST: Spec = {
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "packages": {"type": "list", "elements": "str", "default": []},
+    "follow_gateway": {"type": "bool"},
+    "real": {
+        "type": "dict",
+        "options": {
+            "interfaces": {"type": "list", "elements": "str", "required": True},
+            "mtu": {"type": "int", "default": 0},
+            "mss": {"type": "int", "default": 0},
+            "vips": {"type": "list", "elements": "str"},
+        },
+    },
+    "files": {"type": "dict"},
+    "contents": {"type": "dict"},
+}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What an inventory says: which variables are ours, which join to a resource, and what a host is told by them.
 
-Variables are taken as they are once templated. What is wrong with a resource's entries is told by `resource_faults`.
+Variables are taken as they are once templated. What is wrong with a resource's entries is told by config_faults.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .addresses import read_address
-from .features import FEATURES, features_needed
+from .features import FEATURES
+from .resources import FROM_VARIABLES, features_needed
 from .shape import words
-
-RESOURCES = ("vips", "source_routes", "server_ids", "decap_destinations")
-"""The resources of a balancer that variables are about."""
+from .tables import LEADING, TABLES
 
 VARIABLES = frozenset(
     f"katran_{name}"
@@ -28,7 +27,7 @@ VARIABLES = frozenset(
         *("interfaces", "mode", "encapsulation", "gue_port", "features", "extra_features", "gateway_mac", "copy_tos"),
         *("source_ipv4", "source_ipv6", "source_prefix_ipv4", "source_prefix_ipv6", "decap_any", "sizes", "max_frame"),
         *("max_new_flows", "udp_timeout", "forwarding_cores", "numa", "root_array", "accept_rehash", "replace_foreign"),
-        *("min_active", "purge_flows", "allow_empty", *RESOURCES),
+        *("min_active", "purge_flows", "allow_empty", *FROM_VARIABLES),
         # of reals
         *("real_interfaces", "real_mode", "real_vips", "real_sources", "real_mtu", "real_mss", "real_address"),
         *("real_weight", "real_state", "server_id"),
@@ -43,16 +42,13 @@ VARIABLES = frozenset(
 GROUPS = {"katran_balancers_group": "balancers", "katran_reals_group": "reals"}
 """Variable that says which hosts are which → the group where it is not set."""
 
-ID_FLAGS = frozenset(("quic", "udp_stable_routing"))
-"""The VIP flags by which server ids route packets of UDP."""
-
-_TEAM = re.compile(rf"katran_({'|'.join(RESOURCES)})__[A-Za-z0-9_]+")
+_TEAM = re.compile(rf"katran_({'|'.join(FROM_VARIABLES)})__[A-Za-z0-9_]+")
 
 
 def resource_of(variable: str) -> str | None:
     """The resource that a variable is about, alone or as one of several teams'; None where it is about none."""
     name = variable.removeprefix("katran_")
-    if name != variable and name in RESOURCES:
+    if name != variable and name in FROM_VARIABLES:
         return name
     found = _TEAM.fullmatch(variable)
     return found[1] if found else None
@@ -60,7 +56,7 @@ def resource_of(variable: str) -> str | None:
 
 def resource_variables(names: Iterable[str]) -> dict[str, list[str]]:
     """Resource → the variables that join to it, sorted, of those with these names."""
-    found: dict[str, list[str]] = {resource: [] for resource in RESOURCES}
+    found: dict[str, list[str]] = {resource: [] for resource in FROM_VARIABLES}
     for name in sorted(names):
         resource = resource_of(name)
         if resource is not None:
@@ -76,7 +72,7 @@ def unknown_variables(names: Iterable[str]) -> list[str]:
             continue
         head, team, rest = name.removeprefix("katran_").partition("__")
         near = difflib.get_close_matches(head, [each.removeprefix("katran_") for each in sorted(VARIABLES)], 1, 0.6)
-        meant = "".join(f"katran_{each}{team + rest if each in RESOURCES else ''}" for each in near)
+        meant = "".join(f"katran_{each}{team + rest if each in FROM_VARIABLES else ''}" for each in near)
         found.append(f"{name}: there is no such variable" + (f"; did you mean {meant}?" if meant else ""))
     return found
 
@@ -126,15 +122,14 @@ class Resources:
     @property
     def untouched(self) -> list[str]:
         """The resources that no variable is about."""
-        return [resource for resource in RESOURCES if resource not in self.entries]
+        return [resource for resource in FROM_VARIABLES if resource not in self.entries]
 
     def features(self, extra: Iterable[t.Any] = ()) -> list[str]:
         """The features that these need, and the `extra` ones, sorted. Entries that are no mappings need none."""
         rows = {
-            name: [entry for entry in self.entries.get(name, ()) if isinstance(entry, Mapping)] for name in RESOURCES
+            name: [entry for entry in entries if isinstance(entry, Mapping)] for name, entries in self.entries.items()
         }
-        needed = features_needed(rows["vips"], rows["source_routes"], rows["decap_destinations"], rows["server_ids"])
-        return sorted({*needed, *map(str, extra)})
+        return sorted({*features_needed(**rows), *map(str, extra)})
 
     def emptied(self) -> list[str]:
         """The variables of resources that would lose every entry."""
@@ -198,21 +193,19 @@ class Served:
     """The VIPs of some balancers, asked which of them lead to a real.
 
     `everything`: all their addresses; `listed`: real → addresses of VIPs that list it among their reals or down reals;
-    `by_route`, `by_id`: those of VIPs that follow source routes or server ids; `routed`, `named`: the reals of these.
+    `followers`: table → those of VIPs that follow its entries; `led_to`: table → the reals that these lead to.
     """
 
     everything: set[str] = field(default_factory=set)
     listed: dict[str, set[str]] = field(default_factory=dict)
-    by_route: set[str] = field(default_factory=set)
-    by_id: set[str] = field(default_factory=set)
-    routed: set[str] = field(default_factory=set)
-    named: set[str] = field(default_factory=set)
+    followers: dict[str, set[str]] = field(default_factory=lambda: {name: set() for name in LEADING})
+    led_to: dict[str, set[str]] = field(default_factory=lambda: {name: set() for name in LEADING})
 
     @classmethod
     def of(cls, resources: Resources) -> Served:
-        """The VIPs, source routes and server ids of one balancer."""
+        """The VIPs, and the tables that lead to reals, of one balancer."""
         served = cls()
-        for name, reals in (("source_routes", served.routed), ("server_ids", served.named)):
+        for name, reals in served.led_to.items():
             reals.update(
                 canonical(entry.get("real")) for entry in resources.entries.get(name, ()) if isinstance(entry, Mapping)
             )
@@ -224,17 +217,16 @@ class Served:
 
     def add(self, vip: Mapping[str, t.Any]) -> None:
         """Take up one VIP."""
-        address, flags = str(vip.get("address")), set(words(vip.get("flags")))
+        address = str(vip.get("address"))
         self.everything.add(address)
         reals = vip.get("reals") if isinstance(vip.get("reals"), (list, tuple)) else ()
         listed = {canonical(real.get("address")) for real in reals or () if isinstance(real, Mapping)}
         listed.update(map(canonical, words(vip.get("down_reals"))))
         for real in listed:
             self.listed.setdefault(real, set()).add(address)
-        if "source_routing" in flags:
-            self.by_route.add(address)
-        if vip.get("protocol") == "tcp" or not ID_FLAGS.isdisjoint(flags):
-            self.by_id.add(address)
+        for name, followers in self.followers.items():
+            if TABLES[name].followed_by(vip):
+                followers.add(address)
 
     def to(self, addresses: Iterable[str]) -> set[str]:
         """The addresses of the VIPs whose packets may reach a real with these; where it has none, of all VIPs."""
@@ -244,10 +236,9 @@ class Served:
         found: set[str] = set()
         for real in reals:
             found |= self.listed.get(real, set())
-        if not reals.isdisjoint(self.routed):
-            found |= self.by_route
-        if not reals.isdisjoint(self.named):
-            found |= self.by_id
+        for name, led_to in self.led_to.items():
+            if not reals.isdisjoint(led_to):
+                found |= self.followers[name]
         return found
 
 
@@ -298,6 +289,6 @@ def may_still_send(
         kept = references.get(host)
         sure = host in done and "vips" in told and kept is not None
         # A resource that nobody says is not touched, and may lead to any real.
-        if not sure or any(kept and kept.get(name) for name in ("source_routes", "server_ids") if name not in told):
+        if not sure or any(kept and kept.get(name) for name in LEADING if name not in told):
             found.append(host)
     return sorted(found)

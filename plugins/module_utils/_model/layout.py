@@ -20,6 +20,9 @@ IPV4_MAPPED = bytes(10) + b"\xff\xff"
 PROTOCOLS = {"tcp": 6, "udp": 17}
 PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 
+SLOT = 8
+"""Bytes of a ring slot in ch_rings: a u32 in host order, padded by the kernel."""
+
 VIP_FLAGS: dict[str, int] = {
     name: 1 << bit
     for bit, name in enumerate(
@@ -179,7 +182,7 @@ def parse_real_pos_lru(data: bytes) -> tuple[int, int]:
 
 
 def sum_cpus(value: bytes, fields: int) -> list[int]:
-    """The u64 fields of a per-CPU value, such as the two of an lb_stats, each summed over the CPUs."""
+    """The u64 fields of a per-CPU counter, each summed over the CPUs."""
     numbers = struct.unpack(f"={len(value) // 8}Q", value)
     return [sum(numbers[field::fields]) for field in range(fields)]
 

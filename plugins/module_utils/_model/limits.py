@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .faults import Faults, shortened
-from .features import features_needed
+from .faults import Faults
+from .map_specs import DEFAULT_SIZES
 from .sizes import read_sizes
-from .vips import MORE_VIPS, Vip
 
 
 @dataclass(frozen=True)
@@ -27,21 +26,8 @@ class Limits:
         return self.features is None or feature in self.features
 
 
-def idle_vips(vips: Iterable[Vip], limits: Limits) -> list[str]:
-    """What VIPs have that the loaded program cannot do: it was applied to one that could."""
-    found = []
-    for vip in vips:
-        local = any(real.local for real in vip.reals)
-        entry = {"address": vip.key.address, "flags": vip.flags, "down_reals": vip.down_reals}
-        needed = features_needed([{**entry, "reals": [{"local": local}]}])
-        missing = [feature for feature in needed if not limits.has(feature)]
-        if missing:
-            found.append(f"vip {vip.key}: needs {_features(missing)}, which the program does not have")
-    return shortened(found, MORE_VIPS)
-
-
-def _features(names: Sequence[str]) -> str:
-    return f"feature{'' if len(names) == 1 else 's'} {' and '.join(names)}"
+UNLIMITED = Limits(DEFAULT_SIZES, None)
+"""Those of a balancer of which nothing is known."""
 
 
 def parse_planned(planned: Mapping[str, t.Any]) -> Limits:

@@ -11,9 +11,8 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .ring import ring_slots
-
-SLOT = 8
+from .layout import SLOT
+from .ring_slots import ring_slots
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ import typing as t
 from collections.abc import Iterable, Mapping
 
 from .addresses import read_real_address
-from .entries import Config, merge_entries, require_entries
+from .entries import Asked
 from .faults import Faults
-from .limits import Limits
+from .resource import PURGE, Resource, Row
+from .shape import Options, numbered
 from .state import State
 from .vips import REAL_STATES
 
@@ -25,21 +26,18 @@ class Overlay(t.NamedTuple):
 
 
 def resolve_reals(
-    before: Mapping[str, Overlay],
-    config: Config | None,
-    how: str,
-    allow_empty: bool,
-    limits: Limits,
-    since: str,
-    known: Iterable[str],
+    before: Mapping[str, Overlay], asked: Asked, since: str, known: Iterable[str]
 ) -> tuple[dict[str, Overlay], list[str]]:
-    """The overlay after applying `config`, and warnings for reals that no VIP has. ConfigError lists all faults."""
-    entries = require_entries("reals", config, how, allow_empty)
+    """The overlay after applying what is asked, and warnings for reals that no VIP has. ConfigError lists all faults.
+
+    `since`: the time that new words get; `known`: the reals that VIPs have.
+    """
+    entries, limits = asked.entries("reals"), asked.limits
     faults = Faults()
     present = set(known)
     warnings = []
     listed: dict[str, Overlay] = {}
-    for index, entry in enumerate(entries):
+    for index, entry in numbered(entries):
         address = read_real_address(entry.get("address"), f"reals[{index}].address", faults)
         if address is None:
             continue
@@ -47,7 +45,7 @@ def resolve_reals(
         if address.text in listed:
             faults.add(f"reals[{index}].address", f"{address.text} is listed twice")
             continue
-        if how != "deleted":
+        if not asked.deletes:
             if state is None:
                 faults.add(f"reals[{index}].state", "is missing")
             elif state not in REAL_STATES:
@@ -57,7 +55,7 @@ def resolve_reals(
         old = before.get(address.text)
         same = old is not None and old.state == state
         listed[address.text] = old if same and old else Overlay(address.text, str(state), since)
-    after = merge_entries(before, listed, how, bool(entries))
+    after = asked.applied(before, listed)
     if len(after) > limits.sizes["reals"]:
         faults.add("reals", f"{len(after)} reals, but sizes.reals is {limits.sizes['reals']}")
     faults.check()
@@ -68,3 +66,29 @@ def overlay_of(state: State) -> dict[str, Overlay]:
     """The overlay as the last run left it."""
     entries = ((entry["address"], entry["state"], entry.get("since", "")) for entry in state.overlay)
     return {entry[0]: Overlay._make(entry) for entry in entries}
+
+
+class RealStates(Resource):
+    """The overlay, described as the other resources are. An operator says it by hand: no variable does."""
+
+    name = "reals"
+    noun = "real"
+    options: t.ClassVar[Options] = {
+        "address": {"type": "str", "required": True},
+        "state": {"type": "str", "choices": list(REAL_STATES)},
+    }
+    module_options = PURGE
+    has_variables = False
+
+    def title(self, row: Row) -> str:
+        """As `changes` calls a real."""
+        return f"{self.noun} {row['address']}"
+
+    def check(self, asked: Asked) -> None:
+        """ConfigError lists what is wrong with entries."""
+        resolve_reals({}, asked, "", ())
+
+    def needs(self, rows: Iterable[Row], vips: Iterable[Row]) -> set[str]:
+        """None."""
+        del rows, vips
+        return set()

@@ -10,9 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .faults import Faults
+from .options import SOURCE_DIR, Spec, parse_interfaces
 from .program_file import XdpFile
 from .records import Fields, Optional, text
-from .settings import parse_interfaces
+
+XDP_ROOT: Spec = {
+    "state": {"type": "str", "choices": ["attached", "absent"], "default": "attached"},
+    "interfaces": {"type": "list", "elements": "str", "default": []},
+    "mode": {"type": "str", "choices": ["native", "generic"], "default": "native"},
+    "source_dir": SOURCE_DIR,
+}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of module balancer, validated, and those of every module."""
+"""The options of module balancer, and how they are read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from .addresses import address_fault, read_address, read_prefix
 from .faults import Faults
 from .features import FEATURES
-from .map_specs import MAX_CPUS
+from .map_specs import DEFAULT_SIZES, MAX_CPUS
+from .options import SOURCE_DIR, Spec, parse_interfaces, read_mac
 from .shape import is_number
 from .sizes import read_sizes
 
@@ -62,30 +63,38 @@ class BalancerSettings:
         return data
 
 
-_INSTANCE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-
-
-def parse_instance(instance: str, bpffs: str) -> None:
-    """ConfigError where the instance's name or the bpffs's path cannot be one."""
-    faults = Faults()
-    if not _INSTANCE.fullmatch(instance):
-        faults.add(
-            "instance", f"{instance!r} must begin with a lower case letter or digit, then up to 31 of these, _ or -"
-        )
-    if not bpffs.startswith("/"):
-        faults.add("bpffs", f"{bpffs} is not an absolute path")
-    faults.check()
-
-
-def _read_interfaces(names: Sequence[t.Any], faults: Faults) -> tuple[str, ...]:
-    for index, name in enumerate(names):
-        text = str(name)
-        if not 0 < len(text) < 16 or text in (".", "..") or any(char in "/:" or char.isspace() for char in text):
-            faults.add(f"interfaces[{index}]", f"{text!r} is not the name of an interface")
-        elif text in map(str, names[:index]):
-            faults.add(f"interfaces[{index}]", f"{text} is listed twice")
-    return tuple(map(str, names))
+BALANCER: Spec = {
+    "state": {"type": "str", "choices": ["attached", "loaded", "rolled_back", "absent"], "default": "attached"},
+    "interfaces": {"type": "list", "elements": "str", "default": []},
+    "mode": {"type": "str", "choices": ["native", "generic", "auto"], "default": "native"},
+    "source_dir": SOURCE_DIR,
+    "encapsulation": {"type": "str", "choices": ["ipip", "gue"], "default": "ipip"},
+    "gue_port": {"type": "int", "default": 6080},
+    "features": {"type": "list", "elements": "str", "choices": list(FEATURES), "default": []},
+    "source_ipv4": {"type": "str", "default": "auto"},
+    "source_ipv6": {"type": "str", "default": "auto"},
+    "source_prefix_ipv4": {"type": "str", "default": "172.16.0.0/16"},
+    "source_prefix_ipv6": {"type": "str", "default": "100::/64"},
+    "gateway_mac": {"type": "str", "default": "auto"},
+    "copy_tos": {"type": "bool", "default": True},
+    "decap_any": {"type": "bool", "default": False},
+    "sizes": {
+        "type": "dict",
+        "default": {},
+        "options": {name: {"type": "int", "default": size} for name, size in DEFAULT_SIZES.items()},
+    },
+    "max_frame": {"type": "int", "default": 1514},
+    "max_new_flows": {"type": "int", "default": 125000},
+    "udp_timeout": {"type": "int", "default": 30},
+    "forwarding_cores": {"type": "raw", "default": "auto"},
+    "numa": {"type": "str", "choices": ["auto", "none"], "default": "auto"},
+    "root_array": {
+        "type": "dict",
+        "options": {"path": {"type": "path", "required": True}, "position": {"type": "int", "required": True}},
+    },
+    "accept_rehash": {"type": "bool", "default": False},
+    "replace_foreign": {"type": "bool", "default": False},
+}
 
 
 def _in_range(params: Mapping[str, t.Any], name: str, low: int, high: int, faults: Faults) -> int:
@@ -163,14 +172,12 @@ def _read_cores(value: t.Any, faults: Faults) -> tuple[int, ...] | str:
 def parse_settings(params: Mapping[str, t.Any]) -> BalancerSettings:
     """The options of module balancer. ConfigError lists all faults."""
     faults = Faults()
-    mac = str(params["gateway_mac"]).lower().replace("-", ":")
-    if mac != "auto" and (not _MAC.fullmatch(mac) or int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00"):
-        faults.add("gateway_mac", f"{params['gateway_mac']} is neither auto nor a unicast MAC address")
+    mac = read_mac(params, "gateway_mac", faults)
     for feature in params["features"]:
         if feature not in FEATURES:
             faults.add("features", f"{feature} is none of {', '.join(FEATURES)}")
     settings = BalancerSettings(
-        interfaces=_read_interfaces(params["interfaces"], faults),
+        interfaces=parse_interfaces(params["interfaces"], faults),
         mode=_one_of(params, "mode", ("native", "generic", "auto"), faults),
         encapsulation=_one_of(params, "encapsulation", ("ipip", "gue"), faults),
         gue_port=_in_range(params, "gue_port", 1, 65535, faults),
@@ -195,11 +202,6 @@ def parse_settings(params: Mapping[str, t.Any]) -> BalancerSettings:
         faults.add("interfaces", "state attached needs at least one interface")
     faults.check()
     return settings
-
-
-def parse_interfaces(names: Sequence[t.Any], faults: Faults) -> tuple[str, ...]:
-    """A list of interface names."""
-    return _read_interfaces(names, faults)
 
 
 COMPILED = (

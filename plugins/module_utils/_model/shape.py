@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from .faults import Faults
 
@@ -15,6 +15,15 @@ Options = Mapping[str, Mapping[str, t.Any]]
 _NUMBER = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 _TRUE = ("y", "yes", "on", "1", "true", "t", "1.0")
 _BOOLEANS = (*_TRUE, "n", "no", "off", "0", "false", "f", "0.0")
+
+
+UNREADABLE: Mapping[str, t.Any] = {}
+"""Stands, by itself, for an entry of which it was told before that it cannot be read."""
+
+
+def numbered(entries: Iterable[Mapping[str, t.Any]]) -> Iterator[tuple[int, Mapping[str, t.Any]]]:
+    """Entries with their indexes, but those that cannot be read."""
+    return ((index, entry) for index, entry in enumerate(entries) if entry is not UNREADABLE)
 
 
 def shape_faults(name: str, config: t.Any, options: Options) -> str:
@@ -78,9 +87,23 @@ def is_number(value: t.Any, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def as_told(entry: Mapping[str, t.Any], options: Options) -> dict[str, t.Any]:
-    """An entry of the right shape as Ansible hands it to a module."""
-    return {key: _value_told(value, options[key]) for key, value in entry.items() if value is not None}
+def as_told(entry: t.Any, options: Options) -> Mapping[str, t.Any]:
+    """An entry as Ansible hands it to a module, without what has not the right shape; UNREADABLE if it cannot do so."""
+    if not isinstance(entry, Mapping):
+        return UNREADABLE
+    found = {}
+    for key, option in options.items():
+        value = entry.get(key)
+        faults = Faults()
+        if value is not None and option.get("options") is None:
+            check = _list_shape if option["type"] == "list" else _value_shape
+            check(key, value, option, faults)
+        if value is None or faults.lines or (option.get("options") and not isinstance(value, (list, tuple))):
+            if option.get("required"):
+                return UNREADABLE
+            continue
+        found[key] = _value_told(value, option)
+    return found
 
 
 def _value_told(value: t.Any, option: Mapping[str, t.Any]) -> t.Any:

@@ -13,7 +13,24 @@ from dataclasses import dataclass
 from . import layout
 from .addresses import Address, read_address
 from .faults import Faults
+from .options import Spec
 from .vips import VipKey
+
+FLOWS: Spec = {
+    "flows": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "source": {"type": "str", "required": True},
+            "destination": {"type": "str", "required": True},
+            "source_port": {"type": "int", "required": True},
+            "destination_port": {"type": "int", "required": True},
+            "protocol": {"type": "str", "choices": ["tcp", "udp"], "required": True},
+            "server_id": {"type": "int"},
+        },
+    }
+}
 
 MAX_FLOWS = 10_000
 _HOST_MAC, _ROUTER_MAC = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")

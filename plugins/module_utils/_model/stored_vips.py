@@ -16,7 +16,7 @@ from operator import itemgetter
 from . import layout
 from .addresses import read_address, read_prefix
 from .records import Fault, Reader, address, flag, is_address, many, number, read_fields, text, word
-from .vips import HASHES, MAX_WEIGHT, REAL_STATES
+from .vips import HASHES, MAX_WEIGHT, REAL_STATES, VipKey
 
 _PORT = 65535
 _ADDRESS, _WEIGHT, _STATE, _LOCAL = map(itemgetter, ("address", "weight", "state", "local"))
@@ -34,11 +34,10 @@ def stored_vips(value: t.Any, where: str) -> list[dict[str, t.Any]]:
 
 def vip_name(value: t.Any, where: str) -> str:
     """What str() makes of a VIP's key."""
-    host, _colon, rest = text(value, where).rpartition(":")
-    port, _slash, protocol = rest.partition("/")
-    named = port.isascii() and port.isdigit() and int(port) <= _PORT and protocol in layout.PROTOCOLS
-    if not named or not _is_place(host.removeprefix("[").removesuffix("]")):
-        raise Fault(where, f"{value} is not the name of a VIP")
+    try:
+        VipKey.read(text(value, where))
+    except ValueError as error:
+        raise Fault(where, str(error)) from error
     return t.cast("str", value)
 
 

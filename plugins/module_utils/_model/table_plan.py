@@ -12,6 +12,7 @@ from . import layout
 from .errors import PlanError
 from .ids import Ids
 from .operations import Delete, Operation, PurgeFlows, Put, ZeroCounters
+from .table import TableEntry
 from .vip_entries import real_entries, unsettled
 from .vip_plan import REAL_COUNTERS
 
@@ -22,16 +23,6 @@ class TablePlan:
 
     operations: list[Operation]
     real_ids: Ids
-
-
-@dataclass(frozen=True)
-class TableEntry:
-    """One wanted entry: its map, its key, and what it leads to: a real's address, or a value where there is none."""
-
-    map: str
-    key: bytes
-    real: str | None
-    value: bytes = b""
 
 
 def plan_table(
@@ -78,24 +69,40 @@ def plan_table(
     if new_reals:
         operations.append(Put("reals", new_reals))
     values = {address: layout.u32(number) for address, number in real_ids.assigned.items()}
-    target = _table_target(entries, maps, values)
-    puts, deletes = [], []
-    for name in maps:
+    operations += plan_entries(entries, maps, present, capacity, values)
+    stale = tuple(sorted(key for key in there if key not in want_reals))
+    if stale:
+        operations.append(Delete("reals", stale))
+    return TablePlan(operations, real_ids)
+
+
+def plan_entries(
+    wanted: Iterable[TableEntry],
+    maps: Iterable[str],
+    present: Mapping[str, Mapping[bytes, bytes]],
+    capacity: Mapping[str, int],
+    values: Mapping[str, bytes],
+) -> list[Operation]:
+    """The way from `present` to `wanted` in `maps`, whose ids are given: `values` has those of the reals.
+
+    What appears comes before what goes, except where there is room only after something went.
+    """
+    target = _table_target(wanted, maps, values)
+    first: list[Operation] = []
+    puts: list[Operation] = []
+    deletes: list[Operation] = []
+    for name, want in target.items():
         have = present[name]
-        put = tuple(sorted((key, value) for key, value in target[name].items() if have.get(key) != value))
-        drop = tuple(sorted(key for key in have if key not in target[name]))
+        put = tuple(sorted((key, value) for key, value in want.items() if have.get(key) != value))
+        drop = tuple(sorted(key for key in have if key not in want))
         if put:
             puts.append(Put(name, put))
         if drop:
             deletes.append(Delete(name, drop))
         if len(have) + sum(key not in have for key, _value in put) > capacity[name]:
-            operations += deletes
+            first += deletes
             deletes = []
-    operations += [*puts, *deletes]
-    stale = tuple(sorted(key for key in there if key not in want_reals))
-    if stale:
-        operations.append(Delete("reals", stale))
-    return TablePlan(operations, real_ids)
+    return [*first, *puts, *deletes]
 
 
 def _table_target(

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 
 from .addresses import read_prefix
-from .records import Fault, Fields, Reader, address, flag, is_address, many, number, parse_record, read_fields, text
+from .records import Fault, Reader, address, flag, is_address, many, number, parse_record, read_fields, text
+from .table import Table
 
 Row = dict[str, t.Any]
 _LARGEST = 0xFFFFFFFF
@@ -27,65 +28,74 @@ def _prefix(value: t.Any, where: str) -> str:
     return t.cast("str", value)
 
 
-class _Kind(t.NamedTuple):
-    """One kind of row: its fields, the first of which is the key, and a quick look at all keys."""
-
-    fields: Fields
-    sound: Callable[[Sequence[t.Any]], bool]
+_NUMBER = number(0, _LARGEST)
 
 
-def _numbers(low: int) -> Callable[[Sequence[t.Any]], bool]:
-    return lambda keys: set(map(type, keys)) == {int} and min(keys) >= low and max(keys) <= _LARGEST
+def row_fields(table: Table[t.Any, t.Any]) -> dict[str, Reader[t.Any]]:
+    """How the fields of a table's rows are read, by what its entries' options are: the key, and what it leads to."""
+    return {name: _reader(name, table.options[name]) for name in (table.key, table.value)}
 
 
-def _prefixes(keys: Sequence[t.Any]) -> bool:
-    return not any(isinstance(read_prefix(key), str) for key in keys)
+def _reader(name: str, option: Mapping[str, t.Any]) -> Reader[t.Any]:
+    if option["type"] == "int":
+        return _NUMBER
+    if option["type"] == "bool":
+        return flag
+    return _prefix if name == "prefix" else address
 
 
-def _addresses(keys: Sequence[t.Any]) -> bool:
-    return all(map(is_address, keys))
+def _numbers(values: Sequence[t.Any]) -> bool:
+    return set(map(type, values)) == {int} and min(values) >= 0 and max(values) <= _LARGEST
 
 
-_KINDS: Mapping[str, _Kind] = {
-    "source_routes": _Kind({"prefix": _prefix, "real": address}, _prefixes),
-    "server_ids": _Kind({"id": number(0, _LARGEST), "real": address}, _numbers(0)),
-    "decap_destinations": _Kind({"address": address, "egress": flag}, _addresses),
-    "healthcheck_destinations": _Kind({"mark": number(0, _LARGEST), "real": address}, _numbers(0)),
+def _flags(values: Sequence[t.Any]) -> bool:
+    return set(map(type, values)) == {bool}
+
+
+def _prefixes(values: Sequence[t.Any]) -> bool:
+    return not any(isinstance(read_prefix(value), str) for value in values)
+
+
+def _addresses(values: Sequence[t.Any]) -> bool:
+    return all(map(is_address, set(values)))
+
+
+_QUICK: Mapping[Reader[t.Any], Callable[[Sequence[t.Any]], bool]] = {
+    _NUMBER: _numbers,
+    flag: _flags,
+    _prefix: _prefixes,
+    address: _addresses,
 }
+"""The reader of a field → whether it would read all of these."""
 
 
-def read_rows(name: str, source: str, path: str) -> list[Row]:
+def read_rows(table: Table[t.Any, t.Any], source: str, path: str) -> list[Row]:
     """The rows of a table's file; StateError names the file and the field at fault."""
-    return parse_record(source, path, _rows(_KINDS[name]))
 
-
-def _rows(kind: _Kind) -> Reader[list[Row]]:
     def read(value: t.Any, where: str) -> list[Row]:
-        if not _sound(value, kind):
-            many(lambda row, place: read_fields(row, place, kind.fields))(value, where)
-            _tell_twins(value, where, kind)
+        fields = row_fields(table)
+        if not _sound(value, fields):
+            many(lambda row, place: read_fields(row, place, fields))(value, where)
+            _tell_twins(value, where, table.key)
         return t.cast("list[Row]", value)
 
-    return read
+    return parse_record(source, path, read)
 
 
-def _sound(value: t.Any, kind: _Kind) -> bool:
+def _sound(value: t.Any, fields: Mapping[str, Reader[t.Any]]) -> bool:
     """Whether nothing is wrong with any row; False also where the quick look cannot tell."""
     if value == []:
         return True
     try:
-        keys, values = zip(*map(itemgetter(*kind.fields), value), strict=True)
-        if type(value) is not list or len(set(keys)) < len(keys) or not kind.sound(keys):
-            return False
-        if "real" in kind.fields:
-            return all(map(is_address, set(values)))
-        return set(map(type, values)) == {bool}
+        keys, values = zip(*map(itemgetter(*fields), value), strict=True)
+        read_key, read_value = fields.values()
+        sound = _QUICK[read_key](keys) and _QUICK[read_value](values)
+        return type(value) is list and len(set(keys)) == len(keys) and sound
     except (KeyError, TypeError, AttributeError, IndexError, ValueError):
         return False
 
 
-def _tell_twins(rows: Sequence[Row], where: str, kind: _Kind) -> None:
-    name = next(iter(kind.fields))
+def _tell_twins(rows: Sequence[Row], where: str, name: str) -> None:
     seen = set()
     for index, row in enumerate(rows):
         if row[name] in seen:

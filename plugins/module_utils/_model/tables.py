@@ -1,24 +1,25 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The tables: resources whose entries are one key of one map each."""
+"""The tables, each described once. A new one is a class here, its place in TABLES, and a module of its name."""
 
 from __future__ import annotations
 
-import json
 import typing as t
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
 
 from . import layout
 from .addresses import Address, Prefix, address_order, ipv4_lookalike, read_host, read_prefix
-from .entries import Config, merge_entries, require_entries
+from .errors import ConfigError
 from .faults import Faults
+from .features import vip_words
 from .limits import Limits
-from .shape import is_number
-from .table_plan import TableEntry
+from .map_specs import DEFAULT_SIZES, HC_SOURCE_IPV4, HC_SOURCE_IPV6, HEALTHCHECK_SPECS
+from .resource import BALANCER, UNREADY, Row
+from .shape import Options, is_number
+from .table import Around, Table, TableEntry
 from .vip_entries import real_of
-from .vips import Vip
+from .vips import Vip, vips_from_config
 
 
 class SourceRoute(t.NamedTuple):
@@ -28,6 +29,70 @@ class SourceRoute(t.NamedTuple):
     real: str
 
 
+class SourceRoutes(Table[Prefix, SourceRoute]):
+    """Prefixes of clients, in a trie for each family."""
+
+    name = "source_routes"
+    noun = "source route"
+    options: t.ClassVar[Options] = {"prefix": {"type": "str", "required": True}, "real": {"type": "str"}}
+    module_options = UNREADY
+    maps = ("lpm_src_v4", "lpm_src_v6")
+    key = "prefix"
+    feature = "source_routing"
+    size = "source_routes"
+    make = SourceRoute
+
+    def read_key(self, value: t.Any, limits: Limits) -> Prefix:
+        """A prefix in strict textual form."""
+        del limits
+        prefix = read_prefix(str(value))
+        if isinstance(prefix, str):
+            raise ConfigError(prefix)
+        return prefix
+
+    def check_real(self, key: Prefix, real: Address) -> None:
+        """An IPv6 packet has no room in a tunnel of IPv4."""
+        if key.address.ipv6 and not real.ipv6:
+            raise ConfigError(f"{real.text} is IPv4, but the prefix {key.text} is IPv6")
+
+    def check_room(self, after: Collection[Prefix], limits: Limits, faults: Faults) -> None:
+        """Each family has a trie of its own."""
+        room = limits.sizes[self.size]
+        for ipv6, family in ((False, "IPv4"), (True, "IPv6")):
+            number = sum(prefix.address.ipv6 == ipv6 for prefix in after)
+            if number > room:
+                faults.add(self.name, f"{number} {family} prefixes, but sizes.{self.size} is {room}")
+
+    def shown(self, key: Prefix) -> str:
+        """ADDRESS/LENGTH."""
+        return key.text
+
+    def followed_by(self, vip: Row) -> bool:
+        """VIPs ask for it by a flag."""
+        return "source_routing" in vip_words(vip)
+
+    def row(self, item: SourceRoute) -> dict[str, t.Any]:
+        """Prefix and real."""
+        return {"prefix": item.prefix.text, "real": item.real}
+
+    def item(self, row: Row) -> tuple[Prefix, SourceRoute]:
+        """(prefix, item)."""
+        prefix = t.cast(Prefix, read_prefix(row["prefix"]))
+        return prefix, SourceRoute(prefix, row["real"])
+
+    def entry(self, item: SourceRoute) -> TableEntry:
+        """A key of the family's trie."""
+        address = item.prefix.address
+        if address.ipv6:
+            return TableEntry("lpm_src_v6", layout.lpm_key(address.packed, item.prefix.length), item.real)
+        return TableEntry("lpm_src_v4", layout.lpm_key(address.packed[:4], item.prefix.length), item.real)
+
+    def key_in(self, name: str, key: bytes) -> str:
+        """ADDRESS/LENGTH."""
+        packed, length = layout.parse_lpm_key(key)
+        return f"{layout.unpack_address(packed, name == 'lpm_src_v6')}/{length}"
+
+
 class ServerId(t.NamedTuple):
     """A server id leads to a real."""
 
@@ -35,106 +100,71 @@ class ServerId(t.NamedTuple):
     real: str
 
 
-class DecapDestination(t.NamedTuple):
-    """Tunnels to this address are stripped here; `egress`: and sent out again."""
+class ServerIds(Table[int, ServerId]):
+    """Ids that packets carry, in an array, or under feature server_id_hash in a hash table."""
 
-    address: str
-    egress: bool
+    name = "server_ids"
+    noun = "server id"
+    options: t.ClassVar[Options] = {"id": {"type": "int", "required": True}, "real": {"type": "str"}}
+    module_options = UNREADY
+    maps = ("server_id_map",)
+    key = "id"
+    size = "server_ids"
+    plural = "server ids"
+    compares = True
+    make = ServerId
 
+    def read_key(self, value: t.Any, limits: Limits) -> int:
+        """An index of the array, or any u32 where it is a hash table; 0 is none."""
+        hashed = limits.features is not None and "server_id_hash" in limits.features
+        highest = 0xFFFFFFFF if hashed else limits.sizes["server_ids"] - 1
+        if not is_number(value, 1, highest):
+            more = "; feature server_id_hash allows more" if is_number(value, highest + 1, 0xFFFFFFFF) else ""
+            raise ConfigError(f"{value} is not a server id (1 to {highest}{more})")
+        return t.cast(int, value)
 
-class HealthcheckDestination(t.NamedTuple):
-    """Packets with this mark go to a real."""
+    def warnings(self, items: Iterable[ServerId], around: Around) -> list[str]:
+        """Reals that cannot take what they may be sent."""
+        # Of IPv4, every real takes it.
+        vips = vips_from_config([vip for vip in around.vips if ":" in vip["address"]])
+        return server_id_warnings(items, vips.values(), around.limits)
 
-    mark: int
-    real: str
+    def needs(self, rows: Iterable[Row], vips: Iterable[Row]) -> set[str]:
+        """Who reads the ids depends on the VIPs; ids beyond the array's default size need another map."""
+        rows = list(rows)
+        words = {word for vip in vips for word in vip_words(vip)}
+        found = set()
+        if rows and "tcp" in words and not words & {"quic", "udp_stable_routing"}:
+            # Nobody else would read them. Beside QUIC, TCP may go without: then the operator has to say it.
+            found.add("tcp_server_id")
+        if any(is_number(row.get("id"), DEFAULT_SIZES["server_ids"], 0xFFFFFFFF) for row in rows):
+            found.add("server_id_hash")
+        return found
 
+    def may_use(self, rows: Iterable[Row]) -> set[str]:
+        """Who reads a server id, the ids do not tell."""
+        return {"tcp_server_id", "server_id_hash"} if any(True for _row in rows) else set()
 
-def resolve_source_routes(
-    before: Mapping[Prefix, SourceRoute], config: Config | None, how: str, allow_empty: bool, limits: Limits
-) -> tuple[dict[Prefix, SourceRoute], list[str]]:
-    """The source routes after applying `config`, and warnings. ConfigError lists all faults."""
-    entries = require_entries("source_routes", config, how, allow_empty)
-    faults = Faults()
-    if entries and how != "deleted" and not limits.has("source_routing"):
-        faults.add("source_routes", "needs feature source_routing")
-    listed: dict[Prefix, SourceRoute] = {}
-    for index, entry in enumerate(entries):
-        prefix = read_prefix(str(entry.get("prefix")))
-        if isinstance(prefix, str):
-            faults.add(f"source_routes[{index}].prefix", prefix)
-            continue
-        if prefix in listed:
-            faults.add(f"source_routes[{index}].prefix", f"{prefix.text} is listed twice")
-            continue
-        real = _table_real(entry, before, prefix, how)
-        if isinstance(real, str):
-            faults.add(f"source_routes[{index}].real", real)
-        elif prefix.address.ipv6 and real is not None and not real.ipv6:
-            faults.add(f"source_routes[{index}].real", f"{real.text} is IPv4, but the prefix {prefix.text} is IPv6")
-        else:
-            listed[prefix] = SourceRoute(prefix, real.text if real else "")
-    after = merge_entries(before, listed, how, bool(entries))
-    for ipv6, family in ((False, "IPv4"), (True, "IPv6")):
-        number = sum(prefix.address.ipv6 == ipv6 for prefix in after)
-        if number > limits.sizes["source_routes"]:
-            faults.add(
-                "source_routes",
-                f"{number} {family} prefixes, but sizes.source_routes is {limits.sizes['source_routes']}",
-            )
-    faults.check()
-    return after, []
+    def followed_by(self, vip: Row) -> bool:
+        """Connections by the option of TCP, and packets of UDP where a flag says so."""
+        return not vip_words(vip).isdisjoint(("tcp", "quic", "udp_stable_routing"))
 
+    def row(self, item: ServerId) -> dict[str, t.Any]:
+        """Id and real."""
+        return {"id": item.id, "real": item.real}
 
-def _table_real(
-    entry: Mapping[str, t.Any],
-    before: Mapping[t.Any, SourceRoute | ServerId | HealthcheckDestination],
-    key: object,
-    how: str,
-) -> Address | str | None:
-    """The real of a table's entry, or the sentence that says why it is none.
+    def item(self, row: Row) -> tuple[int, ServerId]:
+        """(id, item)."""
+        return row["id"], ServerId(row["id"], row["real"])
 
-    Where it is not given, it stays what it was in state merged; None in state deleted, which asks for none.
-    """
-    text = entry.get("real")
-    if text is None:
-        if how == "deleted":
-            return None
-        old = before.get(key) if how == "merged" else None
-        text = old.real if old else None
-    return read_host(text)
+    def entry(self, item: ServerId) -> TableEntry:
+        """The id is the key."""
+        return TableEntry("server_id_map", layout.u32(item.id), item.real)
 
-
-def resolve_server_ids(
-    before: Mapping[int, ServerId], config: Config | None, how: str, allow_empty: bool, limits: Limits
-) -> tuple[dict[int, ServerId], list[str]]:
-    """The server ids after applying `config`, and warnings. ConfigError lists all faults."""
-    entries = require_entries("server_ids", config, how, allow_empty)
-    faults = Faults()
-    hashed = limits.features is not None and "server_id_hash" in limits.features
-    highest = 0xFFFFFFFF if hashed else limits.sizes["server_ids"] - 1
-    listed: dict[int, ServerId] = {}
-    for index, entry in enumerate(entries):
-        number = t.cast("int", entry.get("id"))
-        if not is_number(number, 1, highest):
-            more = "; feature server_id_hash allows more" if is_number(number, highest + 1, 0xFFFFFFFF) else ""
-            faults.add(f"server_ids[{index}].id", f"{number} is not a server id (1 to {highest}{more})")
-            continue
-        real = _table_real(entry, before, number, how)
-        if isinstance(real, str):
-            faults.add(f"server_ids[{index}].real", real)
-            continue
-        text = real.text if real else ""
-        if number in listed:
-            other = listed[number].real
-            sentence = f"{number} is listed twice" if other == text else f"{number} leads to {other} and to {text}"
-            faults.add(f"server_ids[{index}].id", sentence)
-            continue
-        listed[number] = ServerId(number, text)
-    after = merge_entries(before, listed, how, bool(entries))
-    if len(after) > limits.sizes["server_ids"]:
-        faults.add("server_ids", f"{len(after)} server ids, but sizes.server_ids is {limits.sizes['server_ids']}")
-    faults.check()
-    return after, []
+    def key_in(self, name: str, key: bytes) -> int:
+        """The id."""
+        del name
+        return layout.parse_u32(key)
 
 
 def server_id_warnings(server_ids: Iterable[ServerId], vips: Iterable[Vip], limits: Limits) -> list[str]:
@@ -155,178 +185,137 @@ def server_id_warnings(server_ids: Iterable[ServerId], vips: Iterable[Vip], limi
     return [f"server_ids: {some} cannot take packets of the IPv6 VIP {min(using)}, which may route by server id"]
 
 
-def resolve_decap_destinations(
-    before: Mapping[str, DecapDestination], config: Config | None, how: str, allow_empty: bool, limits: Limits
-) -> tuple[dict[str, DecapDestination], list[str]]:
-    """The decapsulation destinations after applying `config`, and warnings. ConfigError lists all faults."""
-    entries = require_entries("decap_destinations", config, how, allow_empty)
-    faults = Faults()
-    if entries and how != "deleted" and not limits.has("inline_decap"):
-        faults.add("decap_destinations", "needs feature inline_decap")
-    listed: dict[str, DecapDestination] = {}
-    for index, entry in enumerate(entries):
-        address = read_host(entry.get("address"))
+class DecapDestination(t.NamedTuple):
+    """Tunnels to this address are stripped here; `egress`: and sent out again."""
+
+    address: str
+    egress: bool
+
+
+class DecapDestinations(Table[str, DecapDestination]):
+    """Addresses at which the balancer takes tunnels apart; they lead to no real."""
+
+    name = "decap_destinations"
+    noun = "decapsulation destination"
+    options: t.ClassVar[Options] = {"address": {"type": "str", "required": True}, "egress": {"type": "bool"}}
+    maps = ("decap_dst",)
+    key = "address"
+    value = "egress"
+    feature = "inline_decap"
+    size = "vips"
+    plural = "addresses"
+
+    def read_key(self, value: t.Any, limits: Limits) -> str:
+        """An address that the map can tell from one of the other family."""
+        del limits
+        address = read_host(value)
         fault = address if isinstance(address, str) else ipv4_lookalike(address)
         if isinstance(address, str) or fault:
-            faults.add(f"decap_destinations[{index}].address", str(fault))
-            continue
-        if address.text in listed:
-            faults.add(f"decap_destinations[{index}].address", f"{address.text} is listed twice")
-            continue
+            raise ConfigError(str(fault))
+        return address.text
+
+    def read_item(self, key: str, entry: Row, old: DecapDestination | None, deletes: bool) -> DecapDestination:
+        """Not egress unless told."""
+        del deletes
         egress = entry.get("egress")
-        old = before.get(address.text) if how == "merged" else None
-        listed[address.text] = DecapDestination(
-            address.text, bool(egress) if egress is not None else bool(old and old.egress)
-        )
-    after = merge_entries(before, listed, how, bool(entries))
-    if len(after) > limits.sizes["vips"]:
-        faults.add("decap_destinations", f"{len(after)} addresses, but sizes.vips is {limits.sizes['vips']}")
-    faults.check()
-    return after, []
+        return DecapDestination(key, bool(egress) if egress is not None else bool(old and old.egress))
+
+    def leads_to(self, item: DecapDestination) -> str:
+        """Where what was inside goes."""
+        return "egress" if item.egress else "ingress"
+
+    def item(self, row: Row) -> tuple[str, DecapDestination]:
+        """(address, item)."""
+        return row["address"], DecapDestination(row["address"], row["egress"])
+
+    def entry(self, item: DecapDestination) -> TableEntry:
+        """The address leads to flags."""
+        value = layout.u32(layout.DECAP_EGRESS if item.egress else 0)
+        return TableEntry("decap_dst", layout.pack_address(item.address), None, value)
+
+    def key_in(self, name: str, key: bytes) -> str:
+        """The address."""
+        del name
+        return layout.unpack_address(key, any(key[4:]))
+
+    def row_in(self, name: str, key: bytes, value: bytes, reals: t.Any) -> dict[str, t.Any]:
+        """Address and flag."""
+        del reals
+        return {"address": self.key_in(name, key), "egress": bool(layout.parse_u32(value) & layout.DECAP_EGRESS)}
 
 
-def resolve_healthcheck_destinations(
-    before: Mapping[int, HealthcheckDestination], config: Config | None, how: str, allow_empty: bool, limits: Limits
-) -> tuple[dict[int, HealthcheckDestination], list[str]]:
-    """The health-check destinations after applying `config`, and warnings. ConfigError lists all faults."""
-    entries = require_entries("healthcheck_destinations", config, how, allow_empty)
-    faults = Faults()
-    listed: dict[int, HealthcheckDestination] = {}
-    for index, entry in enumerate(entries):
-        mark = t.cast("int", entry.get("mark"))
-        where = f"healthcheck_destinations[{index}]"
-        if not is_number(mark, 1, 0xFFFFFFFF):
-            faults.add(f"{where}.mark", f"{mark} is not a mark (1 to 4294967295)")
-            continue
-        if mark in listed:
-            faults.add(f"{where}.mark", f"{mark} is listed twice")
-            continue
-        real = _table_real(entry, before, mark, how)
-        if isinstance(real, str):
-            faults.add(f"{where}.real", real)
-        else:
-            listed[mark] = HealthcheckDestination(mark, real.text if real else "")
-    after = merge_entries(before, listed, how, bool(entries))
-    if len(after) > limits.sizes["reals"]:
-        faults.add("healthcheck_destinations", f"{len(after)} marks, but sizes.reals is {limits.sizes['reals']}")
-    faults.check()
-    return after, []
+class HealthcheckDestination(t.NamedTuple):
+    """Packets with this mark go to a real."""
+
+    mark: int
+    real: str
 
 
-@dataclass(frozen=True)
-class Table:
-    """A resource that is a table: each entry is one key of one map.
+class HealthcheckDestinations(Table[int, HealthcheckDestination]):
+    """Marks of a health checker's sockets. The map holds the reals themselves: its program runs without a balancer."""
 
-    `resolve` and `item` are of _config; `entry` says where an item lives in the maps; `row` is its config form.
-    """
+    name = "healthcheck_destinations"
+    noun = "mark"
+    options: t.ClassVar[Options] = {"mark": {"type": "int", "required": True}, "real": {"type": "str"}}
+    program = "healthcheck"
+    has_variables = False
+    maps = ("hc_reals_map",)
+    key = "mark"
+    plural = "marks"
+    make = HealthcheckDestination
 
-    name: str
-    noun: str
-    maps: tuple[str, ...]
-    feature: str | None
-    resolve: Callable[..., tuple[dict[t.Any, t.Any], list[str]]]
-    item: Callable[[Mapping[str, t.Any]], tuple[t.Any, t.Any]]
-    entry: Callable[[t.Any], TableEntry]
-    row: Callable[[t.Any], dict[str, t.Any]]
-    text: Callable[[t.Any], tuple[str, str]]
+    def read_key(self, value: t.Any, limits: Limits) -> int:
+        """Any mark but 0, which every packet has."""
+        del limits
+        if not is_number(value, 1, 0xFFFFFFFF):
+            raise ConfigError(f"{value} is not a mark (1 to 4294967295)")
+        return t.cast(int, value)
 
+    def check_room(self, after: Collection[int], limits: Limits, faults: Faults) -> None:
+        """No size says how large the map is."""
+        room = HEALTHCHECK_SPECS["hc_reals_map"].entries(limits.sizes)
+        if len(after) > room:
+            faults.add(self.name, f"{len(after)} marks, but there is room for {room}")
 
-def rows_in_kernel(table: Table, actual: Mapping[str, Mapping[bytes, bytes]]) -> list[dict[str, t.Any]]:
-    """A table's entries as the kernel has them."""
-    reals = {key: real_of(*layout.parse_real_definition(value)).address for key, value in actual["reals"].items()}
-    return [
-        row
-        for name in table.maps
-        for key, value in actual.get(name, {}).items()
-        if (row := table_row(name, key, value, reals)) is not None
-    ]
+    def warnings(self, items: Iterable[HealthcheckDestination], around: Around) -> list[str]:
+        """Probes of a family without an outer source address would leave from the unspecified one."""
+        sources = around.entries("hc_pckt_srcs_map")
+        if sources is None:
+            return []
+        first: dict[bool, str] = {}
+        for item in items:
+            first.setdefault(":" in item.real, item.real)
+        return [
+            f"healthcheck_destinations: {first[ipv6]} is {family}, but program healthcheck has no {family} source"
+            f" (module katran.fleet.healthcheck, source_{family.lower()})"
+            for ipv6, family, index in ((False, "IPv4", HC_SOURCE_IPV4), (True, "IPv6", HC_SOURCE_IPV6))
+            if ipv6 in first and layout.u32(index) not in sources
+        ]
 
+    def entry(self, item: HealthcheckDestination) -> TableEntry:
+        """The mark leads to the real's definition."""
+        flags = layout.REAL_IPV6 if ":" in item.real else 0
+        value = layout.real_definition(layout.pack_address(item.real), flags)
+        return TableEntry("hc_reals_map", layout.u32(item.mark), None, value)
 
-def table_text(rows: Iterable[Mapping[str, t.Any]]) -> str:
-    """The file of a table: one line per entry, so that it can be read and diffed."""
-    # One call for all is ten times as fast as one each; no row holds braces, its addresses being parsed.
-    return json.dumps(list(rows)).replace("}, {", "},\n{") + "\n"
+    def key_in(self, name: str, key: bytes) -> int:
+        """The mark."""
+        del name
+        return layout.parse_u32(key)
 
-
-def table_key(name: str, key: bytes) -> str:
-    """What config calls an entry of a table's map: a prefix, an id or an address."""
-    some = bytes(4)
-    row = table_row(name, key, some, {some: ""}) or {}
-    return str(next(iter(row.values())))
-
-
-def table_row(name: str, key: bytes, value: bytes, reals: Mapping[bytes, str]) -> dict[str, t.Any] | None:
-    """A map entry in config's own form; None where it leads to no real."""
-    if name == "decap_dst":
-        ipv6 = any(key[4:])
-        return {
-            "address": layout.unpack_address(key, ipv6),
-            "egress": bool(layout.parse_u32(value) & layout.DECAP_EGRESS),
-        }
-    real = reals.get(value)
-    if real is None:
-        return None
-    if name == "server_id_map":
-        return {"id": layout.parse_u32(key), "real": real}
-    packed, length = layout.parse_lpm_key(key)
-    return {"prefix": f"{layout.unpack_address(packed, len(packed) == 16)}/{length}", "real": real}
-
-
-def _source_route_item(row: Mapping[str, t.Any]) -> tuple[Prefix, SourceRoute]:
-    prefix = t.cast(Prefix, read_prefix(row["prefix"]))
-    return prefix, SourceRoute(prefix, row["real"])
+    def row_in(self, name: str, key: bytes, value: bytes, reals: t.Any) -> dict[str, t.Any]:
+        """Mark and real."""
+        del reals
+        return {"mark": self.key_in(name, key), "real": real_of(*layout.parse_real_definition(value)).address}
 
 
-def _source_route_entry(item: SourceRoute) -> TableEntry:
-    address = item.prefix.address
-    if address.ipv6:
-        return TableEntry("lpm_src_v6", layout.lpm_key(address.packed, item.prefix.length), item.real)
-    return TableEntry("lpm_src_v4", layout.lpm_key(address.packed[:4], item.prefix.length), item.real)
-
-
-def _decap_entry(item: DecapDestination) -> TableEntry:
-    value = layout.u32(layout.DECAP_EGRESS if item.egress else 0)
-    return TableEntry("decap_dst", layout.pack_address(item.address), None, value)
-
-
-TABLES: dict[str, Table] = {
-    "source_routes": Table(
-        "source_routes",
-        "source route",
-        ("lpm_src_v4", "lpm_src_v6"),
-        "source_routing",
-        resolve_source_routes,
-        _source_route_item,
-        _source_route_entry,
-        lambda item: {"prefix": item.prefix.text, "real": item.real},
-        lambda item: (item.prefix.text, item.real),
-    ),
-    "server_ids": Table(
-        "server_ids",
-        "server id",
-        ("server_id_map",),
-        None,
-        resolve_server_ids,
-        lambda row: (row["id"], ServerId(row["id"], row["real"])),
-        lambda item: TableEntry("server_id_map", layout.u32(item.id), item.real),
-        lambda item: {"id": item.id, "real": item.real},
-        lambda item: (str(item.id), item.real),
-    ),
-    "decap_destinations": Table(
-        "decap_destinations",
-        "decapsulation destination",
-        ("decap_dst",),
-        "inline_decap",
-        resolve_decap_destinations,
-        lambda row: (row["address"], DecapDestination(row["address"], row["egress"])),
-        _decap_entry,
-        lambda item: {"address": item.address, "egress": item.egress},
-        lambda item: (item.address, "egress" if item.egress else "ingress"),
-    ),
+TABLES: dict[str, Table[t.Any, t.Any]] = {
+    table.name: table for table in (SourceRoutes(), ServerIds(), DecapDestinations(), HealthcheckDestinations())
 }
-"""Resource → how it is kept."""
+"""Resource → its description."""
 
+BALANCER_TABLES = {name: table for name, table in TABLES.items() if table.program == BALANCER}
+"""Those whose maps are the balancer's."""
 
-def idle_table(table: Table, entries: int) -> str:
-    """What to say of a table for which the program has no map."""
-    return f"{table.name}: {entries} entries need feature {table.feature}, which the program does not have"
+LEADING = tuple(name for name, table in BALANCER_TABLES.items() if table.leads_to_reals)
+"""Those whose entries, beside the VIPs, lead to a balancer's reals."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from . import layout
 from .ids import Ids
-from .operations import SLOT, digest
+from .layout import SLOT
+from .operations import digest
 from .vips import Vip, VipKey, VipReal
 
 
@@ -130,14 +131,13 @@ def known_keys(actual: Actual) -> dict[bytes, VipKey]:
     for name in VIP_MAPS:
         for key in actual.entries.get(name, {}):
             if name == "vip_map":
-                packed, port, protocol = layout.parse_vip_definition(key)
-                prefixlen = None
-                # The key does not tell the family: no IPv6 VIP has 12 zero bytes at its end.
-                ipv6 = any(packed[4:])
-            else:
-                packed, prefixlen, port, protocol = layout.parse_vip_lpm_key(key)
-                ipv6 = name == "vip_lpm_map"
+                vip = VipKey.of_definition(key)
+                if vip.protocol in layout.PROTOCOLS:
+                    found[key] = vip
+                continue
+            packed, prefixlen, port, protocol = layout.parse_vip_lpm_key(key)
             if protocol in layout.PROTOCOL_NAMES:
+                ipv6 = name == "vip_lpm_map"
                 found[key] = VipKey.of(packed, ipv6, prefixlen, port, layout.PROTOCOL_NAMES[protocol])
     return found
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from . import layout
 from .errors import PlanError
 from .ids import Ids
+from .layout import SLOT
 from .operations import (
-    SLOT,
     BlankSlots,
     Delete,
     DeleteDownSet,

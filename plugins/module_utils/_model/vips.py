@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,12 +14,37 @@ from operator import itemgetter
 from . import layout
 from .addresses import Address, Prefix, address_order, read_address, read_prefix
 from .entries import Config
+from .faults import counted
 
 HASHES = ("maglev_v2", "maglev_v1")
 REAL_STATES = ("active", "draining", "down")
 MAX_WEIGHT = 10_000
 MORE_VIPS = "and {} more VIPs"
 DEFAULT_HASH = "maglev_v2"
+
+_NAME = re.compile(
+    r"(?:\[(?P<inside>[0-9A-Fa-f:.]+(?:/[0-9]+)?)\]|(?P<host>[^:\[\]]+?))(?::(?P<port>[0-9]+)(?:/(?P<protocol>tcp|udp))?)?"
+)
+
+
+class VipName(t.NamedTuple):
+    """What a name says of a VIP, such as 198.51.100.0/24 or [2001:db8::1]:443/udp; None where it does not."""
+
+    host: Address | Prefix
+    port: int | None
+    protocol: str | None
+
+    @classmethod
+    def read(cls, text: str) -> VipName | None:
+        """A name, whole or cut short from its end; None where it is none."""
+        # An IPv6 address without brackets has colons of its own, and so no port.
+        found = None if text.count(":") > 1 and "[" not in text else _NAME.fullmatch(text)
+        name = text if found is None else found["inside"] or found["host"]
+        host = read_prefix(name) if "/" in name else read_address(name)
+        port = int(found["port"]) if found and found["port"] else None
+        if host is None or isinstance(host, str) or (port is not None and port > 65535):
+            return None
+        return cls(host, port, found["protocol"] if found else None)
 
 
 @dataclass(frozen=True)
@@ -38,20 +64,25 @@ class VipKey:
         return cls(ipv6, packed, prefixlen, port, protocol, layout.unpack_address(packed, ipv6))
 
     @classmethod
+    def at(cls, host: Address | Prefix, port: int, protocol: str) -> VipKey:
+        """A key from an address or a prefix."""
+        address, length = (host.address, host.length) if isinstance(host, Prefix) else (host, None)
+        return cls(address.ipv6, address.packed, length, port, protocol, address.text)
+
+    @classmethod
+    def of_definition(cls, key: bytes) -> VipKey:
+        """A key from a vip_definition; one of a protocol that no VIP has bears its number."""
+        packed, port, protocol = layout.parse_vip_definition(key)
+        # The key does not tell the family: no IPv6 VIP has 12 zero bytes at its end.
+        return cls.of(packed, any(packed[4:]), None, port, layout.PROTOCOL_NAMES.get(protocol, str(protocol)))
+
+    @classmethod
     def read(cls, name: str) -> VipKey:
         """A key from what str() makes of it; ValueError where it is none."""
-        host, _colon, rest = name.rpartition(":")
-        port, _slash, protocol = rest.partition("/")
-        host = host.removeprefix("[").removesuffix("]")
-        if "/" in host:
-            prefix = read_prefix(host)
-            if isinstance(prefix, str):
-                raise ValueError(prefix)
-            return cls.of(prefix.address.packed, prefix.address.ipv6, prefix.length, int(port), protocol)
-        address = read_address(host)
-        if address is None:
+        found = VipName.read(name)
+        if found is None or found.port is None or found.protocol is None:
             raise ValueError(f"{name} is not the name of a VIP")
-        return cls.of(address.packed, address.ipv6, None, int(port), protocol)
+        return cls.at(found.host, found.port, found.protocol)
 
     @property
     def address(self) -> str:
@@ -113,12 +144,8 @@ def vips_from_config(config: Config) -> dict[VipKey, Vip]:
     """VIPs from their own form in state.json, which was validated when it was read."""
     found = {}
     for entry in config:
-        prefix = read_prefix(entry["address"]) if "/" in entry["address"] else None
-        if isinstance(prefix, Prefix):
-            address, length = prefix.address, prefix.length
-        else:
-            address, length = t.cast(Address, read_address(entry["address"])), None
-        key = VipKey(address.ipv6, address.packed, length, entry["port"], entry["protocol"], address.text)
+        host = read_prefix(entry["address"]) if "/" in entry["address"] else read_address(entry["address"])
+        key = VipKey.at(t.cast("Address | Prefix", host), entry["port"], entry["protocol"])
         found[key] = Vip(
             key,
             tuple(entry["flags"]),
@@ -137,16 +164,12 @@ def vip_changes(before: Mapping[VipKey, Vip], after: Mapping[VipKey, Vip]) -> li
         if old == new:
             continue
         if old is None and new is not None:
-            lines.append(f"vip {key}: added with {_count(len(new.reals), 'real')}")
+            lines.append(f"vip {key}: added with {counted(len(new.reals), 'real')}")
         elif new is None:
             lines.append(f"vip {key}: removed")
         elif old is not None:
             lines += [f"vip {key}: {line}" for line in _vip_differences(old, new)]
     return lines
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _vip_differences(old: Vip, new: Vip) -> list[str]:

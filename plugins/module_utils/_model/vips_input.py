@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from . import layout
 from .addresses import (
@@ -19,12 +19,13 @@ from .addresses import (
     read_prefix,
     read_real_address,
 )
-from .entries import Config, require_entries
-from .faults import Faults
-from .features import FLAG_FEATURES
+from .entries import Asked, Config
+from .faults import Faults, shortened
+from .features import FLAG_FEATURES, vip_features
 from .limits import Limits
-from .shape import is_number
-from .vips import HASHES, MAX_WEIGHT, REAL_STATES, Vip, VipKey, VipReal, sorted_flags
+from .resource import PURGE, UNREADY, Resource, Row
+from .shape import Options, is_number, numbered
+from .vips import HASHES, MAX_WEIGHT, MORE_VIPS, REAL_STATES, Vip, VipKey, VipReal, sorted_flags
 
 UDP_FLAGS = ("quic", "udp_stable_routing", "udp_flow_migration")
 """The VIP flags that the program heeds for UDP alone."""
@@ -57,8 +58,7 @@ def _read_vip_key(entry: Mapping[str, t.Any], where: str, limits: Limits | None,
         good = False
     if not good:
         return None
-    address, length = found if isinstance(found, Prefix) else (t.cast("Address", found), None)
-    return VipKey(address.ipv6, address.packed, length, t.cast("int", port), t.cast("str", protocol), address.text)
+    return VipKey.at(t.cast("Address | Prefix", found), t.cast("int", port), t.cast("str", protocol))
 
 
 def _read_reals(
@@ -68,7 +68,7 @@ def _read_reals(
     found: dict[str, VipReal] = dict(old)
     seen: set[str] = set()
     refuse_ipv4 = key is not None and key.ipv6
-    for index, entry in enumerate(entries):
+    for index, entry in numbered(entries):
         address = read_host(entry.get("address"))
         if isinstance(address, str):
             faults.add(f"{where}.reals[{index}].address", address)
@@ -100,11 +100,9 @@ def _read_reals(
 _DEFAULT_REAL = VipReal("")
 
 
-def _read_vip(
-    entry: Mapping[str, t.Any], where: str, key: VipKey, old: Vip | None, limits: Limits, faults: Faults
-) -> Vip:
-    """One entry over what it was (`old`; None: defaults)."""
-    base = old or Vip(key)
+def _read_vip(entry: Mapping[str, t.Any], where: str, base: Vip, limits: Limits, faults: Faults) -> Vip:
+    """One entry over what it was."""
+    key = base.key
     flags, kind, reals, down = entry.get("flags"), entry.get("hash"), entry.get("reals"), entry.get("down_reals")
     if flags is not None:
         unknown = [flag for flag in flags if flag not in layout.VIP_FLAGS]
@@ -144,23 +142,18 @@ def _read_down_reals(texts: Sequence[t.Any], where: str, faults: Faults) -> set[
 
 
 def resolve_vips(
-    before: Mapping[VipKey, Vip],
-    config: Config | None,
-    how: str,
-    allow_empty: bool,
-    limits: Limits,
-    min_active: int = 0,
+    before: Mapping[VipKey, Vip], asked: Asked, min_active: int = 0
 ) -> tuple[dict[VipKey, Vip], list[str]]:
-    """The VIPs after applying `config` with state `how` to those before, and warnings.
+    """The VIPs after applying what is asked to those before, and warnings.
 
     Each listed VIP needs at least `min_active` reals that take new flows. ConfigError lists all faults.
     """
-    entries = require_entries("vips", config, how, allow_empty)
+    entries, limits = asked.entries("vips"), asked.limits
     faults = Faults()
     where: dict[VipKey, str] = {}
     listed: dict[VipKey, Mapping[str, t.Any]] = {}
-    for index, entry in enumerate(entries):
-        key = _read_vip_key(entry, f"vips[{index}]", None if how == "deleted" else limits, faults)
+    for index, entry in numbered(entries):
+        key = _read_vip_key(entry, f"vips[{index}]", None if asked.deletes else limits, faults)
         if key is None:
             _read_reals(entry.get("reals") or (), f"vips[{index}]", None, {}, limits, faults)
             continue
@@ -169,13 +162,14 @@ def resolve_vips(
             continue
         where[key] = f"vips[{index}]"
         listed[key] = entry
-    if how == "deleted":
-        after = {key: vip for key, vip in before.items() if entries and key not in listed}
-    else:
-        after = {} if how == "overridden" else dict(before)
-        for key, entry in listed.items():
-            old = before.get(key) if how == "merged" else None
-            after[key] = _read_vip(entry, where[key], key, old, limits, faults)
+    read = {
+        # Of what is to go, only its key counts.
+        key: Vip(key)
+        if asked.deletes
+        else _read_vip(entry, where[key], asked.base(before, key) or Vip(key), limits, faults)
+        for key, entry in listed.items()
+    }
+    after = asked.applied(before, read)
     warnings = _check_vips(after, where, limits, faults)
     for key, place in where.items() if min_active > 0 else ():
         active = len(active_reals(after[key])) if key in after else min_active
@@ -229,3 +223,65 @@ def _check_vips(after: Mapping[VipKey, Vip], where: Mapping[VipKey, str], limits
             if first[0] != real.local:
                 faults.add(f"{place}.reals", f"{real.address} is local in one VIP and not in another ({first[1]})")
     return warnings
+
+
+def idle_vips(vips: Iterable[Vip], limits: Limits) -> list[str]:
+    """What VIPs have that the loaded program cannot do: it was applied to one that could."""
+    found = []
+    for vip in vips:
+        local = any(real.local for real in vip.reals)
+        entry = {"address": vip.key.address, "flags": vip.flags, "down_reals": vip.down_reals}
+        needed = vip_features([{**entry, "reals": [{"local": local}]}])
+        missing = [feature for feature in sorted(needed) if not limits.has(feature)]
+        if missing:
+            found.append(f"vip {vip.key}: needs {_features(missing)}, which the program does not have")
+    return shortened(found, MORE_VIPS)
+
+
+def _features(names: Sequence[str]) -> str:
+    return f"feature{'' if len(names) == 1 else 's'} {' and '.join(names)}"
+
+
+class Vips(Resource):
+    """The VIPs, described as the other resources are."""
+
+    name = "vips"
+    noun = "vip"
+    options: t.ClassVar[Options] = {
+        "address": {"type": "str", "required": True},
+        "port": {"type": "int", "required": True},
+        "protocol": {"type": "str", "choices": list(layout.PROTOCOLS), "required": True},
+        "flags": {"type": "list", "elements": "str", "choices": list(layout.VIP_FLAGS)},
+        "hash": {"type": "str", "choices": sorted(HASHES)},
+        "reals": {
+            "type": "list",
+            "elements": "dict",
+            "options": {
+                "address": {"type": "str", "required": True},
+                "weight": {"type": "int"},
+                "state": {"type": "str", "choices": list(REAL_STATES)},
+                "local": {"type": "bool"},
+            },
+        },
+        "down_reals": {"type": "list", "elements": "str"},
+    }
+    module_options: t.ClassVar[Options] = {
+        **PURGE,
+        **UNREADY,
+        "min_active": {"type": "int", "default": 0},
+        "unseen_reals": {"type": "list", "elements": "str", "default": []},
+    }
+
+    def title(self, row: Row) -> str:
+        """As `changes` calls a VIP."""
+        host = f"[{row['address']}]" if ":" in row["address"] else row["address"]
+        return f"{self.noun} {host}:{row['port']}/{row['protocol']}"
+
+    def check(self, asked: Asked) -> None:
+        """ConfigError lists what is wrong with entries, by themselves and together, before any host is asked."""
+        resolve_vips({}, asked)
+
+    def needs(self, rows: Iterable[Row], vips: Iterable[Row]) -> set[str]:
+        """The features that flags, prefixes and reals of VIPs use."""
+        del vips
+        return vip_features(rows)

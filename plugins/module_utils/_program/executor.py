@@ -18,7 +18,6 @@ from .._model.program_file import ProgramFile
 from .._model.snapshot import ProgramInfo
 from .._model.steps import (
     CHANGE_OVER,
-    AddQdisc,
     Attach,
     ChangeLoopback,
     ClearSlot,
@@ -31,10 +30,7 @@ from .._model.steps import (
     Intend,
     Keep,
     Load,
-    PutFilter,
     Remove,
-    RemoveFilter,
-    RemoveQdisc,
     Step,
     TakeKept,
     TakeSlot,
@@ -45,6 +41,9 @@ from .home import Home
 
 class Executor:
     """One run's steps. What is opened on the way is closed at its end."""
+
+    taking: t.ClassVar[Mapping[type[t.Any], Callable[[t.Any, t.Any], None]]]
+    """Kind of step → what takes it."""
 
     def __init__(self, home: Home[t.Any]) -> None:
         self.home = home
@@ -68,7 +67,7 @@ class Executor:
     def take(self, step: Step) -> None:
         """Take one step. ProgramError says why it cannot be taken."""
         try:
-            _TAKE[type(step)](self, step)
+            self.taking[type(step)](self, step)
         except FleetError:
             raise
         except OSError as error:
@@ -191,18 +190,6 @@ class Executor:
     def clear_slot(self, step: ClearSlot) -> None:
         self.edges.clear_slot(step.slot)
 
-    def add_qdisc(self, step: AddQdisc) -> None:
-        self.edges.add_qdisc(step.interface, step.index)
-
-    def put_filter(self, step: PutFilter) -> None:
-        self.edges.put_filter(step.interface, step.index, step.place, self.program())
-
-    def remove_filter(self, step: RemoveFilter) -> None:
-        self.edges.remove_filter(step.interface, step.index, step.place)
-
-    def remove_qdisc(self, step: RemoveQdisc) -> None:
-        self.edges.remove_qdisc(step.interface, step.index)
-
     # the end
 
     def remove(self, step: Remove) -> None:
@@ -213,7 +200,7 @@ class Executor:
             self.edges.remove_lock(self.file.instance)
 
 
-_TAKE: Mapping[type[t.Any], Callable[[Executor, t.Any], None]] = {
+Executor.taking = {
     Compile: Executor.compile,
     TakeKept: Executor.take_kept,
     Intend: Executor.intend,
@@ -226,10 +213,6 @@ _TAKE: Mapping[type[t.Any], Callable[[Executor, t.Any], None]] = {
     Load: Executor.load,
     Attach: Executor.attach,
     TakeSlot: Executor.take_slot,
-    AddQdisc: Executor.add_qdisc,
-    PutFilter: Executor.put_filter,
-    RemoveFilter: Executor.remove_filter,
-    RemoveQdisc: Executor.remove_qdisc,
     Detach: Executor.detach,
     ClearSlot: Executor.clear_slot,
     Keep: Executor.keep,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from .._kernel.edges import Edges, KernelEdges, pinned_info, running_info
 from .._kernel.pins import Paths
-from .._kernel.state_files import StateFile
+from .._kernel.state_folder import StateFolder
 from .._model.bytecode import Bytecode
 from .._model.errors import FleetError, StateError
 from .._model.map_specs import MapSpec
@@ -47,7 +47,7 @@ class Home(t.Generic[R]):
         self,
         program: str,
         specs: Sequence[MapSpec],
-        file: StateFile,
+        file: StateFolder,
         kind: type[R],
         edges: Edges | None = None,
         tools: Toolchain | None = None,
@@ -64,10 +64,7 @@ class Home(t.Generic[R]):
 
     def record(self) -> R:
         """What the last run wrote down; nothing where there was none. StateError where the file is damaged."""
-        source = self.file.read_file(self.record_file)
-        if source is None:
-            return self.kind()
-        return self.kind.from_json(source, f"{self.file.directory}/{self.record_file}")
+        return self.file.read_record(self.kind, self.program)
 
     def files(self) -> frozenset[str]:
         """Which of the program's files there are."""

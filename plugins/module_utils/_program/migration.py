@@ -18,10 +18,11 @@ from .._kernel.maps import nonzero_entries
 from .._kernel.ring_workers import build_rings
 from .._model import layout
 from .._model.errors import ProgramError
+from .._model.layout import SLOT
 from .._model.map_specs import ARRAY, HASH, LPM_TRIE, LRU_HASH, MMAPABLE, PERCPU_ARRAY, global_counters_at
-from .._model.operations import SLOT, digest
+from .._model.operations import digest
 from .._model.overlay import overlay_of
-from .._model.ring import ring_slots
+from .._model.ring_slots import ring_slots
 from .._model.snapshot import MapInfo
 from .._model.state import State
 from .._model.vip_plan import ring_inputs, ring_members

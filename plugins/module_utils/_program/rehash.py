@@ -12,9 +12,9 @@ from .._kernel.maps import KernelMaps
 from .._kernel.ring_workers import build_rings
 from .._model import layout
 from .._model.hashing import flow_slot
-from .._model.operations import SLOT
+from .._model.layout import SLOT
 from .._model.overlay import overlay_of
-from .._model.ring import ring_slots
+from .._model.ring_slots import ring_slots
 from .._model.state import State
 from .._model.vip_plan import ring_members
 from .._model.vips import VipKey, vips_from_config

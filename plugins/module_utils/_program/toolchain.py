@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From sources to proven bytecode, behind one protocol."""
+"""From sources to bytecode, behind one protocol."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import typing as t
 from collections.abc import Mapping
 
 from .._model.bytecode import Bytecode
-from .._model.settings import BalancerSettings
 from . import compiler
 from .sources import require_safe_sources, source_digest
 
@@ -22,9 +21,6 @@ class Toolchain(t.Protocol):
 
     def compile(self, source_dir: str, program: str, macros: Mapping[str, int], /) -> Bytecode:
         """Compile a program."""
-
-    def prove(self, bytecode: Bytecode, settings: BalancerSettings, /) -> dict[str, t.Any]:
-        """Run a balancer's program on scratch maps, on packets whose answers are known; {packets, seconds}."""
 
 
 class HostToolchain:
@@ -40,10 +36,3 @@ class HostToolchain:
     def compile(source_dir: str, program: str, macros: Mapping[str, int]) -> Bytecode:
         """Compile a program."""
         return compiler.compile_program(source_dir, program, macros)
-
-    @staticmethod
-    def prove(bytecode: Bytecode, settings: BalancerSettings) -> dict[str, t.Any]:
-        """Run a balancer's program on packets whose answers are known."""
-        from .selftest import self_test  # pylint: disable=import-outside-toplevel
-
-        return self_test(bytecode, settings)

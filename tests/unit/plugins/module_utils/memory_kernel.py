@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.recovery import recovered
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Clock, Request, Result
-from ansible_collections.katran.fleet.plugins.module_utils._engine.tables import TableRun
+from ansible_collections.katran.fleet.plugins.module_utils._engine.tables import BalancerTableRun
 from ansible_collections.katran.fleet.plugins.module_utils._engine.vips import OverlayRun, VipRun
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.memory_maps import MemoryMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import MapSpec, balancer_maps
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
 from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
 from ansible_collections.katran.fleet.plugins.module_utils._model.tables import TABLES
@@ -105,8 +107,8 @@ class Fuse:
 class FusedMaps(MemoryMaps):
     """Maps in memory where every entry, every ring slot and every counter is a write of its own."""
 
-    def __init__(self, shape: Shape, fuse: Fuse) -> None:
-        super().__init__(shape)
+    def __init__(self, shape: Shape, fuse: Fuse, specs: Iterable[MapSpec] | None = None) -> None:
+        super().__init__(shape, specs)
         self.fuse = fuse
         self.counters: dict[str, dict[int, int]] = {}
 
@@ -188,9 +190,11 @@ class Host:
 
     shape: Shape = field(default_factory=Shape.of)
     fuse: Fuse = field(default_factory=Fuse)
+    more: Sequence[MapSpec] = ()
+    """Maps that its program has beside a balancer's."""
 
     def __post_init__(self) -> None:
-        self.maps = FusedMaps(self.shape, self.fuse)
+        self.maps = FusedMaps(self.shape, self.fuse, [*balancer_maps(self.shape).values(), *self.more])
         self.file = MemoryFile(self.fuse)
         settings = {
             **SETTINGS,
@@ -205,33 +209,33 @@ class Host:
         self,
         resource: str,
         config: Sequence[Entry] | None,
-        how: str = "overridden",
+        state: str = "overridden",
         allow_empty: bool = True,
         check: bool = False,
     ) -> Result:
         """One run of the resource's module, as apply_locked does it but for the lock and the kernel."""
         request = Request("blue", "/sys/fs/bpf", 1, check)
         self.file = self.file.reopened()
-        state, clock = recovered(self.file, self.file.read(), self.maps), Clock()
+        known, clock = recovered(self.file, self.file.read(), self.maps), Clock()
         if resource == "vips":
-            run: t.Any = VipRun(request, self.maps, self.file, state, clock)
+            run: t.Any = VipRun(request, self.maps, self.file, known, clock)
         elif resource == "reals":
-            run = OverlayRun(request, self.maps, self.file, state, clock)
+            run = OverlayRun(request, self.maps, self.file, known, clock)
         else:
-            run = TableRun(TABLES[resource], request, self.maps, self.file, state, clock)
-        return t.cast(Result, run.run(config, how, allow_empty))
+            run = BalancerTableRun(TABLES[resource], request, self.maps, self.file, known, clock)
+        return t.cast(Result, run.run(Asked(config, state, allow_empty)))
 
     def check(
-        self, resource: str, config: Sequence[Entry] | None, how: str = "overridden", allow_empty: bool = True
+        self, resource: str, config: Sequence[Entry] | None, state: str = "overridden", allow_empty: bool = True
     ) -> Result:
         """The same in check mode."""
-        return self.run(resource, config, how, allow_empty, check=True)
+        return self.run(resource, config, state, allow_empty, check=True)
 
-    def killed(self, after: int, resource: str, config: Sequence[Entry] | None, how: str = "overridden") -> bool:
+    def killed(self, after: int, resource: str, config: Sequence[Entry] | None, state: str = "overridden") -> bool:
         """One run that is killed after so many writes; False where it ended before."""
         self.fuse.left = after
         try:
-            self.run(resource, config, how)
+            self.run(resource, config, state)
         except KilledError:
             return True
         finally:

@@ -11,12 +11,12 @@ import typing as t
 from collections.abc import Callable, Mapping, Sequence
 
 import pytest
-import yaml
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.katran.fleet.plugins.module_utils._ansible import resource as glue
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request, Result
+from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import (
     EngineError,
     PlanError,
@@ -52,12 +52,10 @@ def host() -> Host:
 def run(host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a module; its output, as Ansible reads it."""
 
-    def apply_resource(
-        name: str, request: Request, config: Sequence[Output] | None, how: str, allow_empty: bool, purge: object = None
-    ) -> Result:
+    def apply_resource(name: str, request: Request, asked: Asked, purge: object = None) -> Result:
         assert request.instance == "default"
         assert purge is None
-        return host.run(name, config, how, allow_empty, request.check)
+        return host.run(name, asked.config, asked.state, asked.allow_empty, request.check)
 
     monkeypatch.setattr(glue, "apply_resource", apply_resource)
 
@@ -98,14 +96,19 @@ def test_foretell_do_do_again_change_delete(run: Run, host: Host, name: str) -> 
     for check in (True, False):
         again = run(name, [entry], check=check)
         assert (again["changed"], again["operations"], again["changes"]) == (False, {}, [])
-        assert again["diff"] == {"before": "", "after": ""}
+        assert again["diff"] == []
 
     changed = run(name, [other])
     assert changed["changed"] is True
     assert changed["before"] == done["after"]
     assert len(changed["changes"]) == 1
-    assert yaml.safe_load(changed["diff"]["before"]) == changed["before"]
-    assert yaml.safe_load(changed["diff"]["after"]) == changed["after"]
+    lines, shown = changed["diff"]
+    assert lines == {"prepared": f"# {changed['changes'][0]}\n\n"}
+    assert [shown["before"]] == changed["before"]
+    assert [shown["after"]] == changed["after"]
+    # The entry has the name that the line gives it.
+    assert changed["changes"][0].startswith(f"{shown['before_header']}: ")
+    assert shown["after_header"] == shown["before_header"]
 
     # What was read back, fed back.
     assert run(name, changed["after"], state="overridden")["changed"] is False
@@ -160,7 +163,7 @@ def test_drift_is_in_the_diff(run: Run, host: Host) -> None:
     output = run("vips", [VIP], check=True)
     line = "vip 198.51.100.1:443/tcp: missing in vip_map, repaired"
     assert (output["changed"], output["changes"], output["operations"]) == (True, [line], {"vip_map": 1})
-    assert output["diff"] == [{"before": "", "after": ""}, {"prepared": f"# {line}\n"}]
+    assert output["diff"] == [{"prepared": f"# {line}\n\n"}]
 
 
 def test_a_warning_is_one_of_ansibles(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
+from ansible_collections.katran.fleet.plugins.module_utils._model.layout import VIP_FLAGS
 from ansible_collections.katran.fleet.plugins.plugin_utils.fleet import Fleet, message, option_faults, report
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables
 
@@ -217,3 +218,35 @@ def test_options_that_are_wrong_take_their_defaults() -> None:
     read, faults = option_faults({"size": "x", "name": "b", "deep": []}, spec)
     assert read == {"size": 3, "name": "a", "deep": {}}
     assert len(faults) == 3
+
+
+def test_types_and_values_of_entries_are_told_in_one_go() -> None:
+    found = faults_of(
+        katran_vips=[
+            {**VIP, "port": "https", "reals": [{"address": "10.0.0"}]},
+            {
+                **VIP,
+                "weight": 1,
+                "flags": ["warp"],
+                "reals": [{"weight": "x"}, {"address": "10.0.0"}, {"address": "::"}],
+            },
+            "10.0.0.1",
+            {**VIP, "address": "224.0.0.1"},
+        ],
+        katran_source_routes=[{"prefix": "10.0.0.1/8", "real": "10.0.0.1"}, {"prefix": {}}],
+    )
+    assert [fault for sentence in found for fault in sentence.split("; ")] == [
+        "vips[0].port: https is not a whole number",
+        "vips[1].weight: there is no such option",
+        "there are address, port, protocol, flags, hash, reals, down_reals",
+        f"vips[1].flags: warp is none of {', '.join(VIP_FLAGS)}",
+        "vips[1].reals[0].address: is missing",
+        "vips[1].reals[0].weight: x is not a whole number",
+        "vips[2]: 10.0.0.1 is not a mapping",
+        "vips[3].address: 224.0.0.1 is not a unicast address",
+        "vips[1].reals[1].address: 10.0.0 is not an IP address",
+        "vips[1].reals[2].address: :: is the unspecified address",
+        "source_routes[1].prefix: {} is not a text",
+        "source_routes[0].prefix: 10.0.0.1/8 has host bits set",
+        "the network is 10.0.0.0/8",
+    ]

@@ -16,6 +16,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._engine.request impor
 from ansible_collections.katran.fleet.plugins.module_utils._engine.vips import VipRun
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.memory_maps import MemoryMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import EngineError
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._engine.counted_runs import ABC
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.memory_kernel import Shape
@@ -57,7 +58,7 @@ def test_a_map_that_refuses_is_named(tmp_path: Path, code: int, sentence: str) -
 
     def run() -> Result:
         state = recovered(file, file.read(), maps)
-        return VipRun(request, maps, file, state, Clock()).run([ABC], "overridden", False)
+        return VipRun(request, maps, file, state, Clock()).run(Asked([ABC], "overridden"))
 
     with pytest.raises(EngineError) as refused:
         run()

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._engine.tables import known_table
+from ansible_collections.katran.fleet.plugins.module_utils._engine.known_tables import known_table
+from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Clock, Request, Result
+from ansible_collections.katran.fleet.plugins.module_utils._engine.tables import TableRun
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import StateError
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import HEALTHCHECK_MAPS
 from ansible_collections.katran.fleet.plugins.module_utils._model.tables import TABLES
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._engine.counted_runs import (
     ABC,
@@ -25,7 +29,13 @@ from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._engine.co
     table,
     vip,
 )
-from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.memory_kernel import Host, Shape
+from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.memory_kernel import (
+    Fuse,
+    FusedMaps,
+    Host,
+    MemoryFile,
+    Shape,
+)
 
 
 def test_source_routes(host: Host) -> None:
@@ -122,3 +132,30 @@ def test_entries_that_a_killed_run_did_not_reach_keep_their_real(host: Host) -> 
     apply(host, vip(reals=[real(C)]))
     assert host.actual().tables["server_id_map"] == {"1": A}
     assert {address for address, _local in host.actual().reals.values()} == {A, B, C}
+
+
+def test_a_table_beside_the_balancer_keeps_no_state_of_one() -> None:
+    fuse = Fuse()
+    maps, file = FusedMaps(Shape.of(), fuse, HEALTHCHECK_MAPS), MemoryFile(fuse)
+
+    def run(*config: tuple[int, str], state: str = "overridden") -> Result:
+        request = Request("blue", "/sys/fs/bpf", 1, False)
+        rows = [{"mark": mark, "real": address} for mark, address in config]
+        return TableRun(TABLES["healthcheck_destinations"], request, maps, file, Clock()).run(Asked(rows, state, True))
+
+    assert run((1, A), (2, "fc00::1")).operations == {"hc_reals_map": 2}
+    assert file.files == {
+        "healthcheck_destinations.json": f'[{{"mark": 1, "real": "{A}"}},\n{{"mark": 2, "real": "fc00::1"}}]\n'
+    }
+    steps = fuse.steps
+    assert not run((1, A), (2, "fc00::1")).changed
+    assert fuse.steps == steps
+    maps.delete("hc_reals_map", list(maps.entries("hc_reals_map"))[:1])
+    assert run((1, B), (2, "fc00::1")).changes == [f"mark 1: {A} → {B}"]
+    maps.delete("hc_reals_map", list(maps.entries("hc_reals_map")))
+    assert run(state="merged").drift == [f"mark {mark}: missing in hc_reals_map, repaired" for mark in (1, 2)]
+    # Without its file, what the kernel has is what there was.
+    file.files.clear()
+    assert run((1, B)).changes == ["mark 2: removed"]
+    assert run().changes == ["mark 1: removed"]
+    assert maps.entries("hc_reals_map") == {}

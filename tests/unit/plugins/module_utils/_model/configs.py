@@ -11,6 +11,7 @@ import pytest
 from hypothesis import strategies as st
 
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
 from ansible_collections.katran.fleet.plugins.module_utils._model.features import FEATURES
 from ansible_collections.katran.fleet.plugins.module_utils._model.limits import Limits
@@ -38,7 +39,7 @@ def reals(*addresses: str) -> list[dict[str, Any]]:
 def vips(
     config: Any, state: str = "merged", before: Any = None, limits: Limits = ALL
 ) -> tuple[dict[VipKey, Vip], list[str]]:
-    return resolve_vips(before or {}, config, state, False, limits)
+    return resolve_vips(before or {}, Asked(config, state, False, limits))
 
 
 # Any VIPs.
@@ -79,7 +80,7 @@ VIPS = st.lists(
 
 def table_fault(resolve: Any, config: Any, limits: Limits = ALL, state: str = "merged", **more: Any) -> str:
     with pytest.raises(ConfigError) as caught:
-        resolve({}, config, state, False, limits, **more)
+        resolve({}, Asked(config, state, False, limits), **more)
     return str(caught.value)
 
 

@@ -23,7 +23,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.addresses impo
     read_prefix,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.faults import Faults
-from ansible_collections.katran.fleet.plugins.module_utils._model.settings import parse_interfaces
+from ansible_collections.katran.fleet.plugins.module_utils._model.options import parse_interfaces
 
 TEXTS = st.one_of(
     st.ip_addresses().map(str),

@@ -23,6 +23,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.healthcheck_re
 from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import RootRecord
 from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
 from ansible_collections.katran.fleet.plugins.module_utils._model.table_rows import read_rows
+from ansible_collections.katran.fleet.plugins.module_utils._model.tables import TABLES
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.stored import SETTINGS, stored_vip
 
 FOLDER = "/var/lib/katran-fleet/default"
@@ -144,10 +145,10 @@ GOOD: dict[str, t.Any] = {
 
 READERS: Mapping[str, Callable[[str, str], object]] = {
     "state.json": State.from_json,
-    "source_routes.json": lambda text, path: read_rows("source_routes", text, path),
-    "server_ids.json": lambda text, path: read_rows("server_ids", text, path),
-    "decap_destinations.json": lambda text, path: read_rows("decap_destinations", text, path),
-    "healthcheck_destinations.json": lambda text, path: read_rows("healthcheck_destinations", text, path),
+    "source_routes.json": lambda text, path: read_rows(TABLES["source_routes"], text, path),
+    "server_ids.json": lambda text, path: read_rows(TABLES["server_ids"], text, path),
+    "decap_destinations.json": lambda text, path: read_rows(TABLES["decap_destinations"], text, path),
+    "healthcheck_destinations.json": lambda text, path: read_rows(TABLES["healthcheck_destinations"], text, path),
     "decap.json": DecapRecord.from_json,
     "root.json": RootRecord.from_json,
     "healthcheck.json": HealthcheckRecord.from_json,

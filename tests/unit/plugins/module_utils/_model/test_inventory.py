@@ -11,7 +11,6 @@ import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.inventory import (
     GROUPS,
-    RESOURCES,
     VARIABLES,
     Prepared,
     Resources,
@@ -25,6 +24,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.inventory impo
     resources_faults,
     unknown_variables,
 )
+from ansible_collections.katran.fleet.plugins.module_utils._model.resources import FROM_VARIABLES
 
 ROOT = Path(__file__).resolve().parents[5]
 VIP = {"address": "198.51.100.1", "port": 80, "protocol": "tcp"}
@@ -37,9 +37,9 @@ def test_the_variables_are_those_that_roles_playbooks_and_plugins_read() -> None
             if path.suffix in (".yml", ".py", ".j2"):
                 read.update(re.findall(r"\bkatran_[a-z][a-z0-9_]*", path.read_text(encoding="utf-8")))
     teams = {name for name in read if name.endswith("__")}
-    assert read - teams - {f"katran_{name}" for name in RESOURCES} <= VARIABLES
+    assert read - teams - {f"katran_{name}" for name in FROM_VARIABLES} <= VARIABLES
     # What only plugins in Python read is named there: the resources by their names, the reals' own by filter reals.
-    assert VARIABLES - read <= {f"katran_{name}" for name in RESOURCES}
+    assert VARIABLES - read <= {f"katran_{name}" for name in FROM_VARIABLES}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.overlay import Overlay, resolve_reals
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.configs import ALL, table_fault
 
@@ -16,7 +17,7 @@ NOW = "2026-01-02T03:04:05+00:00"
 
 
 def overlay(before: Any, config: Any, state: str = "merged") -> tuple[dict[str, Overlay], list[str]]:
-    return resolve_reals(before, config, state, False, ALL, NOW, ["10.0.0.1", "10.0.0.2"])
+    return resolve_reals(before, Asked(config, state, False, ALL), NOW, ["10.0.0.1", "10.0.0.2"])
 
 
 @pytest.mark.parametrize(

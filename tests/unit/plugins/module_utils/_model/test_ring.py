@@ -23,8 +23,8 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.ring import (
     _Maglev,
     _Turns,
     build_ring,
-    ring_slots,
 )
+from ansible_collections.katran.fleet.plugins.module_utils._model.ring_slots import ring_slots
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.ring_reals import RING_SIZE, Reals, some_reals
 
 RINGS_JSON = (

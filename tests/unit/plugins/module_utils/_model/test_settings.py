@@ -14,7 +14,6 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.features impor
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import (
     RootArray,
-    parse_instance,
     parse_settings,
 )
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.configs import SETTINGS
@@ -124,25 +123,6 @@ def test_settings(options: dict[str, Any], name: str, value: Any) -> None:
     parsed = parse_settings({**SETTINGS, **options})
     assert getattr(parsed, name) == value
     assert parse_settings({**SETTINGS, **options, **parsed.to_config()}) == parsed
-
-
-@pytest.mark.parametrize("instance", ["default", "0", "a" * 32, "a_b-c"])
-def test_instances(instance: str) -> None:
-    parse_instance(instance, "/sys/fs/bpf")
-
-
-@pytest.mark.parametrize("instance", ["", "A", "-a", "a" * 33, "a/b", "..", "a\n"])
-def test_faults_of_instances(instance: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        parse_instance(instance, "/sys/fs/bpf")
-    assert str(caught.value) == (
-        f"instance: {instance!r} must begin with a lower case letter or digit, then up to 31 of these, _ or -"
-    )
-
-
-def test_fault_of_bpffs() -> None:
-    with pytest.raises(ConfigError, match=r"^bpffs: sys/fs/bpf is not an absolute path$"):
-        parse_instance("default", "sys/fs/bpf")
 
 
 @pytest.mark.parametrize(

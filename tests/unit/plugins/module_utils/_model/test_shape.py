@@ -10,17 +10,22 @@ from typing import Any
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.katran.fleet.plugins.module_utils._ansible.specs import RESOURCE_CONFIG
-from ansible_collections.katran.fleet.plugins.module_utils._model.shape import as_told, shape_faults
+from ansible_collections.katran.fleet.plugins.module_utils._model.resources import RESOURCES
+from ansible_collections.katran.fleet.plugins.module_utils._model.shape import (
+    UNREADABLE,
+    as_told,
+    numbered,
+    shape_faults,
+)
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.configs import GOOD, vip, vips
 
 
 def test_what_is_told_is_what_a_module_gets() -> None:
     """Ansible's own reading of the same arguments, resolved, ends in the same VIPs."""
     config = [vip(port="443", protocol="udp", flags="quic,no_lru", reals=[{"address": "10.0.0.1", "weight": "5"}])]
-    spec = {"config": {"type": "list", "elements": "dict", "options": RESOURCE_CONFIG["vips"]}}
+    spec = {"config": {"type": "list", "elements": "dict", "options": RESOURCES["vips"].options}}
     read = ArgumentSpecValidator(spec).validate({"config": config}).validated_parameters["config"]
-    told = [as_told(entry, RESOURCE_CONFIG["vips"]) for entry in config]
+    told = [as_told(entry, RESOURCES["vips"].options) for entry in config]
     assert vips(told) == vips(read)
 
 
@@ -72,3 +77,16 @@ def test_entries_that_are_not_what_they_should_be(config: Any, sentence: str) ->
 def test_twenty_of_them_and_the_rest_counted() -> None:
     told = shape_faults("vips", [{**GOOD, "port": "x"}] * 25, SHAPE).split("; ")
     assert (len(told), told[-1]) == (21, "and 5 more")
+
+
+def test_what_cannot_be_read_is_left_out_and_the_rest_keeps_its_place() -> None:
+    options = RESOURCES["vips"].options
+    vip = {"address": "198.51.100.1", "port": "80", "protocol": "tcp"}
+    assert as_told({**vip, "flags": ["quic", "warp"], "nonsense": 1}, options) == {**vip, "port": 80}
+    assert as_told({**vip, "port": "https"}, options) is UNREADABLE
+    assert as_told({**vip, "protocol": None}, options) is UNREADABLE
+    assert as_told(None, options) is UNREADABLE
+    told = as_told({**vip, "reals": [{"weight": 1}, {"address": "10.0.0.1", "weight": "heavy"}, "x"]}, options)
+    assert told["reals"] == [{}, {"address": "10.0.0.1"}, {}]
+    assert [index for index, _real in numbered(told["reals"])] == [1]
+    assert "reals" not in as_told({**vip, "reals": "10.0.0.1"}, options)

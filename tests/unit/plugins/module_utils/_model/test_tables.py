@@ -9,16 +9,15 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.limits import Limits
+from ansible_collections.katran.fleet.plugins.module_utils._model.table import Around
 from ansible_collections.katran.fleet.plugins.module_utils._model.tables import (
+    TABLES,
     DecapDestination,
     HealthcheckDestination,
     ServerId,
     SourceRoute,
-    resolve_decap_destinations,
-    resolve_healthcheck_destinations,
-    resolve_server_ids,
-    resolve_source_routes,
     server_id_warnings,
 )
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.configs import (
@@ -31,6 +30,10 @@ from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.con
     vip,
     vip6,
     vips,
+)
+
+ROUTES, IDS, DECAP, MARKS = (
+    TABLES[name] for name in ("source_routes", "server_ids", "decap_destinations", "healthcheck_destinations")
 )
 
 
@@ -65,28 +68,28 @@ from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.con
     ],
 )
 def test_faults_of_source_routes(config: list[dict[str, Any]], sentence: str) -> None:
-    assert table_fault(resolve_source_routes, config) == sentence
+    assert table_fault(ROUTES.resolve, config) == sentence
 
 
 def test_source_routes() -> None:
-    after, warnings = resolve_source_routes(
-        {}, [route("0.0.0.0/0", "fc00::1"), route("2001:DB8::/32", "fc00::2")], "merged", False, ALL
+    after = ROUTES.resolve(
+        {}, Asked([route("0.0.0.0/0", "fc00::1"), route("2001:DB8::/32", "fc00::2")], "merged", False, ALL)
     )
-    assert warnings == []
+    assert ROUTES.warnings(after.values(), Around(ALL, [vip6()], {}.get)) == []
     assert [(prefix.text, item.real) for prefix, item in after.items()] == [
         ("0.0.0.0/0", "fc00::1"),
         ("2001:db8::/32", "fc00::2"),
     ]
-    again, _warnings = resolve_source_routes(after, [{"prefix": "0.0.0.0/0"}], "merged", False, ALL)
+    again = ROUTES.resolve(after, Asked([{"prefix": "0.0.0.0/0"}], "merged", False, ALL))
     assert again == after
-    moved, _warnings = resolve_source_routes(after, [route("0.0.0.0/0")], "merged", False, ALL)
+    moved = ROUTES.resolve(after, Asked([route("0.0.0.0/0")], "merged", False, ALL))
     assert [item.real for item in moved.values()] == ["10.0.0.1", "fc00::2"]
-    assert table_fault(resolve_source_routes, [{"prefix": "0.0.0.0/0"}], state="replaced") == (
+    assert table_fault(ROUTES.resolve, [{"prefix": "0.0.0.0/0"}], state="replaced") == (
         "source_routes[0].real: is missing"
     )
-    rest, _warnings = resolve_source_routes(after, [{"prefix": "0.0.0.0/0"}], "deleted", False, ALL)
+    rest = ROUTES.resolve(after, Asked([{"prefix": "0.0.0.0/0"}], "deleted", False, ALL))
     assert [prefix.text for prefix in rest] == ["2001:db8::/32"]
-    only, _warnings = resolve_source_routes(after, [route("10.0.0.0/8")], "overridden", False, ALL)
+    only = ROUTES.resolve(after, Asked([route("10.0.0.0/8")], "overridden", False, ALL))
     assert only == {prefix: SourceRoute(prefix, "10.0.0.1") for prefix in only}
     assert len(only) == 1
 
@@ -104,20 +107,20 @@ def test_source_routes() -> None:
     ],
 )
 def test_faults_of_server_ids(config: list[dict[str, Any]], sentence: str) -> None:
-    assert table_fault(resolve_server_ids, config) == sentence
+    assert table_fault(IDS.resolve, config) == sentence
 
 
 def test_server_ids() -> None:
     hashed = Limits({**SIZES, "server_ids": 2}, frozenset({"server_id_hash"}))
-    after, _warnings = resolve_server_ids({}, [server_id(0xFFFFFFFF), server_id(7, "fc00::1")], "merged", False, hashed)
+    after = IDS.resolve({}, Asked([server_id(0xFFFFFFFF), server_id(7, "fc00::1")], "merged", False, hashed))
     assert after == {0xFFFFFFFF: ServerId(0xFFFFFFFF, "10.0.0.1"), 7: ServerId(7, "fc00::1")}
     three = [server_id(number) for number in (1, 2, 3)]
-    assert table_fault(resolve_server_ids, three, hashed) == "server_ids: 3 server ids, but sizes.server_ids is 2"
-    assert table_fault(resolve_server_ids, [server_id(1 << 32)], hashed) == (
+    assert table_fault(IDS.resolve, three, hashed) == "server_ids: 3 server ids, but sizes.server_ids is 2"
+    assert table_fault(IDS.resolve, [server_id(1 << 32)], hashed) == (
         "server_ids[0].id: 4294967296 is not a server id (1 to 4294967295)"
     )
-    assert list(resolve_server_ids(after, [{"id": 7}], "deleted", False, hashed)[0]) == [0xFFFFFFFF]
-    assert resolve_server_ids(after, [{"id": 7}], "merged", False, hashed)[0] == after
+    assert list(IDS.resolve(after, Asked([{"id": 7}], "deleted", False, hashed))) == [0xFFFFFFFF]
+    assert IDS.resolve(after, Asked([{"id": 7}], "merged", False, hashed)) == after
 
 
 @pytest.mark.parametrize(
@@ -171,16 +174,16 @@ def test_warning_names_three_reals_at_most() -> None:
     ],
 )
 def test_faults_of_decap_destinations(config: list[dict[str, Any]], sentence: str) -> None:
-    assert table_fault(resolve_decap_destinations, config) == sentence
+    assert table_fault(DECAP.resolve, config) == sentence
 
 
 def test_decap_destinations() -> None:
-    after, _warnings = resolve_decap_destinations({}, [{"address": "FC00::1", "egress": True}], "merged", False, ALL)
+    after = DECAP.resolve({}, Asked([{"address": "FC00::1", "egress": True}], "merged", False, ALL))
     assert after == {"fc00::1": DecapDestination("fc00::1", True)}
-    assert resolve_decap_destinations(after, [{"address": "fc00::1"}], "merged", False, ALL)[0] == after
-    replaced, _warnings = resolve_decap_destinations(after, [{"address": "fc00::1"}], "replaced", False, ALL)
+    assert DECAP.resolve(after, Asked([{"address": "fc00::1"}], "merged", False, ALL)) == after
+    replaced = DECAP.resolve(after, Asked([{"address": "fc00::1"}], "replaced", False, ALL))
     assert replaced == {"fc00::1": DecapDestination("fc00::1", False)}
-    assert resolve_decap_destinations(after, [{"address": "fc00::1"}], "deleted", False, ALL)[0] == {}
+    assert DECAP.resolve(after, Asked([{"address": "fc00::1"}], "deleted", False, ALL)) == {}
 
 
 def mark(number: Any, real: Any = "10.0.0.1") -> dict[str, Any]:
@@ -195,24 +198,27 @@ def mark(number: Any, real: Any = "10.0.0.1") -> dict[str, Any]:
         ([mark(1), mark(1)], "healthcheck_destinations[1].mark: 1 is listed twice"),
         ([mark(1, "10.0.0")], "healthcheck_destinations[0].real: 10.0.0 is not an IP address"),
         ([mark(1, None)], "healthcheck_destinations[0].real: is missing"),
-        ([mark(n) for n in range(1, 8)], "healthcheck_destinations: 7 marks, but sizes.reals is 6"),
+        (
+            [mark(n) for n in range(1, 65538)],
+            "healthcheck_destinations: 65537 marks, but there is room for 65536",
+        ),
     ],
 )
 def test_faults_of_healthcheck_destinations(config: list[dict[str, Any]], sentence: str) -> None:
-    assert table_fault(resolve_healthcheck_destinations, config) == sentence
+    assert table_fault(MARKS.resolve, config) == sentence
 
 
 def test_healthcheck_destinations() -> None:
-    after, _warnings = resolve_healthcheck_destinations({}, [mark(1, "FC00::1"), mark(2)], "merged", False, ALL)
+    after = MARKS.resolve({}, Asked([mark(1, "FC00::1"), mark(2)], "merged", False, ALL))
     assert after == {1: HealthcheckDestination(1, "fc00::1"), 2: HealthcheckDestination(2, "10.0.0.1")}
-    assert list(resolve_healthcheck_destinations(after, [{"mark": 1}], "deleted", False, ALL)[0]) == [2]
+    assert list(MARKS.resolve(after, Asked([{"mark": 1}], "deleted", False, ALL))) == [2]
 
 
 @pytest.mark.parametrize(
     ("resolve", "config", "sentence"),
     [
-        (resolve_source_routes, [route("10.0.0.0/8")], "source_routes: needs feature source_routing"),
-        (resolve_decap_destinations, [{"address": "10.0.0.1"}], "decap_destinations: needs feature inline_decap"),
+        (ROUTES.resolve, [route("10.0.0.0/8")], "source_routes: needs feature source_routing"),
+        (DECAP.resolve, [{"address": "10.0.0.1"}], "decap_destinations: needs feature inline_decap"),
     ],
 )
 def test_resources_whose_feature_is_not_compiled_in(resolve: Any, config: Any, sentence: str) -> None:
@@ -222,10 +228,10 @@ def test_resources_whose_feature_is_not_compiled_in(resolve: Any, config: Any, s
 @pytest.mark.parametrize(
     ("resolve", "name"),
     [
-        (resolve_source_routes, "source_routes"),
-        (resolve_server_ids, "server_ids"),
-        (resolve_decap_destinations, "decap_destinations"),
-        (resolve_healthcheck_destinations, "healthcheck_destinations"),
+        (ROUTES.resolve, "source_routes"),
+        (IDS.resolve, "server_ids"),
+        (DECAP.resolve, "decap_destinations"),
+        (MARKS.resolve, "healthcheck_destinations"),
     ],
 )
 @pytest.mark.parametrize("state", ["overridden", "deleted"])
@@ -234,4 +240,15 @@ def test_emptying_a_table_must_be_meant(resolve: Any, name: str, state: str) -> 
         f"config: state {state} with an empty or absent config would remove every entry of {name}:"
         " give allow_empty: true if that is meant"
     )
-    assert resolve({}, [], state, True, NONE) == ({}, [])
+    assert resolve({}, Asked([], state, True, NONE)) == {}
+
+
+def test_a_mark_leads_to_a_real_definition() -> None:
+    entries = list(
+        map(MARKS.entry, [HealthcheckDestination(1, "10.0.0.1"), HealthcheckDestination(2**32 - 1, "fc00::1")])
+    )
+    assert {entry.key: entry.value for entry in entries} == {
+        bytes.fromhex("01000000"): bytes.fromhex("0a000001" + "00" * 16),
+        bytes.fromhex("ffffffff"): bytes.fromhex("fc00" + "00" * 13 + "01" + "01000000"),
+    }
+    assert {(entry.map, entry.real) for entry in entries} == {("hc_reals_map", None)}

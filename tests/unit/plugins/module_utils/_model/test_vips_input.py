@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
 from ansible_collections.katran.fleet.plugins.module_utils._model.features import FEATURES, FLAG_FEATURES
 from ansible_collections.katran.fleet.plugins.module_utils._model.limits import Limits
@@ -36,7 +37,7 @@ from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.con
 
 def fault(config: Any, limits: Limits = ALL, state: str = "merged") -> str:
     with pytest.raises(ConfigError) as caught:
-        resolve_vips({}, config, state, False, limits)
+        resolve_vips({}, Asked(config, state, False, limits))
     return str(caught.value)
 
 
@@ -217,10 +218,10 @@ def test_enough_active_reals() -> None:
         ("overridden", [vip(reals=reals("10.0.0.1", "10.0.0.2", "10.0.0.3"))]),
         ("deleted", [vip(port=80)]),
     ):
-        resolve_vips(before, config, state, False, ALL, min_active=2)
+        resolve_vips(before, Asked(config, state, False, ALL), min_active=2)
     for state in ("replaced", "overridden"):
         with pytest.raises(ConfigError) as caught:
-            resolve_vips(before, [vip(reals=reals("10.0.0.2"))], state, False, ALL, min_active=2)
+            resolve_vips(before, Asked([vip(reals=reals("10.0.0.2"))], state, False, ALL), min_active=2)
         assert str(caught.value) == "vips[0].reals: 198.51.100.1:443/tcp has 1 active, but min_active is 2"
 
 
@@ -233,7 +234,7 @@ def test_removing_everything_must_be_meant(state: str, config: Any) -> None:
     )
     assert fault(config, state=state) == sentence
     before, _warnings = vips([vip()])
-    assert resolve_vips(before, config, state, True, ALL) == ({}, [])
+    assert resolve_vips(before, Asked(config, state, True, ALL)) == ({}, [])
 
 
 @pytest.mark.parametrize(
@@ -339,15 +340,15 @@ WIDE = Limits(DEFAULT_SIZES, frozenset(FEATURES))
 @settings(deadline=None)
 @given(first=VIPS, second=VIPS)
 def test_what_comes_out_goes_in_and_changes_nothing(first: Any, second: Any) -> None:
-    before, _warnings = resolve_vips({}, first, "merged", False, WIDE)
+    before, _warnings = resolve_vips({}, Asked(first, "merged", False, WIDE))
     for state in ("merged", "replaced", "overridden", "deleted"):
-        after, _warnings = resolve_vips(before, second, state, True, WIDE)
+        after, _warnings = resolve_vips(before, Asked(second, state, True, WIDE))
         own_form = [vip_to_config(after[key]) for key in sorted(after)]
         assert vips_from_config(own_form) == after
         for again in ("merged", "replaced", "overridden"):
-            assert resolve_vips(after, own_form, again, True, WIDE)[0] == after
+            assert resolve_vips(after, Asked(own_form, again, True, WIDE))[0] == after
             if state != "deleted":
-                assert resolve_vips(after, second, state, True, WIDE)[0] == after
+                assert resolve_vips(after, Asked(second, state, True, WIDE))[0] == after
         assert (vip_changes(before, after) == []) == (before == after)
         assert vip_changes(after, after) == []
 
@@ -355,5 +356,5 @@ def test_what_comes_out_goes_in_and_changes_nothing(first: Any, second: Any) -> 
 def test_down_reals_that_are_active_are_told() -> None:
     vip = {**GOOD, "port": 53, "protocol": "udp", "flags": ["udp_flow_migration"]}
     listed = {**vip, "reals": [{"address": "10.0.0.1"}, {"address": "10.0.0.2"}], "down_reals": ["10.0.0.1"]}
-    _after, warnings = resolve_vips({}, [listed], "merged", False, ALL)
+    _after, warnings = resolve_vips({}, Asked([listed], "merged", False, ALL))
     assert warnings == ["vips[0].down_reals: 10.0.0.1 is active among the VIP's reals too, so new flows still go there"]

@@ -1,0 +1,106 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The directory of an instance's state."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import typing as t
+from collections.abc import Iterable
+
+from .._model.bytecode import Bytecode
+from .._model.errors import StateError
+from .._model.program_file import ProgramFile
+from .._model.records import damaged
+from .durable import write_durably
+
+STATE_ROOT = "/var/lib/katran-fleet"
+R = t.TypeVar("R", bound=ProgramFile)
+
+
+class StateFolder:
+    """The directory of one instance's state, and its files as texts and records."""
+
+    def __init__(self, instance: str, bpffs: str, root: str = STATE_ROOT) -> None:
+        self.instance = instance
+        self.bpffs = bpffs
+        self.directory = os.path.join(root, instance)
+
+    def write_file(self, name: str, text: str) -> None:
+        """Replace one file of the directory (0600), durably."""
+        write_durably(os.path.join(self.directory, name), text)
+
+    def read_file(self, name: str) -> str | None:
+        """The text of one file of the directory, None where there is none."""
+        path = os.path.join(self.directory, name)
+        try:
+            with open(path, encoding="utf-8") as source:
+                return source.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StateError(f"{path} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise damaged(path, error) from error
+
+    def read_record(self, kind: type[R], program: str) -> R:
+        """What the last run wrote down of a program; nothing where there was none. StateError if it is damaged."""
+        name = f"{program}.json"
+        source = self.read_file(name)
+        return kind() if source is None else kind.from_json(source, os.path.join(self.directory, name))
+
+    def read_bytecode(self, name: str, program: str) -> Bytecode | None:
+        """A program's bytecode from a file of the directory, None where there is none; StateError if it is damaged."""
+        source = self.read_file(name)
+        return Bytecode.from_json(source, os.path.join(self.directory, name), program) if source is not None else None
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove these files, and the directory unless another program of the instance keeps its state there."""
+        try:
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self.directory, name))
+        except OSError as error:
+            raise StateError(f"{self.directory} cannot be cleared: {error.strerror}") from error
+        self.sweep()
+        self.remove_if_empty()
+
+    def rename(self, name: str, target: str) -> None:
+        """Give one file of the directory another name, in place of what had that; no failure where it is not there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(os.path.join(self.directory, name), os.path.join(self.directory, target))
+
+    def remove_if_empty(self) -> None:
+        """Remove the directory unless another program of the instance keeps its state there."""
+        try:
+            os.rmdir(self.directory)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+                raise StateError(f"{self.directory} cannot be removed: {error.strerror}") from error
+
+    def exists(self) -> bool:
+        """Whether there is such a directory."""
+        return os.path.isdir(self.directory)
+
+    def sweep(self) -> None:
+        """Remove temporary files that a killed run left; only under the exclusive lock."""
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(self.directory):
+                if name.startswith("."):
+                    with contextlib.suppress(OSError):
+                        os.unlink(os.path.join(self.directory, name))
+
+
+def read_bpffs(instance: str, root: str = STATE_ROOT) -> str:
+    """The bpffs that an instance's state names; the usual one where it names none."""
+    for name in ("state.json", "decap.json", "root.json", "healthcheck.json"):
+        with (
+            contextlib.suppress(OSError, ValueError, KeyError, TypeError),
+            open(os.path.join(root, instance, name), encoding="utf-8") as source,
+        ):
+            return str(json.load(source)["bpffs"])
+    return "/sys/fs/bpf"

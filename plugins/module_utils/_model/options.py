@@ -1,0 +1,58 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options that several modules have: their argument specs, and how they are read."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from collections.abc import Mapping, Sequence
+
+from .faults import Faults
+
+Spec = dict[str, dict[str, t.Any]]
+"""An argument spec, as AnsibleModule takes it."""
+
+COMMON: Spec = {
+    "instance": {"type": "str", "default": "default"},
+    "bpffs": {"type": "path", "default": "/sys/fs/bpf"},
+    "lock_timeout": {"type": "int", "default": 30},
+}
+
+SOURCE_DIR: dict[str, t.Any] = {"type": "path", "default": "/usr/lib/katran-fleet/bpf"}
+
+_INSTANCE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+
+def parse_instance(instance: str, bpffs: str) -> None:
+    """ConfigError where the instance's name or the bpffs's path cannot be one."""
+    faults = Faults()
+    if not _INSTANCE.fullmatch(instance):
+        faults.add(
+            "instance", f"{instance!r} must begin with a lower case letter or digit, then up to 31 of these, _ or -"
+        )
+    if not bpffs.startswith("/"):
+        faults.add("bpffs", f"{bpffs} is not an absolute path")
+    faults.check()
+
+
+def parse_interfaces(names: Sequence[t.Any], faults: Faults) -> tuple[str, ...]:
+    """A list of interface names."""
+    for index, name in enumerate(names):
+        text = str(name)
+        if not 0 < len(text) < 16 or text in (".", "..") or any(char in "/:" or char.isspace() for char in text):
+            faults.add(f"interfaces[{index}]", f"{text!r} is not the name of an interface")
+        elif text in map(str, names[:index]):
+            faults.add(f"interfaces[{index}]", f"{text} is listed twice")
+    return tuple(map(str, names))
+
+
+def read_mac(params: Mapping[str, t.Any], name: str, faults: Faults) -> str:
+    """A unicast MAC address in colon form, or auto."""
+    mac = str(params[name]).lower().replace("-", ":")
+    if mac != "auto" and (not _MAC.fullmatch(mac) or int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00"):
+        faults.add(name, f"{params[name]} is neither auto nor a unicast MAC address")
+        return "auto"
+    return mac

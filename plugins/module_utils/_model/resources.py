@@ -1,0 +1,49 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every resource by its name, and what follows from all of them together."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterable, Mapping
+
+from .entries import Asked
+from .errors import ConfigError
+from .limits import Limits
+from .overlay import RealStates
+from .resource import BALANCER, Resource, Row
+from .shape import as_told, shape_faults
+from .tables import TABLES
+from .vips_input import Vips
+
+RESOURCES: dict[str, Resource] = {each.name: each for each in (Vips(), RealStates(), *TABLES.values())}
+"""Resource → its description."""
+
+OF_BALANCER = tuple(each.name for each in RESOURCES.values() if each.program == BALANCER)
+"""The resources that a balancer's maps hold."""
+
+FROM_VARIABLES = tuple(each.name for each in RESOURCES.values() if each.has_variables)
+"""The resources that an inventory says. They are those that may need features of the program."""
+
+
+def features_needed(vips: Iterable[Row] = (), **others: Iterable[Row]) -> list[str]:
+    """The features that these resources use, sorted. They need not be valid: the modules say what is wrong."""
+    rows = {"vips": list(vips), **others}
+    return sorted({word for name, entries in rows.items() for word in RESOURCES[name].needs(entries, rows["vips"])})
+
+
+def config_faults(resources: Mapping[str, t.Any], limits: Limits) -> list[str]:
+    """What the modules of these resources would say against their `config`; a sentence or several per resource."""
+    found = []
+    for name in FROM_VARIABLES:
+        resource, config = RESOURCES[name], resources.get(name) or ()
+        sentences = [shape_faults(name, config, resource.options)]
+        if isinstance(config, (list, tuple)):
+            told = [as_told(entry, resource.options) for entry in config]
+            try:
+                resource.check(Asked(told, "overridden", allow_empty=True, limits=limits))
+            except ConfigError as error:
+                sentences.append(str(error))
+        found += [sentence for sentence in sentences if sentence]
+    return found

@@ -1,0 +1,79 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What Ansible sends to a host for each module, by its own reckoning: a module carries what it uses.
+
+An import inside a function, or for annotations alone, is sent like any other.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+PLUGINS = Path(__file__).resolve().parents[4] / "plugins"
+KIB = 1024
+
+RESOURCES = (
+    "vips",
+    "reals",
+    "source_routes",
+    "server_ids",
+    "decap_destinations",
+    "healthcheck_destinations",
+)
+LIFE = ("compiler", "known_packets", "selftest", "canary", "migration", "rehash", "bytecode", "pinned")
+"""What a program's life takes, in room _program."""
+
+
+Payloads = Mapping[str, Mapping[str, int]]
+
+
+@pytest.fixture(scope="module")
+def payloads() -> Payloads:
+    """Module → file of module_utils → bytes."""
+    command = [sys.executable, str(Path(__file__).with_name("payloads.py"))]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: Payloads = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("module", "kib"),
+    [
+        ("tree", 40),
+        ("host", 120),
+        ("flows", 200),
+        ("flows_info", 200),
+        ("simulate_info", 260),
+        ("decap", 230),
+        ("xdp_root", 230),
+        *((name, 400) for name in RESOURCES),
+        ("balancer_info", 400),
+    ],
+)
+def test_no_more_than_it_takes(payloads: Payloads, module: str, kib: int) -> None:
+    files = payloads[module]
+    assert sum(files.values()) <= kib * KIB, sorted(files.items(), key=lambda item: -item[1])
+
+
+@pytest.mark.parametrize("module", [*RESOURCES, "balancer_info", "flows", "flows_info", "tree"])
+def test_who_only_reads_or_fills_maps_carries_no_programs_life(payloads: Payloads, module: str) -> None:
+    carried = payloads[module]
+    assert not [name for name in LIFE if f"_program/{name}" in carried]
+    assert not [name for name in ("balancer", "decap", "healthcheck", "simulate") if f"_engine/{name}" in carried]
+
+
+def test_a_small_module_carries_no_engine(payloads: Payloads) -> None:
+    assert not [name for name in payloads["tree"] if name.startswith(("_engine/", "_program/"))]
+
+
+def test_what_every_module_does_knows_no_engine() -> None:
+    """The glue that all share must not pull in what one of them takes."""
+    text = (PLUGINS / "module_utils/_ansible/module.py").read_text(encoding="utf-8")
+    assert not [line for line in text.splitlines() if line.startswith(("from .._engine", "from .._program"))]
