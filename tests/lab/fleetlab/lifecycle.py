@@ -155,7 +155,7 @@ def _clear(lab: Lab, progress: Progress) -> bool:
         return False
     with progress.step("remove hosts and network"):
         (lab.directory / _STATE).unlink(missing_ok=True)
-        _close_connections(lab)
+        close_connections(lab)
         cgroup.kill(lab)
         network.remove(lab)
         with _locked(RUN, progress, "the list of laboratories"):
@@ -168,8 +168,11 @@ def _clear(lab: Lab, progress: Progress) -> bool:
     return True
 
 
-def _close_connections(lab: Lab) -> None:
-    """End the ssh connections that Ansible keeps open: a new host of the same name would be taken for the old one."""
+def close_connections(lab: Lab) -> None:
+    """End the ssh connections that Ansible keeps open.
+
+    A new host of the same name would be taken for the old one.
+    """
     for path in lab.directory.glob("ssh/*"):
         subprocess.run(["ssh", "-F", "none", "-O", "exit", "-S", path, "lab.invalid"], capture_output=True, check=False)
 
