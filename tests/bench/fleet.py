@@ -5,7 +5,7 @@ Measured are deploys that change nothing, each after an unmeasured one, with inv
 balancers for every three reals; medians. CPU seconds of the controller are those of ansible-playbook and all it starts
 (controller.py says how), without the hosts', which are counted apart although they share the machine. Wall seconds mean
 little here for the same reason. --base measures another checkout in turns with this one. Needs root; with 50 hosts also
-8 GiB of memory and, for each round, some seven minutes of two cores.
+14 GiB of memory and, for each round, some seven minutes of two cores.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from typing import Any, NoReturn
 import fleet_inventory
 from controller import Controller, Cost, Deploy
 from fleetlab import lifecycle
-from fleetlab.plan import Host, Lab, LabError, hosts_of, lab_named
-from fleetlab.system import Progress
+from fleetlab.plan import ROUTER, Host, Lab, LabError, hosts_of, lab_named
+from fleetlab.system import Progress, network, run
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "bench"
@@ -105,6 +105,8 @@ class Bench:
         self._options = options
         self._progress = progress
         self._controller = Controller(lab)
+        # Twenty balancers that look for their gateway's would keep a machine of two CPUs busy by that alone.
+        self._gateways = gateway_macs(lab)
         self._checkouts: dict[str, Path] = checkouts(options)
 
     def first(self, hosts: tuple[Host, ...]) -> Cost:
@@ -141,7 +143,8 @@ class Bench:
 
     def _deploy(self, name: str, hosts: tuple[Host, ...], label: str) -> Deploy:
         folder = CACHE / "inventories" / str(len(hosts))
-        inventory = fleet_inventory.write(folder, hosts, self._options.vips, self._controller.proxy_group)
+        proxy_group = self._controller.proxy_group
+        inventory = fleet_inventory.write(folder, hosts, self._options.vips, proxy_group, self._gateways)
         command = ["-i", str(inventory), self._options.playbook]
         if self._options.forks:
             command += ["--forks", str(self._options.forks)]
@@ -175,6 +178,13 @@ def edge_hosts(number: int) -> tuple[Host, ...]:
     return tuple(host for host in hosts_of(balancers, number - balancers) if host.role in {"balancer", "real"})
 
 
+def gateway_macs(lab: Lab) -> dict[str, str]:
+    """The MAC address of the router's end of each host's link."""
+    with network(lab.namespace_path(ROUTER)):
+        links = json.loads(run(["ip", "-j", "link"]))
+    return {link["ifname"].removeprefix("r-"): link["address"] for link in links if link["ifname"].startswith("r-")}
+
+
 def tasks_by_role(deploy: Deploy, hosts: Sequence[Host]) -> dict[str, float]:
     """Tasks done on a host of a role, skipped ones too: the median, as some run on one host for all."""
     found: dict[str, list[int]] = {}
@@ -187,8 +197,7 @@ def tasks_by_role(deploy: Deploy, hosts: Sequence[Host]) -> dict[str, float]:
 @contextmanager
 def laboratory(hosts: tuple[Host, ...], prefix: str, *, keep: bool) -> Iterator[tuple[Lab, Progress, float]]:
     """A laboratory with these hosts, and the seconds that building it took; removed at the end unless it is kept."""
-    router = tuple(host for host in hosts_of() if host.role == "router")
-    lab = Lab(lab_named(prefix).prefix, (*router, *hosts))
+    lab = Lab(lab_named(prefix).prefix, (ROUTER, *hosts))
     progress = Progress(lab.prefix)
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit("terminated"))
     try:

@@ -6,7 +6,9 @@ from __future__ import annotations
 import ipaddress
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
 
@@ -25,16 +27,23 @@ exec '{lab}' "$@"
 """
 
 
-def write(directory: Path, hosts: tuple[Host, ...], vips: int, proxy_group: Path) -> Path:
+def write(
+    directory: Path,
+    hosts: tuple[Host, ...],
+    vips: int,
+    proxy_group: Path,
+    gateways: Mapping[str, str] = MappingProxyType({}),
+) -> Path:
     """Write the inventory of these balancers and reals to *directory*, which is made where missing; its hosts.yml.
 
     The first four VIPs are those of inventories/lab; all reals of the inventory are behind each. Connections are those
-    of inventories/lab too, only that the proxy command's processes are in *proxy_group*, a group of cgroup v2.
+    of inventories/lab too, only that the proxy command's processes are in *proxy_group*, a group of cgroup v2. A
+    balancer to which *gateways* gives its gateway's MAC address need not look for it every 15 seconds, as others do.
     """
     variables = directory / "group_vars"
     for folder in (variables / "all", variables / "balancers"):
         folder.mkdir(parents=True, exist_ok=True)
-    (directory / "hosts.yml").write_text(json.dumps(_hosts(hosts), indent=2), encoding="utf-8")
+    (directory / "hosts.yml").write_text(json.dumps(_hosts(hosts, gateways), indent=2), encoding="utf-8")
     connection = (LAB_INVENTORY / "group_vars/all/connection.yml").read_text(encoding="utf-8")
     if connection.count(_PROXY_IN_LAB_INVENTORY) != 1:
         raise SystemExit(f"{LAB_INVENTORY}/group_vars/all/connection.yml does not name {_PROXY_IN_LAB_INVENTORY} once")
@@ -51,7 +60,7 @@ def write(directory: Path, hosts: tuple[Host, ...], vips: int, proxy_group: Path
     return directory / "hosts.yml"
 
 
-def _hosts(hosts: tuple[Host, ...]) -> dict[str, object]:
+def _hosts(hosts: tuple[Host, ...], gateways: Mapping[str, str]) -> dict[str, object]:
     reals = [host for host in hosts if host.role == "real"]
     web = {
         host.name: {
@@ -60,7 +69,11 @@ def _hosts(hosts: tuple[Host, ...]) -> dict[str, object]:
         }
         for place, host in enumerate(reals)
     }
-    balancers: dict[str, object] = {host.name: {} for host in hosts if host.role == "balancer"}
+    balancers = {
+        host.name: {"katran_gateway_mac": gateways[host.name]} if host.name in gateways else {}
+        for host in hosts
+        if host.role == "balancer"
+    }
     return {"all": {"children": {"balancers": {"hosts": balancers}, "reals": {"children": {"web": {"hosts": web}}}}}}
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -80,6 +81,14 @@ def test_an_inventory_of_any_size(tmp_path: Path, vips: int) -> None:
         reals = [host for host in hosts if host.role == "real"]
         assert list(vip.weights) == [host.ipv6 if ":" in vip.target.address else host.ipv4 for host in reals]
         assert list(vip.weights.values()) == [3, 2, 1, 3, 2, 1]
+
+
+def test_balancers_are_told_their_gateways(tmp_path: Path) -> None:
+    gateways = {"lb1": "02:00:00:00:00:01", "real1": "02:00:00:00:00:02"}
+    written = fleet_inventory.write(tmp_path / "inventory", hosts_of(2, 1)[2:], 4, tmp_path, gateways)
+    groups = json.loads(written.read_text())["all"]["children"]
+    assert groups["balancers"]["hosts"] == {"lb1": {"katran_gateway_mac": gateways["lb1"]}, "lb2": {}}
+    assert "katran_gateway_mac" not in json.dumps(groups["reals"])
 
 
 def test_an_inventory_reaches_its_hosts_as_the_laboratorys_own_does(tmp_path: Path) -> None:
