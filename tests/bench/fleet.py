@@ -62,7 +62,7 @@ class Size:
         return self.balancers + self.reals
 
     def median(self, name: str) -> float:
-        return statistics.median(getattr(cost, name) for cost in self.costs)
+        return statistics.median(float(getattr(cost, name)) for cost in self.costs)
 
     @property
     def controller_per_host(self) -> float:
@@ -78,21 +78,25 @@ class Figures:
     """All that a run of this script found.
 
     *build_seconds* is the wall time of building the laboratory of *hosts* hosts, *first* the cost of the first deploy
-    to them; *commits* and *sizes* are by checkout.
+    to them; both None where it was there before. *commits* and *sizes* are by checkout.
     """
 
     machine: str
     settings: str
     hosts: int
-    build_seconds: float
-    first: Cost
     commits: dict[str, str]
-    sizes: dict[str, list[Size]]
+    build_seconds: float | None = None
+    first: Cost | None = None
+    sizes: dict[str, list[Size]] = field(default_factory=dict)
 
     @classmethod
     def of_data(cls, data: dict[str, Any]) -> Figures:
         sizes = {name: [Size.of_data(size) for size in listed] for name, listed in data["sizes"].items()}
-        return cls(**data | {"first": Cost(**data["first"]), "sizes": sizes})
+        return cls(**data | {"first": data["first"] and Cost(**data["first"]), "sizes": sizes})
+
+    def store(self) -> None:
+        """Write them where option --figures finds them; also of a run that does not get to its end."""
+        FIGURES.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
 
 
 # Measuring
@@ -113,21 +117,22 @@ class Bench:
         """Deploy to hosts on which nothing is."""
         return self._deploy(THIS, hosts, "first deploy").cost
 
-    def sizes(self, numbers: Sequence[int]) -> dict[str, list[Size]]:
+    def measure(self, numbers: Sequence[int], figures: Figures) -> None:
         """Measure every size, as many rounds as are asked for, the checkouts taking turns in each."""
-        found: dict[str, list[Size]] = {name: [] for name in self._checkouts}
+        found = figures.sizes = {name: [] for name in self._checkouts}
         for number in numbers:
             hosts = edge_hosts(number)
             balancers = sum(host.role == "balancer" for host in hosts)
-            for listed in found.values():
-                listed.append(Size(balancers, number - balancers))
+            sizes = {name: Size(balancers, number - balancers) for name in self._checkouts}
             for turn in range(self._options.rounds):
-                for name, listed in found.items():
+                for name, size in sizes.items():
                     # What is on the hosts is of another inventory, or of another checkout.
-                    if turn == 0 or len(found) > 1:
+                    if turn == 0 or len(sizes) > 1:
                         self._deploy(name, hosts, "settle")
-                    self._measure(name, hosts, listed[-1], f"round {turn + 1}/{self._options.rounds}")
-        return found
+                    self._measure(name, hosts, size, f"round {turn + 1}/{self._options.rounds}")
+            for name, size in sizes.items():
+                found[name].append(size)
+            figures.store()
 
     def _measure(self, name: str, hosts: tuple[Host, ...], size: Size, label: str) -> None:
         """Deploy again, add what it cost to *size*; SystemExit where it changed something."""
@@ -195,15 +200,18 @@ def tasks_by_role(deploy: Deploy, hosts: Sequence[Host]) -> dict[str, float]:
 
 
 @contextmanager
-def laboratory(hosts: tuple[Host, ...], prefix: str, *, keep: bool) -> Iterator[tuple[Lab, Progress, float]]:
-    """A laboratory with these hosts, and the seconds that building it took; removed at the end unless it is kept."""
+def laboratory(hosts: tuple[Host, ...], prefix: str, *, keep: bool) -> Iterator[tuple[Lab, Progress, float | None]]:
+    """A laboratory with these hosts, removed at the end unless it is kept.
+
+    With it the seconds that building it took, None for one that was there.
+    """
     lab = Lab(lab_named(prefix).prefix, (ROUTER, *hosts))
     progress = Progress(lab.prefix)
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit("terminated"))
     try:
-        begin = time.monotonic()
+        begin, there = time.monotonic(), lifecycle.running_hosts(lab)
         lifecycle.up(lab, progress)
-        seconds = time.monotonic() - begin
+        seconds = None if there else time.monotonic() - begin
         with lifecycle.hold(lab, "tests/bench/fleet.py"):
             yield lab, progress, seconds
     finally:
@@ -214,14 +222,16 @@ def laboratory(hosts: tuple[Host, ...], prefix: str, *, keep: bool) -> Iterator[
 def measure(options: argparse.Namespace) -> Figures:
     CACHE.mkdir(parents=True, exist_ok=True)
     everyone = edge_hosts(max(options.sizes))
-    machine, commits = machine_line(), {name: commit_of(path) for name, path in checkouts(options).items()}
-    with laboratory(everyone, options.lab, keep=options.keep) as (lab, progress, build_seconds):
-        bench = Bench(lab, options, progress)
-        first = bench.first(everyone)
-        sizes = bench.sizes(sorted(options.sizes))
     settings = f"{options.playbook}, {options.forks or configured_forks()} forks, {options.vips} VIPs"
     settings += f", {options.rounds} rounds; medians"
-    return Figures(machine, settings, len(everyone), build_seconds, first, commits, sizes)
+    commits = {name: commit_of(path) for name, path in checkouts(options).items()}
+    figures = Figures(machine_line(), settings, len(everyone), commits)
+    with laboratory(everyone, options.lab, keep=options.keep) as (lab, progress, figures.build_seconds):
+        bench = Bench(lab, options, progress)
+        if figures.build_seconds is not None:
+            figures.first = bench.first(everyone)
+        bench.measure(sorted(options.sizes), figures)
+    return figures
 
 
 # Saying what was found
@@ -279,10 +289,13 @@ def comparison(base: list[Size], this: list[Size]) -> str:
 
 def report(figures: Figures) -> str:
     """Everything as Markdown."""
-    first = figures.first
-    built = f"The laboratory of {figures.hosts} hosts was built in {figures.build_seconds:.0f} s and first deployed in "
-    built += f"{first.wall:.0f} s (CPU s: controller {first.controller:.0f}, hosts {first.hosts:.0f})."
-    parts = [f"{figures.machine}\n{figures.settings}", built]
+    parts = [f"{figures.machine}\n{figures.settings}"]
+    if figures.first:
+        parts.append(
+            f"The laboratory of {figures.hosts} hosts was built in {figures.build_seconds:.0f} s; the first deploy "
+            f"took {figures.first.wall:.0f} s (CPU s: controller {figures.first.controller:.0f}, "
+            f"hosts {figures.first.hosts:.0f})."
+        )
     for name, sizes in figures.sizes.items():
         proxy = statistics.median(cost.proxy / size.hosts for size in sizes for cost in size.costs)
         others = statistics.median(cost.others / cost.wall for size in sizes for cost in size.costs)
@@ -332,7 +345,7 @@ def arguments() -> argparse.Namespace:
     add(
         "--lab", "name of the laboratory (default: KATRAN_LAB, else kfb)", default=os.environ.get("KATRAN_LAB") or "kfb"
     )
-    add("--keep", "leave the laboratory up", action="store_true")
+    add("--keep", "leave the laboratory up; one that is up is used as it is", action="store_true")
     add("--figures", "measure nothing: take figures that were stored before", type=Path, metavar="FILE")
     add("--plot", "draw docs/fleet-cost.png; needs matplotlib", action="store_true")
     options = parser.parse_args()
@@ -361,7 +374,6 @@ def main() -> int:
             figures = Figures.of_data(json.loads(options.figures.read_text(encoding="utf-8")))
         else:
             figures = measure(options)
-            FIGURES.write_text(json.dumps(asdict(figures), indent=1), encoding="utf-8")
     except LabError as error:
         print(f"fleet: {error}", file=sys.stderr)
         return 1
