@@ -159,6 +159,8 @@ def test_modules_run_the_compiled_engine_that_is_installed(fleet: Fleet) -> None
     """Only an import from there reads the compiled file."""
     folder = f"{LIBRARY}/ansible_collections/katran/fleet/plugins/module_utils/_engine/__pycache__"
     compiled = on_host(fleet.lab, "lb1", f"ls {folder}/vips.*.pyc")
+    # It runs every 15 seconds and imports the engine from there too.
+    on_host(fleet.lab, "lb1", "systemctl stop katran-refresh.timer katran-refresh.service")
     read_before = int(on_host(fleet.lab, "lb1", f"touch -a -d '3 days ago' {compiled}; stat -c %X {compiled}"))
     result = fleet.module("lb1", "katran.fleet.vips", {"config": [], "state": "merged"})["lb1"]
     assert result["changed"] is False, result
@@ -171,4 +173,5 @@ def test_modules_run_the_compiled_engine_that_is_installed(fleet: Fleet) -> None
         assert again["changed"] is False, again
         assert int(on_host(fleet.lab, "lb1", f"stat -c %X {compiled}")) == read_before
     finally:
+        on_host(fleet.lab, "lb1", "systemctl start katran-refresh.timer")
         assert changes(fleet) == {"lb1": [f"rewrite {source.removeprefix(LIBRARY + '/')}"]}
