@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Draw docs/engine-cost.png: what the engine costs by how much there is, and by how much of it changes.
 
-CPU seconds of whole runs, helpers included, so that a busy machine draws the same lines. Needs root and matplotlib
-(pip install matplotlib: nothing else here uses it).
+CPU seconds of whole runs, helpers included, so that a busy machine draws the same lines. Needs root and matplotlib.
 """
 
 from __future__ import annotations
@@ -13,17 +12,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-
-from matplotlib import pyplot as plt
-
 sys.path.insert(0, str(Path(__file__).parent))
 
 from engine import Config, applied, fleet, host
+from picture import picture
 
-PICTURE = Path(__file__).resolve().parents[2] / "docs" / "engine-cost.png"
 THERE = (10, 64, 128, 192, 256, 320, 384, 448, 512)
 CHANGED = (1, 64, 128, 192, 256, 320, 384, 448, 512)
 REALS = 20
@@ -75,18 +68,12 @@ def main() -> None:
     with host():
         first, again = by_what_is_there()
         changed = by_what_changes()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
-    left.plot(THERE, first, "o-", label="first run: all rings built")
-    left.plot(THERE, again, "s-", label="nothing changed: all rings compared")
-    left.set(xlabel=f"VIPs of {REALS} reals", ylabel="CPU seconds of one run", title="By how much there is")
-    right.plot(CHANGED, changed, "o-", label="one weight in each of so many VIPs")
-    right.set(xlabel="VIPs that change, of 512", title="By how much of it changes")
-    for axes in (left, right):
-        axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
-    figure.savefig(PICTURE, dpi=110)
+    with picture("engine-cost.png", same_scale=True) as (left, right):
+        left.plot(THERE, first, "o-", label="first run: all rings built")
+        left.plot(THERE, again, "s-", label="nothing changed: all rings compared")
+        left.set(xlabel=f"VIPs of {REALS} reals", ylabel="CPU seconds of one run", title="By how much there is")
+        right.plot(CHANGED, changed, "o-", label="one weight in each of so many VIPs")
+        right.set(xlabel="VIPs that change, of 512", title="By how much of it changes")
 
 
 if __name__ == "__main__":

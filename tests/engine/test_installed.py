@@ -23,8 +23,8 @@ from ansible_collections.katran.fleet.plugins.module_utils._ansible.installed im
 used = prefer_installed(ENGINE, LOCK)
 from ansible_collections.katran.fleet.plugins.module_utils._model import ids
 from ansible_collections.katran.fleet.plugins.module_utils._engine import restore
-from ansible_collections.katran.fleet.plugins.module_utils._ansible import specs
-print(used, getattr(ids, "PLANTED", ""), ids.__file__, restore.__file__, specs.__file__)
+from ansible_collections.katran.fleet.plugins.module_utils._ansible import diffs
+print(used, getattr(ids, "PLANTED", ""), ids.__file__, restore.__file__, diffs.__file__)
 """
 
 
@@ -68,12 +68,12 @@ def ask(payload: Path, engine: Path) -> list[str]:
 
 
 def test_the_same_engine_is_taken_from_the_host(payload: Path, engine: Path) -> None:
-    used, _planted, ids, restore, specs = ask(payload, engine)
+    used, _planted, ids, restore, diffs = ask(payload, engine)
     assert used == "True"
     assert ids == f"{engine}/_model/ids.py"
     assert restore == f"{engine}/_engine/restore.py"
     # What glues it to Ansible is the payload's.
-    assert specs.startswith(str(payload))
+    assert diffs.startswith(str(payload))
 
 
 def change_a_byte(engine: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from fleetlab import cgroup, host, lifecycle, network, safety, xdp_pass
-from fleetlab.plan import RUN, Lab, LabError, lab_named
+from fleetlab.plan import RUN, Lab, LabError, hosts_of, lab_named
 from fleetlab.runs import TOOL, on_host
 from fleetlab.system import Progress, ip, run
 
@@ -39,6 +39,7 @@ def traces(prefix: str) -> dict[str, list[str]]:
         "routes": run(["ip", "route"]).splitlines() + run(["ip", "-6", "route", "show", "proto", "198"]).splitlines(),
         "mounts": sorted(path for path in mounts if not path.startswith("/run/netns/") or f"/{prefix}-" in path),
         "groups": groups,
+        "limits": [Path("/proc/sys/fs/inotify/max_user_instances").read_text()],
         "run": sorted(str(path) for path in RUN.glob("*")) if RUN.exists() else [],
         "nspawn": sorted(str(path) for path in Path("/run/systemd/nspawn").glob("*/*")),
         "tmp": sorted(str(path) for path in Path("/tmp").glob("nspawn*")),
@@ -58,6 +59,20 @@ def test_down_leaves_nothing(small: Lab) -> None:
     lifecycle.down(small, progress)
     assert traces(small.prefix) == before
     assert not processes(small)
+
+
+def test_a_larger_plan(small: Lab) -> None:
+    before = traces(small.prefix)
+    progress = Progress(small.prefix)
+    larger = lab_named(small.prefix, "client,lb3,lb11,real4", hosts_of(11, 4))
+    lifecycle.up(larger, progress)
+    assert [one.name for one in lifecycle.running_hosts(small)] == ["client", "router", "lb3", "lb11", "real4"]
+    assert int(traces(small.prefix)["limits"][0]) == int(before["limits"][0]) + 8 * len(larger.hosts)
+    assert on_host(small, "client", "wget -qO- http://198.18.24.2/").startswith("real4")
+    for name, address in (("lb3", "198.18.13.2"), ("lb11", "198.18.111.2"), ("real4", "198.18.24.2")):
+        assert on_host(small, name, "hostname; ip -4 -o addr show eth1").split()[:5:4] == [name, f"{address}/24"]
+    lifecycle.down(small, progress)
+    assert traces(small.prefix) == before
 
 
 def test_up_again_keeps_the_hosts(lab: Lab) -> None:

@@ -41,6 +41,41 @@ def _group(lab: Lab, host: Host | None = None) -> Path:
     return group / host.name if host else group
 
 
+def beside(lab: Lab, name: str) -> Path:
+    """A group of cgroup v2 for processes that work for the laboratory outside its hosts; they end when it goes.
+
+    *name*, which no host may have, may be that of a group in a group: controller/ssh.
+    """
+    group = _group(lab) / name
+    group.mkdir(parents=True, exist_ok=True)
+    return group
+
+
+def populated(group: Path) -> bool:
+    """Whether the group, or one in it, has a process."""
+    with contextlib.suppress(FileNotFoundError):
+        return "populated 1" in (group / "cgroup.events").read_text(encoding="ascii")
+    return False
+
+
+def host_cpu_seconds(lab: Lab, host: Host) -> float:
+    """CPU seconds, user and system, that the host has used since its group was made."""
+    return cpu_seconds(_group(lab, host))
+
+
+def cpu_seconds(group: Path) -> float:
+    """CPU seconds, user and system, of all that ever ran in the group or in one in it, also of what has ended.
+
+    The kernel counts this in every group of cgroup v2, whether or not controller cpu is enabled in it
+    (Documentation/admin-guide/cgroup-v2.rst, cpu.stat).
+    """
+    for line in (group / "cpu.stat").read_text(encoding="ascii").splitlines():
+        name, value = line.split()
+        if name == "usage_usec":
+            return int(value) / 1e6
+    raise LabError(f"{group}/cpu.stat has no usage_usec")
+
+
 def enter(lab: Lab, host: Host) -> None:
     """Move this process into the host's groups, which are made where missing."""
     unified, legacy = _hierarchies()
@@ -52,9 +87,7 @@ def enter(lab: Lab, host: Host) -> None:
 
 def alive(lab: Lab, host: Host | None = None) -> bool:
     """Whether the host (or any of the laboratory) has a process."""
-    with contextlib.suppress(FileNotFoundError):
-        return "populated 1" in (_group(lab, host) / "cgroup.events").read_text(encoding="ascii")
-    return False
+    return populated(_group(lab, host))
 
 
 def kill(lab: Lab, host: Host | None = None, timeout: float = 20.0) -> None:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from fleetlab import host, lifecycle
-from fleetlab.plan import RUN, LabError, lab_named, names
+from fleetlab.plan import DEFAULT_BALANCERS, DEFAULT_REALS, RUN, LabError, hosts_of, lab_named, names
 from fleetlab.system import Progress
 
 
@@ -19,6 +19,8 @@ def _arguments() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     up = commands.add_parser("up", help="build it, unless it is there and whole")
     up.add_argument("--hosts", metavar="NAME,...", help="only these hosts (the router is always one); default: all")
+    up.add_argument("--balancers", type=int, default=DEFAULT_BALANCERS, metavar="N", help="default %(default)s")
+    up.add_argument("--reals", type=int, default=DEFAULT_REALS, metavar="N", help="default %(default)s")
     up.add_argument("--rebuild-image", action="store_true", help="make the hosts' root filesystem anew, with updates")
     commands.add_parser("down", help="remove it and every trace of it")
     commands.add_parser("status", help="which laboratories and hosts there are")
@@ -73,10 +75,12 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     arguments = _arguments()
     try:
-        lab = lab_named(arguments.lab, getattr(arguments, "hosts", None))
+        lab = lab_named(arguments.lab)
         progress = Progress(lab.prefix)
         match arguments.command:
             case "up":
+                plan = hosts_of(arguments.balancers, arguments.reals)
+                lab = lab_named(arguments.lab, arguments.hosts, plan)
                 lifecycle.up(lab, progress, rebuild_image=arguments.rebuild_image)
             case "down":
                 lifecycle.down(lab, progress)

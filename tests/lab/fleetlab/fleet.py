@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from fleetlab.flows import Target
-from fleetlab.plan import HOSTS, PROJECT, LabError
+from fleetlab.plan import EVERY_HOST, PROJECT, LabError
 
 _DEFAULT_SIZES = {"vips": 512, "ring": 65537}
 
 
 def host_at(address: str) -> str:
     """The name of the laboratory's host that has *address*; the address itself if none has."""
-    return next((host.name for host in HOSTS if address in (host.ipv4, host.ipv6)), address)
+    return next((host.name for host in EVERY_HOST if address in (host.ipv4, host.ipv6)), address)
 
 
 def _engine() -> tuple[Any, Any]:

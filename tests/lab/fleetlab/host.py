@@ -101,10 +101,10 @@ def answering(lab: Lab, hosts: Sequence[Host], timeout: float = 1.0) -> set[Host
         return {host for host in hosts if _greets(host, timeout)}
 
 
-def wait(lab: Lab, timeout: float = 120.0) -> None:
-    """Return when every host answers on ssh; LabError naming one that died or never answers."""
+def wait(lab: Lab, hosts: Sequence[Host] | None = None, timeout: float = 120.0) -> None:
+    """Return when every one of *hosts* (default: all) answers on ssh; LabError naming one that died or never does."""
     end = time.monotonic() + timeout
-    missing = list(lab.hosts)
+    missing = list(lab.hosts if hosts is None else hosts)
     with network(lab.namespace_path(CONTROL)):
         while missing:
             host = missing[0]

@@ -14,12 +14,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from fleetlab import cgroup, host, image, network, safety, xdp_pass
-from fleetlab.plan import HOSTS, RUN, Host, Lab, LabError, names
+from fleetlab import cgroup, host, image, limits, network, safety, xdp_pass
+from fleetlab.plan import EVERY_HOST, RUN, Host, Lab, LabError, names
 from fleetlab.system import Progress, run
 from fleetlab.system import network as entered
 
 _STATE = "lab.json"
+# How many hosts boot at a time: those of the default plan all at once.
+_WAVE = 8
 
 
 @contextlib.contextmanager
@@ -90,7 +92,7 @@ def running_hosts(lab: Lab) -> tuple[Host, ...]:
     """The hosts the laboratory was brought up with; none if it is not up."""
     state = read_state(lab) or {}
     listed = state.get("hosts")
-    return tuple(h for h in HOSTS if isinstance(listed, list) and h.name in listed)
+    return tuple(h for h in EVERY_HOST if isinstance(listed, list) and h.name in listed)
 
 
 def require_up(lab: Lab) -> Lab:
@@ -125,10 +127,14 @@ def up(lab: Lab, progress: Progress, *, rebuild_image: bool = False) -> None:
         with progress.step(f"network: {len(lab.hosts)} hosts, {len(lab.with_role('balancer'))} of them balancers"):
             network.build(lab)
         _make_key(lab)
-        with progress.step(f"hosts boot and answer: {names(lab.hosts)}"):
-            for one in lab.hosts:
-                host.start(lab, one, root)
-            host.wait(lab)
+        with _locked(RUN, progress, "the list of laboratories"):
+            limits.make_room(lab)
+        for first in range(0, len(lab.hosts), _WAVE):
+            wave = lab.hosts[first : first + _WAVE]
+            with progress.step(f"hosts boot and answer: {names(wave)}"):
+                for one in wave:
+                    host.start(lab, one, root)
+                host.wait(lab, wave)
         state = {"version": 1, "hosts": [h.name for h in lab.hosts], "digest": _digest(), "image": str(root)}
         (lab.directory / _STATE).write_text(json.dumps(state), encoding="utf-8")
     progress.say(f"up ({time.monotonic() - begin:.1f} s)")
@@ -149,9 +155,11 @@ def _clear(lab: Lab, progress: Progress) -> bool:
         return False
     with progress.step("remove hosts and network"):
         (lab.directory / _STATE).unlink(missing_ok=True)
-        _close_connections(lab)
+        close_connections(lab)
         cgroup.kill(lab)
         network.remove(lab)
+        with _locked(RUN, progress, "the list of laboratories"):
+            limits.give_back(lab)
         for path in lab.directory.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
@@ -160,8 +168,11 @@ def _clear(lab: Lab, progress: Progress) -> bool:
     return True
 
 
-def _close_connections(lab: Lab) -> None:
-    """End the ssh connections that Ansible keeps open: a new host of the same name would be taken for the old one."""
+def close_connections(lab: Lab) -> None:
+    """End the ssh connections that Ansible keeps open.
+
+    A new host of the same name would be taken for the old one.
+    """
     for path in lab.directory.glob("ssh/*"):
         subprocess.run(["ssh", "-F", "none", "-O", "exit", "-S", path, "lab.invalid"], capture_output=True, check=False)
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from fleetlab import xdp_pass
-from fleetlab.plan import CONTROL, HOSTS, ROUTER, VIPS_IPV4, VIPS_IPV6, Host, Lab
+from fleetlab.plan import CONTROL, EVERY_HOST, ROUTER, VIPS_IPV4, VIPS_IPV6, Host, Lab
 from fleetlab.system import ip, network, run, sysctl
 
 _BRIDGE = "br-mgmt"
@@ -112,7 +112,7 @@ def _finish_router(lab: Lab) -> None:
 
 def leftovers(lab: Lab) -> list[str]:
     """Names of the namespaces of this laboratory that exist, also those of hosts it was not asked for."""
-    known = [lab.namespace(host) for host in (CONTROL, *HOSTS)]
+    known = [lab.namespace(host) for host in (CONTROL, *EVERY_HOST)]
     return [name for name in known if Path(f"/run/netns/{name}").exists()]
 
 

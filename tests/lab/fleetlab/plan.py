@@ -6,6 +6,7 @@
         control: bridge br-mgmt                              eth0 of every host, 198.18.0.0/24
 
 Host number N has 198.18.N.2 and fd6b:6174:7261:N::2 on eth1, the router .1 on the other end, and 198.18.0.N on eth0.
+A laboratory may have more balancers and reals: lb3, lb4, ..., real4, real5, ...
 """
 
 from __future__ import annotations
@@ -68,16 +69,36 @@ class Host:
 
 
 CONTROL = Host("control", "control", 254)
+CLIENT = Host("client", "client", 1)
 ROUTER = Host("router", "router", 253)
-HOSTS = (
-    Host("client", "client", 1),
-    ROUTER,
-    Host("lb1", "balancer", 11),
-    Host("lb2", "balancer", 12),
-    Host("real1", "real", 21),
-    Host("real2", "real", 22),
-    Host("real3", "real", 23),
-)
+# In the order of their names' numbers. 200 is the VIPs'; those of the client, the router and the control namespace are
+# in none of these ranges.
+_BALANCER_NUMBERS = (*range(11, 21), *range(111, 200))
+_REAL_NUMBERS = (*range(21, 101), *range(201, 253))
+MOST_BALANCERS, MOST_REALS = len(_BALANCER_NUMBERS), len(_REAL_NUMBERS)
+DEFAULT_BALANCERS, DEFAULT_REALS = 2, 3
+
+
+def hosts_of(balancers: int = DEFAULT_BALANCERS, reals: int = DEFAULT_REALS) -> tuple[Host, ...]:
+    """Client, router, and so many balancers and reals. A host has the same number, and so addresses, in all of these.
+
+    LabError for more than there are numbers for.
+    """
+    if not (0 <= balancers <= MOST_BALANCERS and 0 <= reals <= MOST_REALS):
+        raise LabError(
+            f"{balancers} balancers and {reals} reals: a laboratory has up to {MOST_BALANCERS} and {MOST_REALS}"
+        )
+    return (
+        CLIENT,
+        ROUTER,
+        *(Host(f"lb{place}", "balancer", _BALANCER_NUMBERS[place - 1]) for place in range(1, balancers + 1)),
+        *(Host(f"real{place}", "real", _REAL_NUMBERS[place - 1]) for place in range(1, reals + 1)),
+    )
+
+
+HOSTS = hosts_of()
+# What any laboratory may have.
+EVERY_HOST = hosts_of(MOST_BALANCERS, MOST_REALS)
 
 
 @dataclass(frozen=True)
@@ -120,16 +141,19 @@ def names(hosts: tuple[Host, ...]) -> str:
     return ", ".join(host.name for host in hosts)
 
 
-def lab_named(prefix: str | None = None, hosts: str | None = None) -> Lab:
-    """The laboratory *prefix* (default: environment KATRAN_LAB, else kf) of *hosts*, a comma-separated choice."""
+def lab_named(prefix: str | None = None, hosts: str | None = None, plan: tuple[Host, ...] = HOSTS) -> Lab:
+    """The laboratory *prefix* (default: environment KATRAN_LAB, else kf) of *hosts*, comma-separated names of *plan*.
+
+    LabError for a name that cannot be one and for a host that the plan has not.
+    """
     prefix = prefix or os.environ.get("KATRAN_LAB") or DEFAULT_PREFIX
     if not re.fullmatch(r"[a-z][a-z0-9]{0,9}", prefix):
         raise LabError(f"laboratory name {prefix!r}: a letter, then up to nine letters or digits, all lower case")
     if hosts is None:
-        return Lab(prefix)
+        return Lab(prefix, plan)
     wanted = {name.strip() for name in hosts.split(",") if name.strip()}
-    unknown = wanted - {host.name for host in HOSTS}
+    unknown = wanted - {host.name for host in plan}
     if unknown:
-        raise LabError(f"no host {', '.join(sorted(unknown))} in the laboratory's plan (it knows: {names(HOSTS)})")
+        raise LabError(f"no host {', '.join(sorted(unknown))} in the laboratory's plan (it knows: {names(plan)})")
     # Every packet crosses the router.
-    return Lab(prefix, tuple(host for host in HOSTS if host.name in wanted or host is ROUTER))
+    return Lab(prefix, tuple(host for host in plan if host.name in wanted or host is ROUTER))

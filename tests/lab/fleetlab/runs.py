@@ -15,7 +15,9 @@ from fleetlab.plan import PROJECT, Lab, LabError
 from fleetlab.system import network, run
 
 TOOL = str(PROJECT / "tests/lab/lab")
-_RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
+_RECAP = re.compile(
+    r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)\s+skipped=(\d+)", re.MULTILINE
+)
 
 
 def on_host(lab: Lab, name: str, command: str) -> str:
@@ -31,6 +33,12 @@ class Recap:
     changed: int
     unreachable: int
     failed: int
+    skipped: int
+
+
+def recaps(output: str) -> dict[str, Recap]:
+    """The counts per host at the end of what ansible-playbook printed."""
+    return {host: Recap(*map(int, counts)) for host, *counts in _RECAP.findall(output)}
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class Fleet:
             raise LabError(
                 f"ansible-playbook {name}: exit {done.returncode}\n{done.stdout[-6000:]}{done.stderr[-2000:]}"
             )
-        return {host: Recap(*map(int, counts)) for host, *counts in _RECAP.findall(done.stdout)}
+        return recaps(done.stdout)
 
     def deploy(self, vips: list[dict[str, Any]] | None = None, *arguments: str) -> dict[str, Recap]:
         """Deploy the inventory, with other VIPs when given."""

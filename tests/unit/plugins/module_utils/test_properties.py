@@ -109,10 +109,10 @@ def allowed(*configurations_: Sequence[Entry]) -> dict[str, frozenset[str]]:
     return found
 
 
-def assert_quiet(host: Host, resource: str, config: Sequence[Entry], how: str = "overridden") -> None:
+def assert_quiet(host: Host, resource: str, config: Sequence[Entry], state: str = "overridden") -> None:
     """Applying it once more writes and reports nothing."""
     before, steps = host.everything(), host.fuse.steps
-    result = host.run(resource, config, how)
+    result = host.run(resource, config, state)
     assert (result.changed, result.operations, result.changes, result.before, result.after) == (False, {}, [], [], [])
     assert host.fuse.steps == steps
     assert host.everything() == before
@@ -415,10 +415,10 @@ def test_what_is_read_back_changes_nothing(world: dict[str, list[Entry]]) -> Non
     host = Host(Shape.of(**{**BIG, "reals": 20}))
     for resource in RESOURCES:
         host.run(resource, world[resource])
-    for how in ("merged", "replaced", "overridden"):
+    for state in ("merged", "replaced", "overridden"):
         for resource in RESOURCES:
             # What the run itself reports, and what is on file.
-            assert_quiet(host, resource, read_back(host, resource), how)
+            assert_quiet(host, resource, read_back(host, resource), state)
     with_all = {resource: read_back(host, resource) for resource in RESOURCES}
     assert_world(host, with_all)
 
@@ -483,15 +483,15 @@ def test_the_four_states(data: st.DataObject) -> None:
     sizes = {"vips": 6, "cidr_vips": 6, "reals": 20, "ring": 13}
     before = data.draw(configurations(sizes))
     listed = data.draw(partial(data.draw(configurations(sizes))))
-    how = data.draw(st.sampled_from(["merged", "replaced", "overridden", "deleted"]))
+    state = data.draw(st.sampled_from(["merged", "replaced", "overridden", "deleted"]))
     keys = {key_of(vip) for vip in listed}
     defaulted = merged_by_hand([], listed)
-    if how == "merged":
+    if state == "merged":
         after = merged_by_hand(before, listed)
-    elif how == "overridden":
+    elif state == "overridden":
         after = defaulted
     else:
-        after = [vip for vip in before if key_of(vip) not in keys] + (defaulted if how == "replaced" else [])
+        after = [vip for vip in before if key_of(vip) not in keys] + (defaulted if state == "replaced" else [])
     flags: dict[str, set[bool]] = {}
     for vip in after:
         for real in vip["reals"]:
@@ -499,14 +499,14 @@ def test_the_four_states(data: st.DataObject) -> None:
     assume(len(after) <= sizes["vips"] and not any(len(each) > 1 for each in flags.values()))
     host = Host(Shape.of(**sizes))
     host.run("vips", before)
-    if listed or how in ("merged", "replaced"):
-        host.run("vips", listed, how, allow_empty=False)
+    if listed or state in ("merged", "replaced"):
+        host.run("vips", listed, state, allow_empty=False)
         assert_vips(host, after)
-        assert_quiet(host, "vips", listed, how)
+        assert_quiet(host, "vips", listed, state)
     else:
         with pytest.raises(ConfigError, match="allow_empty: true"):
-            host.run("vips", listed, how, allow_empty=False)
-        host.run("vips", listed, how, allow_empty=True)
+            host.run("vips", listed, state, allow_empty=False)
+        host.run("vips", listed, state, allow_empty=True)
         assert_vips(host, [])
 
 

@@ -46,23 +46,23 @@ EQUAL = ring((A, 1), (B, 1), (C, 1))
 """The ring of ABC."""
 
 
-def apply(host: Host, *vips: Entry, how: str = "overridden") -> Result:
+def apply(host: Host, *vips: Entry, state: str = "overridden") -> Result:
     """Apply, check the count against the writes, and that doing it again writes nothing."""
     host.maps.writes.clear()
-    result = host.run("vips", vips, how)
+    result = host.run("vips", vips, state)
     assert dict(sorted(host.maps.writes.items())) == result.operations
     steps = host.fuse.steps
-    assert not host.run("vips", vips, how).changed
+    assert not host.run("vips", vips, state).changed
     assert host.fuse.steps == steps
     return result
 
 
-def table(host: Host, resource: str, *entries: Entry, how: str = "overridden") -> Result:
+def table(host: Host, resource: str, *entries: Entry, state: str = "overridden") -> Result:
     """The same for a table's resource."""
     host.maps.writes.clear()
-    result = host.run(resource, entries, how)
+    result = host.run(resource, entries, state)
     assert dict(sorted(host.maps.writes.items())) == result.operations
     steps = host.fuse.steps
-    assert not host.run(resource, entries, how).changed
+    assert not host.run(resource, entries, state).changed
     assert host.fuse.steps == steps
     return result

@@ -47,10 +47,10 @@ def test_source_routes(host: Host) -> None:
         "source route 192.0.2.0/24: added (10.0.0.1)",
         "source route 2001:db8::/32: added (fc00::1)",
     ]
-    result = table(host, "source_routes", {"prefix": "192.0.2.0/24", "real": B}, how="merged")
+    result = table(host, "source_routes", {"prefix": "192.0.2.0/24", "real": B}, state="merged")
     assert result.operations == {"lpm_src_v4": 1}
     assert result.changes == ["source route 192.0.2.0/24: 10.0.0.1 → 10.0.0.2"]
-    result = table(host, "source_routes", {"prefix": "2001:db8::/32"}, how="deleted")
+    result = table(host, "source_routes", {"prefix": "2001:db8::/32"}, state="deleted")
     assert result.operations == {"lpm_src_v6": 1, "reals": 1}
     assert result.changes == ["source route 2001:db8::/32: removed"]
 
@@ -66,7 +66,7 @@ def test_server_ids(host: Host) -> None:
 def test_decap_destinations(host: Host) -> None:
     result = table(host, "decap_destinations", {"address": WEB, "egress": True}, {"address": "fc00::9", "egress": None})
     assert result.operations == {"decap_dst": 2}
-    result = table(host, "decap_destinations", {"address": WEB, "egress": False}, how="merged")
+    result = table(host, "decap_destinations", {"address": WEB, "egress": False}, state="merged")
     assert result.operations == {"decap_dst": 1}
     assert result.changes == ["decapsulation destination 198.51.100.1: egress → ingress"]
 

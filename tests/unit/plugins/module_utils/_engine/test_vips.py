@@ -295,11 +295,11 @@ def test_five_hundred_vips_of_which_one_changes() -> None:
 # The overlay
 
 
-def overlay(host: Host, *entries: Entry, how: str = "merged") -> Result:
+def overlay(host: Host, *entries: Entry, state: str = "merged") -> Result:
     host.maps.writes.clear()
-    result = host.run("reals", entries, how)
+    result = host.run("reals", entries, state)
     assert dict(sorted(host.maps.writes.items())) == result.operations
-    assert not host.run("reals", entries, how).changed
+    assert not host.run("reals", entries, state).changed
     return result
 
 
@@ -315,7 +315,7 @@ def test_a_real_is_drained_in_every_vip_that_has_it(host: Host) -> None:
     assert not again.changed
     assert len(again.warnings) == 1
     assert again.warnings[0].startswith("real 10.0.0.1 is draining by hand since 20")
-    assert overlay(host, {"address": A}, how="deleted").operations == {"ch_rings": slots}
+    assert overlay(host, {"address": A}, state="deleted").operations == {"ch_rings": slots}
 
 
 def test_an_overlay_that_puts_down(host: Host) -> None:
