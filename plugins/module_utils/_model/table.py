@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from . import layout
-from .addresses import Address, read_host
+from .addresses import read_host
 from .entries import Asked
 from .errors import ConfigError
 from .faults import Faults
@@ -71,9 +71,6 @@ class Table(Resource, t.Generic[K, V]):
         """The key of an entry of config. ConfigError where it is none."""
         raise NotImplementedError
 
-    def check_real(self, key: K, real: Address) -> None:
-        """ConfigError where a key cannot lead to a real."""
-
     def read_item(self, key: K, entry: Row, old: V | None, deletes: bool) -> V:
         """An entry over what it was. ConfigError where it leads to nothing; `deletes`: where that does not count."""
         text = entry.get("real")
@@ -84,7 +81,6 @@ class Table(Resource, t.Generic[K, V]):
         real = read_host(text)
         if isinstance(real, str):
             raise ConfigError(real)
-        self.check_real(key, real)
         return self.make(key, real.text)
 
     def resolve(self, before: Mapping[K, V], asked: Asked) -> dict[K, V]:
@@ -101,13 +97,14 @@ class Table(Resource, t.Generic[K, V]):
             try:
                 option = self.key
                 key = read_key(entry.get(option), limits)
-                if key in listed and not self.compares:
+                first = listed.get(key)
+                if first is not None and not self.compares:
                     raise ConfigError(f"{self.shown(key)} is listed twice")
                 option = self.value
-                item = read_item(key, entry, old.get(key), deletes)
-                if key in listed:
+                item = read_item(key, entry, old.get(key) if old else None, deletes)
+                if first is not None:
                     option = self.key
-                    raise ConfigError(self._twice(listed[key], item))
+                    raise ConfigError(self._twice(first, item))
             except ConfigError as error:
                 faults.add(f"{self.name}[{index}].{option}", str(error))
                 continue

@@ -9,7 +9,7 @@ import typing as t
 from collections.abc import Collection, Iterable
 
 from . import layout
-from .addresses import Address, Prefix, address_order, ipv4_lookalike, read_host, read_prefix
+from .addresses import Prefix, address_order, ipv4_lookalike, read_host, read_prefix
 from .errors import ConfigError
 from .faults import Faults
 from .features import vip_words
@@ -40,7 +40,6 @@ class SourceRoutes(Table[Prefix, SourceRoute]):
     key = "prefix"
     feature = "source_routing"
     size = "source_routes"
-    make = SourceRoute
 
     def read_key(self, value: t.Any, limits: Limits) -> Prefix:
         """A prefix in strict textual form."""
@@ -50,10 +49,11 @@ class SourceRoutes(Table[Prefix, SourceRoute]):
             raise ConfigError(prefix)
         return prefix
 
-    def check_real(self, key: Prefix, real: Address) -> None:
-        """An IPv6 packet has no room in a tunnel of IPv4."""
-        if key.address.ipv6 and not real.ipv6:
-            raise ConfigError(f"{real.text} is IPv4, but the prefix {key.text} is IPv6")
+    def make(self, key: Prefix, real: str) -> SourceRoute:
+        """A packet of IPv6 cannot go through a tunnel of IPv4."""
+        if key.address.ipv6 and real and ":" not in real:
+            raise ConfigError(f"{real} is IPv4, but the prefix {key.text} is IPv6")
+        return SourceRoute(key, real)
 
     def check_room(self, after: Collection[Prefix], limits: Limits, faults: Faults) -> None:
         """Each family has a trie of its own."""
@@ -116,6 +116,9 @@ class ServerIds(Table[int, ServerId]):
 
     def read_key(self, value: t.Any, limits: Limits) -> int:
         """An index of the array, or any u32 where it is a hash table; 0 is none."""
+        if type(value) is int and 0 < value < limits.sizes["server_ids"]:
+            # Most are; there may be millions.
+            return value
         hashed = limits.features is not None and "server_id_hash" in limits.features
         highest = 0xFFFFFFFF if hashed else limits.sizes["server_ids"] - 1
         if not is_number(value, 1, highest):
