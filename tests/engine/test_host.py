@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -216,9 +217,10 @@ def network() -> Iterator[int]:
     """A client behind the link, in a namespace of its own; the client's pid."""
     keeper = subprocess.Popen(["unshare", "-n", "sleep", "600"])
     try:
-        for _try in range(200):
-            if Path(f"/proc/{keeper.pid}/ns/net").readlink() != Path("/proc/self/ns/net").readlink():
-                break
+        end = time.monotonic() + 30
+        while Path(f"/proc/{keeper.pid}/ns/net").readlink() == Path("/proc/self/ns/net").readlink():
+            assert time.monotonic() < end, "the client has no network namespace of its own"
+            time.sleep(0.001)
         run("ip", "link", "set", f"{LINK}-peer", "netns", str(keeper.pid))
         inside = ("nsenter", "-t", str(keeper.pid), "-n")
         run(*inside, "ip", "link", "set", f"{LINK}-peer", "up")

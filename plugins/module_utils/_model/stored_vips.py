@@ -16,6 +16,7 @@ from operator import itemgetter
 from . import layout
 from .addresses import read_address, read_prefix
 from .records import Fault, Reader, address, flag, is_address, many, number, read_fields, text, word
+from .shape import is_number
 from .vips import HASHES, MAX_WEIGHT, REAL_STATES, VipKey
 
 _PORT = 65535
@@ -53,20 +54,18 @@ def _all_sound(value: t.Any) -> bool:
         addresses: set[str] = set()
         for entry in value:
             port, protocol, kind, flags, down, reals, place = _VIP(entry)
-            if type(port) is not int or not 0 <= port <= _PORT or protocol not in layout.PROTOCOLS:
+            if not is_number(port, 0, _PORT) or protocol not in layout.PROTOCOLS:
                 return False
-            if (
-                kind not in HASHES
-                or not _FLAGS.issuperset(flags)
-                or not type(flags) is type(down) is type(reals) is list
-            ):
+            if kind not in HASHES or not _FLAGS.issuperset(flags):
+                return False
+            if not (isinstance(flags, list) and isinstance(down, list) and isinstance(reals, list)):
                 return False
             if not _is_place(place) or len(set(map(_ADDRESS, reals))) < len(reals):
                 return False
             every += reals
             addresses.update(down)
         addresses.update(map(_ADDRESS, every))
-        sound = type(value) is list and all(map(is_address, addresses)) and _twin(value) is None
+        sound = isinstance(value, list) and all(map(is_address, addresses)) and _twin(value) is None
         return sound and (not every or _sound_reals(every))
     except (KeyError, TypeError, AttributeError, IndexError):
         return False

@@ -90,7 +90,7 @@ def _sound(value: t.Any, fields: Mapping[str, Reader[t.Any]]) -> bool:
         keys, values = zip(*map(itemgetter(*fields), value), strict=True)
         read_key, read_value = fields.values()
         sound = _QUICK[read_key](keys) and _QUICK[read_value](values)
-        return type(value) is list and len(set(keys)) == len(keys) and sound
+        return isinstance(value, list) and len(set(keys)) == len(keys) and sound
     except (KeyError, TypeError, AttributeError, IndexError, ValueError):
         return False
 

@@ -116,9 +116,9 @@ class ServerIds(Table[int, ServerId]):
 
     def read_key(self, value: t.Any, limits: Limits) -> int:
         """An index of the array, or any u32 where it is a hash table; 0 is none."""
-        if type(value) is int and 0 < value < limits.sizes["server_ids"]:
+        if is_number(value, 1, limits.sizes["server_ids"] - 1):
             # Most are; there may be millions.
-            return value
+            return t.cast(int, value)
         hashed = limits.features is not None and "server_id_hash" in limits.features
         highest = 0xFFFFFFFF if hashed else limits.sizes["server_ids"] - 1
         if not is_number(value, 1, highest):
