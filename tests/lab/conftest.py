@@ -49,12 +49,17 @@ def review(lab: Lab, inventory: Path) -> dict[str, Recap]:
 
 
 @pytest.fixture(scope="session")
-def fleet(lab: Lab, inventory: Path, review: dict[str, Recap]) -> Fleet:
-    """The laboratory with the collection deployed, after a review that found nothing there."""
+def first_deploy(lab: Lab, inventory: Path, review: dict[str, Recap]) -> dict[str, Recap]:
+    """What the first deploy did, after a review that found nothing there."""
     assert review
-    one = Fleet(lab, inventory)
-    one.deploy()
-    return one
+    return Fleet(lab, inventory).deploy()
+
+
+@pytest.fixture(scope="session")
+def fleet(lab: Lab, inventory: Path, first_deploy: dict[str, Recap]) -> Fleet:
+    """The laboratory with the collection deployed."""
+    assert first_deploy
+    return Fleet(lab, inventory)
 
 
 @pytest.fixture
