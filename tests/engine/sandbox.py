@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer, Wanted
+from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request, Result
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf, loopback
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_folder import StateFolder
@@ -23,6 +23,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel.tc import Egr
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
 from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode import Bytecode
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import parse_settings
+from ansible_collections.katran.fleet.plugins.module_utils._model.wanted import Wanted
 from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
 from ansible_collections.katran.fleet.plugins.module_utils._program.sources import source_digest
 

@@ -19,6 +19,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._engine.flows import 
     purge_gone,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.edges import KernelEdges
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.pins import Paths, create_pinned
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
@@ -48,7 +49,7 @@ def maps() -> Iterator[KernelMaps]:
     """A balancer's maps, with tables for CPU 0 and 1, and one flow in each kind of table."""
     specs = {spec.name: spec for spec in MAPS}
     with sandbox(), ExitStack() as stack:
-        PATHS.make()
+        KernelEdges.make_folders(PATHS.folders())
         for name in ("vip_map", "reals", "lru_mapping", "fallback_cache", "global_lru_maps", "fallback_glru"):
             stack.enter_context(create_pinned(specs[name], SIZES, PATHS.map(name)))
         live = stack.enter_context(KernelMaps(PATHS.maps))

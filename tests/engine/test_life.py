@@ -11,15 +11,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._engine import balancer as balancer_run
-from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import balancer_edges, bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode import Bytecode
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ProgramError
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import NUMA_NODE
-from ansible_collections.katran.fleet.plugins.module_utils._program import compiler, sources
+from ansible_collections.katran.fleet.plugins.module_utils._program import canary, compiler, sources
 from ansible_collections.katran.fleet.plugins.module_utils._program.macros import balancer_macros
 from ansible_collections.katran.fleet.tests.engine.life import (
     LINK,
@@ -447,7 +446,7 @@ def test_a_program_that_fares_worse_is_taken_back(action: str, words: str) -> No
 def test_a_program_that_packets_do_not_reach_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
     old = attached()
     with stream() as traffic:
-        monkeypatch.setattr(balancer_run.Counters, "verify", _stopping(traffic))
+        monkeypatch.setattr(canary.Counters, "verify", _stopping(traffic))
         with pytest.raises(ProgramError, match=r"^after the swap no packet reached the new program, but \d+ in the"):
             ensure(features=["vlan"])
     assert attached() == old
@@ -455,9 +454,9 @@ def test_a_program_that_packets_do_not_reach_is_taken_back(monkeypatch: pytest.M
 
 
 def _stopping(traffic: object) -> object:
-    verify = balancer_run.Counters.verify
+    verify = canary.Counters.verify
 
-    def stopped(self: balancer_run.Counters, stats: object) -> None:
+    def stopped(self: canary.Counters, stats: object) -> None:
         traffic.stop()  # type: ignore[attr-defined]
         verify(self, stats)  # type: ignore[arg-type]
 
@@ -664,9 +663,9 @@ def test_flows_survive_when_cpus_come_and_go() -> None:
 
 
 def test_tables_have_their_cpus_memory_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(balancer_run, "numa_nodes", lambda: [0, 1])
+    monkeypatch.setattr(balancer_edges, "numa_nodes", lambda: [0, 1])
     asked = []
-    monkeypatch.setattr(balancer_run, "numa_node", lambda cpu: asked.append(cpu) or 0)
+    monkeypatch.setattr(balancer_edges, "numa_node", lambda cpu: asked.append(cpu) or 0)
     ensure()
     assert asked == [0, 1]
     with bpf.open_map(f"{PINS}/maps/lru_mapping") as outer:

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._engine import balancer as balancer_run
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request
 from ansible_collections.katran.fleet.plugins.module_utils._engine.resource import apply_resource
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
@@ -26,7 +25,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.errors import 
 from ansible_collections.katran.fleet.plugins.module_utils._model.hashing import flow_slot
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import ARRAY, HASH, LPM_TRIE
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
-from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
+from ansible_collections.katran.fleet.plugins.module_utils._program import canary, compiler
 from ansible_collections.katran.fleet.tests.engine.life import (
     CLIENT,
     LINK,
@@ -381,7 +380,7 @@ def test_one_that_fails_leaves_everything(monkeypatch: pytest.MonkeyPatch) -> No
     def refuse(*_arguments: object) -> None:
         raise ProgramError("refused")
 
-    monkeypatch.setattr(balancer_run.Counters, "verify", refuse)
+    monkeypatch.setattr(canary.Counters, "verify", refuse)
     with pytest.raises(ProgramError, match=r"^refused$"):
         ensure(features=FEATURES, sizes={"reals": 128, "vips": 48, "ring": 2003}, accept_rehash=True)
     assert (pins(), files(), map_ids(), attached(), configuration(), counted(), flows()) == there

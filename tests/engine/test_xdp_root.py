@@ -164,8 +164,8 @@ def test_a_program_moves_from_slot_to_slot() -> None:
         plan = plan_slot(wanted, recorded, {ARRAY: slots(ARRAY)}, {drop.id}, drop.id, False)
         if plan.put:
             put_program(plan.put, drop.fd)
-        if plan.clear:
-            clear_slot(plan.clear)
+        for place in plan.clear:
+            clear_slot(place)
         return plan.changes
 
     move(first, None)

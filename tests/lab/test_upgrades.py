@@ -49,9 +49,10 @@ def steps() -> list[Step]:
 CHANGER = """
 import json, sys
 sys.path.insert(0, "/usr/lib/katran-fleet")
-from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer, Wanted
-from ansible_collections.katran.fleet.plugins.module_utils._model.settings import parse_settings
+from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._model.settings import parse_settings
+from ansible_collections.katran.fleet.plugins.module_utils._model.wanted import Wanted
 
 balancer = Balancer("default", "/sys/fs/bpf")
 settings = StateFile("default", "/sys/fs/bpf").read().settings

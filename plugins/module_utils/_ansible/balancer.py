@@ -9,10 +9,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .._engine.balancer import Balancer, Wanted
+from .._engine.balancer import Balancer
 from .._engine.request import Result
 from .._model.resources import FROM_VARIABLES
 from .._model.settings import BALANCER, parse_settings
+from .._model.wanted import Wanted
 from .module import guarded, module_of, steps_result
 from .request import request_of
 

@@ -21,6 +21,7 @@ from functools import partial
 from .._kernel import bpf
 from .._kernel.lock import locked
 from .._kernel.maps import KernelMaps
+from .._kernel.open_map import Map
 from .._kernel.pins import Paths
 from .._model import layout
 from .._model.errors import EngineError
@@ -41,7 +42,7 @@ class FlowTable(t.NamedTuple):
 
     name: str
     cpu: int | None
-    map: bpf.Map
+    map: Map
 
 
 def open_flow_tables(maps: KernelMaps, stack: ExitStack) -> list[FlowTable]:
@@ -56,7 +57,7 @@ def open_flow_tables(maps: KernelMaps, stack: ExitStack) -> list[FlowTable]:
     return found
 
 
-def _selected(table: bpf.Map, matcher: Matcher) -> Iterator[bytes]:
+def _selected(table: Map, matcher: Matcher) -> Iterator[bytes]:
     """The keys of the flows that a matcher selects."""
     stride = table.info.value_size
     for keys, values, count in table.batches():

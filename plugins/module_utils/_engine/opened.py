@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .._kernel import bpf
+from .._kernel.edges import Edges, KernelEdges
 from .._kernel.maps import KernelMaps, Maps
 from .._kernel.memory_maps import MemoryMaps, PlannedMaps
 from .._kernel.pins import Paths
@@ -17,11 +18,10 @@ from .._model.errors import EngineError
 from .._model.features import FEATURES
 from .._model.limits import Limits, limits_of_settings
 from .._model.map_specs import DEFAULT_SIZES, HEALTHCHECK_MAPS, balancer_maps
-from .._model.settings import parse_settings
 from .._model.state import State
 from .._model.tables import BALANCER_TABLES
 from .._model.vip_entries import ADDRESS_MAPS, NUMBER_MAPS, VIP_MAPS, Actual
-from .._program.ownership import running_program
+from .._program.ownership import lost_maps
 from .._program.requirements import require_bpffs
 from .request import Request
 
@@ -36,20 +36,12 @@ class _CheckShape:
     decap_any: bool = False
 
 
-def is_loaded(paths: Paths) -> bool:
-    """Whether the maps that every balancer has are there: the first and the last that are made."""
-    return paths.has_map("vip_map") and paths.has_map("ctl_array")
+def is_loaded(edges: Edges, paths: Paths, lost: Collection[str] = ()) -> bool:
+    """Whether the maps that every balancer has are there: the first and the last that are made.
 
-
-def lost_maps(paths: Paths, state: State) -> dict[str, int]:
-    """The maps that the running program has though their pins are gone: name → id."""
-    if not state.settings or not state.program.tag:
-        return {}
-    specs = list(balancer_maps(parse_settings(state.settings)).values())
-    if all(map(paths.has_map, (spec.name for spec in specs))):
-        return {}
-    program_id = running_program(paths, state.program)
-    return {} if program_id is None else paths.lost_maps(specs, state.settings["sizes"], program_id)
+    `lost`: those that are there though they are pinned no longer.
+    """
+    return {"vip_map", "ctl_array"} <= {*edges.listed(paths.maps), *lost}
 
 
 @contextmanager
@@ -59,11 +51,13 @@ def open_maps(request: Request, state: State) -> Iterator[Maps]:
     if not request.check:
         require_bpffs(request.bpffs)
     planned = request.planned if request.check else None
+    edges = KernelEdges()
+    lost: Mapping[str, int] = {}
     if request.check and bpf.is_bpffs(request.bpffs):
         # The task before would have pinned them again.
-        paths.unpinned = lost_maps(paths, state)
-    if bpf.is_bpffs(request.bpffs) and is_loaded(paths):
-        with KernelMaps(paths.maps, paths.unpinned) as maps:
+        lost = lost_maps(edges, paths, state)
+    if bpf.is_bpffs(request.bpffs) and is_loaded(edges, paths, lost):
+        with KernelMaps(paths.maps, lost) as maps:
             if planned is None:
                 _require_maps(maps, state, paths)
             yield maps if planned is None else PlannedMaps(maps, _shape_of(planned))

@@ -17,23 +17,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from .._kernel import bpf
 from .._kernel.lock import locked
-from .._kernel.network import gateway_mac
 from .._kernel.state_files import StateFile
 from .._kernel.state_folder import STATE_ROOT, read_bpffs
-from .._model import layout
 from .._model.entries import Asked
 from .._model.errors import FleetError, StateError
-from .._model.settings import parse_settings
 from .._model.tables import BALANCER_TABLES
+from .._model.wanted import kept_wanted
 from .._program.requirements import require_bpffs, require_capabilities
-from .balancer import Balancer, Wanted
+from .balancer import Balancer
 from .decap import Real
 from .healthcheck import restore_healthcheck
 from .host import restore_host
 from .request import Request
 from .resource import apply_locked
+from .run import run_locked
 from .xdp_root import restore_root
 
 LOCK_SECONDS = 60.0
@@ -57,17 +55,16 @@ def restore_balancer(file: StateFile) -> list[str]:
             return []
         require_capabilities()
         require_bpffs(file.bpffs)
-        settings = state.settings
-        wanted = Wanted(parse_settings(settings), settings["state"], settings["source_dir"], kept=True)
+        wanted = kept_wanted(state)
         balancer = Balancer(file.instance, file.bpffs, file)
         request = Request(file.instance, file.bpffs, LOCK_SECONDS, check=False, kept=True)
         done = [
-            balancer.ensure_locked(replace(wanted, attach_later=True), check=False),
+            run_locked(balancer.ensuring(replace(wanted, attach_later=True)), False),
             apply_locked("vips", request, Asked(file.read().vips, "overridden", allow_empty=True)),
         ]
         tables = [name for name, table in BALANCER_TABLES.items() if file.read_file(table.file) is not None]
         done += [apply_locked(name, request, Asked(None)) for name in tables]
-        done.append(balancer.ensure_locked(wanted, check=False))
+        done.append(run_locked(balancer.ensuring(wanted), False))
         warnings = dict.fromkeys(f"warning: {warning}" for each in done for warning in each.warnings)
         return [*(line for each in done for line in each.changes), *warnings]
 
@@ -92,24 +89,7 @@ def restore_real(file: StateFile) -> list[str]:
 
 def refresh_gateway(file: StateFile) -> list[str]:
     """Follow the gateway's MAC where gateway_mac is auto; returns one line if it changed."""
-    state = file.read()
-    if state.settings.get("gateway_mac") != "auto" or not state.program.tag:
-        return []
-    # The gateway may take seconds to answer: another run need not wait for that.
-    mac = gateway_mac(state.settings["interfaces"], confirm=True)
-    with locked(file.instance, True, LOCK_SECONDS):
-        state = file.read()
-        path = Balancer(file.instance, file.bpffs, file).paths.map("ctl_array")
-        if not os.path.exists(path):
-            return []
-        with bpf.open_map(path) as ctl:
-            if ctl.lookup(layout.u32(layout.CTL_GATEWAY_MAC)) == layout.mac_bytes(mac):
-                return []
-            ctl.update(layout.u32(layout.CTL_GATEWAY_MAC), layout.mac_bytes(mac))
-        was = state.program.gateway_mac or "none"
-        state.program.gateway_mac = mac
-        file.write(state)
-        return [f"gateway MAC {was} → {mac}"]
+    return Balancer(file.instance, file.bpffs, file).follow_gateway(False, LOCK_SECONDS).changes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

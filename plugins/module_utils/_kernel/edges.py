@@ -14,36 +14,14 @@ import errno
 import os
 import socket
 import typing as t
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from .._model.map_specs import MapSpec
-from .._model.settings import RootArray
-from .._model.snapshot import Attachment, MapInfo, ProgramInfo
+from .._model.snapshot import Attachment, ProgramInfo, RootArray
 from . import bpf, loopback, pins, root_array
 from .lock import remove_lock
+from .open_map import Map
 from .xdp import Interfaces, every_attachment
-
-
-class Map(t.Protocol):
-    """An open map, as in bpf.py."""
-
-    @property
-    def fd(self) -> int: ...
-    @property
-    def info(self) -> MapInfo: ...
-    @property
-    def stride(self) -> int: ...
-    def lookup(self, key: bytes) -> bytes | None: ...
-    def update(self, key: bytes, value: bytes, flags: int = 0) -> None: ...
-    def delete(self, key: bytes) -> bool: ...
-    def items(self) -> Iterator[tuple[bytes, bytes]]: ...
-    def batches(self) -> Iterator[tuple[bytes, bytes, int]]: ...
-    def update_many(self, entries: Sequence[tuple[bytes, bytes]]) -> None: ...
-    def insert_many(self, entries: Iterable[tuple[bytes, bytes]]) -> None: ...
-    def delete_many(self, keys: Sequence[bytes]) -> None: ...
-    def close(self) -> None: ...
-    def __enter__(self) -> t.Self: ...
-    def __exit__(self, *exc: object) -> None: ...
 
 
 class Edges(t.Protocol):
@@ -78,6 +56,9 @@ class Edges(t.Protocol):
 
     def open_map(self, path: str, /) -> Map:
         """A pinned map."""
+
+    def open_map_by_id(self, map_id: int, /) -> Map:
+        """A map by its kernel-wide id; FileNotFoundError where it is gone."""
 
     def open_program(self, path: str, /) -> int:
         """A pinned program; FileNotFoundError where there is none."""
@@ -127,13 +108,6 @@ def _has_interface(name: str) -> bool:
     return True
 
 
-def _listed(folder: str) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
 def _make_folders(folders: Iterable[str]) -> None:
     for folder in folders:
         with contextlib.suppress(FileExistsError):
@@ -167,7 +141,7 @@ class KernelEdges:
 
     is_bpffs = staticmethod(bpf.is_bpffs)
     has_interface = staticmethod(_has_interface)
-    listed = staticmethod(_listed)
+    listed = staticmethod(pins.listed)
     make_folders = staticmethod(_make_folders)
     remove_folders = staticmethod(_remove_folders)
     pin = staticmethod(bpf.pin)
@@ -175,6 +149,7 @@ class KernelEdges:
     rename = staticmethod(_rename)
     create_map = staticmethod(pins.create_pinned)
     open_map = staticmethod(bpf.open_map)
+    open_map_by_id = staticmethod(bpf.map_by_id)
     open_program = staticmethod(bpf.open_pin)
     open_program_by_id = staticmethod(bpf.program_by_id)
     program_info = staticmethod(bpf.program_info)
@@ -212,3 +187,14 @@ def running_info(edges: Edges, program_id: int) -> ProgramInfo | None:
         return edges.program_info(descriptor)
     finally:
         edges.close(descriptor)
+
+
+def pinned_by_others(edges: Edges, paths: pins.Paths) -> set[int]:
+    """The ids of the programs of this kind that other instances have pinned."""
+    instance, program = os.path.basename(paths.directory), os.path.basename(paths.program)
+    found = set()
+    for other in edges.listed(paths.root):
+        if other != instance:
+            names = pins.Paths(paths.bpffs, other, program).names()
+            found |= {info.id for path in names if (info := pinned_info(edges, path)) is not None}
+    return found

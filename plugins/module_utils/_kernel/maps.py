@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from .._model.layout import SLOT
 from .._model.map_specs import ARRAY, ARRAY_OF_MAPS, HASH, MMAPABLE, NO_PREALLOC
 from . import bpf
+from .open_map import Map
+from .pins import listed
 
 
 class Maps(t.Protocol):
@@ -63,21 +65,40 @@ class Maps(t.Protocol):
         """Set a per-CPU counter array's entries to zero on every CPU."""
 
 
+class Opener(t.Protocol):
+    """Who opens maps."""
+
+    def open_map(self, path: str, /) -> Map:
+        """A pinned map."""
+
+    def open_map_by_id(self, map_id: int, /) -> Map:
+        """A map by its kernel-wide id."""
+
+    def listed(self, folder: str, /) -> list[str]:
+        """What is in a folder of the bpffs; nothing where there is none."""
+
+
+class _Kernel:
+    """The kernel itself."""
+
+    open_map = staticmethod(bpf.open_map)
+    open_map_by_id = staticmethod(bpf.map_by_id)
+    listed = staticmethod(listed)
+
+
 class KernelMaps:
     """The pinned maps of one balancer as the engine sees them (the interface is Maps).
 
     `unpinned`: more maps, by name → id.
     """
 
-    def __init__(self, directory: str, unpinned: Mapping[str, int] | None = None) -> None:
+    def __init__(self, directory: str, unpinned: Mapping[str, int] | None = None, opener: Opener | None = None) -> None:
         self._directory = directory
         self._unpinned = unpinned or {}
-        self._open: dict[str, bpf.Map] = {}
+        self._opener: Opener = opener or _Kernel()
+        self._open: dict[str, Map] = {}
         self._ring_map: mmap.mmap | None = None
-        try:
-            self._names = frozenset(os.listdir(directory)).union(self._unpinned)
-        except FileNotFoundError:
-            self._names = frozenset(self._unpinned)
+        self._names = frozenset(self._opener.listed(directory)).union(self._unpinned)
 
     def close(self) -> None:
         """Close every file descriptor."""
@@ -91,13 +112,14 @@ class KernelMaps:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def map(self, name: str) -> bpf.Map:
+    def map(self, name: str) -> Map:
         """The pinned map of that name."""
         if name not in self._open:
             known = self._unpinned.get(name)
-            self._open[name] = (
-                bpf.open_map(os.path.join(self._directory, name)) if known is None else bpf.map_by_id(known)
-            )
+            if known is None:
+                self._open[name] = self._opener.open_map(os.path.join(self._directory, name))
+            else:
+                self._open[name] = self._opener.open_map_by_id(known)
         return self._open[name]
 
     def names(self) -> frozenset[str]:
@@ -157,7 +179,7 @@ class KernelMaps:
         """vip_definition → the real ids that are down for it."""
         found = {}
         for key, value in self.map("vip_to_down_reals_map").items():
-            with bpf.map_by_id(struct.unpack("=I", value)[0]) as inner:
+            with self._opener.open_map_by_id(struct.unpack("=I", value)[0]) as inner:
                 found[key] = frozenset(struct.unpack("=I", real)[0] for real in inner.each_key())
         return found
 
@@ -173,7 +195,7 @@ class KernelMaps:
         """Remove a VIP's set."""
         self.map("vip_to_down_reals_map").delete(key)
 
-    def flow_tables(self) -> Iterator[bpf.Map]:
+    def flow_tables(self) -> Iterator[Map]:
         """Every connection table: those of the CPUs, the one they are replacing, and the fallback; the global ones."""
         for name in ("lru_mapping", "lru_outgrown", "fallback_cache", "global_lru_maps", "fallback_glru"):
             if name not in self._names:
@@ -182,7 +204,7 @@ class KernelMaps:
                 yield self.map(name)
                 continue
             for value in dict(self.map(name).items()).values():
-                with bpf.map_by_id(struct.unpack("=I", value)[0]) as inner:
+                with self._opener.open_map_by_id(struct.unpack("=I", value)[0]) as inner:
                     yield inner
 
     def purge_flows(self, ids: frozenset[int]) -> int:
@@ -206,7 +228,7 @@ class KernelMaps:
         opened.update_many([(struct.pack("=I", index), bytes(opened.stride)) for index in indexes])
 
 
-def nonzero_entries(opened: bpf.Map) -> Iterator[tuple[bytes, bytes]]:
+def nonzero_entries(opened: Map) -> Iterator[tuple[bytes, bytes]]:
     """The nonzero entries of an mmapable array: 128 MiB of mostly zeros is skipped by comparing pages."""
     stride = (opened.info.value_size + 7) // 8 * 8
     with opened.mmap(writable=False) as mapped:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from .._model import layout
 from .._model.errors import ProgramError
 from .._model.map_specs import PROG_ARRAY
-from .._model.settings import RootArray
+from .._model.snapshot import RootArray
 from . import bpf
 from .privilege import permission_hint
 

@@ -69,6 +69,11 @@ class StateFolder:
         self.sweep()
         self.remove_if_empty()
 
+    def forget(self, name: str) -> None:
+        """Remove one file; no failure where it is not there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.directory, name))
+
     def rename(self, name: str, target: str) -> None:
         """Give one file of the directory another name, in place of what had that; no failure where it is not there."""
         with contextlib.suppress(FileNotFoundError):

@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 import errno
-import os
 import typing as t
 from collections.abc import Iterable
 
 from .._model.errors import ModeError, ProgramError
 from .._model.snapshot import Attachment
-from . import bpf
 from .netlink import open_route
 from .privilege import permission_hint
 
@@ -101,29 +99,3 @@ def attachments(interfaces: Iterable[str]) -> dict[str, Attachment]:
     """Interface → the XDP program on it, of those interfaces that exist and have one."""
     wanted = set(interfaces)
     return {item.interface: item for item in every_attachment() if item.interface in wanted} if wanted else {}
-
-
-def detach(links: Interfaces, attachment: Attachment) -> None:
-    """Take a program off its interface, if it is still there."""
-    expected = _held(attachment.interface, attachment.program_id)
-    try:
-        links.replace(attachment.interface, -1, attachment.mode, expected)
-    finally:
-        os.close(expected)
-
-
-def attach(links: Interfaces, interface: str, fd: int, mode: str, expected: int | None) -> None:
-    """Put a program on an interface in place of the one with id `expected` (None: of none)."""
-    expected_fd = None if expected is None else _held(interface, expected)
-    try:
-        links.replace(interface, fd, mode, expected_fd)
-    finally:
-        if expected_fd is not None:
-            os.close(expected_fd)
-
-
-def _held(interface: str, program_id: int) -> int:
-    try:
-        return bpf.program_by_id(program_id)
-    except FileNotFoundError as error:
-        raise ProgramError(f"the XDP program on interface {interface} changed meanwhile: it was detached") from error

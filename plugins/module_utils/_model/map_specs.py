@@ -14,6 +14,9 @@ from . import layout
 GLOBAL_COUNTERS = 22
 """Entries of `stats` after those of the VIPs."""
 
+FLOOD = 2
+"""Which of them is the check for too many new flows: its second number is a time, not a count."""
+
 MAX_CPUS = 128
 """Slots of lru_mapping, lru_outgrown, global_lru_maps and flow_debug_maps: the highest CPU number plus one."""
 

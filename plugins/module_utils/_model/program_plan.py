@@ -15,7 +15,7 @@ from .errors import ProgramError
 from .map_specs import MapSpec
 from .operations import Delete, Put, ZeroCounters, count
 from .snapshot import Attachment, Missing, OnRecord, ProgramSnapshot
-from .steps import Attach, Compile, CreateMaps, Detach, Discard, Keep, Load, Remove, Step, TakeKept, in_order
+from .steps import AnyStep, Attach, Compile, CreateMaps, Detach, Discard, Keep, Load, Remove, TakeKept, in_order
 
 
 @dataclass
@@ -25,14 +25,14 @@ class ProgramPlan:
     `before`, `after`: the settings, for the difference.
     """
 
-    steps: list[Step] = field(default_factory=list)
+    steps: list[AnyStep] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     lacks: list[Missing] = field(default_factory=list)
     before: t.Any = field(default_factory=dict)
     after: t.Any = field(default_factory=dict)
 
-    def add(self, step: Step, *lines: str) -> None:
+    def add(self, step: AnyStep, *lines: str) -> None:
         """One more step, and what it changes."""
         self.steps.append(step)
         self.changes += lines
@@ -45,7 +45,7 @@ class ProgramPlan:
         """The steps of these kinds."""
         return [step for step in self.steps if isinstance(step, kinds)]
 
-    def ordered(self) -> list[Step]:
+    def ordered(self) -> list[AnyStep]:
         """The steps in the order in which they are taken."""
         return in_order(self.steps)
 
@@ -96,7 +96,7 @@ def plan_program(plan: ProgramPlan, kind: Kind, seen: ProgramSnapshot, digest: s
     if kept is None:
         settings = f" ({kind.settings})" if kind.settings else ""
         plan.add(Compile(kind.source_dir, kind.macros), f"compile the program {kind.name}{settings}")
-    if kept is not None and seen.current is not None and not create and _uses(seen, kept):
+    if kept is not None and seen.current is not None and not create and uses_maps(seen, kept):
         if seen.pins != {seen.current.id}:
             plan.add(Discard())
         return seen.current.id
@@ -107,7 +107,7 @@ def plan_program(plan: ProgramPlan, kind: Kind, seen: ProgramSnapshot, digest: s
     return None
 
 
-def _uses(seen: ProgramSnapshot, kept: Bytecode) -> bool:
+def uses_maps(seen: ProgramSnapshot, kept: Bytecode) -> bool:
     """Whether the pinned program uses the pinned maps: a run that made some of them may have got no further."""
     ids = [seen.maps[name].id if name in seen.maps else 0 for name in kept.maps]
     return seen.current is not None and set(ids) <= set(seen.current.map_ids)
@@ -123,6 +123,7 @@ class Places:
     """Where a program is to run by XDP, and in which mode. `program`: what the lines call it.
 
     `foreign`: what to do about another's program, None to replace it. `settled`: interfaces whose present mode stays.
+    `fallback`: in generic mode where the interface does not support this one.
     """
 
     interfaces: Sequence[str]
@@ -130,6 +131,7 @@ class Places:
     program: str = ""
     foreign: str | None = "detach it first"
     settled: Collection[str] = ()
+    fallback: bool = False
 
 
 def plan_interfaces(
@@ -150,7 +152,7 @@ def plan_interfaces(
                 + places.foreign
             )
         if found is None or found.program_id != current or found.mode != mode:
-            attach.append(Attach(name, mode, found))
+            attach.append(Attach(name, mode, found, places.fallback and mode == places.mode))
     gone = [each for each in there.values() if each.program_id in ours and each.interface not in places.interfaces]
     for step in attach:
         plan.add(step, f"attach {who}to {step.interface} in {step.mode} mode")

@@ -17,13 +17,7 @@ from .map_specs import DEFAULT_SIZES, MAX_CPUS
 from .options import SOURCE_DIR, Spec, parse_interfaces, read_mac
 from .shape import is_number
 from .sizes import read_sizes
-
-
-class RootArray(t.NamedTuple):
-    """Shared mode: the path of the root program's pinned array, and the slot to take, 0 to 2."""
-
-    path: str
-    position: int
+from .snapshot import RootArray
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from .errors import ProgramError
-from .settings import RootArray
-from .snapshot import Missing
+from .snapshot import Missing, RootArray
 
 Slots = Mapping[str, t.Union[Mapping[int, int], Missing]]
 """Path of an array → position → the id of the program that runs there."""
@@ -23,7 +22,7 @@ class SlotPlan:
 
     put: RootArray | None = None
     there: int | None = None
-    clear: RootArray | None = None
+    clear: list[RootArray] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
     lacks: list[Missing] = field(default_factory=list)
 
@@ -55,10 +54,13 @@ def plan_slot(
         if there is None or there != current:
             plan.put, plan.there = wanted, there
             plan.changes.append(f"put the program into slot {wanted.position} of {wanted.path}")
-    # The array may have gone with its root program.
-    if recorded is not None and recorded != wanted and occupant(slots, recorded) in ours:
-        plan.clear = recorded
-        plan.changes.append(f"clear slot {recorded.position} of {recorded.path}")
+    # Any other slot that it has: a run killed amid a move leaves it in two.
+    for path in dict.fromkeys(each.path for each in (recorded, wanted) if each is not None):
+        array = slots[path]
+        # An array that is not there may have gone with its root program.
+        places = [] if isinstance(array, Missing) else [RootArray(path, each) for each in array if array[each] in ours]
+        plan.clear += [place for place in sorted(places) if place != wanted]
+    plan.changes += [f"clear slot {place.position} of {place.path}" for place in plan.clear]
     return plan
 
 

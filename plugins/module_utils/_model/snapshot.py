@@ -35,6 +35,9 @@ class Fault:
 PYROUTE2 = Missing("the Python module pyroute2 is missing on this host (Debian and Ubuntu: package python3-pyroute2)")
 
 
+NO_BYTECODE = Missing("there is no bytecode")
+
+
 @dataclass(frozen=True)
 class MapInfo:
     """What the kernel says of a map; sizes in bytes, `entries` its capacity."""
@@ -84,6 +87,13 @@ class Filter(t.NamedTuple):
     handle: int
     program_id: int
     name: str
+
+
+class RootArray(t.NamedTuple):
+    """Shared mode: the path of the root program's pinned array, and the slot to take, 0 to 2."""
+
+    path: str
+    position: int
 
 
 CLSACT = "clsact"
@@ -158,7 +168,7 @@ class ProgramSnapshot:
     running: Mapping[int, ProgramInfo] = field(default_factory=dict)
     elsewhere: frozenset[int] = frozenset()
     digest: str | Missing | None = None
-    kept: Bytecode | Missing = Missing("there is no bytecode")
+    kept: Bytecode | Missing = NO_BYTECODE
     directory: str = ""
 
     @property

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import typing as t
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 
 from .errors import ConfigError, StateError
 from .ids import Ids
@@ -33,7 +33,8 @@ from .records import (
     text,
     word,
 )
-from .settings import RootArray, parse_settings
+from .settings import parse_settings
+from .snapshot import RootArray
 from .stored_vips import stored_vips, vip_name
 from .vips import REAL_STATES
 
@@ -77,6 +78,10 @@ class Coming:
     moves: bool
     previous: Previous | None
     rolled_back_from: str | None = None
+
+    def told(self, program_id: int, tag: str, source_digest: str, rings: dict[str, list[str]]) -> Coming:
+        """With what only its loading and migration tell."""
+        return replace(self, id=program_id, tag=tag, source_digest=source_digest, rings=rings)
 
     def to_data(self) -> dict[str, t.Any]:
         """The file's form."""

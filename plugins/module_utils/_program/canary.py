@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 
-from .._kernel import bpf
+from .._kernel.open_map import Map
 from .._model import layout
 from .._model.errors import ProgramError
 from .._model.map_specs import global_counters_at
@@ -52,7 +51,7 @@ class Sample:
         return number / self.at * WINDOW
 
 
-def take_sample(stats: bpf.Map) -> Sample:
+def take_sample(stats: Map) -> Sample:
     """The counters now."""
     first = global_counters_at(stats.info.entries)
     seen, sent, dropped, passed = (
@@ -64,29 +63,24 @@ def take_sample(stats: bpf.Map) -> Sample:
 class Counters:
     """Samples the counters before a swap, and verifies after it. Inactive where nothing is counted yet."""
 
-    def __init__(self, path: str, active: bool) -> None:
-        """`path`: the pin of the present program's `stats`."""
-        self._path = path
-        self._first = self._now(path) if active and os.path.exists(path) else None
+    def __init__(self, stats: Map | None = None) -> None:
+        """`stats`: the present program's."""
+        self._stats = stats
+        self._first = None if stats is None else take_sample(stats)
         self._before: Sample | None = None
-
-    @staticmethod
-    def _now(path: str) -> Sample:
-        with bpf.open_map(path) as stats:
-            return take_sample(stats)
 
     def swap_begins(self) -> None:
         """Call just before the swap: what the old program did ends here."""
-        if self._first is None:
+        if self._first is None or self._stats is None:
             return
         # One look tells a balancer with next to nothing to do, for which figures would say nothing.
         for least in (WINDOW / 10, WINDOW / 2):
             time.sleep(max(self._first.at + least - time.monotonic(), 0))
-            self._before = self._now(self._path).since(self._first)
+            self._before = take_sample(self._stats).since(self._first)
             if self._before.per_window(self._before.seen) < ENOUGH / 2:
                 return
 
-    def verify(self, stats: bpf.Map) -> None:
+    def verify(self, stats: Map) -> None:
         """After the swap, with the new program's `stats`: packets still move, and fare no worse. ProgramError if not.
 
         What was sent must not be passed to the host either: that is how a VIP looks that the program does not see.

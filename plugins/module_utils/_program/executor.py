@@ -17,7 +17,7 @@ from .._model.operations import Delete, Put, ZeroCounters
 from .._model.program_file import ProgramFile
 from .._model.snapshot import ProgramInfo
 from .._model.steps import (
-    CHANGE_OVER,
+    AnyStep,
     Attach,
     ChangeLoopback,
     ClearSlot,
@@ -31,9 +31,9 @@ from .._model.steps import (
     Keep,
     Load,
     Remove,
-    Step,
     TakeKept,
     TakeSlot,
+    changes_over,
 )
 from .bytecode import load
 from .home import Home
@@ -54,17 +54,17 @@ class Executor:
         self.loaded: ProgramInfo | None = None
         self.fd = -1
 
-    def run(self, steps: Iterable[Step]) -> None:
+    def run(self, steps: Iterable[AnyStep]) -> None:
         """Take the steps in this order. Where the change-over fails, what it did is undone."""
         with self.held, self.undo:
             for step in steps:
-                if not isinstance(step, CHANGE_OVER):
+                if not changes_over(step):
                     # It is over, or has not begun.
                     self.undo.pop_all()
                 self.take(step)
             self.undo.pop_all()
 
-    def take(self, step: Step) -> None:
+    def take(self, step: AnyStep) -> None:
         """Take one step. ProgramError says why it cannot be taken."""
         try:
             self.taking[type(step)](self, step)
@@ -99,7 +99,7 @@ class Executor:
     def create_maps(self, step: CreateMaps) -> None:
         self.edges.make_folders(self.paths.folders())
         for spec in step.specs:
-            self.edges.create_map(spec, step.sizes, self.paths.map(spec.name)).close()
+            self.edges.create_map(spec, step.sizes, self.paths.map(spec.name), step.inner_flags).close()
 
     def put(self, step: Put | Fill) -> None:
         with self.edges.open_map(self.paths.map(step.map)) as opened:
@@ -119,16 +119,21 @@ class Executor:
     # the program
 
     def load(self, step: Load) -> None:
-        if self.bytecode is None:
-            raise ProgramError(f"program {self.home.program} has no bytecode")
-        with ExitStack() as opened:
-            maps = {name: opened.enter_context(self.edges.open_map(self.paths.map(name))) for name in step.maps}
-            fd = load(self.bytecode, {name: each.fd for name, each in maps.items()}, self.edges.load)
-        self.held.callback(self.edges.close, fd)
+        fd = self.load_with({name: self.paths.map(name) for name in step.maps})
         self.fd, self.loaded = fd, self.edges.program_info(fd)
         self.edges.unpin([self.paths.next])
         self.edges.pin(fd, self.paths.next)
         self.undo.callback(self.edges.unpin, [self.paths.next])
+
+    def load_with(self, pins: Mapping[str, str]) -> int:
+        """Load the bytecode; its descriptor, open until the end of the run. `pins`: map → its pin."""
+        if self.bytecode is None:
+            raise ProgramError(f"program {self.home.program} has no bytecode")
+        with ExitStack() as opened:
+            maps = {name: opened.enter_context(self.edges.open_map(path)) for name, path in pins.items()}
+            fd = load(self.bytecode, {name: each.fd for name, each in maps.items()}, self.edges.load)
+        self.held.callback(self.edges.close, fd)
+        return fd
 
     def keep(self, _step: Keep) -> None:
         if self.bytecode is not None:

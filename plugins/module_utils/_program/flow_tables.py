@@ -6,36 +6,32 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from .._kernel import bpf
+from .._kernel.open_map import Map
 from .._model import layout
 from .._model.snapshot import MapInfo
 
-
-def table_sizes(total: int, cpus: Iterable[int]) -> dict[int, int]:
-    """CPU → entries of its table; their sum is `total`, or one each where that is less."""
-    numbers = sorted(cpus)
-    share, rest = divmod(total, max(len(numbers), 1))
-    return {cpu: max(share + (index < rest), 1) for index, cpu in enumerate(numbers)}
+ById = Callable[[int], Map]
+"""Opens a map by its kernel-wide id."""
 
 
-def tables_in(outer: bpf.Map) -> dict[int, MapInfo]:
+def tables_in(outer: Map, by_id: ById) -> dict[int, MapInfo]:
     """CPU → its table in a map of maps."""
     found = {}
     for key, value in outer.items():
         # One that another process replaced meanwhile is gone.
-        with contextlib.suppress(FileNotFoundError), bpf.map_by_id(layout.parse_u32(value)) as inner:
+        with contextlib.suppress(FileNotFoundError), by_id(layout.parse_u32(value)) as inner:
             found[layout.parse_u32(key)] = inner.info
     return found
 
 
-def count_entries(table: bpf.Map) -> int:
+def count_entries(table: Map) -> int:
     """How many entries a hash map has."""
     return sum(count for _keys, _values, count in table.batches())
 
 
-def put_table(outer: bpf.Map, cpu: int, new: bpf.Map, outgrown: bpf.Map | None = None) -> None:
+def put_table(outer: Map, cpu: int, new: Map, by_id: ById, outgrown: Map | None = None) -> None:
     """Give a CPU this table, with the flows of the one it had.
 
     With `outgrown` (lru_outgrown) the program finds there what the new table does not have yet. So no flow is missed,
@@ -47,7 +43,7 @@ def put_table(outer: bpf.Map, cpu: int, new: bpf.Map, outgrown: bpf.Map | None =
     if value is None:
         outer.update(key, layout.u32(new.fd))
         return
-    with bpf.map_by_id(layout.parse_u32(value)) as old:
+    with by_id(layout.parse_u32(value)) as old:
         if outgrown is None:
             new.insert_many(old.items())
         else:
@@ -59,27 +55,34 @@ def put_table(outer: bpf.Map, cpu: int, new: bpf.Map, outgrown: bpf.Map | None =
             outgrown.delete(key)
 
 
-def finish_tables(outer: bpf.Map, outgrown: bpf.Map) -> None:
+def finish_tables(outer: Map, outgrown: Map, by_id: ById) -> None:
     """Finish what a run did that was killed while it replaced tables."""
     for key, value in dict(outgrown.items()).items():
         there = outer.lookup(key)
-        with bpf.map_by_id(layout.parse_u32(value)) as old:
+        with by_id(layout.parse_u32(value)) as old:
             if there is not None and there != value:
-                with bpf.map_by_id(layout.parse_u32(there)) as new:
+                with by_id(layout.parse_u32(there)) as new:
                     new.insert_many(old.items())
             outgrown.delete(key)
 
 
-def take_table(outer: bpf.Map, cpu: int, heirs: Iterable[int]) -> None:
+def take_table(outer: Map, cpu: int, heirs: Iterable[int], by_id: ById) -> None:
     """Take a CPU's connection table away; the tables of the CPUs that its packets may go to get its flows."""
     key = layout.u32(cpu)
     value = outer.lookup(key)
     if value is None:
         return
-    with bpf.map_by_id(layout.parse_u32(value)) as old:
+    keys = [layout.u32(heir) for heir in heirs]
+    with by_id(layout.parse_u32(value)) as old:
+        # Before, so that a run killed in between loses none; and what came last, after.
+        _inherit(outer, old, keys, by_id)
         outer.delete(key)
-        for heir in heirs:
-            there = outer.lookup(layout.u32(heir))
-            if there is not None:
-                with bpf.map_by_id(layout.parse_u32(there)) as table:
-                    table.insert_many(old.items())
+        _inherit(outer, old, keys, by_id)
+
+
+def _inherit(outer: Map, old: Map, heirs: Iterable[bytes], by_id: ById) -> None:
+    for heir in heirs:
+        there = outer.lookup(heir)
+        if there is not None:
+            with by_id(layout.parse_u32(there)) as table:
+                table.insert_many(old.items())

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
-from .._kernel.edges import Edges, KernelEdges, pinned_info, running_info
+from .._kernel.edges import Edges, KernelEdges, pinned_by_others, pinned_info, running_info
 from .._kernel.pins import Paths
 from .._kernel.state_folder import StateFolder
 from .._model.bytecode import Bytecode
 from .._model.errors import FleetError, StateError
 from .._model.map_specs import MapSpec
 from .._model.program_file import ProgramFile
-from .._model.snapshot import Attachment, Missing, ProgramInfo, ProgramSnapshot
+from .._model.snapshot import Attachment, Missing, OnRecord, ProgramInfo, ProgramSnapshot
 from .toolchain import HostToolchain, Toolchain
 
 R = t.TypeVar("R", bound=ProgramFile)
@@ -75,16 +76,17 @@ class Home(t.Generic[R]):
         """The digest of what a compile would take; None where no sources are given, as at boot."""
         return attempt(lambda: self.tools.digest(source_dir, self.program, macros)) if source_dir else None
 
-    def bytecode(self) -> Bytecode | Missing:
-        """The bytecode that the last run kept."""
-        path = f"{self.file.directory}/{self.bytecode_file}"
+    def bytecode(self, name: str = "") -> Bytecode | Missing:
+        """The bytecode that the last run kept, or that of another of the program's files."""
+        file = name or self.bytecode_file
+        path = f"{self.file.directory}/{file}"
         try:
-            kept = self.file.read_bytecode(self.bytecode_file, self.program)
+            kept = self.file.read_bytecode(file, self.program)
         except StateError:
             kept = None
         return kept if kept is not None else Missing(f"{path} is missing or damaged: run a deploy")
 
-    def read(self, record: R, interfaces: Iterable[str], digest: str | Missing | None) -> ProgramSnapshot:
+    def read(self, record: OnRecord, interfaces: Iterable[str], digest: str | Missing | None) -> ProgramSnapshot:
         """What there is. `interfaces`: those where the program is to run."""
         there = attempt(self.edges.attachments)
         attached: Mapping[str, Attachment] | Missing
@@ -94,18 +96,23 @@ class Home(t.Generic[R]):
 
     def read_running(
         self,
-        record: R,
+        record: OnRecord,
         interfaces: Iterable[str],
         digest: str | Missing | None,
         attached: Mapping[str, Attachment] | Missing,
         running: Iterable[int],
+        lost: Mapping[str, int] = MappingProxyType({}),
     ) -> ProgramSnapshot:
-        """The same, where others than the programs of XDP may be this one: their ids."""
+        """The same, where others than the programs of XDP may be this one: their ids.
+
+        `lost`: map that is there though its pin is gone → its id.
+        """
         edges, paths = self.edges, self.paths
         maps = {}
-        for name in edges.listed(paths.maps):
+        for name in sorted({*edges.listed(paths.maps), *lost}):
             if name in self.specs:
-                with edges.open_map(paths.map(name)) as opened:
+                opening = edges.open_map_by_id(lost[name]) if name in lost else edges.open_map(paths.map(name))
+                with opening as opened:
                     maps[name] = opened.info
         pinned = {path: info for path in paths.names() if (info := pinned_info(edges, path)) is not None}
         pins = frozenset(info.id for info in pinned.values())
@@ -127,12 +134,4 @@ class Home(t.Generic[R]):
     def _elsewhere(self, running: Mapping[int, ProgramInfo], pins: frozenset[int], tag: str | None) -> frozenset[int]:
         """Those of the running programs with this tag that another instance has pinned."""
         doubtful = {number for number, info in running.items() if number not in pins and info.tag == tag}
-        if not doubtful:
-            return frozenset()
-        found: set[int] = set()
-        for instance in self.edges.listed(self.paths.root):
-            if instance != self.file.instance:
-                paths = Paths(self.paths.bpffs, instance, self.program)
-                pinned = (pinned_info(self.edges, path) for path in paths.names())
-                found.update(info.id for info in pinned if info is not None)
-        return frozenset(doubtful & found)
+        return frozenset(doubtful & pinned_by_others(self.edges, self.paths)) if doubtful else frozenset()

@@ -10,94 +10,32 @@ What packets write (connection tables, counters) is copied before the swap, and 
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from .._kernel import bpf
 from .._kernel.maps import nonzero_entries
+from .._kernel.open_map import Map
 from .._kernel.ring_workers import build_rings
 from .._model import layout
-from .._model.errors import ProgramError
+from .._model.balancer_snapshot import Room
 from .._model.layout import SLOT
-from .._model.map_specs import ARRAY, HASH, LPM_TRIE, LRU_HASH, MMAPABLE, PERCPU_ARRAY, global_counters_at
+from .._model.map_specs import ARRAY, FLOOD, HASH, LPM_TRIE, LRU_HASH, MMAPABLE, PERCPU_ARRAY, global_counters_at
 from .._model.operations import digest
 from .._model.overlay import overlay_of
 from .._model.ring_slots import ring_slots
-from .._model.snapshot import MapInfo
 from .._model.state import State
 from .._model.vip_plan import ring_inputs, ring_members
 from .._model.vips import vips_from_config
-
-_FLOOD = 2
-"""Index after the number of VIPs in `stats`: its second number is a time, not a count."""
-
-_SIZE_OF = {
-    "vip_lpm_map": "cidr_vips",
-    "vip_lpm4_map": "cidr_vips",
-    "vip_address_lpm4": "cidr_vips",
-    "vip_address_lpm6": "cidr_vips",
-    "lpm_src_v4": "source_routes",
-    "lpm_src_v6": "source_routes",
-    "server_id_map": "server_ids",
-    "decap_dst": "vips",
-    "vip_map": "vips",
-    "vip_addresses": "vips",
-}
-"""Map whose entries the control plane writes → the size that limits it."""
+from .flow_tables import ById
 
 
-def sizes_of(infos: Mapping[str, MapInfo]) -> dict[str, int]:
-    """The sizes that maps show: those of `sizes` that no table of flows is made of."""
-    found = {}
-    if "stats" in infos:
-        found["vips"] = global_counters_at(infos["stats"].entries)
-        if "ch_rings" in infos:
-            found["ring"] = infos["ch_rings"].entries // found["vips"]
-    if "reals" in infos:
-        found["reals"] = infos["reals"].entries
-    for name, size in _SIZE_OF.items():
-        if name in infos:
-            found.setdefault(size, infos[name].entries)
-    return found
-
-
-def check_room(state: State, sizes: Mapping[str, int], features: Collection[str], maps: Mapping[str, bpf.Map]) -> None:
-    """ProgramError where something that is in the maps would not fit into those of the new sizes and features.
-
-    `maps`: the maps that are to be migrated, by name.
-    """
-    for name, ids, noun in (("vips", state.vip_numbers, "VIP"), ("reals", state.real_ids, "real")):
-        over = [key for key, number in sorted(ids.assigned.items()) if number >= sizes[name]]
-        if over:
-            raise ProgramError(
-                f"sizes.{name}: {noun} {over[0]} has number {ids.assigned[over[0]]}, which does not fit into"
-                f" {sizes[name]}; remove it first or choose a larger size"
-            )
-    for name, old in maps.items():
-        size = _SIZE_OF.get(name)
-        if size is None:
-            continue
-        if name == "server_id_map" and old.info.type == HASH and "server_id_hash" not in features:
-            highest = max((layout.parse_u32(key) for key, _value in old.items()), default=0)
-            if highest >= sizes[size]:
-                raise ProgramError(
-                    f"features: server_id_hash cannot go while there is server id {highest}: without it they are less"
-                    f" than sizes.server_ids ({sizes[size]}); remove it first"
-                )
-        if sizes[size] >= old.info.entries:
-            continue
-        keys = [key for key, value in _entries(old) if old.info.type != ARRAY or any(value)]
-        highest = max(map(layout.parse_u32, keys), default=0) if old.info.type == ARRAY else 0
-        if highest >= sizes[size]:
-            raise ProgramError(
-                f"sizes.{size}: id {highest} of map {name} does not fit into {sizes[size]};"
-                " remove it first or choose a larger size"
-            )
-        if len(keys) > sizes[size]:
-            raise ProgramError(
-                f"sizes.{size}: map {name} has {len(keys)} entries, which do not fit into {sizes[size]};"
-                " remove some first or choose a larger size"
-            )
+def read_room(source: Map) -> Room:
+    """How much room a map's contents take."""
+    kind = source.info.type
+    keys = [key for key, value in _entries(source) if kind != ARRAY or any(value)]
+    # Only of indexes and ids is there a highest.
+    numbers = map(layout.parse_u32, keys) if kind == ARRAY or source.info.name == "server_id_map" else ()
+    return Room(len(keys), max(numbers, default=0))
 
 
 @dataclass
@@ -107,11 +45,12 @@ class Migration:
     state: State
     old: Mapping[str, int]
     new: Mapping[str, int]
+    by_id: ById
     rings: dict[str, list[str]] = field(default_factory=dict)
     """The digests of rings that were built anew, as in the state."""
-    _counters: list[tuple[bpf.Map, bpf.Map, dict[bytes, bytes]]] = field(default_factory=list)
+    _counters: list[tuple[Map, Map, dict[bytes, bytes]]] = field(default_factory=list)
 
-    def copy(self, name: str, source: bpf.Map, target: bpf.Map) -> None:
+    def copy(self, name: str, source: Map, target: Map) -> None:
         """Copy a map's contents into one of another size (or type: server_id_map may be array or hash).
 
         Of counters, `source` and `target` must stay open until `complete`.
@@ -119,7 +58,7 @@ class Migration:
         if name == "ch_rings":
             self._copy_rings(source, target)
         elif name == "vip_to_down_reals_map":
-            _copy_down_sets(source, target)
+            _copy_down_sets(source, target, self.by_id)
         elif source.info.type == PERCPU_ARRAY:
             found = dict(source.items())
             target.update_many([(key, value) for key, value in self._placed(source, target, found) if any(value)])
@@ -137,7 +76,7 @@ class Migration:
         What the new program counts during the few microseconds of an addition is lost.
         """
         for source, target, known in self._counters:
-            flood = global_counters_at(source.info.entries) + _FLOOD if source.info.name == "stats" else -1
+            flood = global_counters_at(source.info.entries) + FLOOD if source.info.name == "stats" else -1
             missed = {
                 key: _subtract(value, known[key])
                 for key, value in source.items()
@@ -149,9 +88,7 @@ class Migration:
                     target.update(key, _add(there, value))
         self._counters.clear()
 
-    def _placed(
-        self, source: bpf.Map, target: bpf.Map, entries: Mapping[bytes, bytes]
-    ) -> Iterator[tuple[bytes, bytes]]:
+    def _placed(self, source: Map, target: Map, entries: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
         """Counters under their index in the new map: in `stats` the global ones begin at the number of VIPs."""
         before, after = (global_counters_at(each.info.entries) for each in (source, target))
         for key, value in entries.items():
@@ -164,12 +101,12 @@ class Migration:
             if index < target.info.entries:
                 yield layout.u32(index), value
 
-    def _copy_rings(self, source: bpf.Map, target: bpf.Map) -> None:
+    def _copy_rings(self, source: Map, target: Map) -> None:
         """The rings that exist, or, where the ring's size changed, rings built anew."""
         size = self.new["ring"] * SLOT
         numbers = self.state.vip_numbers.assigned
         with target.mmap(writable=True) as slots:
-            if self.old["ring"] == self.new["ring"]:
+            if self.old.get("ring") == self.new["ring"]:
                 with source.mmap(writable=False) as present:
                     for number in numbers.values():
                         slots[number * size : (number + 1) * size] = present[number * size : (number + 1) * size]
@@ -201,13 +138,13 @@ def _add(value: bytes, missed: bytes) -> bytes:
     return struct.pack(f"={len(words)}Q", *words)
 
 
-def _entries(source: bpf.Map) -> Iterable[tuple[bytes, bytes]]:
+def _entries(source: Map) -> Iterable[tuple[bytes, bytes]]:
     if source.info.type == ARRAY and source.info.flags & MMAPABLE:
         return nonzero_entries(source)
     return source.items()
 
 
-def _copy_down_sets(old: bpf.Map, new: bpf.Map) -> None:
+def _copy_down_sets(old: Map, new: Map, by_id: ById) -> None:
     for key, value in old.items():
-        with bpf.map_by_id(layout.parse_u32(value)) as inner:
+        with by_id(layout.parse_u32(value)) as inner:
             new.update(key, layout.u32(inner.fd))

@@ -6,21 +6,10 @@
 from __future__ import annotations
 
 import os
-import socket
-from importlib import import_module
 
 from .._kernel import bpf
 from .._kernel.privilege import missing_capabilities
 from .._model.errors import ProgramError
-
-
-def has_module(name: str) -> bool:
-    """Whether this Python can import a module."""
-    try:
-        import_module(name)
-    except ImportError:
-        return False
-    return True
 
 
 def require_capabilities() -> None:
@@ -37,11 +26,3 @@ def require_bpffs(path: str) -> None:
     """ProgramError where the path is not in a mounted bpffs."""
     if not bpf.is_bpffs(path):
         raise ProgramError(f"bpffs: {path} is not a bpf file system on this host (mount -t bpf bpf {path})")
-
-
-def require_interface(name: str) -> None:
-    """ProgramError where the host has no such interface."""
-    try:
-        socket.if_nametoindex(name)
-    except OSError as error:
-        raise ProgramError(f"interface {name} does not exist on this host") from error

@@ -15,7 +15,7 @@ from .._kernel import bpf
 from .._model import layout
 from .._model.bytecode import Bytecode
 from .._model.errors import ProgramError
-from .._model.map_specs import HASH, NO_PREALLOC, balancer_maps
+from .._model.map_specs import FLOOD, HASH, NO_PREALLOC, balancer_maps
 from .._model.settings import BalancerSettings
 from .bytecode import load
 from .known_packets import (
@@ -46,9 +46,6 @@ ACTIONS = {0: "ABORTED", 1: "DROP", 2: "PASS", 3: "TX", 4: "REDIRECT"}
 _SCRATCH_ENTRIES = {"server_id_map": 4096, "lpm_src_v4": 16, "lpm_src_v6": 16, "fallback_glru": 64}
 _FEW = 64
 """Entries that a scratch map has at least, however few the balancer's own has."""
-
-_FLOOD = 2
-"""Index after the number of VIPs in `stats` of the check for too many new flows."""
 
 
 class Scratch:
@@ -150,7 +147,7 @@ class Scratch:
     def calm(self) -> None:
         """Forget how many flows were new in this second: however few the settings allow, the next one is among them."""
         stats = self.maps["stats"]
-        stats.update(layout.u32(self.settings.sizes["vips"] + _FLOOD), bytes(stats.stride))
+        stats.update(layout.u32(self.settings.sizes["vips"] + FLOOD), bytes(stats.stride))
 
 
 def _flow(port: int, protocol: str) -> bytes:

@@ -10,15 +10,14 @@ has begun and every step after it is done, as often as it takes; if not, nothing
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable
 
-from .._kernel import bpf
-from .._kernel.pins import Paths, pinned_program
+from .._kernel.edges import Edges, KernelEdges, pinned_info
+from .._kernel.pins import Paths
 from .._kernel.state_files import StateFile
-from .._kernel.xdp import Interfaces, attach, every_attachment
 from .._model import layout
+from .._model.errors import ProgramError
 from .._model.state import Coming, State
 
 PROGRAM = "balancer"
@@ -27,26 +26,12 @@ NEXT_FILE = "balancer_next.bytecode.json"
 PREVIOUS_FILE = "balancer_previous.bytecode.json"
 
 
-def promote(directory: str, target: str) -> None:
-    """Give the maps of `directory` their names in `target`, each by one rename, and remove the directory."""
-    for name in _listed(directory):
-        os.rename(os.path.join(directory, name), os.path.join(target, name))
-    with contextlib.suppress(FileNotFoundError):
-        os.rmdir(directory)
-
-
-def _listed(directory: str) -> list[str]:
-    try:
-        return sorted(os.listdir(directory))
-    except FileNotFoundError:
-        return []
-
-
 class Swap:
     """The pins and files of one balancer's programs: the present, the next and the previous one."""
 
-    def __init__(self, file: StateFile) -> None:
+    def __init__(self, file: StateFile, edges: Edges | None = None) -> None:
         self.file = file
+        self.edges: Edges = edges or KernelEdges()
         self.paths = Paths(file.bpffs, file.instance, PROGRAM)
         self.next_maps = os.path.join(self.paths.directory, "maps_next")
 
@@ -55,8 +40,8 @@ class Swap:
         self.file.write_file(NEXT_FILE, bytecode)
         known.program.next = coming
         self.file.write(known)
-        bpf.remove_pins([self.paths.next])
-        bpf.pin(fd, self.paths.next)
+        self.edges.unpin([self.paths.next])
+        self.edges.pin(fd, self.paths.next)
 
     def finish(self, known: State) -> None:
         """The next program runs: it, its maps and its bytecode take their names, and the state says so.
@@ -66,12 +51,14 @@ class Swap:
         coming = known.program.next
         if coming is None:
             return
-        promote(self.next_maps, self.paths.maps)
-        current = pinned_program(self.paths.program)
+        for name in self.edges.listed(self.next_maps):
+            self.edges.rename(os.path.join(self.next_maps, name), self.paths.map(name))
+        self.edges.remove_folders([self.next_maps])
+        current = pinned_info(self.edges, self.paths.program)
         if coming.moves and current is not None and current.id != coming.id:
-            os.rename(self.paths.program, self.paths.previous)
-        if pinned_program(self.paths.next) is not None:
-            os.rename(self.paths.next, self.paths.program)
+            self.edges.rename(self.paths.program, self.paths.previous)
+        if pinned_info(self.edges, self.paths.next) is not None:
+            self.edges.rename(self.paths.next, self.paths.program)
         if self.file.read_file(NEXT_FILE) is not None:
             if coming.moves:
                 self.file.rename(BYTECODE_FILE, PREVIOUS_FILE)
@@ -91,34 +78,35 @@ class Swap:
 
     def forget_previous(self) -> None:
         """Remove the previous program."""
-        bpf.remove_pins([self.paths.previous, os.path.join(self.file.directory, PREVIOUS_FILE)])
+        self.edges.unpin([self.paths.previous])
+        self.file.forget(PREVIOUS_FILE)
 
     def _lead_to_itself(self) -> None:
         """The slot through which the program balances again what it has decapsulated leads to the present one."""
-        fd = bpf.open_pin(self.paths.program)
-        try:
-            with bpf.open_map(self.paths.map("subprograms")) as subprograms:
-                subprograms.update(layout.u32(0), layout.u32(fd))
-        except FileNotFoundError:
+        if "subprograms" not in self.edges.listed(self.paths.maps):
             return
+        fd = self.edges.open_program(self.paths.program)
+        try:
+            with self.edges.open_map(self.paths.map("subprograms")) as subprograms:
+                subprograms.update(layout.u32(0), layout.u32(fd))
         finally:
-            os.close(fd)
+            self.edges.close(fd)
 
     def discard(self, created: Iterable[str] = ()) -> None:
         """Remove what was prepared for a program that does not run, and the maps that were created for it."""
-        bpf.remove_pins([self.paths.next, *map(self.paths.map, created)])
-        bpf.remove_pins(os.path.join(self.next_maps, name) for name in _listed(self.next_maps))
-        with contextlib.suppress(FileNotFoundError):
-            os.rmdir(self.next_maps)
-        bpf.remove_pins([os.path.join(self.file.directory, NEXT_FILE)])
+        self.edges.unpin([self.paths.next, *map(self.paths.map, created)])
+        self.edges.unpin(os.path.join(self.next_maps, name) for name in self.edges.listed(self.next_maps))
+        self.edges.remove_folders([self.next_maps])
+        self.file.forget(NEXT_FILE)
 
     def unfinished(self, known: State) -> bool:
         """Whether a killed run left something to finish or undo."""
         return bool(
             known.program.next is not None
-            or os.path.isdir(self.next_maps)
-            or os.path.exists(self.paths.next)
-            or os.path.exists(os.path.join(self.file.directory, NEXT_FILE))
+            or {os.path.basename(self.next_maps), os.path.basename(self.paths.next)}.intersection(
+                self.edges.listed(self.paths.directory)
+            )
+            or self.file.read_file(NEXT_FILE) is not None
         )
 
     def recover(self, known: State) -> None:
@@ -136,41 +124,41 @@ class Swap:
         self.finish(known)
 
     def _runs(self, coming: Coming) -> bool:
-        present, following = pinned_program(self.paths.program), pinned_program(self.paths.next)
+        present, following = (pinned_info(self.edges, path) for path in (self.paths.program, self.paths.next))
         if present is not None and present.id == coming.id:
             return True
         if following is None or following.id != coming.id:
             return False
         return self._slot_holder(coming) == coming.id or any(
-            item.program_id == coming.id for item in every_attachment()
+            item.program_id == coming.id for item in self.edges.attachments()
         )
 
-    @staticmethod
-    def _slot_holder(coming: Coming) -> int | None:
+    def _slot_holder(self, coming: Coming) -> int | None:
         """The id of the program in the slot of root's array that is to be had; None where there is none."""
         if coming.slot is None:
             return None
         try:
-            with bpf.open_map(coming.slot.path) as array:
-                value = array.lookup(layout.u32(coming.slot.position))
-        except OSError:
+            return self.edges.slots(coming.slot.path).get(coming.slot.position)
+        except (ProgramError, OSError):
             return None
-        return layout.parse_u32(value) if value else None
 
     def _reach_everywhere(self, coming: Coming) -> None:
         """Attach the next program to those of its interfaces where one of ours still runs."""
-        ours = self.paths.programs()
+        ours = {info.id for path in self.paths.names() if (info := pinned_info(self.edges, path)) is not None}
         late = [
             item
-            for item in every_attachment()
+            for item in self.edges.attachments()
             if item.interface in coming.interfaces and item.program_id in ours and item.program_id != coming.id
         ]
         if not late:
             return
-        fd = bpf.program_by_id(coming.id)
+        fd = self.edges.open_program_by_id(coming.id)
         try:
-            with Interfaces() as links:
-                for item in late:
-                    attach(links, item.interface, fd, item.mode, item.program_id)
+            for item in late:
+                old = self.edges.open_program_by_id(item.program_id)
+                try:
+                    self.edges.replace(item.interface, fd, item.mode, old)
+                finally:
+                    self.edges.close(old)
         finally:
-            os.close(fd)
+            self.edges.close(fd)

@@ -7,26 +7,27 @@ toolchain. A run on it can be killed before anything that it changes.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import os
 import struct
 import typing as t
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.open_map import Map
 from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode import Bytecode, map_references
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ModeError, ProgramError
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import (
     ARRAY,
     ARRAY_OF_MAPS,
     HASH_OF_MAPS,
+    MMAPABLE,
+    NUMA_NODE,
     PERCPU_ARRAY,
     PROG_ARRAY,
     MapSpec,
 )
-from ansible_collections.katran.fleet.plugins.module_utils._model.settings import RootArray
 from ansible_collections.katran.fleet.plugins.module_utils._model.snapshot import (
     CLSACT,
     PYROUTE2,
@@ -36,6 +37,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.snapshot impor
     GatewayAnswer,
     MapInfo,
     ProgramInfo,
+    RootArray,
 )
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.memory_kernel import Fuse, MemoryFile
 
@@ -44,17 +46,52 @@ BPFFS = "/sys/fs/bpf"
 _ARRAYS = (ARRAY, PERCPU_ARRAY)
 
 
+class Memory(bytearray):
+    """The values of an mmapable array back to back, each padded to eight bytes: what it maps, too."""
+
+    fuse: Fuse
+
+    def __getitem__(self, place: t.Any) -> t.Any:
+        found = super().__getitem__(place)
+        return bytes(found) if isinstance(found, bytearray) else found
+
+    def __setitem__(self, place: t.Any, value: t.Any) -> None:
+        self.fuse.before()
+        super().__setitem__(place, value)
+        self.fuse.after()
+
+    def __enter__(self) -> t.Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """What is written is there already."""
+
+
+def _padded(size: int) -> int:
+    return (size + 7) // 8 * 8
+
+
 @dataclass
 class StoredMap:
-    """A map of the kernel's. `inner`: key → id of the map or program that the entry leads to."""
+    """A map of the kernel's. `inner_flags`: those that its inner maps must have; `memory`: of an array that has one."""
 
     info: MapInfo
     entries: dict[bytes, bytes] = field(default_factory=dict)
+    inner_flags: int | None = None
+    memory: Memory | None = None
+
+    def contents(self) -> dict[bytes, bytes]:
+        """Every entry; of an array, those that were written and, in memory, those that are not zero."""
+        if self.memory is None:
+            return dict(self.entries)
+        step, size = _padded(self.info.value_size), self.info.value_size
+        found = {index: self.memory[index * step : index * step + size] for index in range(self.info.entries)}
+        return {struct.pack("=I", index): value for index, value in found.items() if any(value)}
 
     @property
     def stride(self) -> int:
         size = self.info.value_size
-        return (size + 7) // 8 * 8 * CPUS if self.info.type == PERCPU_ARRAY else size
+        return _padded(size) * CPUS if self.info.type == PERCPU_ARRAY else size
 
 
 @dataclass
@@ -82,7 +119,14 @@ class MemoryMap:
     def _indexes(self) -> Iterator[bytes]:
         return (struct.pack("=I", index) for index in range(self.info.entries))
 
+    def _place(self, key: bytes) -> slice:
+        at = struct.unpack("=I", key)[0] * _padded(self.info.value_size)
+        return slice(at, at + self.info.value_size)
+
     def lookup(self, key: bytes) -> bytes | None:
+        memory = self._stored.memory
+        if memory is not None and struct.unpack("=I", key)[0] < self.info.entries:
+            return bytes(memory[self._place(key)])
         found = self._stored.entries.get(key)
         if found is None and self.info.type in _ARRAYS and struct.unpack("=I", key)[0] < self.info.entries:
             return bytes(self.stride)
@@ -97,7 +141,10 @@ class MemoryMap:
         info = self.info
         if info.type in (ARRAY_OF_MAPS, HASH_OF_MAPS, PROG_ARRAY):
             # Given a descriptor, the kernel keeps the object; read, it tells the object's id.
-            value = struct.pack("=I", self._host.fds[struct.unpack("=I", value)[0]][1])
+            number = self._host.fds[struct.unpack("=I", value)[0]][1]
+            value = struct.pack("=I", number)
+            if self._stored.inner_flags is not None:
+                assert self._host.maps[number].info.flags == self._stored.inner_flags, info.name
         assert len(key) == info.key_size, (info.name, key)
         assert len(value) == (self.stride if info.type == PERCPU_ARRAY else info.value_size), (info.name, value)
         if info.type in (*_ARRAYS, ARRAY_OF_MAPS, PROG_ARRAY):
@@ -105,7 +152,9 @@ class MemoryMap:
                 raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
         elif key not in self._stored.entries and len(self._stored.entries) >= info.entries:
             raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
-        if flags != 1 or key not in self._stored.entries:
+        if self._stored.memory is not None:
+            bytearray.__setitem__(self._stored.memory, self._place(key), value)
+        elif flags != 1 or key not in self._stored.entries:
             self._stored.entries[key] = value
 
     def delete(self, key: bytes) -> bool:
@@ -113,6 +162,9 @@ class MemoryMap:
         found = self._stored.entries.pop(key, None) is not None
         self._host.fuse.after()
         return found
+
+    def each_key(self) -> Iterator[bytes]:
+        return (key for key, _value in self.items())
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         if self.info.type in _ARRAYS:
@@ -137,19 +189,10 @@ class MemoryMap:
         for key in keys:
             self.delete(key)
 
-    @contextlib.contextmanager
-    def mmap(self, writable: bool) -> Iterator[bytearray]:
-        """The values back to back, each padded to eight bytes."""
-        step = (self.info.value_size + 7) // 8 * 8
-        memory = bytearray(step * self.info.entries)
-        for key, value in self._stored.entries.items():
-            at = struct.unpack("=I", key)[0] * step
-            memory[at : at + len(value)] = value
-        yield memory
-        for index in range(self.info.entries if writable else 0):
-            value = bytes(memory[index * step : index * step + self.info.value_size])
-            if value != self.lookup(struct.pack("=I", index)):
-                self.update(struct.pack("=I", index), value)
+    def mmap(self, writable: bool) -> Memory:
+        del writable
+        assert self._stored.memory is not None, f"{self.info.name} cannot be mapped"
+        return self._stored.memory
 
     def close(self) -> None:
         self._host.fds.pop(self.fd, None)
@@ -185,6 +228,11 @@ class HostFile(MemoryFile):
             self.fuse.before()
             self.files[target] = self.files.pop(name)
 
+    def forget(self, name: str) -> None:
+        if name in self.files:
+            self.fuse.before()
+            del self.files[name]
+
     def remove_if_empty(self) -> None:
         """A directory without files is none."""
 
@@ -212,6 +260,8 @@ class MemoryHost:
         self.mounted = True
         self.has_pyroute2 = True
         self.locks: set[str] = set()
+        self.receive = list(range(CPUS))
+        self.nodes = 1
         self._numbers = 100
 
     def _next(self) -> int:
@@ -268,7 +318,10 @@ class MemoryHost:
     def _new_map(self, spec: MapSpec, entries: int, flags: int = 0) -> int:
         number = self._next()
         info = MapInfo(spec.type, number, spec.key_size, spec.value_size, entries, spec.flags | flags, spec.name[:15])
-        self.maps[number] = StoredMap(info)
+        stored = self.maps[number] = StoredMap(info)
+        if info.flags & MMAPABLE:
+            stored.memory = Memory(_padded(info.value_size) * entries)
+            stored.memory.fuse = self.fuse
         return number
 
     def _open(self, kind: str, number: int) -> int:
@@ -277,11 +330,24 @@ class MemoryHost:
         return fd
 
     def create_map(self, spec: MapSpec, sizes: Mapping[str, int], path: str, inner_flags: int = 0) -> MemoryMap:
-        del inner_flags
         number = self._new_map(spec, spec.entries(sizes))
+        if spec.inner is not None:
+            self.maps[number].inner_flags = spec.inner.flags | inner_flags
         opened = MemoryMap(self, number, self._open("map", number))
         self.pin(opened.fd, path)
         return opened
+
+    def create_table(self, spec: MapSpec, entries: int, node: int | None) -> MemoryMap:
+        number = self._new_map(spec, entries, 0 if node is None else NUMA_NODE)
+        return MemoryMap(self, number, self._open("map", number))
+
+    def open_map_by_id(self, map_id: int) -> MemoryMap:
+        if ("map", map_id) not in self.alive():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return MemoryMap(self, map_id, self._open("map", map_id))
+
+    def memory(self, opened: Map) -> int:
+        return opened.info.entries * (opened.info.key_size + opened.stride)
 
     def open_map(self, path: str) -> MemoryMap:
         kind, number = self._pinned(path)
@@ -458,6 +524,21 @@ class MemoryHost:
         self._need_pyroute2()
         return self.own[family] or None
 
+    # processors
+
+    def possible_cpus(self) -> int:
+        return CPUS
+
+    def forwarding_cpus(self, interfaces: Sequence[str]) -> list[int]:
+        del interfaces
+        return list(self.receive)
+
+    def numa_nodes(self) -> list[int]:
+        return list(range(self.nodes))
+
+    def numa_node(self, cpu: int) -> int:
+        return cpu % self.nodes
+
     def remove_lock(self, instance: str) -> None:
         self.locks.discard(instance)
 
@@ -490,14 +571,14 @@ class MemoryHost:
     def entries(self, path: str) -> dict[bytes, bytes]:
         """What a pinned map has; of an array, what is not zero."""
         stored = self.maps[self.pins[path][1]]
-        return {key: value for key, value in stored.entries.items() if any(value) or stored.info.type not in _ARRAYS}
+        return {key: value for key, value in stored.contents().items() if any(value) or stored.info.type not in _ARRAYS}
 
     def everything(self) -> t.Any:
         """All that a run could change, for comparison."""
         live = self.alive()
         return (
             {instance: dict(files) for instance, files in self.files.items() if files},
-            {number: dict(stored.entries) for number, stored in self.maps.items() if ("map", number) in live},
+            {number: stored.contents() for number, stored in self.maps.items() if ("map", number) in live},
             {number for kind, number in live if kind == "program"},
             dict(self.pins),
             set(self.folders),
@@ -510,9 +591,12 @@ class MemoryHost:
 
 @dataclass
 class MemoryToolchain:
-    """Compiles a program into code that loads each of its maps. Another `version` of the sources is another program."""
+    """Compiles a program into code that loads each of its maps. Another `version` of the sources is another program.
 
-    maps: Mapping[str, Sequence[str]]
+    `maps`: program → its maps, or what tells them of the macros.
+    """
+
+    maps: Mapping[str, Sequence[str] | Callable[[Mapping[str, int]], Sequence[str]]]
     version: int = 1
     has_bcc: bool = True
     compiled: int = 0
@@ -529,7 +613,8 @@ class MemoryToolchain:
         self.compiled += 1
         digest = self.digest(source_dir, program, macros)
         code = b"\xb7\0\0\0" + bytes.fromhex(digest[:8])
-        maps = tuple(self.maps[program])
+        found = self.maps[program]
+        maps = tuple(found(macros) if callable(found) else found)
         for index in range(len(maps)):
             code += b"\x18\x11\0\0" + struct.pack("=i", index) + bytes(8)
         return Bytecode(program, code + b"\x95" + bytes(7), maps, digest, 0.1)

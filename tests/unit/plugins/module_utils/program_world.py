@@ -13,26 +13,30 @@ from dataclasses import dataclass, field
 
 from hypothesis import HealthCheck, settings
 
+from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer
 from ansible_collections.katran.fleet.plugins.module_utils._engine.decap import Real
 from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck import Healthcheck
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Result
 from ansible_collections.katran.fleet.plugins.module_utils._engine.run import Job, run_locked
 from ansible_collections.katran.fleet.plugins.module_utils._engine.xdp_root import Root
 from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import RealSettings
+from ansible_collections.katran.fleet.plugins.module_utils._model.features import FEATURES
 from ansible_collections.katran.fleet.plugins.module_utils._model.healthcheck_settings import HealthcheckSettings
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import (
     DECAP_MAPS,
     HEALTHCHECK_MAPS,
     ROOT_MAPS,
+    balancer_maps,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import RootSettings
+from ansible_collections.katran.fleet.plugins.module_utils._model.wanted import Wanted, kept_wanted
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.memory_host import (
     BPFFS,
     HostFile,
     MemoryHost,
     MemoryToolchain,
 )
-from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.memory_kernel import KilledError
+from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.memory_kernel import SIZES, KilledError, Shape
 
 # The same examples on every run; KATRAN_FLEET_EXAMPLES=30 tries thirty times as many others.
 SOAK = int(os.environ.get("KATRAN_FLEET_EXAMPLES", "1"))
@@ -53,12 +57,21 @@ PROGRAM_MAPS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+def balancer_maps_of(macros: Mapping[str, int]) -> list[str]:
+    """The maps of a balancer that is compiled with these macros."""
+    features = frozenset(name for name in FEATURES if f"FEATURE_{name.upper()}" in macros)
+    encapsulation = "gue" if macros["ENCAP_GUE"] else "ipip"
+    return list(balancer_maps(Shape(SIZES, features, encapsulation, bool(macros["DECAP_ANY"]))))
+
+
 @dataclass
 class World:
     """A host, its toolchain, and the runs of one instance."""
 
     host: MemoryHost = field(default_factory=lambda: MemoryHost(INTERFACES))
-    tools: MemoryToolchain = field(default_factory=lambda: MemoryToolchain(PROGRAM_MAPS))
+    tools: MemoryToolchain = field(
+        default_factory=lambda: MemoryToolchain({**PROGRAM_MAPS, "balancer": balancer_maps_of})
+    )
     instance: str = "blue"
 
     def twin(self) -> World:
@@ -74,6 +87,9 @@ class World:
     def healthcheck(self) -> Healthcheck:
         return Healthcheck(self.instance, BPFFS, HostFile(self.host, self.instance), self.host, self.tools)
 
+    def balancer(self) -> Balancer:
+        return Balancer(self.instance, BPFFS, HostFile(self.host, self.instance), self.host, self.tools)
+
     def job(self, wanted: t.Any) -> Job[t.Any, t.Any]:
         """What brings the host to what is wanted, None: to where it was; words: to be without."""
         if isinstance(wanted, RealSettings):
@@ -82,13 +98,19 @@ class World:
             return self.root().ensuring(wanted)
         if isinstance(wanted, HealthcheckSettings):
             return self.healthcheck().ensuring(wanted)
+        if isinstance(wanted, Wanted):
+            return self.balancer().ensuring(wanted)
         if isinstance(wanted, frozenset):
             return self.real().withdrawing(wanted)
         return {
             "no decap": self.real().removing,
             "no root": self.root().removing,
             "no healthcheck": self.healthcheck().removing,
+            "no balancer": self.balancer().removing,
+            "the balancer before": self.balancer().rolling_back,
+            "today's gateway": self.balancer().following,
             "decap as it was": lambda: self.real().ensuring(None),
+            "balancer as it was": lambda: self.balancer().ensuring(kept_wanted(self.balancer().file.read())),
             "root as it was": lambda: self.root().ensuring(None),
             "healthcheck as it was": lambda: self.healthcheck().ensuring(None),
         }[wanted]()

@@ -53,13 +53,13 @@ def test_a_foreign_program_is_not_replaced_unless_told() -> None:
 
 def test_another_slot_is_taken_and_the_old_one_cleared() -> None:
     found = plan({0: 10}, 2, 0)
-    assert (found.put, found.clear) == (RootArray(PATH, 2), RootArray(PATH, 0))
+    assert (found.put, found.clear) == (RootArray(PATH, 2), [RootArray(PATH, 0)])
     assert found.changes == [f"put the program into slot 2 of {PATH}", f"clear slot 0 of {PATH}"]
 
 
 def test_a_slot_that_somebody_else_took_over_is_not_cleared() -> None:
-    assert plan({0: 99}, None, 0).clear is None
-    assert plan({0: 10}, None, 0).clear == RootArray(PATH, 0)
+    assert plan({0: 99}, None, 0).clear == []
+    assert plan({0: 10}, None, 0).clear == [RootArray(PATH, 0)]
 
 
 def test_an_array_that_is_not_there_yet_matters_only_outside_check_mode() -> None:
@@ -67,4 +67,10 @@ def test_an_array_that_is_not_there_yet_matters_only_outside_check_mode() -> Non
     assert review.put == RootArray(PATH, 1)
     # What a run fails with.
     assert review.lacks == [Missing(f"nothing is pinned at {PATH}")]
-    assert plan(None, None, 1).clear is None
+    assert plan(None, None, 1).clear == []
+
+
+def test_a_program_that_a_killed_move_left_in_two_slots_has_one() -> None:
+    found = plan({1: 10, 2: 10}, 2, 1)
+    assert (found.put, found.clear) == (None, [RootArray(PATH, 1)])
+    assert plan({0: 99, 1: 11, 2: 10}, None, 1).clear == [RootArray(PATH, 1), RootArray(PATH, 2)]
