@@ -8,7 +8,7 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.katran.fleet.plugins.plugin_utils.library import digests, library
+from ansible_collections.katran.fleet.plugins.plugin_utils.library import digests, library, sources
 
 
 class ActionModule(ActionBase):
@@ -19,6 +19,8 @@ class ActionModule(ActionBase):
         files = library()
         options = {**self._task.args, "files": digests(files)}
         found = self._module(options, task_vars)
+        if self._task.check_mode and not found.get("failed"):
+            found["sources"] = sources(options["files"])
         needs = found.pop("needs", None)
         if not needs:
             return found

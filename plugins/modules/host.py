@@ -104,6 +104,14 @@ changes:
   sample:
     - enable katran-refresh.timer
     - net/ipv4/conf/eth0/rp_filter 1 → 2
+sources:
+  description:
+    - File of the programs' sources → SHA-256 of its content, as a run writes it. The option C(planned_sources) of the
+      modules that compile them takes it.
+  returned: in check mode
+  type: dict
+  sample:
+    decap.bpf.c: 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae
 """
 
 from ansible_collections.katran.fleet.plugins.module_utils._ansible.host import run_host

@@ -14,6 +14,7 @@ COLLECTION = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."
 ROOMS = ("_model", "_kernel", "_program", "_engine")
 """The rooms of module_utils that hosts need; what glues them to Ansible stays with the controller."""
 
+_SOURCES = "bpf/"
 _ENGINE = "ansible_collections/katran/fleet/plugins/module_utils"
 
 
@@ -23,12 +24,17 @@ def library() -> Mapping[str, str]:
     found: dict[str, str] = {}
     for room in ROOMS:
         found |= _folder(f"plugins/module_utils/{room}", f"{_ENGINE}/{room}", (".py",))
-    return found | _folder("bpf", "bpf", (".c", ".h")) | _folder("roles/host/files", "", ("",))
+    return found | _folder("bpf", _SOURCES, (".c", ".h")) | _folder("roles/host/files", "", ("",))
 
 
 def digests(files: Mapping[str, str]) -> dict[str, str]:
     """Path → SHA-256 of its content."""
     return {path: hashlib.sha256(content.encode()).hexdigest() for path, content in files.items()}
+
+
+def sources(files: Mapping[str, str]) -> dict[str, str]:
+    """Those of the library's files that are the programs' sources, by their path there."""
+    return {path.removeprefix(_SOURCES): digest for path, digest in files.items() if path.startswith(_SOURCES)}
 
 
 def _folder(folder: str, target: str, endings: tuple[str, ...]) -> dict[str, str]:

@@ -63,6 +63,10 @@ def unit(fleet: Fleet, host: str, name: str) -> dict[str, str]:
         ),
         ("lb2", f"echo >> {LIBRARY}/katran-restore", ["rewrite katran-restore"]),
         ("lb2", f"echo x > {LIBRARY}/bpf/stray.txt", ["remove bpf/stray.txt"]),
+        # What is compiled is what the run will have written, not what lies there in a review.
+        ("lb1", f"echo >> {LIBRARY}/bpf/balancer.bpf.c", ["rewrite bpf/balancer.bpf.c"]),
+        ("lb2", f"rm {LIBRARY}/bpf/include/choose.h", ["write bpf/include/choose.h"]),
+        ("real1", f"chmod 666 {LIBRARY}/bpf/decap.bpf.c", ["rewrite bpf/decap.bpf.c"]),
         ("real2", f"chmod 666 {LIBRARY}/katran-restore", ["rewrite katran-restore"]),
         ("real3", "sysctl -qw net.ipv4.conf.eth1.rp_filter=1", ["net/ipv4/conf/eth1/rp_filter 1 → 2"]),
         ("real3", "sysctl -qw net.ipv4.conf.all.arp_ignore=0", ["net/ipv4/conf/all/arp_ignore 0 → 1"]),

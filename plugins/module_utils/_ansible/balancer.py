@@ -14,8 +14,10 @@ from .._engine.request import Result
 from .._model.resources import FROM_VARIABLES
 from .._model.settings import BALANCER, parse_settings
 from .._model.wanted import Wanted
+from .._program.balancer_toolchain import HostBalancerToolchain
 from .module import guarded, module_of, steps_result
 from .request import request_of
+from .sources import PLANNED_SOURCES, planned_sources
 
 UNTOUCHED = {"type": "list", "elements": "str", "choices": list(FROM_VARIABLES), "default": []}
 """Only the role can know which resources no variable is about."""
@@ -23,12 +25,12 @@ UNTOUCHED = {"type": "list", "elements": "str", "choices": list(FROM_VARIABLES),
 
 def run_balancer() -> None:
     """The whole of module balancer."""
-    module = module_of({**BALANCER, "untouched": UNTOUCHED})
+    module = module_of({**BALANCER, **PLANNED_SOURCES, "untouched": UNTOUCHED})
 
     def work() -> dict[str, t.Any]:
         params = dict(module.params)
         request = request_of(params, module.check_mode)
-        balancer = Balancer(request.instance, request.bpffs)
+        balancer = Balancer(request.instance, request.bpffs, tools=HostBalancerToolchain(planned_sources(module)))
         if params["state"] == "absent":
             outcome = balancer.remove(request.check, request.lock_timeout)
         elif params["state"] == "rolled_back":

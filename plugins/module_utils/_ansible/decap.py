@@ -9,18 +9,20 @@ import typing as t
 
 from .._engine.decap import Real
 from .._model.decap_settings import DECAP, parse_real, parse_served
+from .._program.toolchain import HostToolchain
 from .module import guarded, module_of, steps_result
 from .request import request_of
+from .sources import PLANNED_SOURCES, planned_sources
 
 
 def run_decap() -> None:
     """The whole of module decap."""
-    module = module_of(DECAP)
+    module = module_of({**DECAP, **PLANNED_SOURCES})
 
     def work() -> dict[str, t.Any]:
         params = dict(module.params)
         request = request_of(params, module.check_mode)
-        real = Real(request.instance, request.bpffs)
+        real = Real(request.instance, request.bpffs, tools=HostToolchain(planned_sources(module)))
         if params["state"] == "absent":
             outcome = real.remove(request.check, request.lock_timeout)
         elif params["state"] == "withdrawn":

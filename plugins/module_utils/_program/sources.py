@@ -25,17 +25,27 @@ def source_files(source_dir: str) -> list[str]:
     return sorted(found)
 
 
-def source_digest(source_dir: str, program: str, macros: Mapping[str, int]) -> str:
-    """SHA-256 over sources, settings and compiler: a program is compiled anew when this changes."""
-    if not os.path.isfile(os.path.join(source_dir, f"{program}.bpf.c")):
+def source_digest(
+    source_dir: str, program: str, macros: Mapping[str, int], planned: Mapping[str, str] | None = None
+) -> str:
+    """SHA-256 over sources, settings and compiler: a program is compiled anew when this changes.
+
+    `planned`: file of the sources → SHA-256, where they are yet to become what they will be compiled from.
+    """
+    sources = read_sources(source_dir) if planned is None else planned
+    if f"{program}.bpf.c" not in sources:
         raise ProgramError(f"the source {source_dir}/{program}.bpf.c is missing")
-    digest = hashlib.sha256()
+    about = [sorted(sources.items()), program, compiler_version(), sorted(macros.items())]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
+
+
+def read_sources(source_dir: str) -> dict[str, str]:
+    """File of the sources → SHA-256 of its content."""
+    found = {}
     for name in source_files(source_dir):
         with open(os.path.join(source_dir, name), "rb") as source:
-            content = source.read()
-        digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    digest.update(json.dumps([program, compiler_version(), sorted(macros.items())]).encode())
-    return digest.hexdigest()
+            found[name] = hashlib.sha256(source.read()).hexdigest()
+    return found
 
 
 def compiler_version() -> str:

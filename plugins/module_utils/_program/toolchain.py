@@ -24,13 +24,19 @@ class Toolchain(t.Protocol):
 
 
 class HostToolchain:
-    """That of the host: bcc, and sources that only root may have written."""
+    """That of the host: bcc, and sources that only root may have written.
 
-    @staticmethod
-    def digest(source_dir: str, program: str, macros: Mapping[str, int]) -> str:
+    `planned`: file of the sources → SHA-256, in a review of a host where another task is yet to write them.
+    """
+
+    def __init__(self, planned: Mapping[str, str] | None = None) -> None:
+        self._planned = planned
+
+    def digest(self, source_dir: str, program: str, macros: Mapping[str, int]) -> str:
         """The digest of what a compile would take."""
-        require_safe_sources(source_dir)
-        return source_digest(source_dir, program, macros)
+        if self._planned is None:
+            require_safe_sources(source_dir)
+        return source_digest(source_dir, program, macros, self._planned)
 
     @staticmethod
     def compile(source_dir: str, program: str, macros: Mapping[str, int]) -> Bytecode:
