@@ -116,8 +116,10 @@ def plan_balancer(
     _plan_end(plan, specs, seen, migrate)
     if plan.before != plan.after and len(plan.changes) == pinned:
         plan.changes.append("record the settings")
-    if len(plan.changes) > pinned:
-        places = None if plan.loads or not _moves(plan) else (tuple(wanted.interfaces), wanted.slot)
+    # Of a run that was killed, the record may name more places.
+    places = None if plan.loads or wanted.attach_later else (tuple(wanted.interfaces), wanted.slot)
+    named = (tuple(state.program.interfaces), state.program.slot)
+    if len(plan.changes) > pinned or (places is not None and places != named):
         plan.add(ConcludeState(plan.after, mac, places, plan.forgets))
     return plan
 
@@ -171,7 +173,7 @@ def _plan_places(plan: ProgramPlan, wanted: Wanted, state: State, seen: Balancer
         settled=state.program.generic if auto else (),
         fallback=auto,
     )
-    ours = seen.ours(state.program)
+    ours = seen.ours_by(state.program)
     plan_interfaces(plan, places, seen.attachments, ours, current)
     slot = plan_slot(wanted.slot, state.program.slot, seen.slots, ours, current, settings.replace_foreign)
     plan.lacks += slot.lacks
@@ -332,9 +334,10 @@ def _plan_end(
     migrate: Sequence[str],
 ) -> None:
     """What is no longer needed."""
-    # A program that can be gone back to keeps its maps: the present one, once another replaces it.
-    present = () if plan.loads and migrate else _maps_of(seen.kept)
-    previous = () if plan.loads or plan.forgets else _maps_of(seen.previous)
+    # A program that can be gone back to keeps its maps: the present one, once another takes its place.
+    moves = any(step.coming.moves for step in plan.of(Announce))
+    present = _maps_of(seen.kept) if not plan.loads or (moves and not migrate) else ()
+    previous = () if moves or plan.forgets else _maps_of(seen.previous)
     drop = tuple(name for name in seen.maps if name not in specs and name not in {*present, *previous})
     if drop:
         plan.add(DropMaps(drop), f"remove maps that are no longer used: {', '.join(drop)}")
@@ -351,7 +354,7 @@ def plan_removal(state: State, seen: BalancerSnapshot, directory: str, files: Co
     plan = BalancerPlan(before=state.settings, learned=state.learned)
     if state.program.interfaces or seen.pins or seen.maps:
         plan.need(seen.attached)
-    ours = seen.ours(state.program)
+    ours = seen.ours_by(state.program)
     slot = plan_slot(None, state.program.slot, seen.slots, ours, None, False)
     for place, line in zip(slot.clear, slot.changes, strict=True):
         plan.add(ClearSlot(place), line)

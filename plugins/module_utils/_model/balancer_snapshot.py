@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .bytecode import Bytecode
-from .slot_plan import Slots
+from .slot_plan import Slots, occupant
 from .snapshot import NO_BYTECODE, GatewayAnswer, MapInfo, Missing, ProgramSnapshot
+from .state import ProgramRecord
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class BalancerSnapshot(ProgramSnapshot):
     own: Mapping[str, str | Missing | None] = field(default_factory=dict)
     room: Mapping[str, Room] = field(default_factory=dict)
     moves: tuple[int, int] | None = None
+
+    def ours_by(self, record: ProgramRecord) -> frozenset[int]:
+        """The ids of programs that are this balancer's, wherever XDP or root runs them."""
+        there = None if record.slot is None else occupant(self.slots, record.slot)
+        return self.owned(record.tag, [*self.at(record.interfaces), *(() if there is None else (there,))])
 
     def value(self, name: str, index: int) -> bytes | None:
         """One entry of a map; None where there is no such map."""

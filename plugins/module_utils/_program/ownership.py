@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from .._kernel.edges import Edges, pinned_by_others, pinned_info, running_info
 from .._kernel.pins import Paths
 from .._model.errors import ProgramError
@@ -16,11 +18,13 @@ from .._model.state import ProgramRecord, State
 
 def _orphan(edges: Edges, paths: Paths, record: ProgramRecord) -> ProgramInfo | None:
     """The program that ran here when the bpffs was wiped: the tag says so, unless another instance has it."""
-    try:
-        there = [each.program_id for each in edges.attachments() if each.interface in record.interfaces]
-    except ProgramError:
-        # Nobody can tell without pyroute2.
-        return None
+    there = []
+    # Nobody can tell without pyroute2, or without root's array.
+    with contextlib.suppress(ProgramError):
+        there += [each.program_id for each in edges.attachments() if each.interface in record.interfaces]
+    with contextlib.suppress(ProgramError):
+        slots = edges.slots(record.slot.path) if record.slot else {}
+        there += [number for position, number in slots.items() if record.slot and position == record.slot.position]
     running = (running_info(edges, number) for number in there)
     found = {info.id: info for info in running if info is not None and record.tag and info.tag == record.tag}
     others = pinned_by_others(edges, paths) if found else set()

@@ -18,6 +18,7 @@ from .._kernel.pins import Paths
 from .._kernel.state_files import StateFile
 from .._model import layout
 from .._model.errors import ProgramError
+from .._model.snapshot import RootArray
 from .._model.state import Coming, State
 
 PROGRAM = "balancer"
@@ -121,6 +122,7 @@ class Swap:
                 self.file.write(known)
             return
         self._reach_everywhere(coming)
+        self._leave_slot(known, coming)
         self.finish(known)
 
     def _runs(self, coming: Coming) -> bool:
@@ -129,22 +131,35 @@ class Swap:
             return True
         if following is None or following.id != coming.id:
             return False
-        return self._slot_holder(coming) == coming.id or any(
+        if present is None and pinned_info(self.edges, self.paths.previous) is not None:
+            # Of two that run nowhere, the one has made way for the other already.
+            return True
+        return self._slot_holder(coming.slot) == coming.id or any(
             item.program_id == coming.id for item in self.edges.attachments()
         )
 
-    def _slot_holder(self, coming: Coming) -> int | None:
-        """The id of the program in the slot of root's array that is to be had; None where there is none."""
-        if coming.slot is None:
+    def _slot_holder(self, slot: RootArray | None) -> int | None:
+        """The id of the program in a slot of root's array; None where there is none."""
+        if slot is None:
             return None
         try:
-            return self.edges.slots(coming.slot.path).get(coming.slot.position)
+            return self.edges.slots(slot.path).get(slot.position)
         except (ProgramError, OSError):
             return None
 
+    def _ours(self) -> set[int]:
+        """The ids of the pinned programs."""
+        return {info.id for path in self.paths.names() if (info := pinned_info(self.edges, path)) is not None}
+
+    def _leave_slot(self, known: State, coming: Coming) -> None:
+        """Take the program out of the slot that it leaves: nothing tells of that one later."""
+        slot = known.program.slot
+        if slot is not None and slot != coming.slot and self._slot_holder(slot) in self._ours():
+            self.edges.clear_slot(slot)
+
     def _reach_everywhere(self, coming: Coming) -> None:
         """Attach the next program to those of its interfaces where one of ours still runs."""
-        ours = {info.id for path in self.paths.names() if (info := pinned_info(self.edges, path)) is not None}
+        ours = self._ours()
         late = [
             item
             for item in self.edges.attachments()
