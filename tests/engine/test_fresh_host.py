@@ -148,21 +148,6 @@ def test_no_such_sources() -> None:
     assert message == "source_dir /nowhere cannot be read: No such file or directory"
 
 
-def test_a_review_goes_by_the_sources_that_the_same_play_writes(tmp_path: Path) -> None:
-    options = {**BALANCER, "source_dir": str(BPF)}
-    assert module("balancer", options)["changed"] is True
-    there = read_sources(str(BPF))
-    changed = {**there, "balancer.bpf.c": hashlib.sha256(b"another").hexdigest()}
-    assert module("balancer", {**options, "planned_sources": there}, check=True)["changes"] == []
-    foretold = module("balancer", {**options, "planned_sources": changed}, check=True)["changes"]
-    assert foretold == ["compile the program (no optional feature)", "load the program", "attach to lb0 in native mode"]
-    # Sources that are yet to come are none to look for; in a run they are there.
-    nowhere = {**options, "source_dir": str(tmp_path / "nowhere")}
-    assert module("balancer", {**nowhere, "planned_sources": there}, check=True)["changes"] == ["record the settings"]
-    message = module("balancer", {**nowhere, "planned_sources": there}).msg
-    assert message == f"source_dir {tmp_path}/nowhere cannot be read: No such file or directory"
-
-
 def test_settings_that_are_none() -> None:
     arguments = {**BALANCER, "sizes": {"ring": 1000, "reals": 1}, "gue_port": 0, "gateway_mac": "x"}
     faults = module("balancer", arguments).msg.split("; ")

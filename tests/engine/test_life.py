@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import balancer_edges, bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
@@ -19,6 +20,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode impor
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ProgramError
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import NUMA_NODE
 from ansible_collections.katran.fleet.plugins.module_utils._program import canary, compiler, sources
+from ansible_collections.katran.fleet.plugins.module_utils._program.balancer_toolchain import HostBalancerToolchain
 from ansible_collections.katran.fleet.plugins.module_utils._program.macros import balancer_macros
 from ansible_collections.katran.fleet.tests.engine.life import (
     LINK,
@@ -133,6 +135,30 @@ def test_check_mode_says_what_a_run_then_does() -> None:
     assert roll_back(check=True).changed
     assert remove(check=True).changed
     assert state_of_host() == there
+
+
+def test_check_mode_goes_by_the_sources_that_the_same_play_writes() -> None:
+    """Whatever lies on the host until then; only in check mode, as a run compiles what is there."""
+    ensure()
+    there = sources.read_sources(BPF)
+
+    def foretold(planned: dict[str, str], **options: Any) -> list[str]:
+        tools = HostBalancerToolchain(planned)
+        return Balancer("default", BPFFS, tools=tools).ensure(wanted(**options), True, 5).changes
+
+    assert foretold(there) == []
+    assert foretold({**there, "include/hash.h": "0" * 64}) == [
+        "compile the program (no optional feature)",
+        "load the program",
+        f"attach to {LINK} in native mode",
+    ]
+    with open(f"{BPF}/include/hash.h", "a", encoding="ascii") as source:
+        source.write("/* other sources */\n")
+    assert ensure(check=True).changes
+    assert foretold(there) == []
+    assert foretold(there, source_dir="/nowhere") == ["record the settings"]
+    with pytest.raises(ProgramError, match=r"^source_dir /nowhere cannot be read"):
+        ensure(source_dir="/nowhere")
 
 
 @pytest.mark.usefixtures("balancing")

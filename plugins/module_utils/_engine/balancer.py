@@ -27,7 +27,7 @@ from .._model.snapshot import GatewayAnswer
 from .._model.state import State
 from .._model.steps import Compile
 from .._model.tables import BALANCER_TABLES
-from .._model.wanted import Wanted, wanted_back
+from .._model.wanted import Wanted, kept_wanted, wanted_back
 from .._program.balancer_executor import BalancerExecutor
 from .._program.balancer_toolchain import BalancerToolchain, HostBalancerToolchain
 from .._program.executor import Executor
@@ -147,19 +147,16 @@ class Balancer:
         """The job of `roll_back`."""
         known = cache(self.reader.known)
 
-        def read() -> _Seen | State:
+        def read() -> _Seen:
             state = known()
             if state.program.rolled_back_from:
-                return state
-            wanted = wanted_back(self.instance, state, self.home.bytecode(PREVIOUS_FILE))
+                # What a killed rollback left undone after the program had changed over is still to be done.
+                wanted = kept_wanted(state)
+            else:
+                wanted = wanted_back(self.instance, state, self.home.bytecode(PREVIOUS_FILE))
             return _Seen(state, wanted, self.reader.everything(state, wanted, None, ()))
 
-        def plan(seen: _Seen | State) -> _Planned:
-            if isinstance(seen, _Seen):
-                return self._plan(seen)
-            return _Planned(BalancerPlan(before=seen.settings, after=seen.settings, learned=seen.learned), seen)
-
-        return Job(read, plan, _preview, self._execute, lambda: self._recover(known()))
+        return Job(read, self._plan, _preview, self._execute, lambda: self._recover(known()))
 
     def removing(self) -> BalancerJob:
         """The job of `remove`."""

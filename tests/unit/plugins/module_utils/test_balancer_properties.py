@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import typing as t
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 from hypothesis import given
@@ -17,6 +17,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._engine.run import ru
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import FleetError, ProgramError
 from ansible_collections.katran.fleet.plugins.module_utils._model.wanted import Wanted
+from ansible_collections.katran.fleet.plugins.module_utils._program import canary
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.balancer_world import (
     ARRAY,
     OURS,
@@ -38,6 +39,15 @@ from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.program_wo
     assert_quiet,
     some,
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_waiting() -> Iterator[None]:
+    """No packet arrives in this world, so nobody waits to count some."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(canary, "WINDOW", 0.0)
+        yield
+
 
 # What others do
 
