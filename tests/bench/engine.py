@@ -124,7 +124,7 @@ def applied(name: str, config: Config) -> Cost:
     pid = os.fork()
     if pid == 0:
         try:
-            # As _ansible.py does for every module.
+            # As _ansible/module.py does for every module.
             gc.disable()
             result = apply_resource(name, request(), Asked(config, "overridden", allow_empty=True))
             usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]

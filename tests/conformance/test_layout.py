@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The codecs of _layout.py against what the compiler makes of the C: sizes and offsets, from its BTF."""
+"""The codecs of _model/layout.py against what the compiler makes of the C: sizes and offsets, from its BTF."""
 
 from __future__ import annotations
 
