@@ -45,7 +45,7 @@ SMALL = {"source_routes": 64, "server_ids": 1 << 18, "flows": 1000, "global_flow
 
 @dataclass(frozen=True)
 class Settings:
-    """The balancer module's options, as the codecs of _model/layout.py and the macros of _program/macros.py want them."""
+    """The balancer module's options, as _model/layout.py and _program/macros.py want them."""
 
     sizes: t.Mapping[str, int]
     features: frozenset[str]
