@@ -49,6 +49,7 @@ static __always_inline u32 own_server_id(void)
 	return id ? *id : 0;
 }
 
+#include "ecn.h"
 #include "packet.h"
 #include "parse.h"
 #include "server_id.h"
@@ -175,6 +176,8 @@ static __always_inline int take_off(struct cursor *cur, struct packet *p,
 	    is_to_many(flow, v6) || is_forwarded(p, flow, v6))
 		return XDP_PASS;
 
+	if (!carry_ecn(p->tos, header, inner_v6))
+		return XDP_DROP;
 	count_server_id(counted, header, cur->end, inner_v6);
 	if (!strip_outer(p, outer, inner_v6 ? htons(ETH_P_IPV6) :
 					      htons(ETH_P_IP)))

@@ -7,6 +7,7 @@
 #define KATRAN_DECAP_INLINE_H
 
 #include "csum.h"
+#include "ecn.h"
 #include "icmp.h"
 #include "packet.h"
 #include "stats.h"
@@ -152,7 +153,8 @@ static __always_inline int decapsulate(struct cursor *cur, struct packet *p,
 	if (header + inner_bytes > cur->end)
 		return MALFORMED;
 	count_family(COUNT_DECAP, v6);
-	if (!decrement_ttl(header, inner_v6))
+	if (!decrement_ttl(header, inner_v6) ||
+	    !carry_ecn(p->tos, header, inner_v6))
 		return XDP_DROP;
 
 	if (gue && inner_flow(header, cur->end, &inner, inner_v6)) {

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import itertools
 import json
 import struct
 import sys
@@ -1803,14 +1804,15 @@ def decap(encapsulation: str, decap_any: bool) -> Set:
     return s
 
 
-def _options(ttl: int) -> Packet:
-    return IP(src=CLIENT4, dst=v4(1), ttl=ttl, options=[Raw(b"\x01\x01\x01\x00")]) / UDP(dport=53) / Raw(PAYLOAD)
+def _options(ttl: int, **fields: Any) -> Packet:
+    header = IP(src=CLIENT4, dst=v4(1), ttl=ttl, options=[Raw(b"\x01\x01\x01\x00")], **fields)
+    return header / UDP(dport=53) / Raw(PAYLOAD)
 
 
-def _with_ip_checksum(wanted: int) -> Packet:
+def _with_ip_checksum(wanted: int, **fields: Any) -> Packet:
     """A packet whose IP header checksum is *wanted*, by choice of its id."""
-    base = int.from_bytes(bytes(udp(v4(77), id=0))[10:12], "big")
-    return udp(v4(77), id=(base - wanted) % 0xFFFF)
+    base = int.from_bytes(bytes(udp(v4(77), id=0, **fields))[10:12], "big")
+    return udp(v4(77), id=(base - wanted) % 0xFFFF, **fields)
 
 
 def decap_no_own_address() -> Set:
@@ -1820,6 +1822,58 @@ def decap_no_own_address() -> Set:
     s.passes("IPv6 in IPv6, to an address that is nobody's: untouched", tunnelled(OWN6, tcp(v6(1)), "ipip"))
     s.passes("IPv6 in IPv6, to ::, which is nobody's: untouched", tunnelled("::", tcp(v6(1)), "ipip"))
     s.passes("GUE, IPv4 in IPv6, to ::: untouched", tunnelled("::", tcp(v4(1)), "gue"))
+    return s
+
+
+ECN_NAMES = ("Not-ECT", "ECT(1)", "ECT(0)", "CE")
+
+
+def ecn(encapsulation: str) -> Set:
+    """Step 4: all sixteen pairs of marks of RFC 6040, section 4.2, under every tunnel that ends here."""
+    s = Set(
+        f"ecn_{encapsulation}",
+        DECAP_VIPS,
+        encapsulation=encapsulation,
+        features=["inline_decap"],
+        modules=DECAP_MODULES,
+    )
+    tunnels = ((OWN4, DECAP4, EGRESS4, v4(1)), (OWN6, DECAP6, EGRESS6, v4(1)), (OWN6, DECAP6, EGRESS6, v6(1)))
+    for kind, (own, listed, egress, to), outside, inside in itertools.product(
+        ENCAPSULATIONS, tunnels, range(4), range(4)
+    ):
+        # The DSCPs differ, and neither moves.
+        inner = tcp(to, tos=0xB8 | inside, sport=4 * outside + inside)
+        text = f"{kind}, {ECN_NAMES[outside]} over {ECN_NAMES[inside]}"
+        mark = {"ECT(1) over ECT(0)": 1, "CE over ECT(0)": 3, "CE over ECT(1)": 3}.get(text[len(kind) + 2 :], inside)
+        after = tcp(to, tos=0xB8 | mark, sport=4 * outside + inside, ttl=63)
+        packets = {address: tunnelled(address, inner, kind, tos=0x28 | outside) for address in (own, listed, egress)}
+        if (outside, inside) == (3, 0):
+            for address, packet in packets.items():
+                s.drops(f"{text}, to {address}: only its loss can tell", packet)
+            continue
+        s.passes(f"{text}, to this host", packets[own], frame(after))
+        s.balances(f"{text}, balanced: the mark goes on outside", packets[listed], decapsulated=frame(after))
+        if kind == "gue":
+            swap = bytes(Ether(dst=ROUTER, src=BALANCER) / after)
+            s.sends(f"{text}, sent out", packets[egress], swap)
+    # Marks and hops change one checksum: both carry round, and neither loses the other's carry.
+    for wanted in (0xFF00, 0xFFFE, 0xFEFE, 0xFEFF, 0xFF01, 0x0000, 0x0001):
+        packet = _with_ip_checksum(wanted, tos=2)
+        stripped = IP(bytes(packet))
+        stripped.ttl -= 1
+        stripped.tos = 3
+        del stripped.chksum
+        s.passes(f"CE over ECT(0), IP checksum {wanted:#06x}", tunnelled(OWN4, packet, "ipip", tos=3), frame(stripped))
+    nested = tunnelled(DECAP6, tunnelled(DECAP4, tcp(v4(1), tos=2, sport=99), "gue", tos=2), "ipip", tos=3)
+    s.balances("a mark on the outermost of three", nested, decapsulated=frame(tcp(v4(1), tos=3, sport=99, ttl=63)))
+    lost = tunnelled(DECAP6, tunnelled(DECAP4, tcp(v4(1), sport=99), "gue", tos=2), "ipip", tos=3)
+    s.drops("a mark on the outermost of three, and none inside", lost)
+    s.passes("a tunnel to somebody else keeps its marks", tunnelled("203.0.113.2", tcp(v4(1), tos=2), "ipip", tos=3))
+    s.passes(
+        "IP options inside",
+        tunnelled(OWN4, _options(64, tos=2), "ipip", tos=3),
+        frame(_options(63, tos=3)),
+    )
     return s
 
 
@@ -1921,6 +1975,7 @@ def every_set() -> list[Set]:
             tcp_server_id(encapsulation),
             decap(encapsulation, decap_any=False),
             decap(encapsulation, decap_any=True),
+            ecn(encapsulation),
             everything(encapsulation),
         ]
     sets += [malformed(), *remembered(), *icmp(), *too_long(), cidr(), *cidr_remembered(), server_id_hash()]

@@ -84,6 +84,15 @@ DEFAULT_SIZES = {
 
 EVENT_TCP_MISS, EVENT_TOO_BIG, EVENT_NO_REAL = range(3)
 
+NOT_ECT, ECT_1, ECT_0, CE = range(4)
+# RFC 6040, figure 4: the mark inside -> what it becomes under each of Not-ECT, ECT(1), ECT(0), CE outside; None: drop.
+ECN_AFTER_TUNNEL = {
+    NOT_ECT: (NOT_ECT, NOT_ECT, NOT_ECT, None),
+    ECT_0: (ECT_0, ECT_1, ECT_0, CE),
+    ECT_1: (ECT_1, ECT_1, ECT_1, CE),
+    CE: (CE, CE, CE, CE),
+}
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -690,24 +699,34 @@ class Model:
         if len(frame) < inner + (40 if inner_ipv6 else 20):
             return self._refuse(packet)
         self.general[DECAPSULATED][packet.ipv6] += 1
-        stripped = self._strip(frame, packet.l3, inner, inner_ipv6)
+        stripped = self._strip(packet, inner, inner_ipv6)
         return (DROP, frame) if stripped is None else self._decapsulated(packet, stripped, inner_ipv6, gue, listed)
 
     def _is_own_address(self, packet: Packet) -> bool:
         return packet.destination == (self.settings.source6 if packet.ipv6 else self.settings.source4)
 
     @staticmethod
-    def _strip(frame: bytes, l3: int, inner: int, ipv6: bool) -> bytes | None:
-        """*frame* without what is between its Ethernet header and *inner*, one hop further; None where hops end."""
-        if ipv6:
-            ethertype, begin, hops, end = ETHERTYPE_IPV6, frame[inner : inner + 7], frame[inner + 7] - 1, b""
-        else:
-            ethertype, begin, hops = ETHERTYPE_IPV4, frame[inner : inner + 8], frame[inner + 8] - 1
-            # One less in the upper byte of its word; as RFC 1624 and a recomputation have it, 0xffff becomes 0.
-            checksum = ((frame[inner + 10] << 8 | frame[inner + 11]) + 0x0100) % 0xFFFF
-            end = frame[inner + 9 : inner + 10] + checksum.to_bytes(2, "big")
-        if hops <= 0:
+    def _strip(packet: Packet, inner: int, ipv6: bool) -> bytes | None:
+        """The frame without what is between its Ethernet header and *inner*, one hop further, with the outer mark.
+
+        None where hops end, or where the receiver would not understand the mark.
+        """
+        frame, l3 = packet.frame, packet.l3
+        shift = 4 if ipv6 else 0
+        mark = frame[inner + 1] >> shift & 3
+        merged = ECN_AFTER_TUNNEL[mark][packet.tos & 3]
+        hops = frame[inner + (7 if ipv6 else 8)] - 1
+        if merged is None or hops <= 0:
             return None
+        change = merged - mark << shift
+        start = bytes((frame[inner], frame[inner + 1] + change))
+        if ipv6:
+            ethertype, begin, end = ETHERTYPE_IPV6, start + frame[inner + 2 : inner + 7], b""
+        else:
+            ethertype, begin = ETHERTYPE_IPV4, start + frame[inner + 2 : inner + 8]
+            # One less in the upper byte of its word; as RFC 1624 and a recomputation have it, 0xffff becomes 0.
+            checksum = ((frame[inner + 10] << 8 | frame[inner + 11]) + 0x0100 - change) % 0xFFFF
+            end = frame[inner + 9 : inner + 10] + checksum.to_bytes(2, "big")
         return b"%b%b%b%c%b%b" % (frame[: l3 - 2], ethertype, begin, hops, end, frame[inner + len(begin + end) + 1 :])
 
     def _decapsulated(self, packet: Packet, stripped: bytes, inner_ipv6: bool, gue: bool, listed: bool) -> Verdict:

@@ -40,6 +40,7 @@ SCENARIOS = (
     "migration_3",
     "decap_strict_gue",
     "decap_any_ipip",
+    "ecn_gue",
     "everything_ipip",
     "everything_gue",
 )
