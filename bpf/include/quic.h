@@ -8,17 +8,49 @@
 #define QUIC_LONG_HEADER 0x80
 #define QUIC_TYPE_MASK 0x30
 #define QUIC_HANDSHAKE 0x20
+#define QUIC_TYPE_STEP 0x10
+
+#define QUIC_VERSION_1 0x00000001
+#define QUIC_VERSION_2 0x6b3343cf
+/* The drafts of version 1 end in their number, mvfst's in one digit. */
+#define QUIC_DRAFTS 0xff000000
+#define QUIC_DRAFTS_BITS 8
+#define QUIC_MVFST 0xfaceb000
+#define QUIC_MVFST_BITS 4
 
 /* The smallest connection id that a server of ours gives out. */
 #define QUIC_CID_BYTES 8
 #define QUIC_SHORT_CID 1
+#define QUIC_LONG_VERSION 1
 #define QUIC_LONG_CID_LENGTH 5
 #define QUIC_LONG_CID 6
 
 #define QUIC_NO_ID 0
 
 /*
- * Ids that a client chose (in Initial and 0-RTT) say nothing of a server.
+ * Whether the client chose the connection id of a long header: in Initial and
+ * 0-RTT. Types are numbered by the version: in 2, whose first is Retry, one
+ * higher than in 1 (RFC 9369, section 3.2). What another version means by its
+ * bits, or by such an id, nobody here knows: negotiation and greased versions
+ * count as Initial.
+ */
+static __always_inline bool chosen_by_client(const u8 *payload)
+{
+	u32 version = ntohl(word32_at(payload + QUIC_LONG_VERSION));
+	u8 type = payload[0];
+
+	if (version == QUIC_VERSION_2)
+		type -= QUIC_TYPE_STEP;
+	else if (version != QUIC_VERSION_1 &&
+		 version >> QUIC_DRAFTS_BITS !=
+			 QUIC_DRAFTS >> QUIC_DRAFTS_BITS &&
+		 version >> QUIC_MVFST_BITS != QUIC_MVFST >> QUIC_MVFST_BITS)
+		return true;
+	return (type & QUIC_TYPE_MASK) < QUIC_HANDSHAKE;
+}
+
+/*
+ * Ids that a client chose say nothing of a server.
  * Layouts by the id's first two bits: 1 has 16 bits of server id after them,
  * 2 has 24 and 3 has 32 after the first byte.
  */
@@ -37,7 +69,7 @@ static __always_inline u32 quic_server_id(const struct packet *p, void *end,
 	} else {
 		if ((void *)(payload + QUIC_LONG_CID + QUIC_CID_BYTES) > end)
 			return QUIC_NO_ID;
-		if ((payload[0] & QUIC_TYPE_MASK) < QUIC_HANDSHAKE) {
+		if (chosen_by_client(payload)) {
 			quic->cid_initial++;
 			*initial = true;
 			return QUIC_NO_ID;

@@ -1058,6 +1058,15 @@ SERVER_IDS = [
 ]
 
 
+# Those whose long headers are numbered as version 1's, and those of which nothing is known: negotiation, next to the
+# known ones, reserved to grease (RFC 9000, section 15: 0x?a?a?a?a), Google's and a draft of version 2.
+QUIC_LIKE_1 = (1, 0xFF000000, 0xFF00001D, 0xFF0000FF, 0xFACEB000, 0xFACEB002, 0xFACEB00F)
+QUIC_OTHERS = (
+    *(0, 2, 0x01000000, 0xFEFFFFFF, 0xFF000100, 0xFF010000, 0xFACEAFFF, 0xFACEB010, 0x6B3343CE, 0x6B3343D0),
+    *(0xCF43336B, 0x1A2A3A4A, 0xFAFAFAFA, 0x51303530, 0x709A50C4, 0xFFFFFFFF),
+)
+
+
 def quic(encapsulation: str) -> Set:
     """Step 9: server ids in QUIC connection ids."""
     vips = [
@@ -1112,11 +1121,28 @@ def quic(encapsulation: str) -> Set:
     send("long header, connection id of 20 bytes", quic_long(2, cid(1, 1) + bytes(12)), one, sport=146)
     send("long header, connection id of 255 bytes claimed", quic_long(2, cid(1, 1) * 31 + bytes(7)), one, sport=147)
     send(
-        "long header without the fixed bit, any version",
+        "long header without the fixed bit, mvfst's version",
         b"\xa0" + quic_long(2, cid(1, 1), 0xFACEB00C)[1:],
         one,
         sport=148,
     )
+    for number, version in enumerate(QUIC_LIKE_1):
+        for kind, name in enumerate(("Initial", "0-RTT", "Handshake", "Retry")):
+            real = one if kind >= 2 else None
+            text = f"version {version:#010x}, {name}"
+            send(text, quic_long(kind, cid(1, 1), version), real, sport=200 + 4 * number + kind)
+    for kind, name in enumerate(("Retry", "Initial", "0-RTT", "Handshake")):
+        real = one if kind in (0, 3) else None
+        send(f"version 2, {name} by its own number", quic_long(kind, cid(1, 1), 0x6B3343CF), real, sport=300 + kind)
+    for number, version in enumerate(QUIC_OTHERS):
+        for kind in range(4):
+            text = f"version {version:#010x}, type {kind}: as an Initial"
+            send(text, quic_long(kind, cid(1, 1), version), sport=400 + 4 * number + kind)
+    send("a flow routed by its id", quic_long(2, cid(1, 1)), one, sport=500)
+    send("a greased version goes by the table", quic_long(2, cid(1, 1022), 0x1A2A3A4A), one, sport=500)
+    send("and has taught it nothing", quic_short(bytes(8)), one, sport=500)
+    send("IPv6: version 2, Handshake", quic_long(3, cid(1, 1024), 0x6B3343CF), r6(1)[0], to=v6(20), sport=301)
+    send("IPv6: version 2, Initial", quic_long(1, cid(1, 1024), 0x6B3343CF), to=v6(20), sport=302)
     send("IPv6: Initial", quic_long(0, cid(1, 1)), to=v6(20))
     send("IPv6: id of an IPv6 real", quic_short(cid(2, 66_000)), r6(2)[0], to=v6(20))
     send("IPv6: table hit on the rewritten entry", quic_short(bytes(8)), r6(2)[0], to=v6(20))

@@ -94,6 +94,10 @@ ECN_AFTER_TUNNEL = {
 }
 
 
+QUIC_CHOSEN_BY_CLIENT = {1: (0, 1), 2: (1, 2)}
+"""Major version -> the numbers that its long headers have for Initial and 0-RTT."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the program is compiled with, and the addresses it is given."""
@@ -870,13 +874,15 @@ class Model:
 
     @staticmethod
     def _quic_connection_id(packet: Packet) -> bytes | None:
-        """The first 8 bytes of the destination connection id, b"" where there is none, None for Initial and 0-RTT."""
+        """The first 8 bytes of the destination connection id; b"" for none, None where the client chose it."""
         payload = packet.frame[packet.payload : packet.payload + 14]
         if payload and payload[0] < 0x80:
             return payload[1:9] if len(payload) >= 9 else b""
         if len(payload) < 14:
             return b""
-        if payload[0] & 0x30 < 0x20:
+        # Initial and 0-RTT by each version's numbers (RFC 9000, table 5; RFC 9369, section 3.2).
+        numbers = QUIC_CHOSEN_BY_CLIENT.get(_quic_version(int.from_bytes(payload[1:5], "big")))
+        if numbers is None or payload[0] >> 4 & 3 in numbers:
             return None
         return payload[6:14] if payload[5] >= 8 else b""
 
@@ -1125,6 +1131,15 @@ class Model:
     def _event(self, event: int, frame: bytes) -> None:
         if self.introspecting and "introspection" in self._features:
             self.events.append((event, len(frame), frame[:128]))
+
+
+def _quic_version(number: int) -> int:
+    """1 for QUIC version 1, its drafts and mvfst's versions; 2 for version 2; 0 for any other, negotiation included."""
+    if number == 0x6B3343CF:
+        return 2
+    if number == 1 or 0xFF000000 <= number <= 0xFF0000FF or 0xFACEB000 <= number <= 0xFACEB00F:
+        return 1
+    return 0
 
 
 def _flow_key(flow: bytes) -> bytes:
