@@ -23,18 +23,25 @@ enum memory {
 
 /*
  * The real that a server id stands for. NULL with *id != 0: the id is mapped
- * to a real that `reals` has no room for.
+ * to a real that `reals` has no room for. Ids are one space for both families:
+ * whoever sends one of an IPv4 real in IPv6 has it from elsewhere.
  */
-static __always_inline struct real_definition *real_of_server(u32 server,
-							      u32 *id)
+static __always_inline struct real_definition *
+real_of_server(u32 server, u32 *id, const bool v6)
 {
 	u32 *mapped = find_server_id(&server);
+	struct real_definition *real;
 
 	*id = 0;
 	if (!mapped || *mapped == 0)
 		return NULL;
 	*id = *mapped;
-	return find_real(id);
+	real = find_real(id);
+	if (v6 && real && unlikely(!(real->flags & REAL_IPV6))) {
+		*id = 0;
+		return NULL;
+	}
+	return real;
 }
 
 /* A server id outranks the connection table, which follows it. */
@@ -83,7 +90,7 @@ static __always_inline int quic_choice(struct packet *p, void *end,
 		return XDP_DROP;
 	server = quic_server_id(p, end, quic, &initial);
 	if (server != QUIC_NO_ID) {
-		choice->real = real_of_server(server, &choice->id);
+		choice->real = real_of_server(server, &choice->id, v6);
 		if (likely(choice->real)) {
 			quic->cid_routed++;
 			switch (teach(p, table, flow, vip, choice)) {
@@ -120,7 +127,7 @@ static __always_inline int quic_choice(struct packet *p, void *end,
  */
 static __always_inline int stable_choice(struct packet *p, void *end,
 					 const struct vip *vip,
-					 struct choice *choice)
+					 struct choice *choice, const bool v6)
 {
 #ifdef FEATURE_UDP_STABLE_ROUTING
 	struct lb_stable_rt_packets_stats *stable;
@@ -140,7 +147,7 @@ static __always_inline int stable_choice(struct packet *p, void *end,
 		stable->ch_routed++;
 		return CONTINUE;
 	}
-	choice->real = real_of_server(server, &choice->id);
+	choice->real = real_of_server(server, &choice->id, v6);
 	if (choice->real) {
 		stable->cid_routed++;
 		return CONTINUE;
@@ -161,7 +168,7 @@ static __always_inline int option_choice(struct packet *p, void *end,
 					 const struct table *table,
 					 struct flow_key *flow,
 					 const struct vip *vip,
-					 struct choice *choice)
+					 struct choice *choice, const bool v6)
 {
 #ifdef FEATURE_TCP_SERVER_ID
 	struct lb_tpr_packets_stats *tpr = tpr_stats();
@@ -177,7 +184,7 @@ static __always_inline int option_choice(struct packet *p, void *end,
 	if (!p->from_icmp)
 		server = tcp_server_id(p->transport, end);
 	if (server != NO_SERVER_ID)
-		choice->real = real_of_server(server, &choice->id);
+		choice->real = real_of_server(server, &choice->id, v6);
 	if (!choice->real) {
 		tpr->ch_routed++;
 		return CONTINUE;
@@ -200,11 +207,11 @@ static __always_inline int server_choice(struct packet *p, void *end,
 	int verdict = CONTINUE;
 
 	if (p->proto != IPPROTO_UDP)
-		return option_choice(p, end, table, flow, vip, choice);
+		return option_choice(p, end, table, flow, vip, choice, v6);
 	if (vip->flags & VIP_QUIC)
 		verdict = quic_choice(p, end, table, flow, vip, choice, v6);
 	if (verdict == CONTINUE)
-		verdict = stable_choice(p, end, vip, choice);
+		verdict = stable_choice(p, end, vip, choice, v6);
 	return verdict;
 }
 

@@ -1147,8 +1147,12 @@ def quic(encapsulation: str) -> Set:
     send("IPv6: id of an IPv6 real", quic_short(cid(2, 66_000)), r6(2)[0], to=v6(20))
     send("IPv6: table hit on the rewritten entry", quic_short(bytes(8)), r6(2)[0], to=v6(20))
     send("IPv6: Handshake, version 1", quic_long(2, cid(1, 2000)), r6(3)[0], to=v6(20), sport=7)
-    s.drops("IPv6: id of an IPv4 real cannot be carried", udp(v6(20), 443, 8, payload=quic_short(cid(1, 1))))
-    s.drops("IPv6: the flow keeps that real", udp(v6(20), 443, 8, payload=quic_short(bytes(8))))
+    send("IPv6: id of an IPv4 real cannot be carried: as not mapped", quic_short(cid(1, 1)), to=v6(20), sport=8)
+    send("IPv6: the flow keeps what the ring chose", quic_short(bytes(8)), to=v6(20), sport=8)
+    send("IPv6: the flow moves by the id of an IPv6 real", quic_short(cid(1, 1024)), r6(1)[0], to=v6(20), sport=8)
+    send(
+        "IPv6: and stays with it, whatever the id of an IPv4 real", quic_short(cid(2, 1)), r6(1)[0], to=v6(20), sport=8
+    )
     send("no_lru: by id", quic_short(cid(1, 1)), one, to=v4(21))
     send("no_lru: the entry is kept, and matches", quic_short(cid(1, 1)), one, to=v4(21))
     send("no_lru: without id by the ring", quic_short(bytes(8)), to=v4(21))
@@ -1258,7 +1262,7 @@ def stable_routing(encapsulation: str) -> Set:
     send("id beyond the table", header(0xFFFFFF), sport=107)
     send("IPv6: id", header(66_000), "fd00::2", to=v6(30))
     send("IPv6: no id", PAYLOAD, to=v6(30))
-    s.drops("IPv6: id of an IPv4 real cannot be carried", udp(v6(30), 80, payload=header(1)))
+    send("IPv6: id of an IPv4 real cannot be carried: as not mapped", header(1), to=v6(30), sport=8)
     send("VIP without the flag", header(1), to=v4(31))
     send("hash_dst_port_only: by id, the client in the outer source", header(1), "10.0.0.1", to=v4(32))
     send("hash_dst_port_only: by the ring", header(0), to=v4(32))
@@ -1276,6 +1280,11 @@ def stable_routing(encapsulation: str) -> Set:
         "IPv6 ICMP error: id in the quoted payload",
         quoted(header(2000), to=v6(30)),
         "fd00::3",
+        **_quoted(v6(30), s, 555, 80, protocol=17),
+    )
+    s.balances(
+        "IPv6 ICMP error: id of an IPv4 real in the quoted payload: as not mapped",
+        quoted(header(1), to=v6(30)),
         **_quoted(v6(30), s, 555, 80, protocol=17),
     )
     return s
@@ -1373,8 +1382,10 @@ def tcp_server_id(encapsulation: str) -> Set:
     s.balances("hash_no_src_port: table hit from another port", tcp(v4(5), 9, sport=5), one)
     s.balances("VIP without reals: by id", tcp(v4(4), options=server_id(1)), one)
     s.drops("VIP without reals: without id", tcp(v4(4), sport=9))
-    s.drops("IPv6: id of an IPv4 real cannot be carried", tcp(v6(1), sport=5, options=server_id(1)))
-    s.drops("IPv6: the flow keeps that real", tcp(v6(1), sport=5))
+    s.balances("IPv6: id of an IPv4 real cannot be carried: as not mapped", tcp(v6(1), sport=5, options=server_id(1)))
+    s.balances("IPv6: the flow keeps what the ring chose", tcp(v6(1), sport=5))
+    s.balances("IPv6: an IPv6 real's id moves it", tcp(v6(1), sport=5, options=server_id(1024)), "fd00::1")
+    s.balances("IPv6: an IPv4 real's id does not", tcp(v6(1), sport=5, options=server_id(1022)), "fd00::1")
     # The data offset says 40 bytes of options; the frame ends before they do.
     cut = frame(_with_offset(tcp(v4(1), sport=6, payload=b"", options=option + nop * 2), 15))
     s.balances("options cut by the frame's end, the id before that", cut, one)

@@ -855,7 +855,7 @@ class Model:
             stats["ch_routed"] += 1
             return 0
         stats[f"cid_v{version}"] += 1
-        real = self.server_ids.get(identity, 0)
+        real = self._real_of_server(identity, packet)
         if real == 0:
             stats["cid_invalid_server_id"] += 1
             stats["cid_invalid_server_id_sample"] = identity
@@ -899,6 +899,12 @@ class Model:
             return 3, identity if identity < 1 << 31 else 0
         return 0, 0
 
+    def _real_of_server(self, identity: int, packet: Packet) -> int:
+        """The real that a server id is mapped to; 0 for none, and for one that cannot carry the packet."""
+        real = self.server_ids.get(identity, 0) if identity else 0
+        carried = real not in self.reals or not packet.ipv6 or len(self.reals[real].address) == 16
+        return real if carried else 0
+
     def _remember_route(self, flow: bytes, real: int, atime: int, now: int) -> str:
         """Set the connection table to what a server id says; how it compares with what the table had."""
         entry = self.table.get(flow)
@@ -921,7 +927,7 @@ class Model:
         if identity == 0:
             stats["ch_routed"] += 1
             return 0
-        real = self.server_ids.get(identity, 0)
+        real = self._real_of_server(identity, packet)
         if real == 0:
             stats["cid_invalid_server_id"] += 1
             stats["ch_routed"] += 1
@@ -957,7 +963,7 @@ class Model:
             self.server_id_stats[vip.number][0] += 1
             return 0
         identity = 0 if packet.from_icmp else self._tcp_server_id(packet)
-        real = self.server_ids.get(identity, 0) if identity else 0
+        real = self._real_of_server(identity, packet)
         if real == 0 or real >= self._max_reals:
             stats["ch_routed"] += 1
             return 0

@@ -450,17 +450,6 @@ def test_misses_of_a_cidr_vip_are_traced_by_its_prefix(
             balancer.maps["fallback_cache"].delete(learned)
 
 
-@pytest.mark.parametrize("encapsulation", ["ipip", "gue"])
-def test_an_id_whose_real_cannot_carry_the_packet(encapsulation: str, provision: Provision) -> None:
-    ids = [{"id": 100, "real": REALS4[0]}]
-    balancer = provision(scenario(vip(VIP6, 443, "udp", "quic"), server_ids=ids, encapsulation=encapsulation))
-    sent = frame(IPv6(src=CLIENT6, dst=VIP6), UDP(sport=5000, dport=443), Raw(quic_short(100)))
-    assert balancer.run(sent)[0] == DROP
-    assert balancer.stats()[7] == (1, 0)
-    assert balancer.vip_stats() == {(VIP6, 443, "udp"): (1, 8 + 16)}
-    assert balancer.real_stats() == {REALS4[0]: (1, 8 + 16)}
-
-
 @pytest.mark.parametrize("real", [REALS4[0], REALS6[0]])
 def test_gue_checksums_hold(real: str, provision: Provision) -> None:
     balancer = provision(scenario(vip(VIP4, 80, "tcp", reals=(real,)), encapsulation="gue"))

@@ -154,7 +154,8 @@ def send(*flows: dict[str, Any]) -> list[bpf.TestRun]:
 
 def put(name: str, destination: str, port: int, protocol: int, value: bytes) -> None:
     """Make the flow from our client known to every table of that name."""
-    key = layout.flow_key(layout.pack_address("192.0.2.7"), layout.pack_address(destination), 31337, port, protocol)
+    source = flow(destination)["source"]
+    key = layout.flow_key(layout.pack_address(source), layout.pack_address(destination), 31337, port, protocol)
     with KernelMaps(MAPS) as live, ExitStack() as stack:
         for table in open_flow_tables(live, stack):
             if table.name == name:
@@ -204,8 +205,15 @@ def test_an_answer(host: str) -> None:
     }
 
 
+def real_id(address: str) -> int:
+    packed = layout.pack_address(address)
+    with KernelMaps(MAPS) as live:
+        return next(layout.parse_u32(key) for key, value in live.entries("reals").items() if value[:16] == packed)
+
+
 def test_what_is_dropped_or_stays() -> None:
-    empty, carried, local = ask(flow("198.51.100.4"), flow("2001:db8::1", server_id=1025), flow("198.51.100.6"))
+    put("lru_mapping", "2001:db8::1", 80, 6, layout.real_pos_lru(real_id("10.0.0.3"), 0))
+    empty, carried, local = ask(flow("198.51.100.4"), flow("2001:db8::1"), flow("198.51.100.6"))
     assert (empty["action"], empty["vip"], empty["real"]) == ("dropped", "198.51.100.4:80/tcp", None)
     assert (carried["action"], carried["real"]) == ("dropped", "10.0.0.3")
     assert carried["detail"].endswith("cannot be carried: there is no IPv6 in IPv4")
@@ -285,15 +293,20 @@ def test_cpus_that_differ_are_told_and_the_newest_counts() -> None:
 def test_server_ids_that_lead_nowhere() -> None:
     with KernelMaps(MAPS) as live:
         live.map("server_id_map").update(layout.u32(2000), layout.u32(1 << 20))
-    unknown, missing, plain = ask(
+    unknown, missing, plain, other = ask(
         flow("198.51.100.2", 443, "udp", server_id=77),
         flow("198.51.100.2", 443, "udp", server_id=2000),
         flow("198.51.100.9", 53, "udp", server_id=1025),
+        flow("2001:db8::1", server_id=1025),
     )
     assert unknown["detail"].endswith("; server id 77 leads to no real")
     assert (missing["action"], missing["reason"]) == ("dropped", "no_real")
     assert missing["vip"] == "198.51.100.2:443/udp"
     assert plain["detail"].endswith("; server ids do not route packets to this VIP")
+    assert (other["action"], other["reason"]) == ("sent", "ring")
+    assert other["real"] in ("fc00::1", "fc00::2")
+    fault = "; server id 1025 is that of 10.0.0.3, to which this packet cannot be carried: there is no IPv6 in IPv4"
+    assert other["detail"].endswith(fault)
 
 
 @both

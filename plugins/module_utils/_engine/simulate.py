@@ -60,6 +60,8 @@ _SCRATCH_FLOWS = 1024
 _SMALL = frozenset({"lru_miss_stats", "server_id_stats", "decap_vip_stats", "vip_miss_stats"})
 """Counters that no answer is made of: one entry will do."""
 
+_NO_IPV6_IN_IPV4 = "there is no IPv6 in IPv4"
+
 _DROP, _PASS, _TX = 1, 2, 3
 _ACTIONS = {_DROP: "dropped", _PASS: "passed", _TX: "sent"}
 
@@ -282,7 +284,7 @@ class Simulation:
             return "no_real", "the ring or source route leads to a real id that does not exist"
         to = f"real {found['real']}"
         if any(self._stat(_ENCAP_FAILED)):
-            to += ", to which this packet cannot be carried: there is no IPv6 in IPv4"
+            to += f", to which this packet cannot be carried: {_NO_IPV6_IN_IPV4}"
         if self.copy.any_word("cid_routed") or self.copy.any_word("sid_routed"):
             return "server_id", f"server id {flow.server_id} is that of {to}"
         if self._stat(_GLOBAL)[1]:
@@ -308,11 +310,19 @@ class Simulation:
             before = "; its entry in the connection table is too old, or its real is gone"
         if flow.server_id:
             tried = self.copy.any_word("cid_invalid_server_id") or self.copy.word("tpr_stats_map", "ch_routed")
-            fault = f"id {flow.server_id} leads to no real" if tried else "ids do not route packets to this VIP"
+            fault = self._server_fault(flow) if tried else "ids do not route packets to this VIP"
             before += f"; server {fault}"
         if self._stat(_SOURCE_ROUTE)[1]:
             return "source_route", f"the source route of {flow.source.text} leads to {to}{before}"
         return "ring", f"slot {self._slot(flow, vip)} of the ring leads to {to}{before}"
+
+    def _server_fault(self, flow: Flow) -> str:
+        """Why the flow's server id does not route it."""
+        value = self.live.map("server_id_map").lookup(layout.u32(flow.server_id))
+        real = self.names.get(layout.parse_u32(value)) if value else None
+        if real is None:
+            return f"id {flow.server_id} leads to no real"
+        return f"id {flow.server_id} is that of {real}, to which this packet cannot be carried: {_NO_IPV6_IN_IPV4}"
 
     def _slot(self, flow: Flow, vip: tuple[VipKey, frozenset[str]] | None) -> str:
         if vip is None:
