@@ -38,11 +38,20 @@ def parse_instance(instance: str, bpffs: str) -> None:
     faults.check()
 
 
+def is_interface(name: str) -> bool:
+    """Whether the kernel takes a text as the name of an interface."""
+    return (
+        0 < len(name.encode(errors="replace")) < 16
+        and name not in (".", "..")
+        and not any(char in "/:\0" or char.isspace() for char in name)
+    )
+
+
 def parse_interfaces(names: Sequence[t.Any], faults: Faults) -> tuple[str, ...]:
     """A list of interface names."""
     for index, name in enumerate(names):
         text = str(name)
-        if not 0 < len(text) < 16 or text in (".", "..") or any(char in "/:" or char.isspace() for char in text):
+        if not is_interface(text):
             faults.add(f"interfaces[{index}]", f"{text!r} is not the name of an interface")
         elif text in map(str, names[:index]):
             faults.add(f"interfaces[{index}]", f"{text} is listed twice")
