@@ -11,7 +11,21 @@ from dataclasses import dataclass, field
 from .errors import ConfigError
 from .healthcheck_settings import parse_healthcheck
 from .program_file import ProgramFile
-from .records import Fault, Fields, Optional, address, distinct, either, interface, mac, many, number, read_fields, text, word
+from .records import (
+    Fault,
+    Fields,
+    Optional,
+    address,
+    distinct,
+    either,
+    interface,
+    mac,
+    many,
+    number,
+    read_fields,
+    text,
+    word,
+)
 
 _PORT = 65535
 

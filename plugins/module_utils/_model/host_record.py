@@ -11,7 +11,20 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .host_plan import RealHost
-from .records import Fault, Optional, Reader, address, distinct, interface, maybe, named, number, parse_record, record, text
+from .records import (
+    Fault,
+    Optional,
+    Reader,
+    address,
+    distinct,
+    interface,
+    maybe,
+    named,
+    number,
+    parse_record,
+    record,
+    text,
+)
 
 SCHEMA = 1
 _ANEW = "move it away, and the next run compares the host anew"
@@ -59,7 +72,7 @@ _REAL = record(
     vips=Optional(maybe(_many(address))),
 )
 _RECORD = record(
-    lambda schema, before, real=None: HostRecord(real, before),
+    lambda before, real=None, **_schema: HostRecord(real, before),
     schema=number(SCHEMA, SCHEMA),
     real=Optional(maybe(_REAL)),
     before=named(_value),

@@ -26,10 +26,15 @@ _INSTANCE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
+def is_instance(name: str) -> bool:
+    """Whether a text can be the name of an instance."""
+    return bool(_INSTANCE.fullmatch(name))
+
+
 def parse_instance(instance: str, bpffs: str) -> None:
     """ConfigError where the instance's name or the bpffs's path cannot be one."""
     faults = Faults()
-    if not _INSTANCE.fullmatch(instance):
+    if not is_instance(instance):
         faults.add(
             "instance", f"{instance!r} must begin with a lower case letter or digit, then up to 31 of these, _ or -"
         )

@@ -77,7 +77,7 @@ def text(value: t.Any, where: str) -> str:
 
 def is_plain(value: str) -> bool:
     """Whether the system takes such a text, in a path or a name: it has no zero byte and no half of a character."""
-    return value.isascii() and "\0" not in value or not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in value)
+    return "\0" not in value and (value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value))
 
 
 def path(value: t.Any, where: str) -> str:
