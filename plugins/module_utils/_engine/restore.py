@@ -20,10 +20,9 @@ from functools import partial
 from .._kernel.lock import locked
 from .._kernel.private import require_folder
 from .._kernel.state_files import StateFile
-from .._kernel.state_folder import STATE_ROOT, read_bpffs
+from .._kernel.state_folder import STATE_ROOT, instances, read_bpffs
 from .._model.entries import Asked
 from .._model.errors import FleetError, PartialError, StateError
-from .._model.options import is_instance
 from .._model.tables import BALANCER_TABLES
 from .._model.wanted import kept_wanted
 from .._program.requirements import require_bpffs, require_capabilities
@@ -37,18 +36,6 @@ from .run import run_locked
 from .xdp_root import restore_root
 
 LOCK_SECONDS = 60.0
-
-
-def instances(root: str = STATE_ROOT) -> list[str]:
-    """The names that this host keeps state for, whatever is there under them. StateError where the folder is not ours.
-
-    Nobody but root may have written there: what the files say is run.
-    """
-    require_folder(root, closed=True)
-    try:
-        return sorted(name for name in os.listdir(root) if is_instance(name))
-    except FileNotFoundError:
-        return []
 
 
 def restore_balancer(file: StateFile) -> list[str]:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 from .._model.bytecode import Bytecode
 from .._model.errors import StateError
+from .._model.options import is_instance
 from .._model.program_file import ProgramFile
 from .._model.records import Fault, damaged
 from .._model.records import path as absolute_path
@@ -112,3 +113,15 @@ def read_bpffs(instance: str, first: str = "state.json", root: str = STATE_ROOT)
         with contextlib.suppress(StateError, ValueError, KeyError, TypeError, RecursionError, Fault):
             return absolute_path(json.loads(read_private(os.path.join(root, instance, name)) or "")["bpffs"], "bpffs")
     return "/sys/fs/bpf"
+
+
+def instances(root: str = STATE_ROOT) -> list[str]:
+    """The names that this host keeps state for, whatever is there under them. StateError where the folder is not ours.
+
+    Nobody but root may have written there: what the files say is run.
+    """
+    require_folder(root, closed=True)
+    try:
+        return sorted(name for name in os.listdir(root) if is_instance(name))
+    except FileNotFoundError:
+        return []

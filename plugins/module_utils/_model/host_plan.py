@@ -46,10 +46,14 @@ HOST: Spec = {
 
 @dataclass(frozen=True)
 class Unit:
-    """Whether a unit is to be enabled and active; None leaves that as it is."""
+    """Whether a unit is to be enabled and active; None leaves that as it is.
+
+    `resident`: it has the engine in memory, and is restarted with another one.
+    """
 
     enabled: bool | None = None
     active: bool | None = None
+    resident: bool = False
 
 
 @dataclass(frozen=True)
@@ -259,8 +263,11 @@ def _plan_units(plan: HostPlan, wanted: HostWanted, there: HostSnapshot) -> None
     touched = {*written, *plan.subjects("link")}
     if touched or plan.subjects("unlink") or any(there.units.get(name, UnitState()).stale for name in units):
         plan.add("reload", "", "have systemd read its units")
+    changed = (*plan.subjects("write"), *plan.subjects("remove"))
     for name, to_be in units.items():
-        _plan_unit(plan, name, to_be, there.units.get(name, UnitState()), name in touched)
+        engine = ("ansible_collections/", name.removesuffix(".service")) if to_be.resident else ()
+        anew = name in touched or any(path.startswith(engine) for path in changed)
+        _plan_unit(plan, name, to_be, there.units.get(name, UnitState()), anew)
 
 
 def _plan_unit(plan: HostPlan, name: str, unit: Unit, state: UnitState, touched: bool) -> None:
