@@ -48,6 +48,13 @@ class Watch:
         self._read: dict[str, tuple[t.Any, list[Place]]] = {}
         self._links = Interfaces()
 
+    def __enter__(self) -> t.Self:
+        self._links.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._links.__exit__(*exc)
+
     def look(self) -> list[str]:
         """Compare everything; one line for each change since the last look, as the journal takes them."""
         attached = {each.interface: each.program_id for each in self._links.every_attached()}
@@ -115,8 +122,8 @@ def _judge(place: Place, attached: dict[str, int], pinned: set[int]) -> str:
 
 def main() -> int:
     """Watch until the process is ended."""
-    watch = Watch()
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE) as told:
+    kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
+    with Watch() as watch, socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE) as told:
         told.bind((0, _LINKS))
         while True:
             try:
