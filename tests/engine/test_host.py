@@ -205,7 +205,9 @@ def test_sentences() -> None:
         '{"schema": 1, "real": null, "before": []}',
     ):
         Path(RECORD).write_text(text, encoding="utf-8")
-        with pytest.raises(StateError, match=f"^{re.escape(RECORD)} is damaged: "):
+        with pytest.raises(
+            StateError, match=rf"^{re.escape(RECORD)} is damaged \(.+\): move it away, and the next run"
+        ):
             ensure()
 
 

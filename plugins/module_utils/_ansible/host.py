@@ -50,6 +50,7 @@ def units_wanted(follow_gateway: bool | None) -> dict[str, Unit]:
     return {
         "katran-restore.service": Unit(enabled=True),
         "katran-refresh.service": Unit(),
+        "katran-watch.service": Unit(enabled=True, active=True, resident=True),
         "katran-refresh.timer": Unit(enabled=follow_gateway, active=follow_gateway),
     }
 

@@ -97,19 +97,19 @@ class Balancer:
 
     def ensure(self, wanted: Wanted, check: bool, timeout: float) -> Result:
         """Bring the balancer to `attached` or `loaded` with these settings; in check mode only say what that takes."""
-        return run(self.ensuring(wanted), self.instance, check, timeout)
+        return run(self.ensuring(wanted), self.file, check, timeout)
 
     def roll_back(self, check: bool, timeout: float) -> Result:
         """Go back to the program before the last upgrade; a second call changes nothing."""
-        return run(self.rolling_back(), self.instance, check, timeout)
+        return run(self.rolling_back(), self.file, check, timeout)
 
     def remove(self, check: bool, timeout: float) -> Result:
         """Detach and remove the balancer: attachments, pins, state, lock."""
-        return run(self.removing(), self.instance, check, timeout)
+        return run(self.removing(), self.file, check, timeout)
 
     def follow_gateway(self, check: bool, timeout: float) -> Result:
         """Send to the gateway's MAC of today where it is to be found out."""
-        return run(self.following(), self.instance, check, timeout)
+        return run(self.following(), self.file, check, timeout)
 
     # the jobs
 

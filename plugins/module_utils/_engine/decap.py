@@ -48,15 +48,15 @@ class Real:
 
     def ensure(self, settings: RealSettings | None, check: bool, timeout: float) -> Result:
         """Bring decap and the addresses to where the settings want them; None: to where the last run left them."""
-        return run(self.ensuring(settings), self.file.instance, check, timeout)
+        return run(self.ensuring(settings), self.file, check, timeout)
 
     def withdraw(self, served: Collection[str], check: bool, timeout: float) -> Result:
         """Take away the VIPs that are not among these, and leave the rest of the host as it is."""
-        return run(self.withdrawing(served), self.file.instance, check, timeout)
+        return run(self.withdrawing(served), self.file, check, timeout)
 
     def remove(self, check: bool, timeout: float) -> Result:
         """Take decap and the addresses off the host."""
-        return run(self.removing(), self.file.instance, check, timeout)
+        return run(self.removing(), self.file, check, timeout)
 
     def ensuring(self, settings: RealSettings | None) -> Job[t.Any, ProgramPlan]:
         """The job of `ensure`."""

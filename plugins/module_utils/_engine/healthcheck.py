@@ -60,11 +60,11 @@ class Healthcheck:
 
         `confirm`: ask the gateway for its MAC where the kernel's entry is old.
         """
-        return run(self.ensuring(settings, confirm), self.file.instance, check, timeout)
+        return run(self.ensuring(settings, confirm), self.file, check, timeout)
 
     def remove(self, check: bool, timeout: float) -> Result:
         """Take the program off the host: filter, qdisc if it was ours, pins, state."""
-        return run(self.removing(), self.file.instance, check, timeout)
+        return run(self.removing(), self.file, check, timeout)
 
     def ensuring(self, settings: HealthcheckSettings | None, confirm: bool = False) -> Job[t.Any, ProgramPlan]:
         """The job of `ensure`."""

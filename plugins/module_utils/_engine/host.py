@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from py_compile import PycInvalidationMode
 
 from .._kernel.durable import write_durably
@@ -25,10 +25,12 @@ from .._kernel.lock import LOCK_ROOT, locked
 from .._kernel.loopback import loopback_addresses
 from .._kernel.nft import has_nft, read_mss, set_mss
 from .._kernel.parameters import read_mtu, read_sysctl, write_mtu, write_sysctl
+from .._kernel.pins import listed
+from .._kernel.private import close_folder, make_private, open_folders, read_private, require_folder
 from .._kernel.state_folder import STATE_ROOT
-from .._kernel.tree import read_digests, write_file
+from .._kernel.tree import read_digests, remove_files, remove_folders, remove_tree, write_file
 from .._kernel.units import change_unit, link_unit, read_units, reload_units, unlink_unit
-from .._model.errors import HostError, StateError
+from .._model.errors import HostError, PartialError, StateError
 from .._model.host_plan import (
     LIBRARY,
     RETIRED,
@@ -37,10 +39,12 @@ from .._model.host_plan import (
     HostSnapshot,
     HostWanted,
     Step,
+    is_parameter,
     plan_absence,
     plan_host,
 )
 from .._model.host_record import HostRecord
+from .._model.options import is_instance
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 RECORD = os.path.join(STATE_ROOT, "host.json")
@@ -63,6 +67,8 @@ class HostRequest:
     contents: Mapping[str, str] | None = None
     check: bool = False
     absent: bool = False
+    boot: bool = False
+    """Do what can be done where an interface is missing."""
 
 
 @dataclass
@@ -73,6 +79,7 @@ class HostOutcome:
     warnings: list[str]
     packages: list[str]
     files: list[str]
+    missing: list[str] = field(default_factory=list)
 
     @property
     def needs(self) -> bool:
@@ -84,14 +91,18 @@ def ensure_host(request: HostRequest) -> HostOutcome:
     """Compare the host with what it is to be, and make it so; HostError where that cannot be."""
     with locked(".host", not request.check, LOCK_SECONDS):
         record = read_record()
+        if request.boot:
+            request = replace(request, wanted=HostWanted(real=record.real))
         there = read_host(request, record)
-        plan = plan_absence(there) if request.absent else plan_host(request.wanted, there)
+        plan = plan_absence(there) if request.absent else plan_host(request.wanted, there, request.boot)
         if plan.faults:
             raise HostError("; ".join(plan.faults))
-        outcome = HostOutcome(plan.changes, plan.warnings, [], [])
+        outcome = HostOutcome(plan.changes, plan.warnings, [], [], plan.missing)
         if plan.subjects("install"):
             outcome.packages = list(request.packages) or distribution_packages(request.wanted)
-            outcome.changes[0] = f"install {', '.join(outcome.packages)} ({plan.changes[0].partition(': ')[2]})"
+            at = next(index for index, step in enumerate(plan.steps) if step.verb == "install")
+            lacking = plan.changes[at].partition(": ")[2]
+            outcome.changes[at] = f"install {', '.join(outcome.packages)} ({lacking})"
         if request.check:
             return outcome
         contents = request.contents or {}
@@ -107,16 +118,28 @@ def read_host(request: HostRequest, record: HostRecord) -> HostSnapshot:
     real = record.real if request.absent else wanted.real
     names = [*wanted.units, *RETIRED]
     whole = wanted.files is not None or request.absent
+    sysctls, interfaces = set(real.sysctls() if real else ()), set(real.interfaces if real else ())
+    if request.absent:
+        # Also of interfaces that a later run did not name any more.
+        sysctls |= {name for name in record.before if is_parameter(name)}
+        interfaces |= {name for name in record.before if not is_parameter(name)}
     return HostSnapshot(
         lacks=[] if request.absent or not whole else lacks(real is not None and bool(real.mss)),
         files=read_digests(LIBRARY) if whole else {},
         units=read_units(names) if whole else {},
-        sysctls={name: read_sysctl(name) for name in real.sysctls()} if real else {},
-        mtus={name: read_mtu(name) for name in real.interfaces} if real else {},
-        mss=read_mss() if real else None,
+        sysctls={name: read_sysctl(name) for name in sysctls},
+        mtus={name: read_mtu(name) for name in interfaces},
+        mss=read_mss() if real or (request.absent and has_nft()) else None,
         before=record.before,
         kept=record.real,
+        open_folders=open_folders((STATE_ROOT, LOCK_ROOT)),
+        instances=_instances() if request.absent else (),
     )
+
+
+def _instances() -> list[str]:
+    """What keeps state on this host."""
+    return sorted(name for name in listed(STATE_ROOT) if is_instance(name))
 
 
 def lacks(mss: bool) -> list[str]:
@@ -158,21 +181,25 @@ def distribution_packages(wanted: HostWanted) -> list[str]:
 
 def read_record() -> HostRecord:
     """What the last run left; nothing where there was none."""
+    require_folder(STATE_ROOT)
     try:
-        with open(RECORD, encoding="utf-8") as source:
-            return HostRecord.from_json(source.read(), RECORD)
-    except FileNotFoundError:
-        return HostRecord()
-    except (OSError, UnicodeDecodeError) as error:
+        source = read_private(RECORD)
+    except UnicodeDecodeError as error:
         raise StateError(f"{RECORD} cannot be read: {error}") from error
+    return HostRecord() if source is None else HostRecord.from_json(source, RECORD)
 
 
 def restore_host() -> list[str]:
-    """At boot: bring back what the kernel forgot; one line for each thing done."""
-    record = read_record()
-    if record.real is None:
+    """At boot: bring back what the kernel forgot; one line for each thing done.
+
+    PartialError where an interface is missing.
+    """
+    if read_record().real is None:
         return []
-    return ensure_host(HostRequest(HostWanted(real=record.real))).changes
+    done = ensure_host(HostRequest(HostWanted(), boot=True))
+    if done.missing:
+        raise PartialError("; ".join(done.missing), done.changes)
+    return done.changes
 
 
 def _execute(plan: HostPlan, request: HostRequest, record: HostRecord, contents: Mapping[str, str]) -> None:
@@ -190,18 +217,21 @@ def _execute(plan: HostPlan, request: HostRequest, record: HostRecord, contents:
             _do(step, plan, contents)
         if plan.subjects("write"):
             _compile()
+        if request.absent:
+            remove_tree(LIBRARY)
     for step in plan.steps:
         if step.verb not in ("write", "remove"):
             _do(step, plan, contents)
     if request.absent:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(RECORD)
+        remove_files(RECORD, os.path.join(LOCK_ROOT, ".host.lock"), LIBRARY_LOCK)
+        # Of folders, those in which nothing is left of anybody's.
+        remove_folders(STATE_ROOT, LOCK_ROOT)
 
 
 @contextlib.contextmanager
 def _library() -> Iterator[None]:
     """Nobody runs the library's engine meanwhile. HostError after LOCK_SECONDS."""
-    os.makedirs(LOCK_ROOT, mode=0o700, exist_ok=True)
+    make_private(LOCK_ROOT)
     descriptor = os.open(LIBRARY_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         deadline = time.monotonic() + LOCK_SECONDS
@@ -233,6 +263,8 @@ def _do(step: Step, plan: HostPlan, contents: Mapping[str, str]) -> None:
             write_file(os.path.join(LIBRARY, step.subject), contents[step.subject])
         case "remove":
             os.unlink(os.path.join(LIBRARY, step.subject))
+        case "close":
+            close_folder(step.subject)
         case "link":
             link_unit(step.subject, f"{LIBRARY}/{UNITS_FOLDER}/{step.subject}")
         case "unlink":

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from .._kernel.maps import KernelMaps
+from .._model.errors import PartialError
 from .._model.limits import Limits
 from .._model.vips import VipKey
 
@@ -50,7 +51,8 @@ class Result:
     `changes`: one line each; `operations`: map → entries written. Of a resource, `before` and `after` have the changed
     entries in config's own form, of a program its settings. The rest is what a module tells beside that: `drift`, the
     lines about what somebody else changed; `timings` in seconds; `references`: other resource → reals it refers to;
-    `gone`: whose flows lost their place; `program`, `attached`, `slots`, `maps`: what is there after a run.
+    `gone`: whose flows lost their place; `missing`: what a boot had to do without; `program`, `attached`, `slots`,
+    `maps`: what is there after a run.
     """
 
     changes: list[str] = field(default_factory=list)
@@ -62,6 +64,7 @@ class Result:
     timings: dict[str, float] = field(default_factory=dict)
     references: dict[str, list[str]] = field(default_factory=dict)
     gone: list[Gone] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     program: dict[str, t.Any] = field(default_factory=dict)
     attached: list[dict[str, t.Any]] = field(default_factory=list)
     slots: list[dict[str, t.Any]] = field(default_factory=list)
@@ -73,6 +76,12 @@ class Result:
     def changed(self) -> bool:
         """Whether anything was, or would be, changed."""
         return bool(self.changes or self.operations)
+
+    def lines(self) -> list[str]:
+        """The changes of a boot. PartialError where it had to do without something."""
+        if self.missing:
+            raise PartialError("; ".join(self.missing), self.changes)
+        return self.changes
 
     def explain(self) -> None:
         """Say why there is something to do where neither the configuration nor the file does."""

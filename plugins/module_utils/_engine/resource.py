@@ -34,7 +34,10 @@ def apply_resource(name: str, request: Request, asked: Asked, purge: Purge | Non
     """
     require_capabilities()
     with locked(request.instance, not request.check, request.lock_timeout):
-        return apply_locked(name, request, asked, purge)
+        closed = StateFile(request.instance, request.bpffs).close(request.check)
+        result = apply_locked(name, request, asked, purge)
+        result.changes[:0] = closed
+        return result
 
 
 @contextmanager

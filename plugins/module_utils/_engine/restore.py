@@ -18,10 +18,11 @@ from dataclasses import replace
 from functools import partial
 
 from .._kernel.lock import locked
+from .._kernel.private import require_folder
 from .._kernel.state_files import StateFile
-from .._kernel.state_folder import STATE_ROOT, read_bpffs
+from .._kernel.state_folder import STATE_ROOT, instances, read_bpffs
 from .._model.entries import Asked
-from .._model.errors import FleetError, StateError
+from .._model.errors import FleetError, PartialError, StateError
 from .._model.tables import BALANCER_TABLES
 from .._model.wanted import kept_wanted
 from .._program.requirements import require_bpffs, require_capabilities
@@ -29,20 +30,12 @@ from .balancer import Balancer
 from .decap import Real
 from .healthcheck import restore_healthcheck
 from .host import restore_host
-from .request import Request
+from .request import Request, Result
 from .resource import apply_locked
 from .run import run_locked
 from .xdp_root import restore_root
 
 LOCK_SECONDS = 60.0
-
-
-def instances(root: str = STATE_ROOT) -> list[str]:
-    """The names that this host keeps state for."""
-    try:
-        return sorted(name for name in os.listdir(root) if os.path.isdir(os.path.join(root, name)))
-    except FileNotFoundError:
-        return []
 
 
 def restore_balancer(file: StateFile) -> list[str]:
@@ -55,7 +48,7 @@ def restore_balancer(file: StateFile) -> list[str]:
             return []
         require_capabilities()
         require_bpffs(file.bpffs)
-        wanted = kept_wanted(state)
+        wanted = replace(kept_wanted(state), boot=True)
         balancer = Balancer(file.instance, file.bpffs, file)
         request = Request(file.instance, file.bpffs, LOCK_SECONDS, check=False, kept=True)
         done = [
@@ -66,7 +59,8 @@ def restore_balancer(file: StateFile) -> list[str]:
         done += [apply_locked(name, request, Asked(None)) for name in tables]
         done.append(run_locked(balancer.ensuring(wanted), False))
         warnings = dict.fromkeys(f"warning: {warning}" for each in done for warning in each.warnings)
-        return [*(line for each in done for line in each.changes), *warnings]
+        changes = [*(line for each in done for line in each.changes), *warnings]
+        return Result(changes, missing=done[-1].missing).lines()
 
 
 def restore_shared(file: StateFile) -> list[str]:
@@ -84,7 +78,7 @@ def restore_real(file: StateFile) -> list[str]:
     real = Real(file.instance, file.bpffs, file)
     if file.read_file(real.home.record_file) is None:
         return []
-    return real.ensure(None, False, LOCK_SECONDS).changes
+    return real.ensure(None, False, LOCK_SECONDS).lines()
 
 
 def refresh_gateway(file: StateFile) -> list[str]:
@@ -97,33 +91,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="katran-restore", description=__doc__)
     parser.add_argument("--refresh", action="store_true", help="only follow the gateway's MAC")
     options = parser.parse_args(arguments)
+    try:
+        names = instances()
+    except StateError as error:
+        sys.stderr.write(f"katran-restore: {error}\n")
+        return 1
     failed = False
     if not options.refresh:
         # First what the kernel's settings are: packets of reals come through them.
         failed = not _told("host", restore_host)
-    work: list[t.Callable[[StateFile], list[str]]]
-    work = [restore_shared, restore_balancer, restore_real, restore_checker]
+    work: dict[str, t.Callable[[StateFile], list[str]]]
+    work = {
+        "root.json": restore_shared,
+        "state.json": restore_balancer,
+        "decap.json": restore_real,
+        "healthcheck.json": restore_checker,
+    }
     if options.refresh:
-        work = [refresh_gateway, restore_checker]
+        work = {"state.json": refresh_gateway, "healthcheck.json": restore_checker}
     # Step by step over all instances: one's balancer may have its place in another's root.
-    for step in work:
-        for instance in instances():
+    for file, step in work.items():
+        for instance in names:
             # One that fails is no reason not to bring the others back.
-            failed |= not _told(instance, partial(_of_instance, step, instance))
+            failed |= not _told(instance, partial(_of_instance, step, instance, file))
     return 1 if failed else 0
 
 
-def _of_instance(step: t.Callable[[StateFile], list[str]], instance: str) -> list[str]:
-    return step(StateFile(instance, read_bpffs(instance)))
+def _of_instance(step: t.Callable[[StateFile], list[str]], instance: str, first: str) -> list[str]:
+    require_folder(os.path.join(STATE_ROOT, instance), closed=True)
+    return step(StateFile(instance, read_bpffs(instance, first)))
 
 
 def _told(subject: str, step: t.Callable[[], list[str]]) -> bool:
     """Take one step and say what it did, or why it could not: then False."""
+    lines: list[str] = []
     try:
         lines = step()
+        return True
+    except PartialError as error:
+        lines = error.done
+        sys.stderr.write(f"katran-restore: {subject}: {error}\n")
+        return False
     except (FleetError, OSError) as error:
         sys.stderr.write(f"katran-restore: {subject}: {error}\n")
         return False
-    for line in lines:
-        sys.stdout.write(f"katran-restore: {subject}: {line}\n")
-    return True
+    # pylint: disable-next=broad-exception-caught
+    except Exception as error:  # noqa: BLE001  # what nobody thought of is no reason to leave the rest of the host down
+        sys.stderr.write(f"katran-restore: {subject}: unexpected {type(error).__name__}: {error}\n")
+        return False
+    finally:
+        for line in lines:
+            sys.stdout.write(f"katran-restore: {subject}: {line}\n")

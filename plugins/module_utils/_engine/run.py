@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .._kernel.lock import locked
+from .._kernel.state_folder import StateFolder
 from .._model.program_plan import ProgramPlan
 from .._program.requirements import require_capabilities
 from .request import Result
@@ -45,12 +46,15 @@ class Job(t.Generic[S, P]):
     prepare: Callable[[], None] = _nothing
 
 
-def run(job: Job[t.Any, t.Any], instance: str, check: bool, timeout: float) -> Result:
+def run(job: Job[t.Any, t.Any], file: StateFolder, check: bool, timeout: float) -> Result:
     """Do a job, or in check mode only say what that takes. Every failure is an exception with one sentence."""
     require_capabilities()
     job.prepare()
-    with locked(instance, not check, timeout):
-        return run_locked(job, check)
+    with locked(file.instance, not check, timeout):
+        closed = file.close(check)
+        result = run_locked(job, check)
+        result.changes[:0] = closed
+        return result
 
 
 def run_locked(job: Job[t.Any, t.Any], check: bool) -> Result:
@@ -71,6 +75,7 @@ def told(plan: ProgramPlan) -> Result:
         before=plan.before,
         after=plan.after,
         warnings=list(plan.warnings),
+        missing=list(plan.missing),
     )
 
 

@@ -40,11 +40,11 @@ class Root:
 
     def ensure(self, settings: RootSettings | None, check: bool, timeout: float) -> Result:
         """Bring root to the interfaces, None: to those of the last run; what is in its slots stays."""
-        return run(self.ensuring(settings), self.file.instance, check, timeout)
+        return run(self.ensuring(settings), self.file, check, timeout)
 
     def remove(self, check: bool, timeout: float) -> Result:
         """Take root off the host; ProgramError while a slot is in use."""
-        return run(self.removing(), self.file.instance, check, timeout)
+        return run(self.removing(), self.file, check, timeout)
 
     def ensuring(self, settings: RootSettings | None) -> Job[t.Any, ProgramPlan]:
         """The job of `ensure`."""
@@ -109,9 +109,9 @@ class Root:
 def restore_root(file: StateFolder, timeout: float) -> list[str]:
     """Bring root back at boot, before what belongs in its slots and without a compiler.
 
-    Returns one line for each thing done.
+    Returns one line for each thing done; PartialError where something is missing.
     """
     root = Root(file.instance, file.bpffs, file)
     if file.read_file(root.home.record_file) is None:
         return []
-    return root.ensure(None, False, timeout).changes
+    return root.ensure(None, False, timeout).lines()

@@ -9,6 +9,7 @@ import contextlib
 import os
 
 from .._model.errors import StateError
+from .private import make_private
 
 
 def write_durably(path: str, text: str) -> None:
@@ -19,10 +20,11 @@ def write_durably(path: str, text: str) -> None:
     directory, name = os.path.split(path)
     temporary = os.path.join(directory, f".{name}.{os.getpid()}")
     try:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        make_private(directory)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as target:
+                os.fchmod(descriptor, 0o600)
                 target.write(text)
                 target.flush()
                 os.fsync(target.fileno())

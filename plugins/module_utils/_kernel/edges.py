@@ -9,7 +9,6 @@ its errno, unless the function's sentence says more.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
@@ -21,6 +20,7 @@ from .._model.snapshot import Attachment, ProgramInfo, RootArray
 from . import bpf, loopback, pins, root_array
 from .lock import remove_lock
 from .open_map import Map
+from .private import make_private
 from .xdp import Interfaces, every_attachment
 
 
@@ -110,8 +110,7 @@ def _has_interface(name: str) -> bool:
 
 def _make_folders(folders: Iterable[str]) -> None:
     for folder in folders:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(folder, mode=0o700)
+        make_private(folder)
 
 
 def _remove_folders(folders: Iterable[str]) -> None:

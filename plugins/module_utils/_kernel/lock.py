@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 
 from .._model.errors import StateError
+from .private import make_private
 
 LOCK_ROOT = "/run/katran-fleet"
 
@@ -41,7 +42,7 @@ def locked(instance: str, exclusive: bool, timeout: float, root: str = LOCK_ROOT
     operation = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
     while True:
         try:
-            os.makedirs(root, mode=0o700, exist_ok=True)
+            make_private(root)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StateError(f"the lock {path} cannot be opened: {error.strerror}") from error

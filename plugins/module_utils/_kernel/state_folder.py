@@ -14,9 +14,13 @@ from collections.abc import Iterable
 
 from .._model.bytecode import Bytecode
 from .._model.errors import StateError
+from .._model.options import is_instance
 from .._model.program_file import ProgramFile
-from .._model.records import damaged
+from .._model.records import Fault, damaged
+from .._model.records import path as absolute_path
 from .durable import write_durably
+from .lock import LOCK_ROOT
+from .private import close_folders, read_private, require_folder
 
 STATE_ROOT = "/var/lib/katran-fleet"
 R = t.TypeVar("R", bound=ProgramFile)
@@ -37,13 +41,10 @@ class StateFolder:
     def read_file(self, name: str) -> str | None:
         """The text of one file of the directory, None where there is none."""
         path = os.path.join(self.directory, name)
+        require_folder(os.path.dirname(self.directory))
+        require_folder(self.directory)
         try:
-            with open(path, encoding="utf-8") as source:
-                return source.read()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StateError(f"{path} cannot be read: {error.strerror}") from error
+            return read_private(path)
         except UnicodeDecodeError as error:
             raise damaged(path, error) from error
 
@@ -91,6 +92,12 @@ class StateFolder:
         """Whether there is such a directory."""
         return os.path.isdir(self.directory)
 
+    def close(self, check: bool) -> list[str]:
+        """Close the folders of the instance, in check mode only say so; one line for each that was open to others."""
+        pins = os.path.join(self.bpffs, "katran")
+        places = os.path.dirname(self.directory), self.directory, LOCK_ROOT, pins, os.path.join(pins, self.instance)
+        return close_folders((*places, os.path.join(places[-1], "maps")), check)
+
     def sweep(self) -> None:
         """Remove temporary files that a killed run left; only under the exclusive lock."""
         with contextlib.suppress(FileNotFoundError):
@@ -100,12 +107,21 @@ class StateFolder:
                         os.unlink(os.path.join(self.directory, name))
 
 
-def read_bpffs(instance: str, root: str = STATE_ROOT) -> str:
-    """The bpffs that an instance's state names; the usual one where it names none."""
-    for name in ("state.json", "decap.json", "root.json", "healthcheck.json"):
-        with (
-            contextlib.suppress(OSError, ValueError, KeyError, TypeError),
-            open(os.path.join(root, instance, name), encoding="utf-8") as source,
-        ):
-            return str(json.load(source)["bpffs"])
+def read_bpffs(instance: str, first: str = "state.json", root: str = STATE_ROOT) -> str:
+    """The bpffs that an instance's state names, the file `first` before all; the usual one where none does."""
+    for name in dict.fromkeys((first, "state.json", "decap.json", "root.json", "healthcheck.json")):
+        with contextlib.suppress(StateError, ValueError, KeyError, TypeError, RecursionError, Fault):
+            return absolute_path(json.loads(read_private(os.path.join(root, instance, name)) or "")["bpffs"], "bpffs")
     return "/sys/fs/bpf"
+
+
+def instances(root: str = STATE_ROOT) -> list[str]:
+    """The names that this host keeps state for, whatever is there under them. StateError where the folder is not ours.
+
+    Nobody but root may have written there: what the files say is run.
+    """
+    require_folder(root, closed=True)
+    try:
+        return sorted(name for name in os.listdir(root) if is_instance(name))
+    except FileNotFoundError:
+        return []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 
 from .._model.errors import TreeError
@@ -73,6 +74,30 @@ def make_tree(dest: str, files: Mapping[str, str], check: bool) -> list[str]:
     except OSError as error:
         raise TreeError(f"{dest}: {error.strerror}: {error.filename}") from error
     return changes
+
+
+def remove_files(*paths: str) -> None:
+    """Remove files; one that is not there is no failure."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def remove_folders(*paths: str) -> None:
+    """Remove those of these folders in which nothing is left."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
+
+
+def remove_tree(dest: str) -> None:
+    """Remove a folder with all that is in it. TreeError where it cannot be done."""
+    try:
+        shutil.rmtree(dest)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise TreeError(f"{dest}: {error.strerror}: {error.filename}") from error
 
 
 def write_file(path: str, content: str) -> None:

@@ -37,7 +37,7 @@ from .program_plan import (
     ProgramPlan,
     kept_bytecode,
     plan_interfaces,
-    require_interfaces,
+    present,
     uses_maps,
 )
 from .size_plan import check_room, has_contents, maps_to_migrate, rehash_lines, sizes_of
@@ -84,8 +84,8 @@ def plan_balancer(
 
     `macros`: what the settings are in the sources; `path`: that of the state's file.
     """
-    require_interfaces(seen)
     plan = BalancerPlan(before=state.settings, after=wanted.to_config(), learned=state.learned)
+    present(plan, wanted.interfaces, seen, wanted.boot)
     plan.need(seen.bpffs, seen.attached, seen.digest)
     if seen.lost:
         plan.add(PinAgain(seen.lost), f"pin {', '.join(sorted(seen.lost))} again, which the running program has")
@@ -166,7 +166,7 @@ def _plan_places(plan: ProgramPlan, wanted: Wanted, state: State, seen: Balancer
     settings = wanted.settings
     auto = settings.mode == "auto"
     places = Places(
-        wanted.interfaces,
+        [name for name in wanted.interfaces if name not in seen.absent],
         "native" if auto else settings.mode,
         foreign=None if settings.replace_foreign else "detach it, or give replace_foreign: true",
         # It was tried there, and why it failed is known.

@@ -21,7 +21,7 @@ from .program_plan import (
     plan_absence,
     plan_interfaces,
     plan_program,
-    require_interfaces,
+    present,
 )
 from .snapshot import Missing, ProgramSnapshot
 from .steps import Attach, ChangeLoopback, Conclude, Intend
@@ -64,12 +64,13 @@ def decap_macros(settings: RealSettings, port_before: int) -> dict[str, int]:
 
 def plan_real(settings: RealSettings, port_before: int, record: DecapRecord, seen: DecapSnapshot) -> ProgramPlan:
     """Bring decap and the addresses to where the settings want them. ProgramError where another's program is there."""
-    require_interfaces(seen)
     plan = ProgramPlan()
+    # What is kept has no sources.
+    interfaces = present(plan, settings.interfaces, seen, boot=not settings.source_dir)
     plan.need(seen.bpffs, seen.attached, seen.digest, seen.loopback)
     kind = Kind(PROGRAM, DECAP_MAPS, settings.source_dir, decap_macros(settings, port_before))
     current = plan_program(plan, kind, seen, record.source_digest)
-    places = Places(settings.interfaces, settings.mode, PROGRAM)
+    places = Places(interfaces, settings.mode, PROGRAM)
     plan_interfaces(plan, places, seen.attachments, seen.ours(record), current)
     there = plan.before = seen.settings(record)
     settings = with_kept_vips(settings, record.settings.vips if record.settings else there["vips"])

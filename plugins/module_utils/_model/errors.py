@@ -38,6 +38,14 @@ class ModeError(ProgramError):
         self.reason = reason
 
 
+class PartialError(FleetError):
+    """Something is missing, and the rest was done: `done` has a line for each thing."""
+
+    def __init__(self, sentence: str, done: list[str]) -> None:
+        super().__init__(sentence)
+        self.done = done
+
+
 class NetworkError(FleetError):
     """The host's network does not say what was asked."""
 

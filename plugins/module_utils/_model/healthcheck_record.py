@@ -11,7 +11,21 @@ from dataclasses import dataclass, field
 from .errors import ConfigError
 from .healthcheck_settings import parse_healthcheck
 from .program_file import ProgramFile
-from .records import Fault, Fields, Optional, address, distinct, either, mac, many, number, read_fields, text, word
+from .records import (
+    Fault,
+    Fields,
+    Optional,
+    address,
+    distinct,
+    either,
+    interface,
+    mac,
+    many,
+    number,
+    read_fields,
+    text,
+    word,
+)
 
 _PORT = 65535
 
@@ -33,7 +47,7 @@ class HealthcheckRecord(ProgramFile):
         """How each field is read."""
         return {
             **super().fields(),
-            "qdiscs": Optional(distinct(text)),
+            "qdiscs": Optional(distinct(interface)),
             "settings": Optional(_resolved),
             "source_dir": Optional(text),
             "options": Optional(_options),
@@ -42,7 +56,7 @@ class HealthcheckRecord(ProgramFile):
 
 _COUNTED: Fields = {"address": address, "port": number(1, _PORT), "protocol": word("tcp", "udp")}
 _OPTIONS: Fields = {
-    "interface": text,
+    "interface": interface,
     "encapsulation": word("ipip", "gue"),
     "gue_port": number(1, _PORT),
     "source_ipv4": text,

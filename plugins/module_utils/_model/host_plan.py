@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from .folders import closing
 from .options import Spec
+from .snapshot import no_interface
 
 LIBRARY = "/usr/lib/katran-fleet"
 """Where the engine, the programs' sources and the units are."""
@@ -44,10 +46,14 @@ HOST: Spec = {
 
 @dataclass(frozen=True)
 class Unit:
-    """Whether a unit is to be enabled and active; None leaves that as it is."""
+    """Whether a unit is to be enabled and active; None leaves that as it is.
+
+    `resident`: it has the engine in memory, and is restarted with another one.
+    """
 
     enabled: bool | None = None
     active: bool | None = None
+    resident: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,8 @@ class HostSnapshot:
     """What the host is. Values that cannot be read, for want of an interface, are None.
 
     `lacks`: what it has not of what packages bring. `before`: setting → the value that it had before it was ours.
-    `kept`: the settings of a real that the last run left, which a boot brings back.
+    `kept`: the settings of a real that the last run left, which a boot brings back. `open_folders`: those for root
+    alone that are open to others → their mode. `instances`: what keeps state here.
     """
 
     lacks: Sequence[str] = ()
@@ -116,11 +123,13 @@ class HostSnapshot:
     mss: MssRules | None = None
     before: Mapping[str, str] = field(default_factory=dict)
     kept: RealHost | None = None
+    open_folders: Mapping[str, int] = field(default_factory=dict)
+    instances: Sequence[str] = ()
 
 
 Verb = t.Literal[
     "install", "write", "remove", "link", "unlink", "reload", "enable", "disable", "start", "restart", "stop",
-    "sysctl", "mtu", "mss",
+    "sysctl", "mtu", "mss", "close",
 ]  # fmt: skip
 
 
@@ -135,11 +144,12 @@ class Step(t.NamedTuple):
 
 @dataclass
 class HostPlan:
-    """Steps in order; what makes a run impossible; what an operator should know."""
+    """Steps in order; what makes a run impossible; what an operator should know; what a boot has to do without."""
 
     steps: list[Step] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     vips: frozenset[str] | None = None
     known_vips: frozenset[str] = frozenset()
     before: dict[str, str] = field(default_factory=dict)
@@ -164,16 +174,22 @@ class HostPlan:
         return [step.sentence for step in self.steps]
 
 
-def plan_host(wanted: HostWanted, there: HostSnapshot) -> HostPlan:
-    """The way from what is there to what is wanted."""
+def is_parameter(name: str) -> bool:
+    """Whether a value of before is a parameter's, by its path below /proc/sys, and not an interface's MTU."""
+    return "/" in name
+
+
+def plan_host(wanted: HostWanted, there: HostSnapshot, boot: bool = False) -> HostPlan:
+    """The way from what is there to what is wanted. `boot`: what a missing interface leaves to do is done."""
     plan = HostPlan(before=dict(there.before))
+    _plan_folders(plan, there)
     if there.lacks:
         plan.add("install", "", f"install packages: this host lacks {', '.join(there.lacks)}")
     if wanted.files is not None:
         _plan_files(plan, wanted.files, there)
         _plan_units(plan, wanted, there)
     if wanted.real is not None:
-        _plan_kernel(plan, wanted.real, there)
+        _plan_kernel(plan, wanted.real, there, boot)
         _plan_mss(plan, wanted.real, there.mss)
     return plan
 
@@ -181,6 +197,11 @@ def plan_host(wanted: HostWanted, there: HostSnapshot) -> HostPlan:
 def plan_absence(there: HostSnapshot) -> HostPlan:
     """The way from what is there to nothing of ours, with the values of before."""
     plan = HostPlan()
+    plan.warnings += [
+        f"instance {name} keeps its state in /var/lib/katran-fleet/{name}, and nothing brings it back at boot any more:"
+        " remove its programs too (modules balancer, decap, healthcheck, xdp_root with state absent)"
+        for name in there.instances
+    ]
     for name, unit in there.units.items():
         if unit.active not in ("inactive", "failed"):
             plan.add("stop", name, f"stop {name}")
@@ -193,6 +214,10 @@ def plan_absence(there: HostSnapshot) -> HostPlan:
     mtus = {name: None if mtu is None else str(mtu) for name, mtu in there.mtus.items()}
     for name, value in _differences(mtus, there.before):
         plan.add("mtu", name, f"MTU of {name} {mtus[name]} → {value}, as it was", value)
+    for interface in sorted(name for name, mtu in there.mtus.items() if mtu is None):
+        plan.warnings.append(
+            f"{no_interface(interface)}: where it moved to another network namespace, its MTU and rp_filter stay"
+        )
     if there.mss is not None:
         plan.add("mss", "", "remove the MSS of VIPs", "0")
     for path in there.files:
@@ -238,8 +263,11 @@ def _plan_units(plan: HostPlan, wanted: HostWanted, there: HostSnapshot) -> None
     touched = {*written, *plan.subjects("link")}
     if touched or plan.subjects("unlink") or any(there.units.get(name, UnitState()).stale for name in units):
         plan.add("reload", "", "have systemd read its units")
+    changed = (*plan.subjects("write"), *plan.subjects("remove"))
     for name, to_be in units.items():
-        _plan_unit(plan, name, to_be, there.units.get(name, UnitState()), name in touched)
+        engine = ("ansible_collections/", name.removesuffix(".service")) if to_be.resident else ()
+        anew = name in touched or any(path.startswith(engine) for path in changed)
+        _plan_unit(plan, name, to_be, there.units.get(name, UnitState()), anew)
 
 
 def _plan_unit(plan: HostPlan, name: str, unit: Unit, state: UnitState, touched: bool) -> None:
@@ -255,14 +283,17 @@ def _plan_unit(plan: HostPlan, name: str, unit: Unit, state: UnitState, touched:
         plan.warnings.append(f"unit {name} failed when it last ran (journalctl -u {name})")
 
 
-def _plan_kernel(plan: HostPlan, real: RealHost, there: HostSnapshot) -> None:
-    plan.faults += [
-        f"interface {interface} does not exist on this host"
-        for interface in real.interfaces
-        if there.mtus.get(interface) is None
-    ]
+def _plan_folders(plan: HostPlan, there: HostSnapshot) -> None:
+    for path, mode in there.open_folders.items():
+        plan.add("close", path, closing(path, mode))
+
+
+def _plan_kernel(plan: HostPlan, real: RealHost, there: HostSnapshot, boot: bool) -> None:
+    lost = [interface for interface in real.interfaces if there.mtus.get(interface) is None]
+    (plan.missing if boot else plan.faults).extend(map(no_interface, lost))
     if plan.faults:
         return
+    real = replace(real, interfaces=tuple(name for name in real.interfaces if name not in lost))
     for name, value in real.sysctls().items():
         was = there.sysctls.get(name)
         if was is None:

@@ -6,13 +6,30 @@
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 from dataclasses import dataclass, field
 
-from .errors import StateError
 from .host_plan import RealHost
+from .records import (
+    Fault,
+    Optional,
+    Reader,
+    address,
+    distinct,
+    interface,
+    maybe,
+    named,
+    number,
+    parse_record,
+    record,
+    text,
+)
 
 SCHEMA = 1
+_ANEW = "move it away, and the next run compares the host anew"
+_LARGEST = 65535
+_VALUE = re.compile(r"[0-9]{1,10}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -31,36 +48,32 @@ class HostRecord:
         return json.dumps({"schema": SCHEMA, "real": real, "before": self.before}, indent=1, sort_keys=True) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, path: str) -> HostRecord:
-        """Read the file's text; StateError names the file and what is wrong."""
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise _damaged(path, f"it is no JSON ({error})") from error
-        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-            raise _damaged(path, f"schema: it is not {SCHEMA}")
-        before = data.get("before")
-        if not isinstance(before, dict) or not all(isinstance(value, str) for value in before.values()):
-            raise _damaged(path, "before: it is no mapping of texts")
-        return cls(None if data.get("real") is None else _read_real(data["real"], path), before)
+    def from_json(cls, source: str, path: str) -> HostRecord:
+        """Read the file's text; StateError names the file and the field at fault."""
+        return parse_record(source, path, _RECORD, _ANEW)
 
 
-def _read_real(real: t.Any, path: str) -> RealHost:
-    if not isinstance(real, dict):
-        raise _damaged(path, "real: it is no mapping")
-    for name in ("interfaces", "vips"):
-        value = real.get(name)
-        if value is None and name == "vips":
-            continue
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise _damaged(path, f"real.{name}: it is no list of texts")
-    for name in ("mtu", "mss"):
-        value = real.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 65535:
-            raise _damaged(path, f"real.{name}: it is not in 0 to 65535")
-    vips = None if real.get("vips") is None else tuple(real["vips"])
-    return RealHost(tuple(real["interfaces"]), real["mtu"], real["mss"], vips)
+def _value(value: t.Any, where: str) -> str:
+    """A parameter's or an MTU's value."""
+    if not _VALUE.fullmatch(text(value, where)):
+        raise Fault(where, f"{value} is not a whole number")
+    return t.cast("str", value)
 
 
-def _damaged(path: str, fault: str) -> StateError:
-    return StateError(f"{path} is damaged: {fault}; move it away, and the next run compares the host anew")
+def _many(read: Reader[str]) -> Reader[tuple[str, ...]]:
+    return lambda value, where: tuple(distinct(read)(value, where))
+
+
+_REAL = record(
+    RealHost,
+    interfaces=_many(interface),
+    mtu=number(0, _LARGEST),
+    mss=number(0, _LARGEST),
+    vips=Optional(maybe(_many(address))),
+)
+_RECORD = record(
+    lambda before, real=None, **_schema: HostRecord(real, before),
+    schema=number(SCHEMA, SCHEMA),
+    real=Optional(maybe(_REAL)),
+    before=named(_value),
+)

@@ -26,10 +26,15 @@ _INSTANCE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
+def is_instance(name: str) -> bool:
+    """Whether a text can be the name of an instance."""
+    return bool(_INSTANCE.fullmatch(name))
+
+
 def parse_instance(instance: str, bpffs: str) -> None:
     """ConfigError where the instance's name or the bpffs's path cannot be one."""
     faults = Faults()
-    if not _INSTANCE.fullmatch(instance):
+    if not is_instance(instance):
         faults.add(
             "instance", f"{instance!r} must begin with a lower case letter or digit, then up to 31 of these, _ or -"
         )
@@ -38,11 +43,20 @@ def parse_instance(instance: str, bpffs: str) -> None:
     faults.check()
 
 
+def is_interface(name: str) -> bool:
+    """Whether the kernel takes a text as the name of an interface."""
+    return (
+        0 < len(name.encode(errors="replace")) < 16
+        and name not in (".", "..")
+        and not any(char in "/:\0" or char.isspace() for char in name)
+    )
+
+
 def parse_interfaces(names: Sequence[t.Any], faults: Faults) -> tuple[str, ...]:
     """A list of interface names."""
     for index, name in enumerate(names):
         text = str(name)
-        if not 0 < len(text) < 16 or text in (".", "..") or any(char in "/:" or char.isspace() for char in text):
+        if not is_interface(text):
             faults.add(f"interfaces[{index}]", f"{text!r} is not the name of an interface")
         elif text in map(str, names[:index]):
             faults.add(f"interfaces[{index}]", f"{text} is listed twice")

@@ -9,7 +9,7 @@ import json
 import typing as t
 from dataclasses import asdict, dataclass, field
 
-from .records import Fields, Optional, distinct, maybe, parse_record, record, text, word
+from .records import Fields, Optional, distinct, interface, maybe, parse_record, path, record, text, word
 
 
 @dataclass
@@ -25,10 +25,10 @@ class ProgramFile:
     def fields(cls) -> Fields:
         """How each field is read."""
         return {
-            "bpffs": Optional(text),
+            "bpffs": Optional(path),
             "source_digest": Optional(maybe(text)),
             "tag": Optional(maybe(text)),
-            "interfaces": Optional(distinct(text)),
+            "interfaces": Optional(distinct(interface)),
         }
 
     @classmethod

@@ -14,7 +14,7 @@ from .bytecode import Bytecode
 from .errors import ProgramError
 from .map_specs import MapSpec
 from .operations import Delete, Put, ZeroCounters, count
-from .snapshot import Attachment, Missing, OnRecord, ProgramSnapshot
+from .snapshot import Attachment, Missing, OnRecord, ProgramSnapshot, no_interface
 from .steps import AnyStep, Attach, Compile, CreateMaps, Detach, Discard, Keep, Load, Remove, TakeKept, in_order
 
 
@@ -22,13 +22,14 @@ from .steps import AnyStep, Attach, Compile, CreateMaps, Detach, Discard, Keep, 
 class ProgramPlan:
     """Steps, one line each for what they change, and what the host lacks that they need.
 
-    `before`, `after`: the settings, for the difference.
+    `missing`: what a boot has to do without. `before`, `after`: the settings, for the difference.
     """
 
     steps: list[AnyStep] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     lacks: list[Missing] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     before: t.Any = field(default_factory=dict)
     after: t.Any = field(default_factory=dict)
 
@@ -67,7 +68,18 @@ class ProgramPlan:
 def require_interfaces(seen: ProgramSnapshot) -> None:
     """ProgramError where the host has no such interface."""
     for name in seen.absent:
-        raise ProgramError(f"interface {name} does not exist on this host")
+        raise ProgramError(no_interface(name))
+
+
+def present(plan: ProgramPlan, wanted: Collection[str], seen: ProgramSnapshot, boot: bool) -> list[str]:
+    """Those of the interfaces that the host has. One that a boot has to do without is no reason to leave the others.
+
+    ProgramError where any other run would have to.
+    """
+    if not boot:
+        require_interfaces(seen)
+    plan.missing += [no_interface(name) for name in wanted if name in seen.absent]
+    return [name for name in wanted if name not in seen.absent]
 
 
 @dataclass(frozen=True)

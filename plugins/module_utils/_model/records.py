@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import math
 import re
 import typing as t
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from .errors import StateError
+from .options import is_interface
 from .shape import is_number
 
 T = t.TypeVar("T")
@@ -68,9 +70,28 @@ def shown(value: object) -> str:
 
 
 def text(value: t.Any, where: str) -> str:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not is_plain(value):
         raise Fault(where, f"{shown(value)} is not a text")
     return value
+
+
+def is_plain(value: str) -> bool:
+    """Whether the system takes such a text, in a path or a name: it has no zero byte and no half of a character."""
+    return "\0" not in value and (value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value))
+
+
+def path(value: t.Any, where: str) -> str:
+    """An absolute path."""
+    if not text(value, where).startswith("/"):
+        raise Fault(where, f"{shown(value)} is not an absolute path")
+    return t.cast("str", value)
+
+
+def interface(value: t.Any, where: str) -> str:
+    """The name of an interface, which need not exist."""
+    if not is_interface(text(value, where)):
+        raise Fault(where, f"{shown(value)} is not the name of an interface")
+    return t.cast("str", value)
 
 
 def flag(value: t.Any, where: str) -> bool:
@@ -91,7 +112,7 @@ def number(low: int, high: int) -> Reader[int]:
 
 
 def seconds(value: t.Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise Fault(where, f"{shown(value)} is not a number")
     return float(value)
 

@@ -17,7 +17,7 @@ from .program_plan import (
     plan_absence,
     plan_interfaces,
     plan_program,
-    require_interfaces,
+    present,
 )
 from .root_settings import RootRecord, RootSettings
 from .snapshot import ProgramSnapshot
@@ -35,12 +35,13 @@ class RootSnapshot(ProgramSnapshot):
 
 def plan_root(settings: RootSettings, record: RootRecord, seen: RootSnapshot) -> ProgramPlan:
     """Bring root to the interfaces; what is in its slots stays. ProgramError where another's program is there."""
-    require_interfaces(seen)
     plan = ProgramPlan()
+    # What is kept has no sources.
+    interfaces = present(plan, settings.interfaces, seen, boot=not settings.source_dir)
     plan.need(seen.bpffs, seen.attached, seen.digest)
     kind = Kind(PROGRAM, ROOT_MAPS, settings.source_dir, {})
     current = plan_program(plan, kind, seen, record.source_digest)
-    places = Places(settings.interfaces, settings.mode, PROGRAM)
+    places = Places(interfaces, settings.mode, PROGRAM)
     plan_interfaces(plan, places, seen.attachments, seen.ours(record), current)
     plan.before = {"interfaces": record.interfaces, "mode": record.mode} if record.mode else {}
     plan.after = {"interfaces": list(settings.interfaces), "mode": settings.mode}

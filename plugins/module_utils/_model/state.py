@@ -20,6 +20,7 @@ from .records import (
     address,
     distinct,
     flag,
+    interface,
     mac,
     many,
     mapping,
@@ -27,6 +28,7 @@ from .records import (
     named,
     number,
     parse_record,
+    path,
     read_fields,
     record,
     shown,
@@ -198,13 +200,13 @@ def _forwarding_cores(value: t.Any, where: str) -> t.Any:
     return value if value == "auto" else many(number(0, _LARGEST))(value, where)
 
 
-_SLOT = maybe(record(RootArray, path=text, position=number(0, 2)))
+_SLOT = maybe(record(RootArray, path=path, position=number(0, 2)))
 _COUNT = number(1, _LARGEST)
 _OPTIONS: Fields = {
     "state": word("attached", "loaded"),
     "interfaces": distinct(text),
     "mode": text,
-    "source_dir": text,
+    "source_dir": path,
     "encapsulation": text,
     "gue_port": _COUNT,
     "features": many(text),
@@ -282,7 +284,7 @@ _COMING = record(
     tag=text,
     source_digest=text,
     settings=stored_settings,
-    interfaces=distinct(text),
+    interfaces=distinct(interface),
     slot=_SLOT,
     rings=_rings,
     moves=flag,
@@ -293,7 +295,7 @@ _PROGRAM = record(
     ProgramRecord,
     tag=Optional(maybe(text)),
     source_digest=Optional(maybe(text)),
-    interfaces=Optional(distinct(text)),
+    interfaces=Optional(distinct(interface)),
     slot=Optional(_SLOT),
     gateway_mac=Optional(maybe(mac)),
     generic=Optional(named(text)),
@@ -310,7 +312,7 @@ def _settings(value: t.Any, where: str) -> dict[str, t.Any]:
 _STATE = record(
     State,
     instance=text,
-    bpffs=text,
+    bpffs=path,
     settings=Optional(_settings),
     program=Optional(_PROGRAM),
     vips=Optional(stored_vips),
@@ -334,4 +336,8 @@ def _read_state(value: t.Any, where: str) -> State:
         for key, each in ids.assigned.items():
             if each >= limit:
                 raise Fault(f"{name}.assigned", f"{key} has {each}, but sizes.{size} is {limit}")
+            (address if size == "reals" else vip_name)(key, f"{name}.assigned")
+        if ids.reused() and not state.interrupted:
+            # Only a run that has not ended gives out what is still to be cleared.
+            raise Fault(f"{name}.quarantine", f"{ids.reused()[0]} is assigned as well")
     return state

@@ -21,8 +21,8 @@ class Wanted:
     """What a run is asked for.
 
     `kept`: use the bytecode kept on the host, whatever the sources; `back`: the previous program's; `attach_later`:
-    leave the attachments as they are. Restore at boot does the first and the last. `untouched`: resources whose
-    features stay.
+    leave the attachments as they are. Restore at boot does the first and the last; `boot`: it does without an interface
+    that is missing. `untouched`: resources whose features stay.
     """
 
     settings: BalancerSettings
@@ -32,6 +32,7 @@ class Wanted:
     kept: bool = False
     back: bool = False
     attach_later: bool = False
+    boot: bool = False
     untouched: frozenset[str] = frozenset()
 
     @property

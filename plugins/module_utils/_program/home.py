@@ -82,6 +82,8 @@ class Home(t.Generic[R]):
         path = f"{self.file.directory}/{file}"
         try:
             kept = self.file.read_bytecode(file, self.program)
+            if kept is not None and not self.specs.keys() >= set(kept.maps):
+                kept = None
         except StateError:
             kept = None
         return kept if kept is not None else Missing(f"{path} is missing or damaged: run a deploy")

@@ -20,6 +20,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode impor
 from ansible_collections.katran.fleet.plugins.module_utils._model.decap_record import DecapRecord
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import StateError
 from ansible_collections.katran.fleet.plugins.module_utils._model.healthcheck_record import HealthcheckRecord
+from ansible_collections.katran.fleet.plugins.module_utils._model.host_record import HostRecord
 from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import RootRecord
 from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
 from ansible_collections.katran.fleet.plugins.module_utils._model.table_rows import read_rows
@@ -29,6 +30,7 @@ from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.stored imp
 FOLDER = "/var/lib/katran-fleet/default"
 ADOPT = "move it away, and the next run adopts what the kernel has"
 ANEW = "move it away, and the next run of its module compiles it anew"
+REMEDIES = {"decap.bytecode.json": ANEW, "host.json": "move it away, and the next run compares the host anew"}
 
 PREVIOUS = {"source_digest": "aa", "tag": "bb", "settings": SETTINGS, "migrated": ""}
 COMING = {
@@ -133,6 +135,11 @@ GOOD: dict[str, t.Any] = {
             "counted_vips": [{"address": "192.0.2.1", "port": 80, "protocol": "tcp"}],
         },
     },
+    "host.json": {
+        "schema": 1,
+        "real": {"interfaces": ["eth0"], "mtu": 1600, "mss": 0, "vips": ["192.0.2.1", "2001:db8::1"]},
+        "before": {"net/ipv4/conf/all/arp_ignore": "0", "eth0": "1500"},
+    },
     "decap.bytecode.json": {
         "schema": 1,
         "program": "decap",
@@ -152,6 +159,7 @@ READERS: Mapping[str, Callable[[str, str], object]] = {
     "decap.json": DecapRecord.from_json,
     "root.json": RootRecord.from_json,
     "healthcheck.json": HealthcheckRecord.from_json,
+    "host.json": HostRecord.from_json,
     "decap.bytecode.json": lambda text, path: Bytecode.from_json(text, path, "decap"),
 }
 
@@ -179,6 +187,7 @@ def changed(name: str, field: str, value: t.Any) -> str:
 
 
 S, D, H, B = "state.json", "decap.json", "healthcheck.json", "decap.bytecode.json"
+HOST = "host.json"
 REAL = {"address": "10.0.0.1", "weight": 1, "state": "active", "local": False}
 
 DAMAGES: list[tuple[str, str, t.Any, str]] = [
@@ -256,6 +265,9 @@ DAMAGES: list[tuple[str, str, t.Any, str]] = [
     (S, "real_ids/assigned/10.0.0.2", 0, "real_ids.assigned.10.0.0.2: 0 is not a whole number of 1 to"),
     (S, "real_ids/assigned/10.0.0.2", "4", 'real_ids.assigned.10.0.0.2: "4" is not a whole number'),
     (S, "real_ids/assigned/10.0.0.2", 4096, "real_ids.assigned: 10.0.0.2 has 4096, but sizes.reals is 4096"),
+    (S, "real_ids/assigned", {"x": 3}, 'real_ids.assigned: "x" is not an IP address'),
+    (S, "vip_numbers/assigned", {"x": 3}, "vip_numbers.assigned: x is not the name of a VIP"),
+    (S, "real_ids/quarantine", [0], "real_ids.quarantine[0]: 0 is not a whole number of 1 to"),
     (S, "real_ids/quarantine", [7, 7], "real_ids.quarantine[1]: 7 is listed twice"),
     (S, "vip_numbers/assigned", {"a": 1, "b": 1}, "vip_numbers.assigned: a and b both have 1"),
     (S, "vip_numbers/assigned", {"a": 512}, "vip_numbers.assigned: a has 512, but sizes.vips is 512"),
@@ -266,6 +278,13 @@ DAMAGES: list[tuple[str, str, t.Any, str]] = [
     (S, "learning", ["[::]:x/tcp"], "learning[0]: [::]:x/tcp is not the name of a VIP"),
     (S, "interrupted", "vips", 'interrupted: "vips" is not a list'),
     (S, "recovered", None, "recovered: null is neither true nor false"),
+    # What no path and no name of an interface can be.
+    (S, "bpffs", "sys/fs/bpf", 'bpffs: "sys/fs/bpf" is not an absolute path'),
+    (S, "bpffs", "/sys\0", 'bpffs: "/sys\\u0000" is not a text'),
+    (S, "settings/source_dir", "", 'settings.source_dir: "" is not an absolute path'),
+    (S, "program/interfaces", ["eth0\ud800"], 'program.interfaces[0]: "eth0\\ud800" is not a text'),
+    (S, "program/interfaces", ["../eth0"], 'program.interfaces[0]: "../eth0" is not the name of an interface'),
+    (S, "program/slot", {"path": "x", "position": 1}, 'program.slot.path: "x" is not an absolute path'),
     # Of the tables.
     ("source_routes.json", "0/prefix", "192.0.2.1/24", "[0].prefix: 192.0.2.1/24 has host bits set"),
     ("source_routes.json", "0/prefix", None, "[0].prefix: null is not a text"),
@@ -303,7 +322,25 @@ DAMAGES: list[tuple[str, str, t.Any, str]] = [
     (H, "options/source_ipv6", "192.0.2.1", "options.source_ipv6: 192.0.2.1 is neither auto nor an IPv6 address"),
     (H, "options/counted_vips", [{}], "options.counted_vips[0].address: is missing"),
     (H, "options", [], "options: [] is not a mapping"),
+    (D, "interfaces", ["eth0/../eth1"], 'interfaces[0]: "eth0/../eth1" is not the name of an interface'),
+    (D, "bpffs", "", 'bpffs: "" is not an absolute path'),
+    ("root.json", "interfaces", ["eth\0"], 'interfaces[0]: "eth\\u0000" is not a text'),
+    (H, "qdiscs", ["a b"], 'qdiscs[0]: "a b" is not the name of an interface'),
+    (H, "options/interface", "", 'options.interface: "" is not the name of an interface'),
+    # Of a host's settings.
+    (HOST, "schema", Gone, "schema: is missing"),
+    (HOST, "schema", 2, "schema: 2 is not a whole number of 1 to 1"),
+    (HOST, "real", [1], "real: [1] is not a mapping"),
+    (HOST, "real/interfaces", ["../../etc"], 'real.interfaces[0]: "../../etc" is not the name of an interface'),
+    (HOST, "real/interfaces", ["a", "a"], "real.interfaces[1]: a is listed twice"),
+    (HOST, "real/mtu", None, "real.mtu: null is not a whole number of 0 to 65535"),
+    (HOST, "real/mss", "1400", 'real.mss: "1400" is not a whole number of 0 to 65535'),
+    (HOST, "real/vips", ["192.0.2"], 'real.vips[0]: "192.0.2" is not an IP address'),
+    (HOST, "before", Gone, "before: is missing"),
+    (HOST, "before/eth0", 1500, "before.eth0: 1500 is not a text"),
+    (HOST, "before/eth0", "fast", "before.eth0: fast is not a whole number"),
     # Of bytecode.
+    (B, "compile_seconds", float("inf"), "compile_seconds: Infinity is not a number"),
     (B, "schema", 2, "schema: 2 is not a whole number of 1 to 1"),
     (B, "program", "balancer", 'program: "balancer" is none of decap'),
     (B, "maps", [], "instructions: one refers to map 0 of 0"),
@@ -321,7 +358,7 @@ def assert_told(name: str, text: str, fault: str) -> None:
         read(name, text)
     said = str(caught.value)
     assert said.startswith(f"{FOLDER}/{name} is damaged ({fault}")
-    assert said.endswith(f"): {ANEW if 'bytecode' in name else ADOPT}")
+    assert said.endswith(f"): {REMEDIES.get(name, ADOPT)}")
     assert "\n" not in said
 
 
@@ -338,6 +375,17 @@ def test_what_is_none_of_ours_is_told(name: str) -> None:
     rows = isinstance(GOOD[name], list)
     for value, word in ((5, "5"), (None, "null"), ("x", '"x"'), ({} if rows else [1], "{}" if rows else "[1]")):
         assert_told(name, json.dumps(value), f"{word} is not a {'list' if rows else 'mapping'}")
+
+
+def test_a_number_that_is_free_and_assigned_is_told_unless_a_run_has_not_ended() -> None:
+    data = json.loads(changed(S, "real_ids/quarantine", [4, 7]))
+    # A run that was killed had given it out again, and had still to clear what it had before.
+    assert read(S, json.dumps(data))
+    assert_told(S, json.dumps({**data, "interrupted": []}), "real_ids.quarantine: 4 is assigned as well")
+
+
+def test_numbers_that_wait_may_be_larger_than_the_maps_are_by_now() -> None:
+    assert read(S, changed(S, "real_ids/quarantine", [1 << 20]))
 
 
 def test_another_schema_is_told() -> None:
@@ -370,7 +418,7 @@ def test_keys_of_a_later_version_are_passed_over(name: str) -> None:
     def richer(value: t.Any) -> t.Any:
         if isinstance(value, dict):
             # A mapping of any names takes no other.
-            free = {"generic", "references", "rings", "assigned"}
+            free = {"generic", "references", "rings", "assigned", "before"}
             return {key: each if key in free else richer(each) for key, each in value.items()} | {"invented": [1]}
         return [richer(each) for each in value] if isinstance(value, list) else value
 

@@ -1,0 +1,149 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command katran-watch: tell the journal when a program no longer runs where it was put. It changes nothing.
+
+Every look compares what the kernel has with what the last run left. A notification about an interface is no more than a
+reason to look at once; what comes without one is seen a few seconds later.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import sys
+import time
+import typing as t
+from collections.abc import Iterator
+
+from .._kernel.lock import locked
+from .._kernel.pins import Paths, pinned_program
+from .._kernel.root_array import slots
+from .._kernel.state_files import StateFile
+from .._kernel.state_folder import instances, read_bpffs
+from .._kernel.xdp import Interfaces
+from .._model.decap_record import DecapRecord
+from .._model.errors import FleetError
+from .._model.root_settings import RootRecord
+from .._model.snapshot import RootArray
+from .._model.watch import Place, judge, news
+
+LOOK_SECONDS = 3.0
+_SETTLE_SECONDS = 0.2
+"""Notifications come in bursts: one look for all."""
+
+_LINKS = 1
+"""The group of rtnetlink that tells of interfaces, as a mask."""
+
+FILES = {"balancer": "state.json", "decap": "decap.json", "root": "root.json"}
+_WARNING, _NOTICE = "<4>", "<5>"
+
+
+class Watch:
+    """What was judged of each place, and the files as they were last read."""
+
+    def __init__(self) -> None:
+        self.judged: dict[Place, str] = {}
+        self._read: dict[str, tuple[t.Any, list[Place]]] = {}
+        self._links = Interfaces()
+
+    def __enter__(self) -> t.Self:
+        self._links.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._links.__exit__(*exc)
+
+    def look(self) -> list[str]:
+        """Compare everything; one line for each change since the last look, as the journal takes them."""
+        attached = {each.interface: each.program_id for each in self._links.every_attached()}
+        after: dict[Place, str] = {}
+        for instance in instances():
+            for program in FILES:
+                after.update(self._judge_program(instance, program, attached))
+        lines = [(_WARNING if wrong else _NOTICE) + line for wrong, line in news(self.judged, after)]
+        self.judged = after
+        return lines
+
+    def _judge_program(self, instance: str, program: str, attached: dict[str, int]) -> Iterator[tuple[Place, str]]:
+        file = StateFile(instance, read_bpffs(instance, FILES[program]))
+        nowhere = Place(instance, program, "?")
+        try:
+            stamp = _stamp(os.path.join(file.directory, FILES[program]))
+            if stamp is None:
+                return
+            with locked(instance, False, 0):
+                places = self._places(file, program, stamp)
+                pins = [pinned_program(path) for path in Paths(file.bpffs, instance, program).names()]
+                pinned = {info.id for info in pins if info is not None}
+                for place in places:
+                    yield place, _judge(place, attached, pinned)
+        except (FleetError, OSError) as error:
+            if "is locked by another run" in str(error):
+                # A run is changing just that: what was so before holds until it ends.
+                yield from ((place, old) for place, old in self.judged.items() if place[:2] == nowhere[:2])
+            else:
+                yield nowhere, f"{nowhere.title} cannot be watched: {error}"
+
+    def _places(self, file: StateFile, program: str, stamp: t.Any) -> list[Place]:
+        """Where a program is to run. A large state is parsed once, until it is another."""
+        path = os.path.join(file.directory, FILES[program])
+        if path not in self._read or self._read[path][0] != stamp:
+            wheres: list[str | RootArray]
+            if program == "balancer":
+                record = file.read().program
+                wheres = [*record.interfaces, *([record.slot] if record.slot else [])]
+            else:
+                kind = DecapRecord if program == "decap" else RootRecord
+                wheres = [*file.read_record(kind, program).interfaces]
+            self._read[path] = stamp, [Place(file.instance, program, where) for where in wheres]
+        return self._read[path][1]
+
+
+def _stamp(path: str) -> t.Any:
+    """What differs once a file is another; None where there is none."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _judge(place: Place, attached: dict[str, int], pinned: set[int]) -> str:
+    if isinstance(place.where, RootArray):
+        return judge(place, True, slots(place.where.path).get(place.where.position), pinned)
+    try:
+        socket.if_nametoindex(place.where)
+    except OSError:
+        return judge(place, False, None, pinned)
+    return judge(place, True, attached.get(place.where), pinned)
+
+
+def main() -> int:
+    """Watch until the process is ended."""
+    kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
+    with Watch() as watch, socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE) as told:
+        told.bind((0, _LINKS))
+        while True:
+            try:
+                lines = watch.look()
+            except (FleetError, OSError) as error:
+                lines = [f"{_WARNING}katran-watch cannot look: {error}"]
+            for line in lines:
+                sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+            if select.select([told], [], [], LOOK_SECONDS)[0]:
+                time.sleep(_SETTLE_SECONDS)
+                _drain(told)
+
+
+def _drain(told: socket.socket) -> None:
+    """Forget what was told: the next look sees it, also what did not fit into the buffer."""
+    while True:
+        try:
+            told.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            continue

@@ -1,0 +1,66 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether programs run where they were put, and what is said where that changes. Pure: no I/O."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Collection, Mapping
+
+from .snapshot import RootArray, no_interface
+
+WHAT = {
+    "balancer": "no packet that comes in there is balanced",
+    "decap": "what balancers send there is not decapsulated",
+    "root": "none of the programs in its slots runs there",
+}
+"""Program → what it means where it does not run."""
+
+_REMEDY = "systemctl restart katran-restore.service brings it back, and so does a deploy"
+
+
+class Place(t.NamedTuple):
+    """Where a program of an instance is to run: on an interface, or in a slot of root's array."""
+
+    instance: str
+    program: str
+    where: str | RootArray
+
+    @property
+    def title(self) -> str:
+        """The program, as sentences call it."""
+        return f"{self.program} of instance {self.instance}"
+
+    @property
+    def spot(self) -> str:
+        """The place, as sentences call it."""
+        if isinstance(self.where, RootArray):
+            return f"slot {self.where.position} of {self.where.path}"
+        return f"interface {self.where}"
+
+
+def judge(place: Place, exists: bool, running: int | None, pinned: Collection[int]) -> str:
+    """What is wrong with a place, "" where nothing is. `running`: the id of the program there; `pinned`: of ours."""
+    if not exists:
+        return f"{no_interface(str(place.where))}, where {place.title} is to run"
+    harm = WHAT[place.program]
+    if running is None:
+        return f"{place.spot}: {place.title} was taken off: {harm} ({_REMEDY})"
+    if not pinned:
+        return f"{place.spot}: the pin of {place.title} is gone, so nobody can change it ({_REMEDY})"
+    if running not in pinned:
+        return (
+            f"{place.spot}: {place.title} was replaced by another program (id {running}): {harm} (take that off, then"
+            f" {_REMEDY})"
+        )
+    return ""
+
+
+def news(before: Mapping[Place, str], after: Mapping[Place, str]) -> list[tuple[bool, str]]:
+    """(whether something is wrong, line) for each place whose judgement changed. One that is not known was well."""
+    found = []
+    for place, sentence in after.items():
+        if sentence != before.get(place, ""):
+            found.append((bool(sentence), sentence or f"{place.spot}: {place.title} runs there as it should"))
+    return found
