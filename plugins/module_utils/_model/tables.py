@@ -9,7 +9,7 @@ import typing as t
 from collections.abc import Collection, Iterable
 
 from . import layout
-from .addresses import Prefix, address_order, ipv4_lookalike, read_host, read_prefix
+from .addresses import Prefix, address_order, ipv4_lookalike, prefix_fault, read_host, read_known_host, read_prefix
 from .errors import ConfigError
 from .faults import Faults
 from .features import vip_words
@@ -48,6 +48,10 @@ class SourceRoutes(Table[Prefix, SourceRoute]):
         if isinstance(prefix, str):
             raise ConfigError(prefix)
         return prefix
+
+    def unusable(self, key: Prefix) -> str | None:
+        """Clients of which no packet can be."""
+        return prefix_fault(key, as_clients=True)
 
     def make(self, key: Prefix, real: str) -> SourceRoute:
         """A packet of IPv6 cannot go through a tunnel of IPv4."""
@@ -211,11 +215,16 @@ class DecapDestinations(Table[str, DecapDestination]):
     def read_key(self, value: t.Any, limits: Limits) -> str:
         """An address that the map can tell from one of the other family."""
         del limits
-        address = read_host(value)
+        address = read_known_host(value)
         fault = address if isinstance(address, str) else ipv4_lookalike(address)
         if isinstance(address, str) or fault:
             raise ConfigError(str(fault))
         return address.text
+
+    def unusable(self, key: str) -> str | None:
+        """An address to which no balancer's packet goes."""
+        found = read_host(key)
+        return found if isinstance(found, str) else None
 
     def read_item(self, key: str, entry: Row, old: DecapDestination | None, deletes: bool) -> DecapDestination:
         """Not egress unless told."""
