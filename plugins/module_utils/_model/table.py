@@ -40,11 +40,13 @@ class Around:
     """What a table may look at beside its own entries.
 
     `vips`: rows of the balancer's VIPs. `entries`: those of another map of the program, None where it has no such.
+    `settled`: whether the VIPs are those that the run would find; check mode does not see what a task before would do.
     """
 
     limits: Limits
     vips: Collection[Row]
     entries: Callable[[str], Entries | None]
+    settled: bool = True
 
 
 class Table(Resource, t.Generic[K, V]):

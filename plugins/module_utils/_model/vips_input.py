@@ -25,6 +25,7 @@ from .entries import Asked, Config
 from .faults import Faults, shortened
 from .features import FLAG_FEATURES, vip_features
 from .limits import Limits
+from .own_addresses import own_options, real_sentences
 from .resource import PURGE, UNREADY, Resource, Row
 from .shape import Options, is_number, numbered
 from .vips import HASHES, MAX_WEIGHT, MORE_VIPS, REAL_STATES, Vip, VipKey, VipReal, sorted_flags, vips_from_config
@@ -188,12 +189,11 @@ def resolve_vips(
     }
     after = asked.applied(before, read)
     _check_same(after, where, faults)
-    warnings = [
-        f"{place}.port: {key.port} is what YAML makes of {OCTAL[key.port]} with a 0 before it; if {OCTAL[key.port]} is"
-        " meant, write it without"
-        for key, place in where.items()
-        if key.port in OCTAL and not asked.deletes
-    ]
+    covering = [] if asked.allow_own_addresses or asked.deletes else real_sentences(after, (), asked.ssh_port)
+    for key, sentence in covering:
+        if key in where:
+            faults.add(f"{where[key]}.address", sentence)
+    warnings = [] if asked.deletes else octal_ports((place, key.port) for key, place in where.items())
     warnings += _check_vips(after, where, limits, faults)
     for key, place in where.items() if min_active > 0 else ():
         active = len(active_reals(after[key])) if key in after else min_active
@@ -201,6 +201,22 @@ def resolve_vips(
             faults.add(f"{place}.reals", f"{key} has {active} active, but min_active is {min_active}")
     faults.check()
     return after, warnings
+
+
+def octal_ports(ports: Iterable[tuple[str, t.Any]]) -> list[str]:
+    """Warnings of ports that may have been written with a 0 before them. `ports`: (where, port)."""
+    return [
+        f"{place}.port: {port} is what YAML makes of {OCTAL[port]} with a 0 before it; if {OCTAL[port]} is meant,"
+        " write it without"
+        for place, port in ports
+        if isinstance(port, int) and port in OCTAL
+    ]
+
+
+def listed_places(asked: Asked) -> dict[VipKey, str]:
+    """VIP → where config, which is valid, lists it."""
+    keys = ((index, _read_vip_key(entry, "", None, Faults())) for index, entry in numbered(asked.config or ()))
+    return {key: f"vips[{index}]" for index, key in keys if key is not None}
 
 
 def _check_same(after: Mapping[VipKey, Vip], where: Mapping[VipKey, str], faults: Faults) -> None:
@@ -302,6 +318,7 @@ class Vips(Resource):
     module_options: t.ClassVar[Options] = {
         **PURGE,
         **UNREADY,
+        **own_options(),
         "min_active": {"type": "int", "default": 0},
         "unseen_reals": {"type": "list", "elements": "str", "default": []},
     }

@@ -95,7 +95,7 @@ def test_source_routes() -> None:
     after = ROUTES.resolve(
         {}, Asked([route("0.0.0.0/0", "fc00::1"), route("2001:DB8::/32", "fc00::2")], "merged", False, ALL)
     )
-    assert ROUTES.warnings(after.values(), Around(ALL, [vip6()], {}.get)) == []
+    assert ROUTES.warnings(after.values(), Around(ALL, [vip6(flags=["source_routing"])], {}.get)) == []
     assert [(prefix.text, item.real) for prefix, item in after.items()] == [
         ("0.0.0.0/0", "fc00::1"),
         ("2001:db8::/32", "fc00::2"),
@@ -112,6 +112,16 @@ def test_source_routes() -> None:
     only = ROUTES.resolve(after, Asked([route("10.0.0.0/8")], "overridden", False, ALL))
     assert only == {prefix: SourceRoute(prefix, "10.0.0.1") for prefix in only}
     assert len(only) == 1
+
+
+def test_source_routes_that_no_vip_follows() -> None:
+    after = ROUTES.resolve({}, Asked([route("192.0.2.0/24")], "merged", False, ALL))
+    sentence = "source_routes: no packet follows them, as no VIP has flag source_routing"
+    for around in ([], [vip6()], [vip6(flags=["no_lru"])]):
+        assert ROUTES.warnings(after.values(), Around(ALL, around, {}.get)) == [sentence]
+    # Check mode does not see the VIPs that the task before would have applied.
+    assert ROUTES.warnings(after.values(), Around(ALL, [], {}.get, settled=False)) == []
+    assert ROUTES.warnings([], Around(ALL, [], {}.get)) == []
 
 
 def test_what_an_earlier_version_let_in_can_be_taken_out() -> None:
