@@ -67,7 +67,9 @@ class ActionModule(ActionBase):
         faults += [f"{other}: {sentence}" for other, sentences in fleet.faults.items() for sentence in sentences]
         if faults:
             return {"failed": True, "msg": "; ".join(faults), "faults": report({host: faults})}
-        return {"changed": False, "run": uuid.uuid4().hex, "seen": [host], "balancers": {}, "reals": {}, **told}
+        warnings = message(fleet.warnings).splitlines()
+        answer = {"changed": False, "run": uuid.uuid4().hex, "seen": [host], "warnings": warnings}
+        return {**answer, "balancers": {}, "reals": {}, **told}
 
     @staticmethod
     def _answer(fleet: Fleet, everywhere: list[str], seen: list[str], told: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -75,6 +77,7 @@ class ActionModule(ActionBase):
         mine = {host: sentences for host, sentences in faults.items() if host in seen}
         others = {host: sentences for host, sentences in faults.items() if host not in seen}
         warnings = [f"left out of this run, {line}" for line in message(others).splitlines()]
+        warnings += message(fleet.warnings).splitlines()
         if mine or everywhere:
             lines = [*everywhere, *message(mine).splitlines()]
             found = [*({"fault": each, "hosts": []} for each in everywhere), *report(mine)]

@@ -110,6 +110,21 @@ options:
         said of O(config) alone, whatever M(katran.fleet.reals) and O(unready_reals) say.
     type: int
     default: 0
+  allow_own_addresses:
+    description:
+      - Let VIPs of O(config) cover addresses that this host or its reals need for themselves. Such are this host's own
+        addresses, its gateways, and reals.
+      - A VIP covers them if it is a prefix around them, or their address with port V(0) or, for TCP, O(ssh_port).
+        What is sent there would be balanced, and ssh to the host cut off.
+      - Addresses of interface lo do not count where M(katran.fleet.decap) put them there, or where the VIP has a
+        real with O(config[].reals[].local).
+    type: bool
+    default: false
+  ssh_port:
+    description:
+      - The TCP port of ssh, which a VIP must not take from these addresses either.
+    type: int
+    default: 22
   unseen_reals:
     description:
       - Reals of which this run does not know whether they are ready. A warning names those that newly take flows of a

@@ -25,7 +25,8 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.inventory impo
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.limits import UNLIMITED, Limits
 from ansible_collections.katran.fleet.plugins.module_utils._model.options import COMMON, Spec, parse_instance
-from ansible_collections.katran.fleet.plugins.module_utils._model.resources import config_faults
+from ansible_collections.katran.fleet.plugins.module_utils._model.own_addresses import own_options
+from ansible_collections.katran.fleet.plugins.module_utils._model.resources import config_faults, config_warnings
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import BALANCER, parse_settings
 from ansible_collections.katran.fleet.plugins.module_utils._model.shape import words
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables, VariableError
@@ -35,6 +36,7 @@ BALANCER_OPTIONS: Spec = {
     **{name: option for name, option in BALANCER.items() if name not in ("state", "source_dir")},
     "purge_flows": {"type": "bool", "default": True},
     "allow_empty": {"type": "bool", "default": False},
+    **own_options(),
 }
 """The parameters of role balancer, without the prefix of its name, that are options of modules."""
 
@@ -73,13 +75,15 @@ def option_faults(options: Mapping[str, t.Any], spec: Spec) -> tuple[dict[str, t
 class Fleet:
     """Every host that is asked for.
 
-    `faults`: host → what is wrong with its variables, in sentences. `resources`: each set of resources that a balancer
+    `faults`: host → what is wrong with its variables, in sentences; `warnings`: likewise what is valid, and yet hardly
+    what was meant. `resources`: each set of resources that a balancer
     is told, by a word of its own: mostly all have one, and it may be large.
     """
 
     def __init__(self, variables: HostVariables, balancers: Collection[str], alone: str = "") -> None:
         """`balancers`: the hosts whose VIPs reals serve; `alone`: the host, if there is but one to be asked for."""
         self.faults: dict[str, list[str]] = {}
+        self.warnings: dict[str, list[str]] = {}
         self._host = alone or "the host"
         self._failed: set[tuple[str, str]] = set()
         self._variables = variables
@@ -121,7 +125,9 @@ class Fleet:
         settings = self._parsed(host, parse_settings, {**read, "state": "loaded"})
         if settings is not None and not wrong:
             limits = Limits(settings.sizes, settings.features)
-        self.add_fault(host, *self._config_faults(resources, limits))
+        own = (read["allow_own_addresses"], read["ssh_port"])
+        self.add_fault(host, *self._config_faults(resources, limits, *own))
+        self.warnings[host] = config_warnings(resources.entries)
         return told
 
     def real(self, host: str) -> Told:
@@ -208,10 +214,10 @@ class Fleet:
         self.resources[word] = resources.entries
         return word
 
-    def _config_faults(self, resources: Resources, limits: Limits) -> list[str]:
-        key = (id(resources), tuple(sorted(limits.sizes.items())), limits.features)
+    def _config_faults(self, resources: Resources, limits: Limits, allow_own: bool, ssh_port: int) -> list[str]:
+        key = (id(resources), tuple(sorted(limits.sizes.items())), limits.features, allow_own, ssh_port)
         if key not in self._checked:
-            self._checked[key] = config_faults(resources.entries, limits)
+            self._checked[key] = config_faults(resources.entries, limits, allow_own, ssh_port)
         return self._checked[key]
 
     def _served_vips(self, host: str, addresses: Sequence[str]) -> list[str] | None:

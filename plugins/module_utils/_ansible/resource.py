@@ -12,6 +12,7 @@ from .._engine.request import Purge
 from .._engine.resource import apply_resource
 from .._model.entries import Asked
 from .._model.limits import parse_planned
+from .._model.own_addresses import SSH_PORT
 from .._model.readiness import parse_reals
 from .._model.resources import RESOURCES
 from .diffs import entries_diff
@@ -35,7 +36,13 @@ def run_resource(name: str, purge: Purge | None = None) -> None:
             unready=parse_reals(params.get("unready_reals", ()), "unready_reals"),
             unseen=parse_reals(params.get("unseen_reals", ()), "unseen_reals"),
         )
-        asked = Asked(params["config"], params["state"], params["allow_empty"])
+        asked = Asked(
+            params["config"],
+            params["state"],
+            params["allow_empty"],
+            allow_own_addresses=params.get("allow_own_addresses", False),
+            ssh_port=params.get("ssh_port", SSH_PORT),
+        )
         result = apply_resource(name, request, asked, purge if params.get("purge_flows") else None)
         output: dict[str, t.Any] = {
             "changed": result.changed,

@@ -176,7 +176,8 @@ class BalancerTableRun(TableRun):
 
     def around(self, limits: Limits) -> Around:
         """What the table may look at."""
-        return replace(super().around(limits), vips=self.state.vips)
+        settled = not self.request.check or self.request.planned is None
+        return replace(super().around(limits), vips=self.state.vips, settled=settled)
 
     def plan(
         self, entries: Sequence[TableEntry], names: Sequence[str], actual: Entries, capacity: Mapping[str, int]

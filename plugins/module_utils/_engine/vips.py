@@ -5,26 +5,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from .._kernel.maps import Maps
+from .._kernel.own_addresses import read_addresses
 from .._kernel.ring_workers import build_rings
 from .._kernel.state_files import StateFile
 from .._model import layout
+from .._model.decap_record import DecapRecord
 from .._model.drift import Left, View, reals_drift, vip_drift
 from .._model.entries import Asked
+from .._model.errors import ProgramError, StateError
+from .._model.faults import Faults
 from .._model.lru_history import learners, may_be_known
 from .._model.operations import count
 from .._model.overlay import overlay_of, resolve_reals
+from .._model.own_addresses import HostAddresses, asks_host, host_sentences
 from .._model.readiness import hold_back_vips
 from .._model.state import State
-from .._model.tables import LEADING, ServerId, server_id_warnings
+from .._model.tables import LEADING, ServerId, idle_routes, server_id_warnings
 from .._model.vip_entries import adopt, known_keys
 from .._model.vip_plan import Recorded, VipPlan, plan_vips, references
-from .._model.vips import Vip, vip_changes, vip_to_config, vips_from_config
-from .._model.vips_input import idle_vips, resolve_vips
+from .._model.vips import Vip, VipKey, vip_changes, vip_to_config, vips_from_config
+from .._model.vips_input import idle_vips, listed_places, resolve_vips
 from .execute import execute
 from .opened import limits_of, read_actual
 from .recovery import lost_warnings
@@ -43,8 +48,18 @@ def other_references(state: State, settled: Collection[str]) -> dict[str, bool]:
 class VipRun:
     """One run of module vips: its methods are the phases, in order."""
 
-    def __init__(self, request: Request, maps: Maps, file: StateFile, state: State, clock: Clock) -> None:
+    def __init__(
+        self,
+        request: Request,
+        maps: Maps,
+        file: StateFile,
+        state: State,
+        clock: Clock,
+        look: Callable[[], HostAddresses] = read_addresses,
+    ) -> None:
+        """`look`: reads what addresses the host has."""
         self.request = request
+        self.look = look
         self.maps = maps
         self.file = file
         self.state = state
@@ -125,11 +140,14 @@ class VipRun:
         """What is wanted."""
         limits = asked.limits
         if self.request.kept:
-            asked = replace(asked, limits=replace(limits, features=None))
+            asked = replace(asked, limits=replace(limits, features=None), kept=True)
         wanted, warnings = resolve_vips(known.vips, asked, self.request.min_active)
+        warnings += self._covering(wanted, asked)
         wanted, held = hold_back_vips(known.vips, wanted, self.request.unready, self.request.unseen)
         self.result.warnings += warnings + held + idle_vips(wanted.values(), limits)
         self.result.warnings += self._without_source(wanted.values())
+        if wanted and self.state.references.get("source_routes"):
+            self.result.warnings += idle_routes({"flags": vip.flags} for vip in wanted.values())
         rows = [ServerId(0, address) for address in self.state.references.get("server_ids", ())]
         self.result.warnings += server_id_warnings(rows, wanted.values(), limits)
         self.result.warnings += [
@@ -137,6 +155,33 @@ class VipRun:
             for address, entry in sorted(known.overlay.items())
         ]
         return View(wanted, known.overlay)
+
+    def _covering(self, vips: Mapping[VipKey, Vip], asked: Asked) -> list[str]:
+        """Warnings of VIPs that cover the host's own addresses. ConfigError for those that config lists."""
+        unasked = asked.allow_own_addresses or asked.deletes or self.request.kept
+        if unasked or not asks_host(vips, asked.ssh_port):
+            return []
+        try:
+            host = replace(self.look(), served=self._served())
+        except ProgramError as error:
+            return [f"vips: not compared with this host's own addresses: {error}"]
+        places, faults, warnings = listed_places(asked), Faults(), []
+        for key, sentence in host_sentences(vips, host, asked.ssh_port):
+            if key in places:
+                faults.add(f"{places[key]}.address", sentence)
+            else:
+                warnings.append(f"vip {sentence}")
+        faults.check()
+        return warnings
+
+    def _served(self) -> frozenset[str]:
+        """The VIPs that module decap put on lo."""
+        try:
+            record = self.file.read_record(DecapRecord, "decap")
+        except StateError:
+            # Another module's file, of which that one tells.
+            return frozenset()
+        return frozenset((*record.loopback, *(record.settings.loopback if record.settings else ())))
 
     def _without_source(self, vips: Iterable[Vip]) -> list[str]:
         """The families of reals that GUE has no outer source for."""

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import ipaddress
 import typing as t
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from . import layout
 from .faults import Faults
+from .written import OF_ADDRESS, as_base_60, hidden_in
 
 
 class Address(t.NamedTuple):
@@ -73,11 +74,11 @@ def read_prefix(text: str) -> Prefix | str:
     # Uncached: few prefixes share their network address.
     address = read_address.__wrapped__(head)
     if address is None or not slash:
-        return f"{text} is not a prefix (ADDRESS/LENGTH)"
+        return hidden_in(text) or as_base_60(text, OF_ADDRESS) or f"{text} is not a prefix (ADDRESS/LENGTH)"
     bits = 128 if address.ipv6 else 32
     length = _LENGTHS.get(tail, 129)
     if length > bits:
-        return f"{text} has no prefix length of 0 to {bits}"
+        return hidden_in(text) or f"{text} has no prefix length of 0 to {bits}"
     value = int.from_bytes(address.packed, "big")
     if value & _HOST_BITS[length]:
         network = (value & ~_HOST_BITS[length]).to_bytes(layout.ADDRESS_BYTES, "big")
@@ -91,15 +92,108 @@ _HOST_BITS = [(1 << (128 - length)) - 1 for length in range(129)]
 """Prefix length → the bits behind it in the 16 bytes of either family."""
 
 
+class _Range(t.NamedTuple):
+    """Addresses that no packet through a balancer may have. `kind`: an adjective for them."""
+
+    prefix: Prefix
+    kind: str
+
+    def holds(self, address: Address) -> bool:
+        """Whether an address is one of them."""
+        return address.ipv6 == self.prefix.address.ipv6 and _agree(address, self.prefix.address, self.prefix.length)
+
+    def meets(self, prefix: Prefix) -> bool:
+        """Whether a prefix has one of them."""
+        other = self.prefix.address
+        shorter = min(self.prefix.length, prefix.length)
+        return prefix.address.ipv6 == other.ipv6 and _agree(prefix.address, other, shorter)
+
+
+def _agree(one: Address, other: Address, length: int) -> bool:
+    rest = 128 - length
+    return int.from_bytes(one.packed, "big") >> rest == int.from_bytes(other.packed, "big") >> rest
+
+
+# The first that holds an address names it.
+_UNUSABLE = tuple(
+    _Range(t.cast(Prefix, read_prefix(prefix)), kind)
+    for prefix, kind in (
+        ("0.0.0.0/32", "unspecified"),
+        ("0.0.0.0/8", "unspecified"),
+        ("127.0.0.0/8", "loopback"),
+        ("169.254.0.0/16", "link-local"),
+        ("255.255.255.255/32", "broadcast"),
+        ("224.0.0.0/4", "multicast"),
+        ("240.0.0.0/4", "reserved"),
+        ("::/128", "unspecified"),
+        ("::1/128", "loopback"),
+        ("::ffff:0:0/96", "IPv4-mapped"),
+        ("::/96", "IPv4-compatible"),
+        ("fe80::/10", "link-local"),
+        ("ff00::/8", "multicast"),
+    )
+)
+
+
+def _first_bytes(prefix: Prefix) -> range:
+    """The first bytes that addresses of a prefix have."""
+    first, others = prefix.address.packed[0], 8 - min(8, prefix.length)
+    return range(first, first + (1 << others))
+
+
+_FIRST_BYTES = {
+    ipv6: frozenset(
+        first for each in _UNUSABLE if each.prefix.address.ipv6 == ipv6 for first in _first_bytes(each.prefix)
+    )
+    for ipv6 in (False, True)
+}
+"""Family → the first bytes that addresses of these ranges have: all others, and there may be millions, are usable."""
+
+
 def address_fault(address: Address) -> str | None:
-    """Why an address can be neither a VIP nor a real; None where it can."""
-    packed = address.packed
-    if not any(packed):
-        return f"{address.text} is the unspecified address"
-    if packed[0] == 0xFF if address.ipv6 else packed[0] >= 224:
-        return f"{address.text} is not a unicast address"
-    if address.ipv6 and packed.startswith(layout.IPV4_MAPPED):
-        return f"{address.text} is an IPv4 address in IPv6 form; write {layout.unpack_address(packed[12:], False)}"
+    """Why an address can be neither a VIP nor a real, nor anything else that a router leads to; None where it can."""
+    if address.packed[0] not in _FIRST_BYTES[address.ipv6]:
+        return None
+    each = next((each for each in _UNUSABLE if each.holds(address)), None)
+    if each is None:
+        return None
+    kind, text = each.kind, address.text
+    if not any(address.packed):
+        return f"{text} is the unspecified address"
+    if kind in ("multicast", "broadcast"):
+        return f"{text} is not a unicast address"
+    if kind in ("unspecified", "reserved"):
+        return f"{text} is in {each.prefix.text}, of which no host may have one"
+    if kind == "IPv4-mapped":
+        return mapped_fault(address)
+    if kind == "IPv4-compatible":
+        return f"{text} is an IPv4-compatible address, to which nothing is routed"
+    return f"{text} is a {kind} address"
+
+
+def mapped_fault(address: Address) -> str | None:
+    """Why an address is that of no packet, being IPv4 in the form of IPv6; None where it is not."""
+    if not address.ipv6 or not address.packed.startswith(layout.IPV4_MAPPED):
+        return None
+    return f"{address.text} is an IPv4 address in IPv6 form; write {layout.unpack_address(address.packed[12:], False)}"
+
+
+def prefix_fault(prefix: Prefix, as_clients: bool = False) -> str | None:
+    """Why a prefix has addresses that nothing is routed to; `as_clients`: only where it has no others."""
+    if prefix.length >= 8 and prefix.address.packed[0] not in _FIRST_BYTES[prefix.address.ipv6]:
+        return None
+    for each in _UNUSABLE:
+        inside = prefix.length >= each.prefix.length
+        if each.kind in ("unspecified", "broadcast") and each.prefix.length > 8 and not inside:
+            # A wider range says the same in words that more people know.
+            continue
+        if each.meets(prefix) and (inside or not as_clients):
+            verb = f"has {each.kind} addresses alone" if inside else f"takes in {each.kind} addresses"
+            hint = ""
+            if each.kind == "IPv4-mapped" and inside:
+                network = layout.unpack_address(prefix.address.packed[12:], False)
+                hint = f"; write {network}/{prefix.length - 96}"
+            return f"{prefix.text} {verb} ({each.prefix.text}){hint}"
     return None
 
 
@@ -110,15 +204,33 @@ def ipv4_lookalike(address: Address) -> str | None:
     return None
 
 
-@lru_cache(maxsize=1 << 16)
+def no_address(value: t.Any) -> str:
+    """The sentence that says why a value is no IP address, as far as can be told."""
+    text = str(value)
+    told = hidden_in(text) or as_base_60(value, OF_ADDRESS)
+    if told:
+        return told
+    bare = text.removeprefix("[").removesuffix("]")
+    if bare != text and read_address(bare):
+        return f"{text} is not an IP address: write it without brackets"
+    host, slash, _length = text.partition("/")
+    if slash and read_address(host):
+        return f"{text} is a prefix; an IP address is asked for, such as {host}"
+    return f"{text} is not an IP address"
+
+
+@lru_cache(maxsize=1 << 16, typed=True)
 def read_host(text: t.Any) -> Address | str:
     """The address of a host, or the sentence that says why it is none."""
+    address = read_known_host(text)
+    return address if isinstance(address, str) else address_fault(address) or address
+
+
+def read_known_host(text: t.Any) -> Address | str:
+    """The same of a host that is to go, or that was let in before: whatever its address is."""
     if text is None:
         return "is missing"
-    address = read_address(str(text))
-    if address is None:
-        return f"{text} is not an IP address"
-    return address_fault(address) or address
+    return read_address(str(text)) or no_address(text)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -146,3 +258,19 @@ def parse_addresses(texts: Sequence[t.Any], name: str, faults: Faults, as_keys: 
         elif address is not None:
             found.append(address.text)
     return tuple(dict.fromkeys(found))
+
+
+def read_source(params: Mapping[str, t.Any], name: str, ipv6: bool, faults: Faults) -> str:
+    """An option that is an outer source address of one family, or auto."""
+    text = str(params[name])
+    if text == "auto":
+        return text
+    address = read_address(text)
+    if address is None or address.ipv6 != ipv6:
+        told = hidden_in(text) or as_base_60(text, OF_ADDRESS)
+        faults.add(name, told or f"{text} is neither auto nor an IPv{6 if ipv6 else 4} address")
+        return "auto"
+    fault = address_fault(address)
+    if fault:
+        faults.add(name, fault)
+    return address.text

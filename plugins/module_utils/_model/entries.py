@@ -22,13 +22,18 @@ class Asked:
     """What a run is asked to make of a resource.
 
     `config`: entries, None where nothing is said; `state`: merged, replaced, overridden or deleted; `allow_empty`:
-    whether an empty config may remove every entry; `limits`: what the balancer that is to have the entries can hold.
+    whether an empty config may remove every entry; `limits`: what the balancer that is to have the entries can hold;
+    `kept`: whether the entries were let in before, and are in the form in which they were kept; `allow_own_addresses`:
+    whether VIPs may cover what balancers need to reach; `ssh_port`: which port of theirs must not be balanced either.
     """
 
     config: Config | None
     state: str = "merged"
     allow_empty: bool = False
     limits: Limits = UNLIMITED
+    kept: bool = False
+    allow_own_addresses: bool = False
+    ssh_port: int = 22
 
     @property
     def deletes(self) -> bool:

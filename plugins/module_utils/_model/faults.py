@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from .errors import ConfigError
+from .written import visible
 
 MAX_FAULTS = 20
 
@@ -28,8 +29,8 @@ class Faults:
         self.lines: list[str] = []
 
     def add(self, where: str, sentence: str) -> None:
-        """One fault: where it is and what is wrong."""
-        self.lines.append(f"{where}: {sentence}")
+        """One fault: where it is and what is wrong. What cannot be seen of it is shown."""
+        self.lines.append(visible(f"{where}: {sentence}"))
 
     def __str__(self) -> str:
         return "; ".join(shortened(self.lines, "and {} more"))

@@ -15,10 +15,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from . import layout
-from .addresses import Address, Prefix, read_address, read_prefix
+from .addresses import Address, Prefix, mapped_fault, read_address, read_known_host, read_prefix
 from .faults import Faults
 from .options import Spec
 from .vips import VipKey, VipName
+from .written import hidden_in
 
 FLOW_FILTERS: Spec = {"vip": {"type": "str"}, "real": {"type": "str"}, "client": {"type": "str"}}
 KEY_BYTES = 40
@@ -114,9 +115,10 @@ def parse_filters(params: Mapping[str, t.Any], exact: Collection[bytes], reals: 
     client = _read_client(params.get("client"), faults)
     ids = None
     if params.get("real") is not None:
-        address = read_address(str(params["real"]))
-        if address is None:
-            faults.add("real", f"{params['real']} is not an IP address")
+        address = read_known_host(params["real"])
+        fault = address if isinstance(address, str) else mapped_fault(address)
+        if isinstance(address, str) or fault:
+            faults.add("real", str(fault))
         elif address.text in reals:
             ids = frozenset((reals[address.text],))
         else:
@@ -130,9 +132,13 @@ def _read_vip(text: str | None, faults: Faults) -> tuple[Prefix | None, int | No
         return None, None, None
     name = VipName.read(text)
     if name is None:
-        faults.add("vip", f"{text} is no VIP; write one as 198.51.100.1, 198.51.100.1:443/tcp or [2001:db8::1]:443/udp")
+        told = f"{text} is no VIP; write one as 198.51.100.1, 198.51.100.1:443/tcp or [2001:db8::1]:443/udp"
+        faults.add("vip", hidden_in(text) or told)
         return None, None, None
     prefix = name.host if isinstance(name.host, Prefix) else _whole(name.host)
+    fault = mapped_fault(prefix.address)
+    if fault:
+        faults.add("vip", fault)
     return prefix, name.port, layout.PROTOCOLS[name.protocol] if name.protocol else None
 
 
@@ -149,7 +155,9 @@ def _read_client(text: str | None, faults: Faults) -> Prefix | None:
         return None
     prefix = _read_prefix(str(text))
     if prefix is None:
-        faults.add("client", f"{text} is neither an IP address nor a prefix")
+        faults.add("client", hidden_in(str(text)) or f"{text} is neither an IP address nor a prefix")
+    elif fault := mapped_fault(prefix.address):
+        faults.add("client", fault)
     return prefix
 
 

@@ -9,7 +9,7 @@ import typing as t
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .addresses import address_fault, read_address
+from .addresses import read_host, read_source
 from .entries import Config
 from .faults import Faults
 from .map_specs import HEALTHCHECK_SPECS
@@ -82,8 +82,8 @@ def parse_healthcheck(params: Mapping[str, t.Any]) -> HealthcheckSettings:
         interface=str(interface),
         encapsulation=params["encapsulation"],
         gue_port=params["gue_port"],
-        source_ipv4=_read_source(params, "source_ipv4", False, faults),
-        source_ipv6=_read_source(params, "source_ipv6", True, faults),
+        source_ipv4=read_source(params, "source_ipv4", False, faults),
+        source_ipv6=read_source(params, "source_ipv6", True, faults),
         source_mac=read_mac(params, "source_mac", faults),
         gateway_mac=read_mac(params, "gateway_mac", faults),
         max_frame=params["max_frame"],
@@ -94,28 +94,14 @@ def parse_healthcheck(params: Mapping[str, t.Any]) -> HealthcheckSettings:
     return settings
 
 
-def _read_source(params: Mapping[str, t.Any], name: str, ipv6: bool, faults: Faults) -> str:
-    text = str(params[name])
-    if text == "auto":
-        return text
-    address = read_address(text)
-    if address is None or address.ipv6 != ipv6:
-        faults.add(name, f"{text} is neither auto nor an IPv{6 if ipv6 else 4} address")
-        return "auto"
-    return address.text
-
-
 def _read_counted(entries: Config, faults: Faults) -> tuple[VipKey, ...]:
     found: dict[VipKey, None] = {}
     for index, entry in enumerate(entries):
         where = f"counted_vips[{index}]"
-        address, port = read_address(str(entry["address"])), entry["port"]
-        if address is None:
-            faults.add(f"{where}.address", f"{entry['address']} is not an IP address")
+        address, port = read_host(entry["address"]), entry["port"]
+        if isinstance(address, str):
+            faults.add(f"{where}.address", address)
             continue
-        fault = address_fault(address)
-        if fault:
-            faults.add(f"{where}.address", fault)
         if not 1 <= port <= 65535:
             faults.add(f"{where}.port", f"{port} is not a port (1 to 65535)")
             continue

@@ -10,6 +10,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from .faults import Faults
+from .written import OF_MAC, as_base_60, hidden_in
 
 Spec = dict[str, dict[str, t.Any]]
 """An argument spec, as AnsibleModule takes it."""
@@ -65,7 +66,14 @@ def parse_interfaces(names: Sequence[t.Any], faults: Faults) -> tuple[str, ...]:
 
 def read_mac(params: Mapping[str, t.Any], name: str, faults: Faults) -> str:
     """A unicast MAC address in colon form, or auto."""
-    mac = str(params[name]).lower().replace("-", ":")
+    given = params[name]
+    mac = str(given).lower().replace("-", ":")
+    told = None if mac == "auto" else hidden_in(mac) or as_base_60(given, OF_MAC)
+    if told is None and re.fullmatch("[0-9]{12}", mac):
+        told = f"{given} has no colons; write it as 52:54:00:12:34:56, in quotes"
+    if told:
+        faults.add(name, told)
+        return "auto"
     if mac != "auto" and (not _MAC.fullmatch(mac) or int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00"):
         faults.add(name, f"{params[name]} is neither auto nor a unicast MAC address")
         return "auto"

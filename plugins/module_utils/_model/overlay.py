@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterable, Mapping
 
-from .addresses import read_real_address
+from .addresses import read_host, read_known_host
 from .entries import Asked
 from .faults import Faults
 from .resource import PURGE, Resource, Row
@@ -38,8 +38,12 @@ def resolve_reals(
     warnings = []
     listed: dict[str, Overlay] = {}
     for index, entry in numbered(entries):
-        address = read_real_address(entry.get("address"), f"reals[{index}].address", faults)
-        if address is None:
+        address = read_known_host(entry.get("address"))
+        if not isinstance(address, str) and not asked.deletes and address.text not in present:
+            # One that VIPs have may have been let in by an earlier version: then this is the way to drain it.
+            address = read_host(address.text)
+        if isinstance(address, str):
+            faults.add(f"reals[{index}].address", address)
             continue
         state = entry.get("state")
         if address.text in listed:

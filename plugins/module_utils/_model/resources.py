@@ -12,10 +12,11 @@ from .entries import Asked
 from .errors import ConfigError
 from .limits import Limits
 from .overlay import RealStates
+from .own_addresses import SSH_PORT
 from .resource import BALANCER, Resource, Row
 from .shape import as_told, shape_faults
-from .tables import TABLES
-from .vips_input import Vips
+from .tables import TABLES, idle_routes
+from .vips_input import Vips, octal_ports
 
 RESOURCES: dict[str, Resource] = {each.name: each for each in (Vips(), RealStates(), *TABLES.values())}
 """Resource → its description."""
@@ -33,7 +34,9 @@ def features_needed(vips: Iterable[Row] = (), **others: Iterable[Row]) -> list[s
     return sorted({word for name, entries in rows.items() for word in RESOURCES[name].needs(entries, rows["vips"])})
 
 
-def config_faults(resources: Mapping[str, t.Any], limits: Limits) -> list[str]:
+def config_faults(
+    resources: Mapping[str, t.Any], limits: Limits, allow_own_addresses: bool = False, ssh_port: int = SSH_PORT
+) -> list[str]:
     """What the modules of these resources would say against their `config`; a sentence or several per resource."""
     found = []
     for name in FROM_VARIABLES:
@@ -42,8 +45,19 @@ def config_faults(resources: Mapping[str, t.Any], limits: Limits) -> list[str]:
         if isinstance(config, (list, tuple)):
             told = [as_told(entry, resource.options) for entry in config]
             try:
-                resource.check(Asked(told, "overridden", allow_empty=True, limits=limits))
+                resource.check(Asked(told, "overridden", True, limits, False, allow_own_addresses, ssh_port))
             except ConfigError as error:
                 sentences.append(str(error))
         found += [sentence for sentence in sentences if sentence]
     return found
+
+
+def config_warnings(resources: Mapping[str, t.Any]) -> list[str]:
+    """What is valid in these resources, and yet hardly what was meant. They need not be valid."""
+    vips, routes = resources.get("vips"), resources.get("source_routes")
+    if not isinstance(vips, (list, tuple)):
+        # A resource that is not said keeps what it has, which only the host knows.
+        return []
+    rows = [entry for entry in vips if isinstance(entry, Mapping)]
+    places = ((f"vips[{index}]", entry.get("port")) for index, entry in enumerate(vips) if isinstance(entry, Mapping))
+    return [*octal_ports(places), *(idle_routes(rows) if routes else ())]

@@ -10,7 +10,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from .addresses import address_fault, read_address, read_prefix
+from .addresses import prefix_fault, read_prefix, read_source
 from .faults import Faults
 from .features import FEATURES
 from .map_specs import DEFAULT_SIZES, MAX_CPUS
@@ -106,26 +106,14 @@ def _one_of(params: Mapping[str, t.Any], name: str, words: Sequence[str], faults
     return str(value)
 
 
-def _read_source(params: Mapping[str, t.Any], name: str, ipv6: bool, faults: Faults) -> str:
-    text = str(params[name])
-    if text == "auto":
-        return text
-    address = read_address(text)
-    if address is None or address.ipv6 != ipv6:
-        faults.add(name, f"{text} is neither auto nor an IPv{6 if ipv6 else 4} address")
-        return "auto"
-    fault = address_fault(address)
-    if fault:
-        faults.add(name, fault)
-    return address.text
-
-
 def _read_source_prefix(params: Mapping[str, t.Any], name: str, ipv6: bool, length: int, faults: Faults) -> str:
     prefix = read_prefix(str(params[name]))
     if isinstance(prefix, str):
         faults.add(name, prefix)
     elif prefix.address.ipv6 != ipv6 or prefix.length != length:
         faults.add(name, f"{params[name]} is not an IPv{6 if ipv6 else 4} prefix of length {length}")
+    elif fault := prefix_fault(prefix):
+        faults.add(name, fault)
     else:
         return prefix.text
     return str(params[name])
@@ -176,8 +164,8 @@ def parse_settings(params: Mapping[str, t.Any]) -> BalancerSettings:
         encapsulation=_one_of(params, "encapsulation", ("ipip", "gue"), faults),
         gue_port=_in_range(params, "gue_port", 1, 65535, faults),
         features=frozenset(params["features"]),
-        source_ipv4=_read_source(params, "source_ipv4", False, faults),
-        source_ipv6=_read_source(params, "source_ipv6", True, faults),
+        source_ipv4=read_source(params, "source_ipv4", False, faults),
+        source_ipv6=read_source(params, "source_ipv6", True, faults),
         source_prefix_ipv4=_read_source_prefix(params, "source_prefix_ipv4", False, 16, faults),
         source_prefix_ipv6=_read_source_prefix(params, "source_prefix_ipv6", True, 64, faults),
         gateway_mac=mac,

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping
 
 from .faults import Faults
+from .written import hidden_in, number_fault
 
 Options = Mapping[str, Mapping[str, t.Any]]
-_NUMBER = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 _TRUE = ("y", "yes", "on", "1", "true", "t", "1.0")
 _BOOLEANS = (*_TRUE, "n", "no", "off", "0", "false", "f", "0.0")
 
@@ -73,14 +72,18 @@ def _list_shape(where: str, value: t.Any, option: Mapping[str, t.Any], faults: F
 
 def _value_shape(where: str, value: t.Any, option: Mapping[str, t.Any], faults: Faults) -> None:
     kind = option.get("elements", option["type"])
-    if kind == "int" and (isinstance(value, bool) or not _NUMBER.fullmatch(str(value))):
-        faults.add(where, f"{value} is not a whole number")
+    told = number_fault(value) if kind == "int" else None
+    if told:
+        faults.add(where, told)
     elif kind == "bool" and not isinstance(value, bool) and str(value).lower() not in _BOOLEANS:
         faults.add(where, f"{value} is neither true nor false")
     elif kind == "str" and isinstance(value, (Mapping, list, tuple)):
         faults.add(where, f"{value} is not a text")
+    elif kind == "str" and isinstance(value, bool):
+        faults.add(where, f"{value} is not a text: YAML reads yes, no, on and off without quotes as truth values")
     elif "choices" in option and value not in option["choices"]:
-        faults.add(where, f"{value} is none of {', '.join(option['choices'])}")
+        told = hidden_in(value) if isinstance(value, str) else None
+        faults.add(where, told or f"{value} is none of {', '.join(option['choices'])}")
 
 
 def is_number(value: t.Any, low: int, high: int) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from . import layout
-from .addresses import Address, read_address
+from .addresses import Address, mapped_fault, read_known_host
 from .faults import Faults
 from .options import Spec
 from .vips import VipKey
@@ -78,10 +78,11 @@ def parse_flows(entries: Sequence[Mapping[str, t.Any]]) -> list[Flow]:
     for index, entry in enumerate(entries):
         addresses = []
         for name in ("source", "destination"):
-            address = read_address(str(entry[name]))
-            if address is None:
-                faults.add(f"flows[{index}].{name}", f"{entry[name]} is not an IP address")
-            else:
+            address = read_known_host(entry[name])
+            fault = address if isinstance(address, str) else mapped_fault(address)
+            if fault:
+                faults.add(f"flows[{index}].{name}", fault)
+            elif isinstance(address, Address):
                 addresses.append(address)
         for name in ("source_port", "destination_port"):
             if not 0 <= entry[name] <= 65535:

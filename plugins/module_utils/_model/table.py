@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from . import layout
-from .addresses import read_host
+from .addresses import read_host, read_known_host
 from .entries import Asked
 from .errors import ConfigError
 from .faults import Faults
@@ -40,11 +40,13 @@ class Around:
     """What a table may look at beside its own entries.
 
     `vips`: rows of the balancer's VIPs. `entries`: those of another map of the program, None where it has no such.
+    `settled`: whether the VIPs are those that the run would find; check mode does not see what a task before would do.
     """
 
     limits: Limits
     vips: Collection[Row]
     entries: Callable[[str], Entries | None]
+    settled: bool = True
 
 
 class Table(Resource, t.Generic[K, V]):
@@ -71,6 +73,11 @@ class Table(Resource, t.Generic[K, V]):
         """The key of an entry of config. ConfigError where it is none."""
         raise NotImplementedError
 
+    def unusable(self, key: K) -> str | None:
+        """Why an entry with this key can be of no use, though it may be one that is to go; None where it can."""
+        del key
+        return None
+
     def read_item(self, key: K, entry: Row, old: V | None, deletes: bool) -> V:
         """An entry over what it was. ConfigError where it leads to nothing; `deletes`: where that does not count."""
         text = entry.get("real")
@@ -78,7 +85,7 @@ class Table(Resource, t.Generic[K, V]):
             if deletes:
                 return self.make(key, "")
             text = old[1] if old is not None else None
-        real = read_host(text)
+        real = read_known_host(text) if deletes else read_host(text)
         if isinstance(real, str):
             raise ConfigError(real)
         return self.make(key, real.text)
@@ -89,7 +96,7 @@ class Table(Resource, t.Generic[K, V]):
         faults = Faults()
         if entries and not asked.deletes and self.feature is not None and not limits.has(self.feature):
             faults.add(self.name, f"needs feature {self.feature}")
-        read_key, read_item = self.read_key, self.read_item
+        read_key, read_item, unusable = self.read_key, self.read_item, self.unusable
         old: Mapping[K, V] = before if asked.state == "merged" else {}
         deletes, option = asked.deletes, self.key
         listed: dict[K, V] = {}
@@ -97,6 +104,9 @@ class Table(Resource, t.Generic[K, V]):
             try:
                 option = self.key
                 key = read_key(entry.get(option), limits)
+                fault = None if deletes else unusable(key)
+                if fault is not None:
+                    raise ConfigError(fault)
                 first = listed.get(key)
                 if first is not None and not self.compares:
                     raise ConfigError(f"{self.shown(key)} is listed twice")

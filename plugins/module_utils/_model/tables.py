@@ -9,7 +9,7 @@ import typing as t
 from collections.abc import Collection, Iterable
 
 from . import layout
-from .addresses import Prefix, address_order, ipv4_lookalike, read_host, read_prefix
+from .addresses import Prefix, address_order, ipv4_lookalike, prefix_fault, read_host, read_known_host, read_prefix
 from .errors import ConfigError
 from .faults import Faults
 from .features import vip_words
@@ -48,6 +48,14 @@ class SourceRoutes(Table[Prefix, SourceRoute]):
         if isinstance(prefix, str):
             raise ConfigError(prefix)
         return prefix
+
+    def unusable(self, key: Prefix) -> str | None:
+        """Clients of which no packet can be."""
+        return prefix_fault(key, as_clients=True)
+
+    def warnings(self, items: Iterable[SourceRoute], around: Around) -> list[str]:
+        """No VIP follows them."""
+        return idle_routes(around.vips) if around.settled and any(True for _item in items) else []
 
     def make(self, key: Prefix, real: str) -> SourceRoute:
         """A packet of IPv6 cannot go through a tunnel of IPv4."""
@@ -91,6 +99,13 @@ class SourceRoutes(Table[Prefix, SourceRoute]):
         """ADDRESS/LENGTH."""
         packed, length = layout.parse_lpm_key(key)
         return f"{layout.unpack_address(packed, name == 'lpm_src_v6')}/{length}"
+
+
+def idle_routes(vips: Iterable[Row]) -> list[str]:
+    """A warning of source routes where no VIP has the flag to follow them."""
+    if any("source_routing" in vip_words(vip) for vip in vips):
+        return []
+    return ["source_routes: no packet follows them, as no VIP has flag source_routing"]
 
 
 class ServerId(t.NamedTuple):
@@ -209,13 +224,17 @@ class DecapDestinations(Table[str, DecapDestination]):
     plural = "addresses"
 
     def read_key(self, value: t.Any, limits: Limits) -> str:
-        """An address that the map can tell from one of the other family."""
+        """An address."""
         del limits
-        address = read_host(value)
-        fault = address if isinstance(address, str) else ipv4_lookalike(address)
-        if isinstance(address, str) or fault:
-            raise ConfigError(str(fault))
+        address = read_known_host(value)
+        if isinstance(address, str):
+            raise ConfigError(address)
         return address.text
+
+    def unusable(self, key: str) -> str | None:
+        """An address to which no balancer's packet goes, or that the map would take for one of the other family."""
+        found = read_host(key)
+        return found if isinstance(found, str) else ipv4_lookalike(found)
 
     def read_item(self, key: str, entry: Row, old: DecapDestination | None, deletes: bool) -> DecapDestination:
         """Not egress unless told."""

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from . import layout
 from .addresses import (
     Address,
     Prefix,
-    address_fault,
     address_order,
     ipv4_lookalike,
+    prefix_fault,
     read_host,
+    read_known_host,
     read_prefix,
     read_real_address,
 )
@@ -23,9 +25,11 @@ from .entries import Asked, Config
 from .faults import Faults, shortened
 from .features import FLAG_FEATURES, vip_features
 from .limits import Limits
+from .own_addresses import own_options, real_sentences
 from .resource import PURGE, UNREADY, Resource, Row
 from .shape import Options, is_number, numbered
-from .vips import HASHES, MAX_WEIGHT, MORE_VIPS, REAL_STATES, Vip, VipKey, VipReal, sorted_flags
+from .vips import HASHES, MAX_WEIGHT, MORE_VIPS, REAL_STATES, Vip, VipKey, VipReal, sorted_flags, vips_from_config
+from .written import OCTAL
 
 UDP_FLAGS = ("quic", "udp_stable_routing", "udp_flow_migration")
 """The VIP flags that the program heeds for UDP alone."""
@@ -40,11 +44,9 @@ def _read_vip_key(entry: Mapping[str, t.Any], where: str, limits: Limits | None,
         if isinstance(found, Prefix):
             if limits is not None and not limits.has("cidr_vips"):
                 faults.add(f"{where}.address", f"{text} is a prefix, which needs feature cidr_vips")
-            # A prefix may be that of all addresses, but not one of others than hosts.
-            fault = address_fault(found.address) if any(found.address.packed) else None
-            found = fault or found
+            found = (prefix_fault(found) if limits is not None else None) or found
     else:
-        found = read_host(text)
+        found = read_known_host(text) if limits is None else read_host(text)
         if isinstance(found, Address):
             found = ipv4_lookalike(found) or found
     good = not isinstance(found, str)
@@ -88,6 +90,8 @@ def _read_reals(
             faults.add(f"{where}.reals[{index}].state", f"{state} is none of {', '.join(REAL_STATES)}")
         if local and not limits.has("local_delivery"):
             faults.add(f"{where}.reals[{index}].local", "needs feature local_delivery")
+        if _is_itself(key, address) and not (base.local if local is None else local):
+            faults.add(f"{where}.reals[{index}].address", _ITSELF.format(name))
         found[name] = VipReal(
             name,
             base.weight if weight is None else weight,
@@ -98,6 +102,12 @@ def _read_reals(
 
 
 _DEFAULT_REAL = VipReal("")
+_ITSELF = "{} is the VIP itself; a real has an address of its own"
+
+
+def _is_itself(key: VipKey | None, real: Address) -> bool:
+    """Whether a real's address is the VIP's: its packets would come back to the balancer."""
+    return key is not None and key.prefixlen is None and key.ipv6 == real.ipv6 and key.packed == real.packed
 
 
 def _read_vip(entry: Mapping[str, t.Any], where: str, base: Vip, limits: Limits, faults: Faults) -> Vip:
@@ -125,11 +135,11 @@ def _read_vip(entry: Mapping[str, t.Any], where: str, base: Vip, limits: Limits,
     else:
         if down and not limits.has("udp_flow_migration"):
             faults.add(f"{where}.down_reals", "needs feature udp_flow_migration")
-        new_down = tuple(sorted(_read_down_reals(down, where, faults), key=address_order))
+        new_down = tuple(sorted(_read_down_reals(down, where, key, faults), key=address_order))
     return Vip(key, base.flags if flags is None else flags, kind or base.hash, new_reals, new_down)
 
 
-def _read_down_reals(texts: Sequence[t.Any], where: str, faults: Faults) -> set[str]:
+def _read_down_reals(texts: Sequence[t.Any], where: str, key: VipKey, faults: Faults) -> set[str]:
     found: set[str] = set()
     for index, text in enumerate(texts):
         address = read_real_address(text, f"{where}.down_reals[{index}]", faults)
@@ -137,6 +147,8 @@ def _read_down_reals(texts: Sequence[t.Any], where: str, faults: Faults) -> set[
             continue
         if address.text in found:
             faults.add(f"{where}.down_reals[{index}]", f"{address.text} is listed twice")
+        if _is_itself(key, address):
+            faults.add(f"{where}.down_reals[{index}]", _ITSELF.format(address.text))
         found.add(address.text)
     return found
 
@@ -150,6 +162,12 @@ def resolve_vips(
     """
     entries, limits = asked.entries("vips"), asked.limits
     faults = Faults()
+    if asked.kept:
+        # Some were let in by an earlier version; what the host had before it booted, it is to have after.
+        kept = asked.applied(before, vips_from_config(entries))
+        warnings = _check_vips(kept, {}, limits, faults)
+        faults.check()
+        return kept, warnings
     where: dict[VipKey, str] = {}
     listed: dict[VipKey, Mapping[str, t.Any]] = {}
     for index, entry in numbered(entries):
@@ -170,13 +188,45 @@ def resolve_vips(
         for key, entry in listed.items()
     }
     after = asked.applied(before, read)
-    warnings = _check_vips(after, where, limits, faults)
+    _check_same(after, where, faults)
+    covering = [] if asked.allow_own_addresses or asked.deletes else real_sentences(after, (), asked.ssh_port)
+    for key, sentence in covering:
+        if key in where:
+            faults.add(f"{where[key]}.address", sentence)
+    warnings = [] if asked.deletes else octal_ports((place, key.port) for key, place in where.items())
+    warnings += _check_vips(after, where, limits, faults)
     for key, place in where.items() if min_active > 0 else ():
         active = len(active_reals(after[key])) if key in after else min_active
         if active < min_active:
             faults.add(f"{place}.reals", f"{key} has {active} active, but min_active is {min_active}")
     faults.check()
     return after, warnings
+
+
+def octal_ports(ports: Iterable[tuple[str, t.Any]]) -> list[str]:
+    """Warnings of ports that may have been written with a 0 before them. `ports`: (where, port)."""
+    return [
+        f"{place}.port: {port} is what YAML makes of {OCTAL[port]} with a 0 before it; if {OCTAL[port]} is meant,"
+        " write it without"
+        for place, port in ports
+        if isinstance(port, int) and port in OCTAL
+    ]
+
+
+def listed_places(asked: Asked) -> dict[VipKey, str]:
+    """VIP → where config, which is valid, lists it."""
+    keys = ((index, _read_vip_key(entry, "", None, Faults())) for index, entry in numbered(asked.config or ()))
+    return {key: f"vips[{index}]" for index, key in keys if key is not None}
+
+
+def _check_same(after: Mapping[VipKey, Vip], where: Mapping[VipKey, str], faults: Faults) -> None:
+    """An address and the prefix of its whole length are one place, at which the program looks for the address alone."""
+    whole = {key: replace(key, prefixlen=None) for key in after if key.prefixlen == (128 if key.ipv6 else 32)}
+    for key, same in whole.items():
+        if same in after and (key in where or same in where):
+            first, second = (same, key) if key in where else (key, same)
+            other = f" ({where[first]})" if first in where else ""
+            faults.add(f"{where[second]}.address", f"{second} is the same as {first}{other}; list it once")
 
 
 def active_reals(vip: Vip) -> list[str]:
@@ -268,6 +318,7 @@ class Vips(Resource):
     module_options: t.ClassVar[Options] = {
         **PURGE,
         **UNREADY,
+        **own_options(),
         "min_active": {"type": "int", "default": 0},
         "unseen_reals": {"type": "list", "elements": "str", "default": []},
     }

@@ -22,6 +22,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel.memory_maps i
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import MapSpec, balancer_maps
+from ansible_collections.katran.fleet.plugins.module_utils._model.own_addresses import HostAddresses
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
 from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
 from ansible_collections.katran.fleet.plugins.module_utils._model.tables import TABLES
@@ -192,6 +193,7 @@ class Host:
     fuse: Fuse = field(default_factory=Fuse)
     more: Sequence[MapSpec] = ()
     """Maps that its program has beside a balancer's."""
+    addresses: HostAddresses = field(default_factory=HostAddresses)
 
     def __post_init__(self) -> None:
         self.maps = FusedMaps(self.shape, self.fuse, [*balancer_maps(self.shape).values(), *self.more])
@@ -212,18 +214,19 @@ class Host:
         state: str = "overridden",
         allow_empty: bool = True,
         check: bool = False,
+        **asked: t.Any,
     ) -> Result:
         """One run of the resource's module, as apply_locked does it but for the lock and the kernel."""
         request = Request("blue", "/sys/fs/bpf", 1, check)
         self.file = self.file.reopened()
         known, clock = recovered(self.file, self.file.read(), self.maps), Clock()
         if resource == "vips":
-            run: t.Any = VipRun(request, self.maps, self.file, known, clock)
+            run: t.Any = VipRun(request, self.maps, self.file, known, clock, lambda: self.addresses)
         elif resource == "reals":
             run = OverlayRun(request, self.maps, self.file, known, clock)
         else:
             run = BalancerTableRun(TABLES[resource], request, self.maps, self.file, known, clock)
-        return t.cast(Result, run.run(Asked(config, state, allow_empty)))
+        return t.cast(Result, run.run(Asked(config, state, allow_empty, **asked)))
 
     def check(
         self, resource: str, config: Sequence[Entry] | None, state: str = "overridden", allow_empty: bool = True

@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Result
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError, PlanError
+from ansible_collections.katran.fleet.plugins.module_utils._model.own_addresses import HostAddresses
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._engine.counted_runs import (
     ABC,
     EQUAL,
@@ -393,3 +394,40 @@ def test_the_reals_to_which_others_lead(host: Host) -> None:
     table(host, "server_ids", {"id": 1, "real": B}, {"id": 2, "real": A})
     table(host, "source_routes", {"prefix": "192.0.2.0/24", "real": C})
     assert apply(host, ABC).references == {"source_routes": [C], "server_ids": [A, B]}
+
+
+def test_vips_that_cover_the_hosts_own_addresses(host: Host) -> None:
+    host.addresses = HostAddresses(own=("192.0.2.10",), gateways=("192.0.2.1",))
+    cutting = vip(address="192.0.2.10", port=0, reals=[real(A)])
+    steps = host.fuse.steps
+    for check in (False, True):
+        with pytest.raises(ConfigError, match=r"^vips\[1\]\.address: 192\.0\.2\.10:0/tcp covers this host's own addr"):
+            host.run("vips", [ABC, cutting], check=check)
+        with pytest.raises(ConfigError, match=r"^vips\[0\]\.address: 192\.0\.2\.0/30:443/tcp covers this host's gat"):
+            host.run("vips", [vip(address="192.0.2.0/30", reals=[real(A)])], check=check)
+    assert host.fuse.steps == steps
+    assert host.run("vips", [ABC, cutting], allow_own_addresses=True).warnings == []
+    # A fleet that has such a VIP learns of it with the next run, which for other VIPs is no reason to fail.
+    (warning,) = host.run("vips", [OTHER], "merged").warnings
+    assert warning.startswith("vip 192.0.2.10:0/tcp covers this host's own address 192.0.2.10: ")
+    with pytest.raises(ConfigError, match="covers this host's own address"):
+        host.run("vips", [ABC, cutting])
+    assert host.run("vips", [cutting], "deleted").changed
+
+
+def test_what_the_host_is_asked_only_where_it_matters(host: Host) -> None:
+    class Unasked:
+        own = property(lambda _self: pytest.fail("asked"))
+
+    host.addresses = Unasked()  # type: ignore[assignment]  # stands for addresses that nobody may look at
+    apply(host, ABC, OTHER)
+
+
+def test_vips_without_the_flag_that_source_routes_take(host: Host) -> None:
+    sentence = "source_routes: no packet follows them, as no VIP has flag source_routing"
+    routed = vip(flags=["source_routing"], reals=[real(A)])
+    apply(host, routed)
+    assert table(host, "source_routes", {"prefix": "192.0.2.0/24", "real": A}).warnings == []
+    assert apply(host, routed, OTHER).warnings == []
+    assert apply(host, ABC, OTHER).warnings == [sentence]
+    assert table(host, "source_routes", {"prefix": "192.0.2.0/25", "real": A}).warnings == [sentence]

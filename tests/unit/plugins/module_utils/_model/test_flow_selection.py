@@ -175,3 +175,20 @@ def test_a_purge_spares_what_may_be_anothers(gone: tuple[str, int], names: str) 
     going = vip_key(*gone)
     matcher = Matcher([vip_selection(going, exact, None, partial(Owners(stay).others, going))])
     assert "".join(name for name, flow in flows.items() if matcher(flow, 1)) == names
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("client", "::ffff:10.0.0.1", "client: ::ffff:10.0.0.1 is an IPv4 address in IPv6 form; write 10.0.0.1"),
+        ("real", "::ffff:10.0.0.1", "real: ::ffff:10.0.0.1 is an IPv4 address in IPv6 form; write 10.0.0.1"),
+        ("vip", "[::ffff:10.0.0.1]:443/tcp", "vip: ::ffff:10.0.0.1 is an IPv4 address in IPv6 form; write 10.0.0.1"),
+        ("client", "192.0.2.1\r", r"client: '192.0.2.1\r' has a carriage return in it (line ends of DOS)"),
+        ("real", "10.0.0.1 ", "real: '10.0.0.1 ' has white space in it"),
+        ("vip", "\t198.51.100.1", r"vip: '\t198.51.100.1' has white space in it"),
+    ],
+)
+def test_what_no_flow_can_have(option: str, value: str, sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_filters({option: value}, (), {})
+    assert str(caught.value) == sentence

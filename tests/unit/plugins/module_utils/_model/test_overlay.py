@@ -24,6 +24,7 @@ def overlay(before: Any, config: Any, state: str = "merged") -> tuple[dict[str, 
     ("config", "sentence"),
     [
         ([{"address": "10.0.0", "state": "down"}], "reals[0].address: 10.0.0 is not an IP address"),
+        ([{"address": "169.254.1.1", "state": "down"}], "reals[0].address: 169.254.1.1 is a link-local address"),
         ([{"address": "10.0.0.1"}], "reals[0].state: is missing"),
         ([{"address": "10.0.0.1", "state": "up"}], "reals[0].state: up is none of active, draining, down"),
         ([{"address": "10.0.0.1", "state": "down"}] * 2, "reals[1].address: 10.0.0.1 is listed twice"),
@@ -45,3 +46,11 @@ def test_overlay() -> None:
     assert overlay({}, [{"address": "10.0.0.3", "state": "down"}])[1] == [
         "reals[0].address: no VIP has the real 10.0.0.3"
     ]
+
+
+def test_a_real_that_an_earlier_version_let_in_can_be_drained() -> None:
+    asked = Asked([{"address": "169.254.1.1", "state": "draining"}], "merged", False, ALL)
+    after, warnings = resolve_reals({}, asked, NOW, ["169.254.1.1"])
+    assert (after["169.254.1.1"].state, warnings) == ("draining", [])
+    rest = resolve_reals(after, Asked([{"address": "169.254.1.1"}], "deleted", False, ALL), NOW, [])
+    assert rest == ({}, [])

@@ -51,7 +51,21 @@ SHAPE: Any = {
         ([GOOD, None], "vips[1]: is empty"),
         (["x"], "vips[0]: x is not a mapping"),
         ([GOOD, {**GOOD, "port": "https"}], "vips[1].port: https is not a whole number"),
-        ([{**GOOD, "port": True}], "vips[0].port: True is not a whole number"),
+        (
+            [{**GOOD, "port": True}],
+            "vips[0].port: True is not a whole number: YAML reads yes, no, on and off without quotes as truth values",
+        ),
+        (
+            [{**GOOD, "address": False}],
+            "vips[0].address: False is not a text: YAML reads yes, no, on and off without quotes as truth values",
+        ),
+        ([{**GOOD, "port": "0443"}], "vips[0].port: 0443 begins with 0, by which YAML means base 8; write 443"),
+        ([{**GOOD, "port": 443.5}], "vips[0].port: 443.5 is not a whole number"),
+        ([{**GOOD, "port": "443\u200b"}], "vips[0].port: 443\\u200b is not a whole number"),
+        (
+            [{**GOOD, "protocol": "tcp\r"}],
+            r"vips[0].protocol: 'tcp\r' has a carriage return in it (line ends of DOS)",
+        ),
         ([{**GOOD, "protocol": "TCP"}], "vips[0].protocol: TCP is none of tcp, udp"),
         ([{**GOOD, "flags": ["quic", "quik"]}], "vips[0].flags: quik is none of quic, no_lru"),
         ([{**GOOD, "flags": {"quic": True}}], "vips[0].flags: {'quic': True} is not a list"),

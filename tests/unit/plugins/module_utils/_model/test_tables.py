@@ -54,6 +54,26 @@ ROUTES, IDS, DECAP, MARKS = (
         ([route("192.0.2.0/24", None)], "source_routes[0].real: is missing"),
         ([route("192.0.2.0/24", "224.0.0.1")], "source_routes[0].real: 224.0.0.1 is not a unicast address"),
         (
+            [route("::ffff:10.0.0.0/104", "fc00::1")],
+            (
+                "source_routes[0].prefix: ::ffff:10.0.0.0/104 has IPv4-mapped addresses alone (::ffff:0.0.0.0/96);"
+                " write 10.0.0.0/8"
+            ),
+        ),
+        (
+            [route("127.0.0.0/16")],
+            "source_routes[0].prefix: 127.0.0.0/16 has loopback addresses alone (127.0.0.0/8)",
+        ),
+        (
+            [route("ff02::/16", "fc00::1")],
+            "source_routes[0].prefix: ff02::/16 has multicast addresses alone (ff00::/8)",
+        ),
+        (
+            [route("192.0.2.0/24\r")],
+            r"source_routes[0].prefix: '192.0.2.0/24\r' has a carriage return in it (line ends of DOS)",
+        ),
+        ([route("192.0.2.0/24", "127.0.0.1")], "source_routes[0].real: 127.0.0.1 is a loopback address"),
+        (
             [route("2001:db8::/32")],
             "source_routes[0].real: 10.0.0.1 is IPv4, but the prefix 2001:db8::/32 is IPv6",
         ),
@@ -75,7 +95,7 @@ def test_source_routes() -> None:
     after = ROUTES.resolve(
         {}, Asked([route("0.0.0.0/0", "fc00::1"), route("2001:DB8::/32", "fc00::2")], "merged", False, ALL)
     )
-    assert ROUTES.warnings(after.values(), Around(ALL, [vip6()], {}.get)) == []
+    assert ROUTES.warnings(after.values(), Around(ALL, [vip6(flags=["source_routing"])], {}.get)) == []
     assert [(prefix.text, item.real) for prefix, item in after.items()] == [
         ("0.0.0.0/0", "fc00::1"),
         ("2001:db8::/32", "fc00::2"),
@@ -92,6 +112,38 @@ def test_source_routes() -> None:
     only = ROUTES.resolve(after, Asked([route("10.0.0.0/8")], "overridden", False, ALL))
     assert only == {prefix: SourceRoute(prefix, "10.0.0.1") for prefix in only}
     assert len(only) == 1
+
+
+def test_source_routes_that_no_vip_follows() -> None:
+    after = ROUTES.resolve({}, Asked([route("192.0.2.0/24")], "merged", False, ALL))
+    sentence = "source_routes: no packet follows them, as no VIP has flag source_routing"
+    for around in ([], [vip6()], [vip6(flags=["no_lru"])]):
+        assert ROUTES.warnings(after.values(), Around(ALL, around, {}.get)) == [sentence]
+    # Check mode does not see the VIPs that the task before would have applied.
+    assert ROUTES.warnings(after.values(), Around(ALL, [], {}.get, settled=False)) == []
+    assert ROUTES.warnings([], Around(ALL, [], {}.get)) == []
+
+
+def test_what_an_earlier_version_let_in_can_be_taken_out() -> None:
+    row = {"prefix": "::ffff:10.0.0.0/104", "real": "fe80::1"}
+    key, item = ROUTES.item(row)
+    assert ROUTES.resolve({key: item}, Asked([row], "deleted", False, ALL)) == {}
+    key, item = DECAP.item({"address": "127.0.0.1", "egress": False})
+    assert DECAP.resolve({key: item}, Asked([{"address": "127.0.0.1"}], "deleted", False, ALL)) == {}
+
+
+@pytest.mark.parametrize(
+    ("table", "entry", "sentence"),
+    [
+        (DECAP, {"address": "127.0.0.1"}, "decap_destinations[0].address: 127.0.0.1 is a loopback address"),
+        (DECAP, {"address": "fe80::9"}, "decap_destinations[0].address: fe80::9 is a link-local address"),
+        (IDS, {"id": 1, "real": "::1"}, "server_ids[0].real: ::1 is a loopback address"),
+        (MARKS, {"mark": 1, "real": "169.254.1.1"}, "healthcheck_destinations[0].real: 169.254.1.1 is a link-local"),
+        (MARKS, {"mark": 1, "real": "0.0.0.5"}, "healthcheck_destinations[0].real: 0.0.0.5 is in 0.0.0.0/8, of which"),
+    ],
+)
+def test_entries_do_not_lead_where_nothing_is_routed(table: Any, entry: dict[str, Any], sentence: str) -> None:
+    assert table_fault(table.resolve, [entry]).startswith(sentence)
 
 
 @pytest.mark.parametrize(

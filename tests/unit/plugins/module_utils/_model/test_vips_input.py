@@ -17,6 +17,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.features impor
 from ansible_collections.katran.fleet.plugins.module_utils._model.limits import Limits
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import (
+    VipReal,
     vip_changes,
     vip_to_config,
     vips_from_config,
@@ -34,11 +35,29 @@ from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.con
     vips,
 )
 
+GOOD_ROW = {
+    "address": "198.51.100.1",
+    "port": 80,
+    "protocol": "tcp",
+    "flags": [],
+    "hash": "maglev_v2",
+    "reals": [],
+    "down_reals": [],
+}
+
 
 def fault(config: Any, limits: Limits = ALL, state: str = "merged") -> str:
     with pytest.raises(ConfigError) as caught:
         resolve_vips({}, Asked(config, state, False, limits))
     return str(caught.value)
+
+
+def refused(entry: Any) -> bool:
+    try:
+        resolve_vips({}, Asked([entry], "merged", False, ALL))
+    except ConfigError:
+        return True
+    return False
 
 
 # One sentence for each rule.
@@ -49,10 +68,10 @@ def fault(config: Any, limits: Limits = ALL, state: str = "merged") -> str:
     [
         (vip("10.0.0"), "vips[0].address: 10.0.0 is not an IP address"),
         (vip("010.0.0.1"), "vips[0].address: 010.0.0.1 is not an IP address"),
-        (vip("10.0.0.1 "), "vips[0].address: 10.0.0.1  is not an IP address"),
+        (vip("10.0.0.1 "), "vips[0].address: '10.0.0.1 ' has white space in it"),
         (vip("fe80::1%eth0"), "vips[0].address: fe80::1%eth0 is not an IP address"),
         (vip("web.example"), "vips[0].address: web.example is not an IP address"),
-        (vip(""), "vips[0].address:  is not an IP address"),
+        (vip(""), "vips[0].address: is empty"),
         (vip(None), "vips[0].address: is missing"),
         (vip("0.0.0.0"), "vips[0].address: 0.0.0.0 is the unspecified address"),
         (vip("::"), "vips[0].address: :: is the unspecified address"),
@@ -73,7 +92,63 @@ def fault(config: Any, limits: Limits = ALL, state: str = "merged") -> str:
         (vip("10.0.0.0/255.0.0.0"), "vips[0].address: 10.0.0.0/255.0.0.0 has no prefix length of 0 to 32"),
         (vip("2001:db8::/129"), "vips[0].address: 2001:db8::/129 has no prefix length of 0 to 128"),
         (vip("10.0/8"), "vips[0].address: 10.0/8 is not a prefix (ADDRESS/LENGTH)"),
-        (vip("ff00::/8"), "vips[0].address: ff00:: is not a unicast address"),
+        (vip("ff00::/8"), "vips[0].address: ff00::/8 has multicast addresses alone (ff00::/8)"),
+        (vip("127.0.0.1"), "vips[0].address: 127.0.0.1 is a loopback address"),
+        (vip("::1"), "vips[0].address: ::1 is a loopback address"),
+        (vip("169.254.1.1"), "vips[0].address: 169.254.1.1 is a link-local address"),
+        (vip("febf::1"), "vips[0].address: febf::1 is a link-local address"),
+        (vip("0.0.0.5"), "vips[0].address: 0.0.0.5 is in 0.0.0.0/8, of which no host may have one"),
+        (vip("240.0.0.1"), "vips[0].address: 240.0.0.1 is in 240.0.0.0/4, of which no host may have one"),
+        (
+            vip("::10.0.0.1"),
+            "vips[0].address: ::a00:1 is an IPv4-compatible address, to which nothing is routed",
+        ),
+        (vip("127.0.0.0/8"), "vips[0].address: 127.0.0.0/8 has loopback addresses alone (127.0.0.0/8)"),
+        (vip("127.1.0.0/16"), "vips[0].address: 127.1.0.0/16 has loopback addresses alone (127.0.0.0/8)"),
+        (vip("126.0.0.0/7"), "vips[0].address: 126.0.0.0/7 takes in loopback addresses (127.0.0.0/8)"),
+        (vip("0.0.0.0/0"), "vips[0].address: 0.0.0.0/0 takes in unspecified addresses (0.0.0.0/8)"),
+        (vip("168.0.0.0/6"), "vips[0].address: 168.0.0.0/6 takes in link-local addresses (169.254.0.0/16)"),
+        (vip("::/0"), "vips[0].address: ::/0 takes in loopback addresses (::1/128)"),
+        (vip("fe00::/8"), "vips[0].address: fe00::/8 takes in link-local addresses (fe80::/10)"),
+        (
+            vip("::ffff:10.0.0.0/104"),
+            (
+                "vips[0].address: ::ffff:10.0.0.0/104 has IPv4-mapped addresses alone (::ffff:0.0.0.0/96);"
+                " write 10.0.0.0/8"
+            ),
+        ),
+        (vip(reals=reals("127.0.0.1")), "vips[0].reals[0].address: 127.0.0.1 is a loopback address"),
+        (vip(reals=reals("10.0.0.1", "fe80::1")), "vips[0].reals[1].address: fe80::1 is a link-local address"),
+        (
+            vip("198.51.100.7", reals=reals("10.0.0.1", "198.51.100.7")),
+            "vips[0].reals[1].address: 198.51.100.7 is the VIP itself; a real has an address of its own",
+        ),
+        (
+            vip("198.51.100.7", protocol="udp", flags=["udp_flow_migration"], down_reals=["198.51.100.7"]),
+            "vips[0].down_reals[0]: 198.51.100.7 is the VIP itself; a real has an address of its own",
+        ),
+        (vip(down_reals=["::1"]), "vips[0].down_reals[0]: ::1 is a loopback address"),
+        (
+            vip("198.51.100.1\r"),
+            r"vips[0].address: '198.51.100.1\r' has a carriage return in it (line ends of DOS)",
+        ),
+        (
+            vip("10.0.0.1\u200b"),
+            r"vips[0].address: '10.0.0.1\u200b' has a character that is not of ASCII in it",
+        ),
+        (vip("198.51.100.1\0"), r"vips[0].address: '198.51.100.1\x00' has a control character in it"),
+        (
+            vip("2895057742028"),
+            (
+                "vips[0].address: 2895057742028 is a number: YAML reads 01:02:03:04:05:06:07:08 without quotes as one"
+                " of base 60; put quotes around it"
+            ),
+        ),
+        (vip("[2001:db8::1]"), "vips[0].address: [2001:db8::1] is not an IP address: write it without brackets"),
+        (
+            vip(reals=reals("10.0.0.1/32")),
+            "vips[0].reals[0].address: 10.0.0.1/32 is a prefix; an IP address is asked for, such as 10.0.0.1",
+        ),
         (vip(port=65536), "vips[0].port: 65536 is not a port (0 to 65535)"),
         (vip(port=-1), "vips[0].port: -1 is not a port (0 to 65535)"),
         (vip(port="https"), "vips[0].port: https is not a port (0 to 65535)"),
@@ -191,8 +266,8 @@ def test_what_two_vips_may_have_in_common() -> None:
         [
             vip("10.0.0.0/8", **migrating),
             vip("10.0.0.0/16", port=80, **migrating),
-            vip("10.0.0.0", reals=reals("10.0.0.1", "fc00::1")),
-            vip("10.0.0.0", protocol="udp", reals=reals("10.0.0.1")),
+            vip("10.0.0.0", reals=reals("192.0.2.1", "fc00::1")),
+            vip("10.0.0.0", protocol="udp", reals=reals("192.0.2.1")),
         ]
     )
     assert (len(after), warnings) == (4, [])
@@ -358,3 +433,61 @@ def test_down_reals_that_are_active_are_told() -> None:
     listed = {**vip, "reals": [{"address": "10.0.0.1"}, {"address": "10.0.0.2"}], "down_reals": ["10.0.0.1"]}
     _after, warnings = resolve_vips({}, Asked([listed], "merged", False, ALL))
     assert warnings == ["vips[0].down_reals: 10.0.0.1 is active among the VIP's reals too, so new flows still go there"]
+
+
+# Addresses that cannot work
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["0.1.2.3", "126.255.255.255", "128.0.0.1", "169.253.0.1", "169.255.0.1", "223.255.255.255", "::1:0:0:1", "1::"],
+)
+def test_the_neighbours_of_refused_ranges(address: str) -> None:
+    assert refused(vip(address)) == (address in ("0.1.2.3", "1::"))
+
+
+def test_a_local_real_may_have_the_address_of_its_vip() -> None:
+    entry = vip("198.51.100.7", reals=[{"address": "198.51.100.7", "local": True}])
+    after, _warnings = resolve_vips({}, Asked([entry], "overridden", False, ALL))
+    again = {**entry, "reals": [{"address": "198.51.100.7", "weight": 2}]}
+    resolve_vips(after, Asked([again], "merged", False, ALL))
+    assert fault([again]).startswith("vips[0].reals[0].address: 198.51.100.7 is the VIP itself")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("198.51.100.1", "198.51.100.1/32"), ("198.51.100.1/32", "198.51.100.1"), ("2001:db8::1", "2001:db8::1/128")],
+)
+def test_a_prefix_of_the_whole_length_is_the_address(one: str, other: str) -> None:
+    exact, prefix = sorted((one, other), key=len)
+    entries = [vip(address, port=443, reals=reals("fc00::1")) for address in (one, other)]
+    host, whole = (f"[{text}]" if ":" in text else text for text in (exact, prefix))
+    where = int(other == prefix)
+    sentence = f"vips[{where}].address: {whole}:443/tcp is the same as {host}:443/tcp (vips[{1 - where}]); list it once"
+    assert fault(entries) == sentence
+    before, _warnings = resolve_vips({}, Asked(entries[:1], "overridden", False, ALL))
+    with pytest.raises(ConfigError, match=r"^vips\[0\].address: .* is the same as .*; list it once$"):
+        resolve_vips(before, Asked(entries[1:], "merged", False, ALL))
+    # Beside another port or protocol it is another VIP, and may take the other's place.
+    resolve_vips(before, Asked([{**entries[1], "port": 80}, {**entries[1], "protocol": "udp"}], "merged", False, ALL))
+    resolve_vips(before, Asked(entries[1:], "overridden", False, ALL))
+
+
+def test_what_an_earlier_version_let_in_stays_until_it_is_told_anew_and_can_be_taken_out() -> None:
+    rows = [
+        {**vip_to_config(only), "address": address, "reals": [VipReal(real)._asdict()]}
+        for (only,) in [vips_from_config([GOOD_ROW]).values()]
+        for address, real in (("127.0.0.1", "fe80::1"), ("0.0.0.0/0", "10.0.0.1"), ("198.51.100.1", "198.51.100.1"))
+    ]
+    kept, _warnings = resolve_vips({}, Asked(rows, "overridden", True, ALL, kept=True))
+    assert [vip_to_config(found)["address"] for found in kept.values()] == [row["address"] for row in rows]
+    assert fault(rows).count("vips[") == 4
+    assert resolve_vips(kept, Asked(rows, "deleted", False, ALL)) == ({}, [])
+    # What is not listed is no reason to refuse what is.
+    resolve_vips(kept, Asked([vip("198.51.100.9")], "merged", False, ALL))
+
+
+def test_a_port_that_looks_octal() -> None:
+    assert resolve_vips({}, Asked([vip(port=0o443)], "merged", False, ALL))[1] == [
+        "vips[0].port: 291 is what YAML makes of 443 with a 0 before it; if 443 is meant, write it without"
+    ]
