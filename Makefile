@@ -54,6 +54,10 @@ sanity: venv ## ansible-test sanity and units on the built and installed collect
 lint: venv ## ruff, mypy, ansible-lint, yamllint, antsibull, shellcheck
 	@scripts/lint
 
+.PHONY: plant
+plant: venv ## do the tests notice small faults in bpf/, engine and roles? PLANT="root- swap-" for some of them
+	@scripts/plant $(PLANT)
+
 .PHONY: bench
 bench: venv ## ns and million packets a second by kind of packet, and what each feature costs
 	@PYTHONPATH=collections python tests/bench/packets.py

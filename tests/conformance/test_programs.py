@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import json
 import mmap
 import os
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -30,6 +32,7 @@ from ansible_collections.katran.fleet.tests.conformance.provision import (
     Balancer,
     load_small,
 )
+from ansible_collections.katran.fleet.tests.conformance.tunnel import HOST, tunnel
 
 VIP, CLIENT = "198.51.100.1", "192.0.2.7"
 
@@ -153,6 +156,21 @@ def test_root_runs_the_first_slot_that_is_taken() -> None:
         assert counter.counters("cntrs_array") == (2,)
 
 
+@pytest.mark.parametrize("taken", list(itertools.product([False, True], repeat=3)), ids=str)
+def test_root_asks_the_slots_in_order(taken: tuple[bool, ...]) -> None:
+    answers = (1, 3, 0)  # XDP_DROP, XDP_TX, XDP_ABORTED; XDP_PASS is what root itself says.
+    with closing(load_small("root", ROOT_MAPS)) as root, contextlib.ExitStack() as opened:
+        for slot, answer in enumerate(answers):
+            # Puts the answer into register 0 and ends.
+            code = bytes.fromhex("b7000000") + layout.u32(answer) + bytes.fromhex("9500000000000000")
+            fd = bpf.load_program(code, name="answer")
+            opened.callback(os.close, fd)
+            if taken[slot]:
+                root.maps["root_array"].update(layout.u32(slot), layout.u32(fd))
+        first = next((answer for answer, there in zip(answers, taken, strict=True) if there), 2)
+        assert bpf.test_run(root.prog_fd, bytes(64)).value == first
+
+
 def test_packets_are_counted_while_that_is_on() -> None:
     frame = bytes(Ether() / IP() / UDP())
     with closing(load_small("packet_counter", COUNTER_MAPS)) as counter:
@@ -185,13 +203,14 @@ def in_cgroup(prog_fd: int) -> Iterator[None]:
         group.rmdir()
 
 
-def talk(listener: socket.socket) -> None:
-    """A connection and a byte each way, over loopback."""
+def talk(listener: socket.socket, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """A connection and a byte each way, over loopback; then `meanwhile`, before it is closed."""
     with socket.create_connection(listener.getsockname()) as client, listener.accept()[0] as server:
         client.send(b"?")
         assert server.recv(1) == b"?"
         server.send(b"!")
         assert client.recv(1) == b"!"
+        meanwhile()
 
 
 @pytest.mark.parametrize(("own", "fallback"), [(1025, 7), (0, 7)])
@@ -199,10 +218,66 @@ def test_server_ids_travel_in_options(own: int, fallback: int) -> None:
     with closing(load_small("server_id_option", OPTION_MAPS)) as option, in_cgroup(option.prog_fd):
         option.maps["server_id_own"].update(layout.u32(0), layout.u32(own))
         option.maps["server_id_own"].update(layout.u32(1), layout.u32(fallback))
+
+        def remembered() -> list[int]:
+            return [layout.parse_u32(value) for _cookie, value in option.maps["server_id_of_socket"].items()]
+
+        def meanwhile() -> None:
+            # The client's socket has the id to echo.
+            assert remembered() == [own or fallback]
+
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            talk(listener)
+            talk(listener, meanwhile)
         # set: by the server and by the client; read: by both; missing; wrong.
         assert option.counters("server_id_counters") == (2, 2, 0, 0)
+        # A socket that is closed leaves its place to others.
+        deadline = time.monotonic() + 5
+        while remembered() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert remembered() == []
+
+
+@pytest.mark.parametrize(
+    ("own", "fallback", "echoes", "counted"),
+    [
+        # set, read, missing, wrong
+        (1025, 7, [1025], (1, 1, 0, 0)),
+        (1025, 7, [7], (1, 1, 0, 0)),
+        (1025, 7, [1026], (1, 0, 0, 1)),
+        (1025, 7, [0], (1, 0, 0, 1)),
+        # Of two ids one may be none: to echo none is wrong all the same.
+        (1025, 0, [0], (1, 0, 0, 1)),
+        (0, 7, [0], (1, 0, 0, 1)),
+        # Until the right one comes, all are looked at; then none.
+        (1025, 7, [9, 8, 1025, 9], (1, 1, 0, 2)),
+        (1025, 7, [1025, 9], (1, 1, 0, 0)),
+    ],
+)
+def test_an_echo_counts_by_whose_id_it_is(own: int, fallback: int, echoes: list[int], counted: tuple[int, ...]) -> None:
+    with closing(load_small("server_id_option", OPTION_MAPS)) as option, in_cgroup(option.prog_fd), tunnel() as peer:
+        option.maps["server_id_own"].update(layout.u32(0), layout.u32(own))
+        option.maps["server_id_own"].update(layout.u32(1), layout.u32(fallback))
+        with socket.create_server((HOST, 0)) as listener:
+            ports = {"sport": 4000, "dport": listener.getsockname()[1]}
+            peer.send(TCP(**ports, flags="S", seq=1))
+            answer = peer.receive()[TCP]
+            assert answer.flags == "SA"
+            assert (0xB6, struct.pack("=I", own or fallback)) in answer.options
+            # The first echo comes with the handshake's end, each other one with a byte.
+            for number, echo in enumerate(echoes):
+                header = TCP(
+                    **ports,
+                    flags="A",
+                    seq=2 + max(number - 1, 0),
+                    ack=answer.seq + 1,
+                    options=[(0xB7, struct.pack("=I", echo))],
+                )
+                peer.send(header / Raw(b"?") if number else header)
+            listener.settimeout(2)
+            with listener.accept()[0] as server:
+                bytes_sent = len(echoes) - 1
+                assert server.recv(bytes_sent, socket.MSG_WAITALL) == b"?" * bytes_sent
+        assert option.counters("server_id_counters") == counted
 
 
 def test_a_client_without_the_option_is_counted_once() -> None:

@@ -122,9 +122,15 @@ def wire(interface: str = "out-peer") -> Iterator[socket.socket]:
         yield ear
 
 
-def probe(mark: int, address: str, payload: bytes = b"probe", port: int = 80) -> None:
+def probe(
+    mark: int, address: str, payload: bytes = b"probe", port: int = 80, sport: int = 0, options: bytes = b""
+) -> None:
+    """One datagram; `sport`: 0 for any; `options`: of its IPv4 header."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as sender:
+        sender.bind(("", sport))
+        if options:
+            sender.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, options)
         sender.setsockopt(socket.SOL_SOCKET, MARK, mark)
         sender.sendto(payload, (address, port))
 
@@ -177,11 +183,50 @@ def test_gue_and_counted_vips() -> None:
         sport, dport, length, checksum = struct.unpack_from("!4H", frame, 34)
         assert (dport, length, checksum) == (9886, len(frame) - 34, 0)
         assert sport & 1 << 10
+        sports = {sport}
+        # Ports are drawn: one alone has the bit half of the time by itself.
+        for _again in range(40):
+            probe(1, "198.51.100.1", port=82)
+            sports.add(struct.unpack_from("!H", heard(ear), 34)[0])
+        assert len(sports) > 20
+        assert all(each & 1 << 10 for each in sports)
         probe(1, "198.51.100.1", port=81)
         heard(ear)
     assert healthcheck_info(request())["vips"] == [{"vip": "198.51.100.1:80/udp", "packets": 1}]
     assert ensure(encapsulation="gue", gue_port=9886).changes == ["no longer count probes of 198.51.100.1:80/udp"]
     assert healthcheck_info(request())["vips"] == []
+
+
+@pytest.mark.parametrize("address", ["198.51.100.1", "2001:db8::1"])
+def test_a_probe_counts_for_its_destination_or_else_for_its_source(address: str) -> None:
+    mine, real = ("fd00:7::1", "fc00::1") if ":" in address else ("198.18.7.1", "10.0.0.1")
+    vips = [
+        {"address": address, "port": 80, "protocol": "udp"},
+        {"address": mine, "port": 4000, "protocol": "udp"},
+    ]
+    ensure(counted_vips=vips)
+    destinations((1, real))
+    # From the VIP's own port as a checker answers, to the VIP, and both at once: that counts once.
+    for sport, dport in ((4000, 81), (4001, 80), (4000, 80), (4001, 81)):
+        probe(1, address, port=dport, sport=sport)
+    counters = healthcheck_info(request())["counters"]
+    assert (counters["processed"], counters["dst_matched"], counters["src_matched"]) == (4, 2, 1)
+    assert [each["packets"] for each in sorted(healthcheck_info(request())["vips"], key=lambda each: each["vip"])] == (
+        [1, 2] if address == "198.51.100.1" else [2, 1]
+    )
+
+
+def test_options_of_a_counted_probe_are_not_taken_for_its_ports() -> None:
+    """Four NOPs where the ports would be are port 257 to a reader who does not look at the header's length."""
+    ensure(counted_vips=[{"address": "198.51.100.1", "port": port, "protocol": "udp"} for port in (80, 257)])
+    destinations((1, "10.0.0.1"))
+    with wire() as ear:
+        probe(1, "198.51.100.1", options=b"\x01" * 4)
+        frame = heard(ear)
+        assert (frame[34], frame[54:58]) == (0x46, b"\x01" * 4)
+    counters = healthcheck_info(request())["counters"]
+    assert (counters["processed"], counters["dst_matched"], counters["src_matched"]) == (1, 0, 0)
+    assert [each["packets"] for each in healthcheck_info(request())["vips"]] == [0, 0]
 
 
 def test_counts_survive_other_vips_coming_and_going() -> None:

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A deploy whose inventory is wrong for one host, as Ansible runs it: no host is reached."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Every module would fail: a host that is reached shows.
+INVENTORY = """
+all:
+  vars:
+    ansible_connection: local
+    ansible_python_interpreter: /bin/false
+    katran_become: false
+    katran_interfaces: [nowhere0]
+  children:
+    balancers:
+      hosts: {lb1: , lb2: , lb3: }
+      vars:
+        katran_vips:
+          - {address: 198.51.100.1, port: 443, protocol: tcp, reals: "{{ groups['reals'] | katran.fleet.reals }}"}
+    reals:
+      hosts:
+        r1: {katran_real_address: 10.0.0.1}
+        r2: {katran_real_address: 10.0.0.2}
+"""
+
+
+def deploy(folder: Path, *wrong: str) -> subprocess.CompletedProcess[str]:
+    """Deploy; `wrong`: variables of hosts, each as HOST NAME VALUE."""
+    (folder / "hosts.yml").write_text(INVENTORY)
+    (folder / "host_vars").mkdir()
+    for each in wrong:
+        host, name, value = each.split(" ", 2)
+        (folder / "host_vars" / f"{host}.yml").write_text(f"{name}: {value}\n")
+    command = [sys.executable, "-m", "ansible", "playbook", "-i", str(folder / "hosts.yml"), "katran.fleet.deploy"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def plays_of(printed: str) -> list[str]:
+    return re.findall(r"^PLAY \[([^\]]+)\]", printed, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["lb2 katran_min_active 3", "lb3 katran_udp_timeout -1", "r2 katran_gue_port 70000", "r1 katran_real_adress x"],
+)
+def test_a_fault_of_one_host_ends_the_run_of_all(tmp_path: Path, wrong: str) -> None:
+    done = deploy(tmp_path, wrong)
+    assert done.returncode == 2, done.stdout
+    assert plays_of(done.stdout) == ["Check the fleet"]
+    assert wrong.split()[1].removeprefix("katran_") in done.stdout
+
+
+def test_without_a_fault_the_reals_are_reached_first(tmp_path: Path) -> None:
+    done = deploy(tmp_path)
+    assert done.returncode == 2, done.stdout
+    # None could be prepared: no balancer is to send to any of them.
+    assert plays_of(done.stdout) == ["Check the fleet", "Prepare the reals"]
+    assert re.search(r"^r1 .*failed=1", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^lb1 .*failed=0", done.stdout, re.MULTILINE), done.stdout

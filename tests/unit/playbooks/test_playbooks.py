@@ -1,0 +1,92 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a deploy tells its roles: nothing newly leads to a real that is not ready, none gives up what is still sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+PLAYBOOKS = Path(__file__).resolve().parents[3] / "playbooks"
+
+
+def plays(name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load((PLAYBOOKS / f"{name}.yml").read_text(encoding="utf-8"))
+    return found
+
+
+def role(play: dict[str, Any]) -> dict[str, Any]:
+    """The one task of a play that runs a role of ours."""
+    [task] = [task for task in play["tasks"] if "ansible.builtin.import_role" in task]
+    return task
+
+
+@pytest.mark.parametrize("name", ["deploy", "preflight"])
+def test_the_inventory_is_checked_once_and_for_all(name: str) -> None:
+    """A task that runs once and fails ends the run of every host, as any_errors_fatal would for all of a play."""
+    first = plays(name)[0]
+    assert first["hosts"] == "all"
+    assert first["gather_facts"] is False
+    task = first["tasks"][0]
+    # No argument: the whole fleet, not the host alone that happens to run it.
+    assert task["katran.fleet.preflight"] is None
+    assert task["run_once"] is True
+    assert "ignore_errors" not in task
+
+
+def test_the_order_of_a_deploy() -> None:
+    assert [
+        (play["hosts"], role(play)["ansible.builtin.import_role"]["name"], role(play)["ansible.builtin.import_role"])
+        for play in plays("deploy")[1:]
+    ] == [
+        (f"{{{{ katran_{group}_group | default('{group}') }}}}", f"katran.fleet.{name}", task)
+        for group, name, task in (
+            ("reals", "real", {"name": "katran.fleet.real", "tasks_from": "apply"}),
+            ("balancers", "balancer", {"name": "katran.fleet.balancer", "tasks_from": "apply"}),
+            ("reals", "real", {"name": "katran.fleet.real", "tasks_from": "withdraw"}),
+        )
+    ]
+    for play in plays("deploy")[1:]:
+        assert play["become"] == "{{ katran_become | default(true) }}"
+        # A host that fails, or a real that does, is no reason to leave the others as they are.
+        assert not {"any_errors_fatal", "max_fail_percentage", "ignore_errors", "ignore_unreachable"} & set(play)
+
+
+def test_what_a_deploy_tells_its_roles() -> None:
+    _check, reals, balancers, withdraw = plays("deploy")
+    told = "{{ deploy_preflight }}"
+    # Until no balancer sends there, a real goes on serving what it serves.
+    assert role(reals)["vars"] == {"real_preflight": told, "real_keep_vips": True}
+    assert role(balancers)["vars"] == {
+        "balancer_preflight": told,
+        "balancer_unready_reals": "{{ deploy_readiness.unready }}",
+        "balancer_unseen_reals": "{{ deploy_readiness.unseen }}",
+    }
+    assert role(withdraw)["vars"] == {"real_preflight": told}
+
+
+def test_what_a_deploy_knows_of_the_hosts_that_are_done() -> None:
+    check, reals, balancers, withdraw = plays("deploy")
+    assert check["tasks"][0]["register"] == "deploy_preflight"
+    for play, note in ((reals, "deploy_prepared"), (balancers, "deploy_balanced")):
+        done, noted = play["tasks"]
+        assert done is role(play)
+        # Only after the role, and of the hosts that it did not fail on; the run tells it from a note of one before.
+        assert noted["ansible.builtin.set_fact"] == {
+            note: {"run": "{{ deploy_preflight.run }}", "hosts": "{{ ansible_play_hosts }}"}
+        }
+        assert noted["run_once"] is True
+    assert balancers["vars"] == {
+        "deploy_readiness": "{{ deploy_preflight | katran.fleet.readiness('deploy_prepared') }}"
+    }
+    assert withdraw["vars"] == {
+        "deploy_senders": "{{ deploy_preflight | katran.fleet.still_sending('deploy_balanced', 'balancer_applied') }}"
+    }
+    # The note that filter still_sending asks for.
+    run = yaml.safe_load((PLAYBOOKS.parent / "roles/balancer/tasks/run.yml").read_text(encoding="utf-8"))
+    assert [task.get("register") for task in run if "katran.fleet.vips" in task] == ["balancer_applied"]
+    assert role(withdraw)["when"] == ["deploy_preflight.balancers | length > 0", "deploy_senders | length == 0"]

@@ -1,0 +1,246 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an operator sets reaches the modules: every option of a module is passed by its role, from a variable."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jinja2 import StrictUndefined, meta
+from jinja2.nativetypes import NativeEnvironment
+
+ROOT = Path(__file__).resolve().parents[3]
+ROLES = ("balancer", "host", "real")
+PREFIX = "katran.fleet."
+JINJA = NativeEnvironment(undefined=StrictUndefined)
+OMIT = object()
+
+LITERAL = {
+    "vips": {"state": "overridden"},
+    "source_routes": {"state": "overridden"},
+    "server_ids": {"state": "overridden"},
+    "decap_destinations": {"state": "overridden"},
+}
+"""Options that are the same in every fleet: the inventory is all that there is to be."""
+
+ELSEWHERE = {
+    "source_dir": {"library"},
+    "planned_sources": {"host_compared"},
+    "untouched": {"told"},
+    "config": {"resources"},
+    "planned": {"planned"},
+}
+"""Options that come from no variable of their name, and what they come from (without the role's name)."""
+
+NOT_PASSED = {
+    "balancer": {"state": "a role makes balancers: it neither removes one nor rolls it back"},
+    "decap": {
+        "state": "the role serves; tasks withdraw say otherwise",
+        "loopback": "without the VIPs on lo the host would answer nobody",
+    },
+    "host": {
+        "state": "a role prepares hosts: it takes nothing away from one",
+        "files": "what the module's own half on the controller tells the other",
+        "contents": "likewise",
+    },
+    "preflight": {},
+}
+"""Module → options that its role leaves to their defaults, and why."""
+
+
+def load(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def documented(path: Path, name: str = "DOCUMENTATION") -> dict[str, Any]:
+    """A documentation block of a Python file, on its top level or in the class ModuleDocFragment."""
+    for statement in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
+            found: dict[str, Any] = yaml.safe_load(ast.literal_eval(statement.value))
+            return found
+    raise AssertionError(f"{path.name} has no {name}")
+
+
+def options_of(module: str) -> dict[str, Any]:
+    """A module's options, with those of the fragments that it extends."""
+    own = documented(ROOT / "plugins" / "modules" / f"{module}.py")
+    found = dict(own["options"])
+    for name in own["extends_documentation_fragment"]:
+        _katran, _fleet, fragment, *part = name.split(".")
+        path = ROOT / "plugins" / "doc_fragments" / f"{fragment}.py"
+        found |= documented(path, part[0].upper() if part else "DOCUMENTATION").get("options", {})
+    return found
+
+
+def tasks_of(role: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Each of a role's tasks that runs a module of ours: file, module, arguments."""
+    for path in sorted((ROOT / "roles" / role / "tasks").glob("*.yml")):
+        for task in load(path):
+            for word, arguments in task.items():
+                if word.startswith(PREFIX):
+                    yield path.name, word.removeprefix(PREFIX), arguments
+
+
+TASKS = [(role, *task) for role in ROLES for task in tasks_of(role)]
+
+
+def variables_in(value: Any) -> set[str]:
+    """The variables that a template refers to; none where it is no template."""
+    return meta.find_undeclared_variables(JINJA.parse(value)) - {"omit"} if isinstance(value, str) else set()
+
+
+def test_the_roles_run_these_modules() -> None:
+    assert sorted((role, file, module) for role, file, module, _arguments in TASKS) == [
+        ("balancer", "preflight.yml", "preflight"),
+        ("balancer", "run.yml", "balancer"),
+        ("balancer", "run.yml", "vips"),
+        ("balancer", "tables.yml", "decap_destinations"),
+        ("balancer", "tables.yml", "server_ids"),
+        ("balancer", "tables.yml", "source_routes"),
+        ("host", "main.yml", "host"),
+        ("real", "preflight.yml", "preflight"),
+        ("real", "run.yml", "decap"),
+        ("real", "withdraw.yml", "decap"),
+    ]
+
+
+@pytest.mark.parametrize(("role", "file", "module", "arguments"), TASKS, ids=[f"{r}-{f}-{m}" for r, f, m, _a in TASKS])
+def test_every_option_is_passed_from_a_variable(role: str, file: str, module: str, arguments: dict[str, Any]) -> None:
+    if module == "preflight":
+        assert arguments == {"role": role}
+        return
+    if file == "withdraw.yml":
+        # It takes VIPs away and leaves the rest of the host as it is.
+        assert arguments.pop("state") == "withdrawn"
+        expected = {"instance", "bpffs", "lock_timeout", "vips"}
+    else:
+        expected = set(options_of(module)) - set(NOT_PASSED.get(module, {}))
+    assert set(arguments) == expected
+    for name, value in arguments.items():
+        literal = LITERAL.get(module, {}).get(name)
+        if literal is not None:
+            assert value == literal
+        elif name == "follow_gateway":
+            assert variables_in(value) == {"host_follows_gateway"}
+        else:
+            words = ELSEWHERE.get(name, {name})
+            wanted = {word if word == "host_compared" else f"{role}_{word}" for word in words}
+            assert variables_in(value) == wanted, name
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_is_documented_of_a_role_has_a_default_and_is_used(role: str) -> None:
+    documented_ = set(load(ROOT / "roles" / role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"])
+    defaults = load(ROOT / "roles" / role / "defaults" / "main.yml")
+    assert set(defaults) == documented_
+    used = set()
+    for path in [*(ROOT / "roles" / role / "tasks").glob("*.yml"), *(ROOT / "roles" / role / "vars").glob("*.yml")]:
+        used.update(re.findall(rf"\b{role}_[a-z0-9_]+", path.read_text(encoding="utf-8")))
+    # What preflight makes of it on the controller comes back as the features of balancer_told.
+    assert documented_ - used == ({"balancer_extra_features"} if role == "balancer" else set())
+
+
+TOLD = {"features": ["told"], "vips": ["told"], "gue_port": 4321, "untouched": ["told"], "resources": "0"}
+
+
+def default_of(role: str, name: str, **variables: Any) -> Any:
+    """What a variable of a role is where only these are set."""
+    value = load(ROOT / "roles" / role / "defaults" / "main.yml")[f"{role}_{name}"]
+    known = {f"{role}_told": TOLD, "omit": OMIT, **variables}
+    return JINJA.from_string(value).render(known) if isinstance(value, str) else value
+
+
+OTHER_DEFAULTS = {
+    ("balancer", "vips", "min_active"): 1,
+    ("balancer", "vips", "purge_flows"): True,
+    ("balancer", "balancer", "features"): ["told"],
+    ("balancer", "balancer", "root_array"): {},
+    ("real", "decap", "vips"): ["told"],
+    ("real", "decap", "gue_port"): 4321,
+}
+"""Defaults of roles that are not their module's: a fleet asks for more than one host does, and knows more."""
+
+PASSED = sorted(
+    {
+        (role, module, name)
+        for role, file, module, arguments in TASKS
+        if role in ("balancer", "real") and module != "preflight"
+        for name in arguments
+        if name not in ELSEWHERE and name != "state"
+    }
+)
+
+
+@pytest.mark.parametrize(("role", "module", "name"), PASSED)
+def test_a_roles_default_is_its_modules(role: str, module: str, name: str) -> None:
+    expected = OTHER_DEFAULTS.get((role, module, name), options_of(module)[name].get("default"))
+    assert default_of(role, name) == expected
+    assert type(default_of(role, name)) is type(expected)
+
+
+INTERNAL = {("balancer", "unready_reals"), ("balancer", "unseen_reals"), ("real", "keep_vips")}
+"""Variables that playbooks set, not operators."""
+
+
+@pytest.mark.parametrize(
+    ("role", "name"),
+    sorted({(role, name) for role, _module, name in PASSED} | {("balancer", "extra_features")} - INTERNAL),
+)
+def test_a_role_takes_what_the_operator_set(role: str, name: str) -> None:
+    if (role, name) in INTERNAL:
+        assert not variables_in(load(ROOT / "roles" / role / "defaults" / "main.yml")[f"{role}_{name}"])
+        return
+    own = role == "real" and name in ("interfaces", "mode", "vips", "sources")
+    variable = f"katran_real_{name}" if own else f"katran_{name}"
+    assert default_of(role, name, **{variable: "mine"}) == "mine"
+    # False, 0 and nothing are values too.
+    for value in (False, 0, []):
+        assert default_of(role, name, **{variable: value}) == value
+
+
+def test_a_real_has_the_interfaces_of_its_own_or_else_the_hosts() -> None:
+    assert default_of("real", "interfaces", katran_interfaces=["eth0"]) == ["eth0"]
+    assert default_of("real", "interfaces", katran_interfaces=["eth0"], katran_real_interfaces=["eth1"]) == ["eth1"]
+
+
+@pytest.mark.parametrize("name", ["mtu", "mss"])
+def test_what_the_kernel_of_a_real_needs(name: str) -> None:
+    assert default_of("real", name) == 0
+    assert default_of("real", name, **{f"katran_real_{name}": 1500}) == 1500
+
+
+def test_what_the_roles_tell_role_host() -> None:
+    [task] = [task for task in load(ROOT / "roles/real/tasks/apply.yml") if "vars" in task]
+    assert {name: variables_in(value) for name, value in task["vars"]["host_real"].items()} == {
+        name: {f"real_{name}"} for name in options_of("host")["real"]["suboptions"]
+    }
+    [task] = [task for task in load(ROOT / "roles/balancer/tasks/apply.yml") if "vars" in task]
+    follows = JINJA.from_string(task["vars"]["host_follows_gateway"])
+    assert follows.render(balancer_gateway_mac="auto") is True
+    assert follows.render(balancer_gateway_mac="02:00:00:00:00:01") is False
+    assert default_of("host", "packages", katran_host_packages=["mine"]) == ["mine"]
+    assert default_of("host", "packages") == []
+
+
+def test_a_review_plans_for_the_balancer_that_the_task_before_makes() -> None:
+    planned = load(ROOT / "roles/balancer/vars/main.yml")["balancer_planned"]
+    assert {name: variables_in(value) for name, value in planned.items()} == {
+        name: {f"balancer_{name}"} for name in options_of("vips")["planned"]["suboptions"]
+    }
+
+
+@pytest.mark.parametrize(("resource", "file"), [("vips", "run.yml"), ("", "tables.yml")])
+def test_a_resource_that_no_variable_is_about_is_left_alone(resource: str, file: str) -> None:
+    for task in load(ROOT / "roles/balancer/tasks" / file):
+        name = next((word.removeprefix(PREFIX) for word in task if word.startswith(PREFIX)), "")
+        if "config" in task.get(f"{PREFIX}{name}", {}):
+            assert task["when"] == f"'{name}' in balancer_resources"
+            assert task[f"{PREFIX}{name}"]["config"] == f"{{{{ balancer_resources.{name} }}}}"
+            assert resource in ("", name)
