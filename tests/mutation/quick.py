@@ -10,12 +10,22 @@ import pytest
 from hypothesis import Phase, settings
 
 # A failure is enough; the smallest example that fails is of no interest.
-settings.register_profile("mutants", phases=(Phase.explicit, Phase.generate), database=None, derandomize=True, deadline=None)
+settings.register_profile(
+    "mutants", phases=(Phase.explicit, Phase.generate), database=None, derandomize=True, deadline=None
+)
 settings.load_profile("mutants")
+
+FEW = 12
+"""Examples of a property of whole runs, each of which costs a hundred times what one of the pure room does."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the fastest tests first, as far as their times are known."""
+    """Put the fastest tests first, as far as their times are known, and let slow properties try few examples."""
+    for item in items:
+        test = getattr(item, "obj", None)
+        asked = getattr(test, "_hypothesis_internal_use_settings", None)
+        if asked and "_model" not in item.path.parts and asked.max_examples > FEW:
+            test._hypothesis_internal_use_settings = settings(asked, max_examples=FEW)
     known = Path("mutmut-stats.json")
     if known.exists():
         times = json.loads(known.read_text())["duration_by_test"]
