@@ -110,7 +110,9 @@ def run_mutmut(work: Path, jobs: int, only: list[str]) -> None:
 def describe(was: str, becomes: str) -> str:
     """What differs between two texts of a function, each line stripped: `old => new`, lines joined by ` ; `."""
     before, after = [], []
-    for line in difflib.ndiff([line.strip() for line in was.splitlines()], [line.strip() for line in becomes.splitlines()]):
+    for line in difflib.ndiff(
+        [line.strip() for line in was.splitlines()], [line.strip() for line in becomes.splitlines()]
+    ):
         if line.startswith("- "):
             before.append(line[2:])
         elif line.startswith("+ "):
@@ -151,7 +153,9 @@ def listed() -> dict[Change, str]:
     """The faults that survivors.toml lists, with the reason of each."""
     entries = tomllib.loads(SURVIVORS.read_text(encoding="utf-8")).get("survivors", []) if SURVIVORS.exists() else []
     return {
-        Change(entry["file"], entry["function"], text): entry["reason"] for entry in entries for text in entry["changes"]
+        Change(entry["file"], entry["function"], text): entry["reason"]
+        for entry in entries
+        for text in entry["changes"]
     }
 
 
@@ -196,7 +200,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=ROOT / ".cache/mutants", help="the folder to work in")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
-    parser.add_argument("--keep", action="store_true", help="believe what was noticed before, though tests have changed")
+    parser.add_argument(
+        "--keep", action="store_true", help="believe what was noticed before, though tests have changed"
+    )
     parser.add_argument("--report", action="store_true", help="only print what is known")
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="only these files, without .py")
     arguments = parser.parse_args()
