@@ -25,7 +25,8 @@ def test_a_host_record_in_its_file() -> None:
     )
     text = record.to_json()
     assert json.loads(text) == GOOD
-    assert text.startswith('{\n "before": {\n') and text.endswith("\n}\n")
+    assert text.startswith('{\n "before": {\n')
+    assert text.endswith("\n}\n")
     assert HostRecord.from_json(text, PATH) == record
 
 
