@@ -34,6 +34,10 @@ test-full: venv ## the same, with every pair of features in the sweep of combina
 unit: venv ## engine, filters and modules, in memory
 	@pytest tests/unit
 
+.PHONY: mutants
+mutants: venv ## small faults planted in the pure room, and which its tests miss; goes on where it was (an hour)
+	@nice python tests/mutation/run.py $(MUTANTS)
+
 .PHONY: engine
 engine: venv ## the engine on real maps and interfaces in namespaces: drift, faults, program life
 	@pytest tests/engine

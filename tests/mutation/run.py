@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How many small faults in the pure room its unit tests notice, by mutmut, and which they do not.
+
+mutmut plants the faults in a copy of the tree. A run that was stopped goes on where it was. survivors.toml lists the
+faults that are known to stay unnoticed, with a reason each. Exit status 1 when fewer than 95 of 100 are noticed, or when
+one that is not listed stays unnoticed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTION = Path("ansible_collections/katran/fleet")
+ROOM = Path("plugins/module_utils/_model")
+SURVIVORS = ROOT / "tests/mutation/survivors.toml"
+ENOUGH = 95.0
+"""Noticed faults of 100."""
+
+# Exit codes of pytest and of mutmut. What ends a run by a signal or by its time was noticed too.
+UNNOTICED = {0, 5, 33}
+UNDECIDED = {None, 2, 4, 34, 35}
+
+
+@dataclass(frozen=True)
+class Change:
+    """A planted fault in words that outlive other edits of its file: no line numbers."""
+
+    file: str
+    function: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A planted fault and what came of it: an exit code, or None where it was not tried."""
+
+    name: str
+    change: Change
+    result: int | None
+
+
+def sources() -> Iterator[Path]:
+    """The files of the tree, committed or not, relative to its root."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, listed.split("\0")):
+        path = Path(name)
+        if path.parts[0] != "collections" and (ROOT / path).is_file():
+            yield path
+
+
+def copy_tree(work: Path) -> str:
+    """Bring the copy up to date: the room where mutmut reads it, the rest where it runs. Returns a digest of what counts."""
+    digest = hashlib.sha256()
+    kept = set()
+    for path in sorted(sources()):
+        content = (ROOT / path).read_bytes()
+        pure = path.is_relative_to(ROOM)
+        target = (work if pure else work / "mutants") / COLLECTION / path
+        kept.add(target)
+        if path.parts[0] == "plugins" or path.is_relative_to("tests/unit") or path == Path("tests/mutation/quick.py"):
+            digest.update(f"{path}\0".encode() + content + b"\0")
+        # An untouched file keeps its time: mutmut goes by it.
+        if not target.is_file() or target.read_bytes() != content:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / path, target)
+    shutil.copy(ROOT / "pyproject.toml", work / "pyproject.toml")
+    there = work / COLLECTION
+    for old in [*there.rglob("*.py"), *(work / "mutants" / COLLECTION).rglob("*.py")]:
+        as_source = work / old.relative_to(work / "mutants") if old.is_relative_to(work / "mutants") else old
+        if old not in kept and as_source not in kept:
+            old.unlink()
+    return digest.hexdigest()
+
+
+def forget(work: Path, *, only_unnoticed: bool) -> None:
+    """Forget results of another tree, so that they are found anew."""
+    (work / "mutants/mutmut-stats.json").unlink(missing_ok=True)
+    for file in (work / "mutants" / COLLECTION / ROOM).glob("*.meta"):
+        known = json.loads(file.read_text())
+        for name, result in known["exit_code_by_key"].items():
+            if not only_unnoticed or result in UNNOTICED:
+                known["exit_code_by_key"][name] = None
+        file.write_text(json.dumps(known))
+
+
+def run_mutmut(work: Path, jobs: int, only: list[str]) -> None:
+    """Plant what has no result yet, and write results beside the mutated files."""
+    names = [f"{'.'.join((COLLECTION / ROOM).parts)}.{name}.*" for name in only]
+    command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", str(jobs), *names]
+    # On a terminal it draws a line of figures; in a file that is thousands of lines.
+    output = None if sys.stdout.isatty() else subprocess.DEVNULL
+    subprocess.run(command, cwd=work, check=True, stdout=output, env={**os.environ, "PYTHONHASHSEED": "0"})
+
+
+def describe(was: str, becomes: str) -> str:
+    """What differs between two texts of a function, each line stripped: `old => new`, lines joined by ` ; `."""
+    before, after = [], []
+    for line in difflib.ndiff(
+        [line.strip() for line in was.splitlines()], [line.strip() for line in becomes.splitlines()]
+    ):
+        if line.startswith("- "):
+            before.append(line[2:])
+        elif line.startswith("+ "):
+            after.append(line[2:])
+    return f"{' ; '.join(before)} => {' ; '.join(after)}"
+
+
+def mutants(work: Path) -> Iterator[Mutant]:
+    """Every planted fault with its result, in the order of files and of lines."""
+    folder = work / "mutants" / COLLECTION / ROOM
+    for file in sorted(folder.glob("*.py.meta")):
+        known = json.loads(file.read_text())["exit_code_by_key"]
+        if not known:
+            continue
+        path = file.with_suffix("")
+        texts = functions(path)
+        for name, result in known.items():
+            mangled = name.rpartition(".")[2]
+            plain = mangled.partition("__mutmut_")[0]
+            text = describe(
+                texts[f"{plain}__mutmut_orig"].replace(f"{plain}__mutmut_orig", ""), texts[mangled].replace(mangled, "")
+            )
+            function = plain.removeprefix("x_").removeprefix("xǁ").replace("ǁ", ".")
+            yield Mutant(name, Change(path.name, function, text), result)
+
+
+def functions(path: Path) -> dict[str, str]:
+    """The text of each function of a file, by its name, which mutmut makes unlike any other there."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return {
+        node.name: "\n".join(lines[node.lineno - 1 : node.end_lineno])
+        for node in ast.walk(ast.parse("\n".join(lines)))
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+def listed() -> dict[Change, str]:
+    """The faults that survivors.toml lists, with the reason of each."""
+    entries = tomllib.loads(SURVIVORS.read_text(encoding="utf-8")).get("survivors", []) if SURVIVORS.exists() else []
+    return {
+        Change(entry["file"], entry["function"], text): entry["reason"]
+        for entry in entries
+        for text in entry["changes"]
+    }
+
+
+def report(found: list[Mutant]) -> int:
+    """Print the figures of each file, then what is to be done; returns the exit status."""
+    known = listed()
+    total, noticed, undecided = Counter[str](), Counter[str](), Counter[str]()
+    stubs: dict[tuple[str, str], list[str]] = {}
+    for mutant in found:
+        file = mutant.change.file
+        total[file] += 1
+        if mutant.result in UNDECIDED:
+            undecided[file] += 1
+        elif mutant.result not in UNNOTICED:
+            noticed[file] += 1
+        elif mutant.change not in known:
+            stubs.setdefault((file, mutant.change.function), []).append(mutant.change.text)
+    print(f"{'file':28} {'planted':>7} {'noticed':>7} {'not':>5} {'untried':>7}")
+    for file in sorted(total):
+        left = total[file] - noticed[file] - undecided[file]
+        share = 100 * noticed[file] / total[file]
+        print(f"{file:28} {total[file]:7} {noticed[file]:7} {left:5} {undecided[file]:7} {share:6.1f} %")
+    share = 100 * noticed.total() / max(total.total(), 1)
+    unnoticed = {mutant.change for mutant in found if mutant.result in UNNOTICED}
+    print(
+        f"{total.total()} planted, {noticed.total()} noticed ({share:.2f} %), "
+        f"{total.total() - noticed.total() - undecided.total()} not: {len(unnoticed & known.keys())} listed with a reason"
+    )
+    for (file, function), texts in stubs.items():
+        print(f"\n[[survivors]]\nfile = {json.dumps(file)}\nfunction = {json.dumps(function, ensure_ascii=False)}")
+        print(f"changes = {json.dumps(texts, indent=4, ensure_ascii=False)}")
+    there = {mutant.change for mutant in found}
+    for change in known.keys() - there:
+        print(f"survivors.toml lists what is not planted any more: {change}")
+    if undecided.total():
+        print("Some are untried: run again.")
+    return int(share < ENOUGH or bool(stubs) or bool(undecided.total()) or bool(known.keys() - there))
+
+
+def main() -> int:
+    """Read arguments, run, report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=ROOT / ".cache/mutants", help="the folder to work in")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
+    parser.add_argument(
+        "--keep", action="store_true", help="believe what was noticed before, though tests have changed"
+    )
+    parser.add_argument("--report", action="store_true", help="only print what is known")
+    parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="only these files, without .py")
+    arguments = parser.parse_args()
+    work = arguments.work.resolve()
+    if not arguments.report:
+        work.mkdir(parents=True, exist_ok=True)
+        digest = copy_tree(work)
+        stamp = work / "digest"
+        if not stamp.exists() or stamp.read_text() != digest:
+            forget(work, only_unnoticed=arguments.keep)
+            stamp.write_text(digest)
+        run_mutmut(work, arguments.jobs, arguments.only)
+    return report(list(mutants(work)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
