@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import struct
 import sys
@@ -133,7 +134,7 @@ class Replay:
             source = Path(folder, "replay.bpf.c")
             source.write_text(Path(__file__).with_name("replay").joinpath("replay.bpf.c").read_text())
             for name in ("include", "kernel"):
-                Path(folder, name).symlink_to(ROOT / "bpf" / name)
+                shutil.copytree(ROOT / "bpf" / name, Path(folder, name))
             code = compiler.compile_program(folder, "replay", {})
         self._start = bpf.Map(bpf.create_map(ARRAY, 4, 16 + KEPT, 1, 0, "frame_start"))
         self._target = bpf.Map(bpf.create_map(PROG_ARRAY, 4, 4, 1, 0, "under_test"))

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode impor
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import parse_settings
 from ansible_collections.katran.fleet.plugins.module_utils._model.wanted import Wanted
 from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
-from ansible_collections.katran.fleet.plugins.module_utils._program.sources import source_digest
+from ansible_collections.katran.fleet.plugins.module_utils._program.sources import Sources, source_digest
 
 if os.geteuid():
     raise RuntimeError("tests/engine: programs, namespaces and mounts take root")
@@ -85,18 +86,25 @@ def sandbox(*links: str) -> Iterator[None]:
 _compile_program = compiler.compile_program
 
 
+@dataclass(frozen=True)
+class _ByDigest:
+    """Sources that are the same as others whose digest is."""
+
+    source: str | Sources = field(compare=False)
+
+
 @functools.cache
-def _compiled(_digest: str, source_dir: str, program: str, macros: tuple[tuple[str, int], ...]) -> Bytecode:
-    return _compile_program(source_dir, program, dict(macros))
+def _compiled(_digest: str, source: _ByDigest, program: str, macros: tuple[tuple[str, int], ...]) -> Bytecode:
+    return _compile_program(source.source, program, dict(macros))
 
 
 @contextmanager
 def compiled_once() -> Iterator[None]:
     """Every program is compiled but once in this process."""
 
-    def compile_program(source_dir: str, program: str, macros: Mapping[str, int]) -> Bytecode:
-        digest = source_digest(source_dir, program, macros)
-        return _compiled(digest, source_dir, program, tuple(sorted(macros.items())))
+    def compile_program(source: str | Sources, program: str, macros: Mapping[str, int]) -> Bytecode:
+        digest = source_digest(source, program, macros)
+        return _compiled(digest, _ByDigest(source), program, tuple(sorted(macros.items())))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiler, "compile_program", compile_program)

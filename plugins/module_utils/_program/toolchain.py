@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from .._model.bytecode import Bytecode
 from . import compiler
-from .sources import require_safe_sources, source_digest
+from .sources import Sources, load_sources, source_digest
 
 
 class Toolchain(t.Protocol):
@@ -31,14 +31,15 @@ class HostToolchain:
 
     def __init__(self, planned: Mapping[str, str] | None = None) -> None:
         self._planned = planned
+        self._read: dict[str, Sources] = {}
 
     def digest(self, source_dir: str, program: str, macros: Mapping[str, int]) -> str:
         """The digest of what a compile would take."""
-        if self._planned is None:
-            require_safe_sources(source_dir)
-        return source_digest(source_dir, program, macros, self._planned)
+        if self._planned is not None:
+            return source_digest(source_dir, program, macros, self._planned)
+        self._read[source_dir] = load_sources(source_dir)
+        return source_digest(self._read[source_dir], program, macros)
 
-    @staticmethod
-    def compile(source_dir: str, program: str, macros: Mapping[str, int]) -> Bytecode:
-        """Compile a program."""
-        return compiler.compile_program(source_dir, program, macros)
+    def compile(self, source_dir: str, program: str, macros: Mapping[str, int]) -> Bytecode:
+        """Compile a program, from what its digest was made of where that was asked for."""
+        return compiler.compile_program(self._read.get(source_dir) or load_sources(source_dir), program, macros)

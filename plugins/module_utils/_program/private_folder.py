@@ -1,0 +1,57 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A folder that nobody else can reach, for as long as a compiler works in it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+
+from .._kernel.lock import LOCK_ROOT
+from .._model.errors import ProgramError
+
+_PREFIX = "compile-"
+
+
+@contextlib.contextmanager
+def private_folder(files: Mapping[str, bytes], root: str = LOCK_ROOT) -> Iterator[str]:
+    """A folder of our own with these files, relative name → content. ProgramError where it cannot be made."""
+    try:
+        os.makedirs(root, mode=0o700, exist_ok=True)
+        _require_ours(root)
+        _sweep(root)
+        # Not where TMPDIR says: that may be anybody's.
+        folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=root)
+    except OSError as error:
+        raise ProgramError(f"the compiler gets no folder in {root}: {error.strerror}") from error
+    try:
+        try:
+            for name, content in files.items():
+                path = os.path.join(folder, name)
+                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+                with open(path, "xb") as target:
+                    target.write(content)
+        except OSError as error:
+            raise ProgramError(f"the sources cannot be copied to {folder}: {error.strerror}") from error
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _require_ours(root: str) -> None:
+    """What is in a folder that somebody else can write could be put aside for something else."""
+    status = os.stat(root, follow_symlinks=False)
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
+        raise ProgramError(f"{root} must be owned by root and not writable by others: programs are compiled there")
+
+
+def _sweep(root: str) -> None:
+    """Remove what runs left that were killed."""
+    for name in os.listdir(root):
+        process = name.removeprefix(_PREFIX).partition("-")[0]
+        if name.startswith(_PREFIX) and not os.path.exists(f"/proc/{process}"):
+            shutil.rmtree(os.path.join(root, name), ignore_errors=True)
