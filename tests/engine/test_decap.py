@@ -19,7 +19,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._engine.restore impor
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT, StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
-from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import parse_real, parse_served
+from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import parse_real, parse_staying
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, BPFFS, compiled_once, killed_after, run, sandbox
 
@@ -55,7 +55,7 @@ def ensure(*vips: str, check: bool = False, **options: Any) -> Result:
 
 
 def withdraw(*served: str, check: bool = False) -> Result:
-    return Real("default", BPFFS).withdraw(parse_served({"vips": list(served)}), check, 5)
+    return Real("default", BPFFS).withdraw(parse_staying({"vips": list(served)}), check, 5)
 
 
 def remove() -> Result:
@@ -273,10 +273,9 @@ def test_no_address_is_forgotten_by_a_run_that_was_killed() -> None:
 
 def test_an_address_that_the_tables_cannot_hold() -> None:
     with pytest.raises(ConfigError) as caught:
-        ensure(A, "2001:db8::", sources=["10.0.0.1", "a00:1::"])
+        ensure(A, "2001:db8::")
     assert str(caught.value) == (
-        "vips[1]: 2001:db8:: ends in twelve zero bytes, as IPv4 addresses do in the kernel's tables; "
-        "sources[1]: a00:1:: ends in twelve zero bytes, as IPv4 addresses do in the kernel's tables"
+        "vips[1]: 2001:db8:: ends in twelve zero bytes, as IPv4 addresses do in the kernel's tables"
     )
 
 
@@ -289,5 +288,5 @@ def test_an_address_that_the_tables_cannot_hold() -> None:
 )
 def test_what_stays_must_be_said(vips: list[str] | None, sentence: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        parse_served({"vips": vips})
+        parse_staying({"vips": vips})
     assert str(caught.value) == sentence

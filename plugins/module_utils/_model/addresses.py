@@ -10,7 +10,7 @@ import typing as t
 from collections.abc import Sequence
 from functools import lru_cache
 
-from . import layout
+from . import layout, records
 from .faults import Faults
 
 
@@ -146,3 +146,9 @@ def parse_addresses(texts: Sequence[t.Any], name: str, faults: Faults, as_keys: 
         elif address is not None:
             found.append(address.text)
     return tuple(dict.fromkeys(found))
+
+
+def canonical_reader(value: t.Any, where: str) -> str:
+    """Reader of a file's field: an address in any spelling, as canonical text."""
+    found = read_address(records.address(value, where))
+    return found.text if found is not None else str(value)
