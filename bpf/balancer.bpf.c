@@ -211,6 +211,18 @@ static __always_inline u32 *find_decap_dst(struct address *key)
 	return decap_dst.lookup(key);
 }
 
+#if !DECAP_ANY
+static __always_inline void *find_source4(struct v4_lpm_key *key)
+{
+	return decap_src_v4.lookup(key);
+}
+
+static __always_inline void *find_source6(struct v6_lpm_key *key)
+{
+	return decap_src_v6.lookup(key);
+}
+#endif
+
 static __always_inline struct lb_stats *decap_vip_stats_of(u32 vip)
 {
 	return decap_vip_stats.lookup(&vip);

@@ -25,9 +25,10 @@ ASSERT_SIZE(struct decap_stats, 40);
 BPF_TABLE("hash", struct address, u32, decap_vips, 1);
 BPF_TABLE("percpu_array", u32, struct decap_stats, decap_counters, 1);
 BPF_TABLE("array", u32, u32, tpr_server_id, 1);
-#ifdef DECAP_CHECK_SOURCES
-BPF_TABLE("hash", struct address, u32, decap_sources, 1);
-#endif
+BPF_F_TABLE("lpm_trie", struct v4_lpm_key, u32, decap_src_v4, 1,
+	    BPF_F_NO_PREALLOC);
+BPF_F_TABLE("lpm_trie", struct v6_lpm_key, u32, decap_src_v6, 1,
+	    BPF_F_NO_PREALLOC);
 
 static __always_inline struct decap_stats *counters(void)
 {
@@ -55,16 +56,17 @@ static __always_inline u32 own_server_id(void)
 #include "server_id.h"
 #include "strip.h"
 
-static __always_inline bool is_listed_source(struct flow_key *outer,
-					     const bool v6)
+static __always_inline void *find_source4(struct v4_lpm_key *key)
 {
-#ifdef DECAP_CHECK_SOURCES
-	return !is_ambiguous(outer->src, v6) &&
-	       decap_sources.lookup((struct address *)outer->src);
-#else
-	return true;
-#endif
+	return decap_src_v4.lookup(key);
 }
+
+static __always_inline void *find_source6(struct v6_lpm_key *key)
+{
+	return decap_src_v6.lookup(key);
+}
+
+#include "sources.h"
 
 /* Multicast and broadcast: no tunnel of ours has such an end. */
 static __always_inline bool is_to_many(const struct flow_key *outer,

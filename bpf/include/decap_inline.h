@@ -15,6 +15,10 @@
 
 #ifdef FEATURE_INLINE_DECAP
 
+#if !DECAP_ANY
+#include "sources.h"
+#endif
+
 #define IPV4_OFFSET htons(0x1fff)
 
 /* One more router on the way: false when the packet may go no further. */
@@ -51,6 +55,16 @@ static __always_inline bool is_own_address(const __be32 *addr, const bool v6)
 		return false;
 	return own->dst[0] == addr[0] && own->dst[1] == addr[1] &&
 	       own->dst[2] == addr[2] && own->dst[3] == addr[3];
+#endif
+}
+
+static __always_inline bool may_tunnel(const struct flow_key *outer,
+				       const bool v6)
+{
+#if DECAP_ANY
+	return true;
+#else
+	return is_listed_source(outer, v6);
 #endif
 }
 
@@ -144,11 +158,12 @@ static __always_inline int decapsulate(struct cursor *cur, struct packet *p,
 	found = is_ambiguous(flow->dst, v6) ?
 			NULL :
 			find_decap_dst((struct address *)flow->dst);
+	if ((!found && !is_own_address(flow->dst, v6)) ||
+	    !may_tunnel(flow, v6))
+		return XDP_PASS;
 	if (found) {
 		flags = *found;
 		count(COUNT_DECAP_DST);
-	} else if (!is_own_address(flow->dst, v6)) {
-		return XDP_PASS;
 	}
 	if (header + inner_bytes > cur->end)
 		return MALFORMED;

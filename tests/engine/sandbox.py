@@ -125,7 +125,7 @@ class Fuse:
             (Egress, "_do"),
             (Interfaces, "replace"),
             (StateFolder, "write_file"),
-            (loopback, "change_loopback"),
+            (loopback, "_change"),
             (os, "rename"),
         ):
             patch.setattr(owner, name, self._burning(getattr(owner, name)))

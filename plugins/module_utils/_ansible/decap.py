@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from .._engine.decap import Real
-from .._model.decap_settings import DECAP, parse_real, parse_served
+from .._model.decap_settings import DECAP, parse_real, parse_staying
 from .._program.toolchain import HostToolchain
 from .module import guarded, module_of, steps_result
 from .request import request_of
@@ -26,7 +26,7 @@ def run_decap() -> None:
         if params["state"] == "absent":
             outcome = real.remove(request.check, request.lock_timeout)
         elif params["state"] == "withdrawn":
-            outcome = real.withdraw(parse_served(params), request.check, request.lock_timeout)
+            outcome = real.withdraw(parse_staying(params), request.check, request.lock_timeout)
         else:
             outcome = real.ensure(parse_real(params), request.check, request.lock_timeout)
         output = steps_result(module, "decap", outcome.changes, outcome.warnings, outcome.before, outcome.after)

@@ -20,9 +20,11 @@ from .._model.decap_plan import (
     plan_withdrawal,
 )
 from .._model.decap_record import DecapRecord
-from .._model.decap_settings import RealSettings, earlier_gue_port, kept_settings
-from .._model.map_specs import DECAP_MAPS
+from .._model.decap_settings import RealSettings, Staying, earlier_gue_port, kept_settings
+from .._model.map_specs import DECAP_MAPS, EARLIER_SOURCES
 from .._model.program_plan import ProgramPlan
+from .._model.sources import MAPS as SOURCE_MAPS
+from .._model.sources import source_of
 from .._program.executor import Executor
 from .._program.home import Home, attempt
 from .._program.toolchain import Toolchain
@@ -44,15 +46,15 @@ class Real:
         tools: Toolchain | None = None,
     ) -> None:
         self.file = file or StateFolder(instance, bpffs)
-        self.home = Home(PROGRAM, DECAP_MAPS, self.file, DecapRecord, edges, tools)
+        self.home = Home(PROGRAM, (*DECAP_MAPS, EARLIER_SOURCES), self.file, DecapRecord, edges, tools)
 
     def ensure(self, settings: RealSettings | None, check: bool, timeout: float) -> Result:
         """Bring decap and the addresses to where the settings want them; None: to where the last run left them."""
         return run(self.ensuring(settings), self.file, check, timeout)
 
-    def withdraw(self, served: Collection[str], check: bool, timeout: float) -> Result:
-        """Take away the VIPs that are not among these, and leave the rest of the host as it is."""
-        return run(self.withdrawing(served), self.file, check, timeout)
+    def withdraw(self, staying: Staying, check: bool, timeout: float) -> Result:
+        """Take away the VIPs and sources that are not among these, and leave the rest of the host as it is."""
+        return run(self.withdrawing(staying), self.file, check, timeout)
 
     def remove(self, check: bool, timeout: float) -> Result:
         """Take decap and the addresses off the host."""
@@ -75,9 +77,9 @@ class Real:
 
         return self._job(read, plan)
 
-    def withdrawing(self, served: Collection[str]) -> Job[t.Any, ProgramPlan]:
+    def withdrawing(self, staying: Staying) -> Job[t.Any, ProgramPlan]:
         """The job of `withdraw`."""
-        return self._job(lambda: self._read(self.home.record()), lambda seen: plan_withdrawal(served, *seen))
+        return self._job(lambda: self._read(self.home.record()), lambda seen: plan_withdrawal(staying, *seen))
 
     def removing(self) -> Job[t.Any, ProgramPlan]:
         """The job of `remove`."""
@@ -102,15 +104,15 @@ class Real:
                 server_id = layout.parse_u32(opened.lookup(layout.u32(0)) or bytes(4))
         return record, DecapSnapshot(
             **vars(common),
-            vips=self._addresses("decap_vips", common.maps),
-            sources=self._addresses("decap_sources", common.maps),
+            vips=tuple(sorted(layout.unpack_address(key, any(key[4:])) for key in self._keys("decap_vips", common.maps))),
+            sources=tuple(sorted(source_of(key) for name in SOURCE_MAPS for key in self._keys(name, common.maps))),
             server_id=server_id,
-            loopback=attempt(self.home.edges.loopback),
+            addresses=attempt(self.home.edges.host_addresses),
         )
 
-    def _addresses(self, name: str, maps: Collection[str]) -> tuple[str, ...]:
-        """The addresses that a map has."""
+    def _keys(self, name: str, maps: Collection[str]) -> list[bytes]:
+        """The keys that a map has."""
         if name not in maps:
-            return ()
+            return []
         with self.home.edges.open_map(self.home.paths.map(name)) as opened:
-            return tuple(sorted(layout.unpack_address(key, any(key[4:])) for key, _value in opened.items()))
+            return [key for key, _value in opened.items()]

@@ -15,6 +15,7 @@ import socket
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
+from .._model.host_addresses import HostAddress
 from .._model.map_specs import MapSpec
 from .._model.snapshot import Attachment, ProgramInfo, RootArray
 from . import bpf, loopback, pins, root_array
@@ -90,11 +91,11 @@ class Edges(t.Protocol):
     def clear_slot(self, slot: RootArray, /) -> None:
         """Take the program out of a slot."""
 
-    def loopback(self) -> list[str]:
-        """The addresses of interface lo. ProgramError where the host cannot tell."""
+    def host_addresses(self) -> list[HostAddress]:
+        """Every address of every interface. ProgramError where the host cannot tell."""
 
-    def change_loopback(self, add: Sequence[str], remove: Sequence[str], /) -> None:
-        """Add and remove addresses of interface lo."""
+    def change_loopback(self, add: Sequence[str], remove: Sequence[str], settle: Sequence[str], /) -> None:
+        """Add and remove addresses of interface lo, and make others quiet."""
 
     def remove_lock(self, instance: str, /) -> None:
         """Remove the lock file of an instance that is gone."""
@@ -131,8 +132,8 @@ def _replace(interface: str, fd: int, mode: str, expected: int | None) -> None:
         links.replace(interface, fd, mode, expected)
 
 
-def _change_loopback(add: Sequence[str], remove: Sequence[str]) -> None:
-    loopback.change_loopback(add, remove)
+def _change_loopback(add: Sequence[str], remove: Sequence[str], settle: Sequence[str]) -> None:
+    loopback.change_loopback(add, remove, settle)
 
 
 class KernelEdges:
@@ -159,7 +160,7 @@ class KernelEdges:
     slots = staticmethod(root_array.slots)
     put_program = staticmethod(root_array.put_program)
     clear_slot = staticmethod(root_array.clear_slot)
-    loopback = staticmethod(loopback.loopback_addresses)
+    host_addresses = staticmethod(loopback.host_addresses)
     change_loopback = staticmethod(_change_loopback)
     remove_lock = staticmethod(remove_lock)
 

@@ -10,7 +10,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from . import layout
+from . import layout, records
 from .faults import Faults
 from .written import OF_ADDRESS, as_base_60, hidden_in
 
@@ -274,3 +274,9 @@ def read_source(params: Mapping[str, t.Any], name: str, ipv6: bool, faults: Faul
     if fault:
         faults.add(name, fault)
     return address.text
+
+
+def canonical_reader(value: t.Any, where: str) -> str:
+    """Reader of a file's field: an address in any spelling, as canonical text."""
+    found = read_address(records.address(value, where))
+    return found.text if found is not None else str(value)

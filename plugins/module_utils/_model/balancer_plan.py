@@ -17,7 +17,6 @@ from .balancer_snapshot import BalancerSnapshot
 from .balancer_steps import (
     Announce,
     ConcludeState,
-    DropMaps,
     ForgetPrevious,
     MigrateMaps,
     PinAgain,
@@ -50,6 +49,7 @@ from .steps import (
     Compile,
     CreateMaps,
     Detach,
+    DropMaps,
     Keep,
     Load,
     Remove,

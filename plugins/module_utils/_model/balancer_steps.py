@@ -101,14 +101,6 @@ class SettleTables:
 
 
 @dataclass(frozen=True)
-class DropMaps:
-    """Unpin maps that no program needs."""
-
-    phase: t.ClassVar[Phase] = Phase.DROP
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class ConcludeState:
     """Write down the settings, and what else there is. `places`: also where the program is.
 

@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from . import layout
+from .bytecode import Bytecode
 from .decap_record import DecapKept, DecapRecord
-from .decap_settings import RealSettings, with_kept_vips
-from .map_specs import DECAP_MAPS
+from .decap_settings import RealSettings, Staying, with_kept
+from .errors import ProgramError
+from .host_addresses import HostAddress, LoopbackPlan, on_loopback, plan_loopback, sources_of_ipv6, strangers
+from .map_specs import DECAP_MAPS, EARLIER_SOURCES, MapSpec
 from .operations import Delete, Put
 from .program_plan import (
     Kind,
@@ -24,23 +27,24 @@ from .program_plan import (
     present,
 )
 from .snapshot import Missing, ProgramSnapshot
-from .steps import Attach, ChangeLoopback, Conclude, Intend
+from .sources import delete_sources, hosts_of, put_sources
+from .steps import Attach, ChangeLoopback, Conclude, DeleteLate, DropMaps, Intend
 
 PROGRAM = "decap"
 
 
 @dataclass(frozen=True)
 class DecapSnapshot(ProgramSnapshot):
-    """What there is of decap. `vips`, `sources`, `server_id`: in its maps; `loopback`: the addresses of lo."""
+    """What there is of decap. `vips`, `sources`, `server_id`: in its maps; `addresses`: the host's."""
 
     vips: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     server_id: int = 0
-    loopback: Collection[str] | Missing = ()
+    addresses: Collection[HostAddress] | Missing = ()
 
-    def local(self) -> Collection[str]:
-        """The addresses of lo, as far as they could be read."""
-        return () if isinstance(self.loopback, Missing) else self.loopback
+    def local(self) -> Collection[HostAddress]:
+        """The addresses of the host, as far as they could be read."""
+        return () if isinstance(self.addresses, Missing) else self.addresses
 
     def settings(self, record: DecapRecord) -> dict[str, t.Any]:
         """What there is, in the form of what is wanted."""
@@ -48,7 +52,7 @@ class DecapSnapshot(ProgramSnapshot):
             "vips": list(self.vips),
             "sources": list(self.sources),
             "server_id": self.server_id,
-            "loopback": sorted(set(record.loopback).intersection(self.local())),
+            "loopback": on_loopback(self.local(), record.loopback),
         }
 
 
@@ -57,100 +61,167 @@ def decap_macros(settings: RealSettings, port_before: int) -> dict[str, int]:
     macros = {"GUE_PORT": settings.gue_port}
     if port_before:
         macros["GUE_PORT_BEFORE"] = port_before
-    if settings.sources:
-        macros["DECAP_CHECK_SOURCES"] = 1
     return macros
 
 
 def plan_real(settings: RealSettings, port_before: int, record: DecapRecord, seen: DecapSnapshot) -> ProgramPlan:
-    """Bring decap and the addresses to where the settings want them. ProgramError where another's program is there."""
+    """Bring decap and the addresses to where the settings want them. ProgramError says why that cannot be."""
+    _require_addresses(settings, record, seen)
     plan = ProgramPlan()
-    # What is kept has no sources.
+    # What is kept has no source_dir: it is what a boot asks for.
     interfaces = present(plan, settings.interfaces, seen, boot=not settings.source_dir)
-    plan.need(seen.bpffs, seen.attached, seen.digest, seen.loopback)
-    kind = Kind(PROGRAM, DECAP_MAPS, settings.source_dir, decap_macros(settings, port_before))
+    plan.need(seen.bpffs, seen.attached, seen.digest, seen.addresses)
+    specs = (*DECAP_MAPS, EARLIER_SOURCES) if _wants_earlier_map(seen) else DECAP_MAPS
+    kind = Kind(PROGRAM, specs, settings.source_dir, decap_macros(settings, port_before))
     current = plan_program(plan, kind, seen, record.source_digest)
     places = Places(interfaces, settings.mode, PROGRAM)
     plan_interfaces(plan, places, seen.attachments, seen.ours(record), current)
     there = plan.before = seen.settings(record)
-    settings = with_kept_vips(settings, record.settings.vips if record.settings else there["vips"])
+    before = record.settings
+    settings = with_kept(settings, *((before.vips, before.sources) if before else (there["vips"], there["sources"])))
     vips = sorted(settings.vips or ())
+    loopback = vips if settings.loopback else []
+    local = plan_loopback(loopback, record.loopback, seen.local(), settings.others)
     wanted = plan.after = {
         "vips": vips,
         "sources": sorted(settings.sources),
         "server_id": settings.server_id,
-        "loopback": vips if settings.loopback else [],
+        "loopback": list(local.mine),
     }
-    _plan_addresses(plan, there, wanted)
+    _plan_vips(plan, there["vips"], vips)
+    _plan_sources(plan, there["sources"], wanted["sources"])
+    _plan_earlier_map(plan, specs, wanted["sources"], seen)
     if seen.server_id != settings.server_id:
         step = Put("tpr_server_id", ((layout.u32(0), layout.u32(settings.server_id)),))
         plan.add(step, f"server id {seen.server_id} → {settings.server_id}")
-    _plan_loopback(plan, wanted["loopback"], record.loopback, seen.local())
-    source_dir = settings.source_dir or (record.settings.source_dir if record.settings else "")
-    kept = DecapKept(**wanted, gue_port=settings.gue_port, gue_port_before=port_before, source_dir=source_dir)
-    _plan_record(plan, settings, kept, record)
+    _plan_addresses(plan, local)
+    _warn_of_sources(plan, loopback, seen)
+    source_dir = settings.source_dir or (before.source_dir if before else "")
+    kept = DecapKept(
+        **{**wanted, "loopback": loopback}, gue_port=settings.gue_port, gue_port_before=port_before, source_dir=source_dir
+    )
+    _plan_record(plan, settings, kept, local, record)
     return plan
 
 
-def _plan_addresses(plan: ProgramPlan, there: Mapping[str, t.Any], wanted: Mapping[str, t.Any]) -> None:
-    for key, label in (("vips", "vip"), ("sources", "source")):
-        add = [address for address in wanted[key] if address not in there[key]]
-        gone = [address for address in there[key] if address not in wanted[key]]
-        if add:
-            entries = tuple((layout.pack_address(address), layout.u32(1)) for address in add)
-            plan.add(Put(f"decap_{key}", entries), *(f"{label} {address} added" for address in add))
-        if gone:
-            keys = tuple(map(layout.pack_address, gone))
-            plan.add(Delete(f"decap_{key}", keys), *(f"{label} {address} removed" for address in gone))
+def _require_addresses(settings: RealSettings, record: DecapRecord, seen: DecapSnapshot) -> None:
+    if isinstance(seen.addresses, Missing):
+        return
+    fault = strangers(settings.addresses, seen.addresses, record.loopback)
+    if fault:
+        raise ProgramError(f"katran_real_address: {fault}")
 
 
-def _plan_loopback(plan: ProgramPlan, wanted: Collection[str], mine: Collection[str], there: Collection[str]) -> None:
-    """`mine`: the addresses that are ours to take away."""
-    add = sorted(set(wanted).difference(there))
-    gone = sorted(set(mine).difference(wanted).intersection(there))
-    if add or gone:
-        lines = [*(f"add {address} to lo" for address in add), *(f"remove {address} from lo" for address in gone)]
-        plan.add(ChangeLoopback(tuple(add), tuple(gone)), *lines)
+def _wants_earlier_map(seen: DecapSnapshot) -> bool:
+    """Whether a program of an earlier version is to run, as it does at boot until the next deploy."""
+    return seen.digest is None and isinstance(seen.kept, Bytecode) and EARLIER_SOURCES.name in seen.kept.maps
 
 
-def _plan_record(plan: ProgramPlan, settings: RealSettings, kept: DecapKept, record: DecapRecord) -> None:
+def _plan_earlier_map(plan: ProgramPlan, specs: Sequence[MapSpec], sources: Sequence[str], seen: DecapSnapshot) -> None:
+    """What the program of an earlier version finds, or the end of the map that it had."""
+    name = EARLIER_SOURCES.name
+    if EARLIER_SOURCES not in specs:
+        if name in seen.maps:
+            plan.add(DropMaps((name,)), f"remove the map {name} of an earlier version")
+    elif name not in seen.maps:
+        entries = tuple((layout.pack_address(address), layout.u32(1)) for address in hosts_of(sources))
+        plan.add(Put(name, entries))
+
+
+def _plan_vips(plan: ProgramPlan, there: Sequence[str], wanted: Sequence[str]) -> None:
+    add = [address for address in wanted if address not in there]
+    gone = [address for address in there if address not in wanted]
+    if add:
+        entries = tuple((layout.pack_address(address), layout.u32(1)) for address in add)
+        plan.add(Put("decap_vips", entries), *(f"vip {address} added" for address in add))
+    if gone:
+        keys = tuple(map(layout.pack_address, gone))
+        plan.add(Delete("decap_vips", keys), *(f"vip {address} removed" for address in gone))
+
+
+def _plan_sources(plan: ProgramPlan, there: Sequence[str], wanted: Sequence[str]) -> None:
+    """A prefix goes only once a longer or shorter one that takes its place is there."""
+    add = [prefix for prefix in wanted if prefix not in there]
+    gone = [prefix for prefix in there if prefix not in wanted]
+    plan.steps += [*put_sources(add), *delete_sources(gone, DeleteLate)]
+    plan.changes += [*(f"source {prefix} added" for prefix in add), *(f"source {prefix} removed" for prefix in gone)]
+
+
+def _plan_addresses(plan: ProgramPlan, local: LoopbackPlan) -> None:
+    if local.add or local.remove or local.settle:
+        plan.add(
+            ChangeLoopback(local.add, local.remove, local.settle),
+            *(f"add {address} to lo" for address in local.add),
+            *(f"keep {address} of lo from being the source of this host's own connections" for address in local.settle),
+            *(f"remove {address} from lo" for address in local.remove),
+        )
+
+
+def _warn_of_sources(plan: ProgramPlan, loopback: Sequence[str], seen: DecapSnapshot) -> None:
+    """The kernel takes a deprecated address before one of the link alone."""
+    vips = [address for address in loopback if ":" in address]
+    if vips and not isinstance(seen.addresses, Missing) and not sources_of_ipv6(seen.addresses, loopback):
+        plan.warnings.append(
+            f"this host has no global IPv6 address but VIPs, so its own connections over IPv6 come from {vips[0]};"
+            " give it an address of its own"
+        )
+
+
+def _plan_record(
+    plan: ProgramPlan, settings: RealSettings, kept: DecapKept, local: LoopbackPlan, record: DecapRecord
+) -> None:
     """Before anything changes, what may be there should the run be killed; at the end, what is."""
-    begun = replace(record, loopback=sorted({*record.loopback, *kept.loopback}))
+    begun = replace(record, loopback=sorted({*record.loopback, *local.mine}))
     if plan.of(Attach):
         begun.interfaces = sorted({*record.interfaces, *settings.interfaces})
     if record.settings is not None:
         # To keep what is served is to keep what a killed run began to serve.
-        vips = sorted({*record.settings.vips, *kept.vips})
-        loopback = sorted({*record.settings.loopback, *kept.loopback})
-        begun.settings = replace(record.settings, vips=vips, loopback=loopback)
+        begun.settings = replace(
+            record.settings,
+            vips=sorted({*record.settings.vips, *kept.vips}),
+            sources=sorted({*record.settings.sources, *kept.sources}),
+            loopback=sorted({*record.settings.loopback, *kept.loopback}),
+        )
     ended = replace(record, interfaces=list(settings.interfaces), mode=settings.mode)
-    ended.loopback, ended.settings = sorted(kept.loopback), kept
+    ended.loopback, ended.settings = list(local.mine), kept
     if begun != record:
         plan.add(Intend(begun))
     if plan.changes or ended != record:
         plan.add(Conclude(ended))
 
 
-def plan_withdrawal(served: Collection[str], record: DecapRecord, seen: DecapSnapshot) -> ProgramPlan:
-    """Take away the VIPs that are not among these, and leave the rest of the host as it is."""
+def plan_withdrawal(staying: Staying, record: DecapRecord, seen: DecapSnapshot) -> ProgramPlan:
+    """Take away the VIPs and outer sources that are not among these, and leave the rest of the host as it is."""
     plan = ProgramPlan()
-    before = record.settings.vips if record.settings else []
-    gone = [address for address in before if address not in served]
-    if record.settings is None or not gone:
+    if record.settings is None:
         return plan
-    plan.need(seen.loopback)
-    after = [address for address in before if address in served]
+    before, sources = record.settings.vips, record.settings.sources
+    gone = [address for address in before if address not in staying.vips]
+    closed = [prefix for prefix in sources if staying.sources is not None and prefix not in staying.sources]
+    if not gone and not closed:
+        return plan
+    plan.need(seen.addresses)
+    after = [address for address in before if address in staying.vips]
     plan.before, plan.after = {"vips": before}, {"vips": after}
+    if closed:
+        plan.before["sources"] = sources
+        plan.after["sources"] = sources = [prefix for prefix in sources if prefix not in closed]
     plan.changes += [f"vip {address} removed" for address in gone]
     listed = [address for address in gone if address in seen.vips]
     if listed:
         plan.add(Delete("decap_vips", tuple(map(layout.pack_address, listed))))
-    there = seen.settings(record)["loopback"]
-    local = tuple(address for address in gone if address in there)
+    plan.changes += [f"source {prefix} removed" for prefix in closed]
+    plan.steps += delete_sources([prefix for prefix in closed if prefix in seen.sources], DeleteLate)
+    local = tuple(address for address in gone if address in seen.settings(record)["loopback"])
     if local:
         plan.add(ChangeLoopback(remove=local), *(f"remove {address} from lo" for address in local))
+    settings = replace(
+        record.settings,
+        vips=after,
+        sources=sources,
+        loopback=[address for address in record.settings.loopback if address not in gone],
+    )
     loopback = [address for address in record.loopback if address not in gone]
-    settings = replace(record.settings, vips=after, loopback=loopback)
     plan.add(Conclude(replace(record, loopback=loopback, settings=settings)))
     return plan
 
@@ -159,8 +230,8 @@ def plan_removal(record: DecapRecord, seen: DecapSnapshot, files: Collection[str
     """Take decap and the addresses off the host."""
     plan = ProgramPlan()
     if record.loopback:
-        plan.need(seen.loopback)
-    gone = tuple(address for address in record.loopback if address in seen.local())
+        plan.need(seen.addresses)
+    gone = tuple(on_loopback(seen.local(), record.loopback))
     if gone:
         plan.add(ChangeLoopback(remove=gone), *(f"remove {address} from lo" for address in gone))
     plan_absence(plan, PROGRAM, seen, record, files)

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .addresses import canonical_reader
 from .program_file import XdpFile
-from .records import Fields, Optional, address, distinct, number, record, text
+from .records import Fields, Optional, distinct, number, record, text
+from .sources import source
 
 _PORT, _LARGEST = 65535, 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
 class DecapKept:
-    """The settings of the last run, with the `vips` and `loopback` addresses that may be there.
+    """The settings of the last run, with the `vips`, `sources` and `loopback` addresses that may be there.
 
-    `gue_port_before`: the port that balancers may still have; 0: none. `server_id` 0: none.
+    `sources`: canonical prefixes; none, as earlier versions had it, is everyone. `loopback`: what is wanted on lo,
+    whoever put it there. `gue_port_before`: the port that balancers may still have; 0: none. `server_id` 0: none.
     """
 
     vips: list[str]
@@ -41,16 +44,16 @@ class DecapRecord(XdpFile):
         """How each field is read."""
         settings = record(
             DecapKept,
-            vips=distinct(address),
-            sources=distinct(address),
+            vips=distinct(canonical_reader),
+            sources=distinct(source),
             server_id=number(0, _LARGEST),
-            loopback=distinct(address),
+            loopback=distinct(canonical_reader),
             gue_port=number(1, _PORT),
             gue_port_before=Optional(number(0, _PORT)),
             source_dir=Optional(text),
         )
         return {
             **super().fields(),
-            "loopback": Optional(distinct(address)),
+            "loopback": Optional(distinct(canonical_reader)),
             "settings": Optional(settings),
         }

@@ -13,6 +13,7 @@ from .addresses import parse_addresses
 from .decap_record import DecapKept, DecapRecord
 from .faults import Faults
 from .options import SOURCE_DIR, Spec, parse_interfaces
+from .sources import DEFAULT_SOURCES, parse_sources
 
 DECAP: Spec = {
     "state": {"type": "str", "choices": ["attached", "withdrawn", "absent"], "default": "attached"},
@@ -21,6 +22,8 @@ DECAP: Spec = {
     "vips": {"type": "list", "elements": "str"},
     "keep_vips": {"type": "bool", "default": False},
     "sources": {"type": "list", "elements": "str", "default": []},
+    "keep_sources": {"type": "bool", "default": False},
+    "addresses": {"type": "list", "elements": "str", "default": []},
     "gue_port": {"type": "int", "default": 6080},
     "server_id": {"type": "int", "default": 0},
     "loopback": {"type": "bool", "default": True},
@@ -32,7 +35,8 @@ DECAP: Spec = {
 class RealSettings:
     """What module decap is asked for. Addresses are canonical text; `vips` None is those served already.
 
-    With `keep_vips` these are served too. `server_id` 0 is none.
+    With `keep_vips` these are served too. `sources`: canonical prefixes; with `keep_sources` those of before are taken
+    too. `server_id` 0 is none. `addresses`: those that the host must have. `others`: VIPs that others put on the host.
     """
 
     interfaces: tuple[str, ...]
@@ -44,6 +48,9 @@ class RealSettings:
     server_id: int
     loopback: bool
     source_dir: str
+    keep_sources: bool = False
+    addresses: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 def parse_real(params: Mapping[str, t.Any]) -> RealSettings:
@@ -54,11 +61,13 @@ def parse_real(params: Mapping[str, t.Any]) -> RealSettings:
         mode=params["mode"],
         vips=None if params["vips"] is None else parse_addresses(params["vips"], "vips", faults, True),
         keep_vips=params["keep_vips"],
-        sources=parse_addresses(params["sources"], "sources", faults, True),
+        sources=parse_sources(params["sources"] or DEFAULT_SOURCES, "sources", faults),
         gue_port=params["gue_port"],
         server_id=params["server_id"],
         loopback=params["loopback"],
         source_dir=params["source_dir"],
+        keep_sources=params.get("keep_sources", False),
+        addresses=parse_addresses(params.get("addresses") or (), "addresses", faults),
     )
     if not settings.interfaces:
         faults.add("interfaces", "state attached needs at least one interface")
@@ -70,14 +79,22 @@ def parse_real(params: Mapping[str, t.Any]) -> RealSettings:
     return settings
 
 
-def parse_served(params: Mapping[str, t.Any]) -> frozenset[str]:
-    """The VIPs of module decap's state withdrawn. ConfigError lists all faults."""
+class Staying(t.NamedTuple):
+    """What state withdrawn of module decap leaves: VIPs, and outer sources, None: those that there are."""
+
+    vips: frozenset[str]
+    sources: frozenset[str] | None = None
+
+
+def parse_staying(params: Mapping[str, t.Any]) -> Staying:
+    """What stays in module decap's state withdrawn. ConfigError lists all faults."""
     faults = Faults()
     if params["vips"] is None:
         faults.add("vips", "state withdrawn needs the VIPs that stay")
-    served = frozenset(parse_addresses(params["vips"] or (), "vips", faults))
+    vips = frozenset(parse_addresses(params["vips"] or (), "vips", faults))
+    sources = parse_sources(params.get("sources") or (), "sources", faults)
     faults.check()
-    return served
+    return Staying(vips, frozenset(sources) or None)
 
 
 def earlier_gue_port(port: int, kept: DecapKept | None) -> int:
@@ -102,12 +119,17 @@ def kept_settings(record: DecapRecord) -> RealSettings | None:
         server_id=kept.server_id,
         loopback=bool(kept.loopback),
         source_dir="",
+        # What somebody else had put there comes back by itself, maybe later than this.
+        others=tuple(each for each in kept.loopback if each not in record.loopback),
     )
 
 
-def with_kept_vips(settings: RealSettings, served: Sequence[str]) -> RealSettings:
-    if settings.vips is None:
-        return replace(settings, vips=tuple(served))
-    if settings.keep_vips:
-        return replace(settings, vips=tuple(dict.fromkeys((*settings.vips, *served))))
-    return settings
+def with_kept(settings: RealSettings, served: Sequence[str], sources: Sequence[str]) -> RealSettings:
+    """The settings with what there was before, as far as that is to stay. `served`: the VIPs."""
+    vips = settings.vips
+    if vips is None:
+        vips = tuple(served)
+    elif settings.keep_vips:
+        vips = tuple(dict.fromkeys((*vips, *served)))
+    kept = tuple(sources) if settings.keep_sources else ()
+    return replace(settings, vips=vips, sources=tuple(dict.fromkeys((*settings.sources, *kept))))

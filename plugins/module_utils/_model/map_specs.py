@@ -20,6 +20,9 @@ FLOOD = 2
 MAX_CPUS = 128
 """Slots of lru_mapping, lru_outgrown, global_lru_maps and flow_debug_maps: the highest CPU number plus one."""
 
+MAX_SOURCES = 16_384
+"""Outer sources of tunnels that a map takes: during a change, those of before and those of after."""
+
 # Map types and flags of bpf(2), linux/bpf.h.
 HASH, ARRAY, PROG_ARRAY, PERF_EVENT_ARRAY = 1, 2, 3, 4
 PERCPU_ARRAY, LRU_HASH, LPM_TRIE, ARRAY_OF_MAPS, HASH_OF_MAPS = 6, 9, 11, 12, 13
@@ -85,6 +88,10 @@ def _with(feature: str) -> Callable[[Shape], bool]:
     return lambda shape: feature in shape.features
 
 
+def _checks_sources(shape: Shape) -> bool:
+    return "inline_decap" in shape.features and not shape.decap_any
+
+
 FLOW_TABLE = MapSpec("flows", LRU_HASH, 40, 16, _size("flows"))
 GLOBAL_FLOW_TABLE = MapSpec("global_flows", LRU_HASH, 40, 4, _size("global_flows"))
 FLOW_DEBUG_TABLE = MapSpec("flow_debug", LRU_HASH, 40, 32, _size("flows"))
@@ -142,6 +149,8 @@ MAPS: tuple[MapSpec, ...] = (
     MapSpec("ctl_array", ARRAY, 4, 8, _fixed(16)),
     MapSpec("event_pipe", PERF_EVENT_ARRAY, 4, 4, _fixed(MAX_CPUS), exists=_with("introspection")),
     MapSpec("decap_dst", HASH, 16, 4, _size("vips"), exists=_with("inline_decap")),
+    MapSpec("decap_src_v4", LPM_TRIE, 8, 4, _fixed(MAX_SOURCES), NO_PREALLOC, _checks_sources),
+    MapSpec("decap_src_v6", LPM_TRIE, 20, 4, _fixed(MAX_SOURCES), NO_PREALLOC, _checks_sources),
     MapSpec("subprograms", PROG_ARRAY, 4, 4, _fixed(1), exists=_with("inline_decap")),
     MapSpec(
         "pckt_srcs",
@@ -149,7 +158,7 @@ MAPS: tuple[MapSpec, ...] = (
         4,
         20,
         _fixed(2),
-        exists=lambda shape: shape.encapsulation == "gue" or ("inline_decap" in shape.features and not shape.decap_any),
+        exists=lambda shape: shape.encapsulation == "gue" or _checks_sources(shape),
     ),
     MapSpec(
         "flow_debug_maps", ARRAY_OF_MAPS, 4, 4, _fixed(MAX_CPUS), exists=_with("flow_debug"), inner=FLOW_DEBUG_TABLE
@@ -171,11 +180,15 @@ DECAP_COUNTERS = ("v4", "v6", "total", "tpr_misrouted", "tpr_total")
 
 DECAP_MAPS: tuple[MapSpec, ...] = (
     MapSpec("decap_vips", HASH, 16, 4, _fixed(4096)),
-    MapSpec("decap_sources", HASH, 16, 4, _fixed(4096)),
+    MapSpec("decap_src_v4", LPM_TRIE, 8, 4, _fixed(MAX_SOURCES), NO_PREALLOC),
+    MapSpec("decap_src_v6", LPM_TRIE, 20, 4, _fixed(MAX_SOURCES), NO_PREALLOC),
     MapSpec("decap_counters", PERCPU_ARRAY, 4, 8 * len(DECAP_COUNTERS), _fixed(1)),
     MapSpec("tpr_server_id", ARRAY, 4, 4, _fixed(1)),
 )
 """The maps of program decap, on a real."""
+
+EARLIER_SOURCES = MapSpec("decap_sources", HASH, 16, 4, _fixed(4096))
+"""The map of earlier versions, which a kept program of theirs may still want."""
 
 HEALTHCHECK_COUNTERS = ("processed", "dropped", "skipped", "too_big", "dst_matched", "src_matched")
 HC_IFINDEX = 3

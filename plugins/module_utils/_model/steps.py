@@ -102,11 +102,25 @@ class Fill:
 
 @dataclass(frozen=True)
 class ChangeLoopback:
-    """Give interface lo these addresses, and take those away."""
+    """Give interface lo these addresses, take those away, and make others quiet that it has."""
 
     phase: t.ClassVar[Phase] = Phase.ADDRESSES
     add: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
+    settle: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DropMaps:
+    """Unpin maps that no program needs."""
+
+    phase: t.ClassVar[Phase] = Phase.DROP
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DeleteLate(Delete):
+    """Remove keys only once what comes in their place is there, and the program that looks for it runs."""
 
 
 @dataclass(frozen=True)
@@ -237,7 +251,7 @@ class Step(t.Protocol):
 
 
 AnyStep = t.Union[Step, Put, Delete, ZeroCounters]
-_OPERATIONS: Mapping[type[t.Any], Phase] = {Put: Phase.WRITE, Delete: Phase.EMPTY, ZeroCounters: Phase.ZERO}
+_OPERATIONS: Mapping[type[t.Any], Phase] = {Put: Phase.WRITE, Delete: Phase.EMPTY, ZeroCounters: Phase.ZERO, DeleteLate: Phase.DROP}
 
 
 def phase_of(step: AnyStep) -> Phase:

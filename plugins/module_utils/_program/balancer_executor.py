@@ -17,7 +17,6 @@ from .._model import layout
 from .._model.balancer_steps import (
     Announce,
     ConcludeState,
-    DropMaps,
     ForgetPrevious,
     MakeTables,
     MigrateMaps,
@@ -183,9 +182,6 @@ class BalancerExecutor(Executor):
                 for cpu in cpus:
                     take_table(outer, cpu, stay, by_id)
 
-    def drop_maps(self, step: DropMaps) -> None:
-        self.edges.unpin(map(self.paths.map, step.names))
-
     # the program
 
     def load(self, step: Load) -> None:
@@ -290,7 +286,6 @@ BalancerExecutor.taking = {
     Verify: BalancerExecutor.verify,
     Keep: BalancerExecutor.keep,
     SettleTables: BalancerExecutor.settle_tables,
-    DropMaps: BalancerExecutor.drop_maps,
     ConcludeState: BalancerExecutor.conclude_state,
     ForgetPrevious: BalancerExecutor.forget_previous,
 }

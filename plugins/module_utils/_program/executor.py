@@ -24,8 +24,10 @@ from .._model.steps import (
     Compile,
     Conclude,
     CreateMaps,
+    DeleteLate,
     Detach,
     Discard,
+    DropMaps,
     Fill,
     Intend,
     Keep,
@@ -114,7 +116,10 @@ class Executor:
             opened.update_many([(layout.u32(index), bytes(opened.stride)) for index in step.indexes])
 
     def change_loopback(self, step: ChangeLoopback) -> None:
-        self.edges.change_loopback(step.add, step.remove)
+        self.edges.change_loopback(step.add, step.remove, step.settle)
+
+    def drop_maps(self, step: DropMaps) -> None:
+        self.edges.unpin(map(self.paths.map, step.names))
 
     # the program
 
@@ -212,9 +217,11 @@ Executor.taking = {
     CreateMaps: Executor.create_maps,
     Put: Executor.put,
     Delete: Executor.delete,
+    DeleteLate: Executor.delete,
     Fill: Executor.put,
     ZeroCounters: Executor.zero_counters,
     ChangeLoopback: Executor.change_loopback,
+    DropMaps: Executor.drop_maps,
     Load: Executor.load,
     Attach: Executor.attach,
     TakeSlot: Executor.take_slot,

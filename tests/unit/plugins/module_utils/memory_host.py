@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.open_map import Map
 from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode import Bytecode, map_references
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ModeError, ProgramError
+from ansible_collections.katran.fleet.plugins.module_utils._model.host_addresses import HostAddress
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import (
     ARRAY,
     ARRAY_OF_MAPS,
@@ -252,6 +253,8 @@ class MemoryHost:
         self.attached: dict[str, tuple[str, int]] = {}
         self.no_native: set[str] = set()
         self.addresses: set[str] = {"127.0.0.1", "::1"}
+        self.loud: set[str] = set()
+        self.others: list[HostAddress] = []
         self.qdiscs: dict[str, str] = {}
         self.filters: dict[str, list[Filter]] = {}
         self.ingress: set[str] = set()
@@ -456,20 +459,30 @@ class MemoryHost:
         with self.open_map(slot.path) as array:
             array.delete(struct.pack("=I", slot.position))
 
-    def loopback(self) -> list[str]:
+    def host_addresses(self) -> list[HostAddress]:
         self._need_pyroute2()
-        return sorted(self.addresses)
+        mine = [
+            HostAddress.of("lo", text, 128 if ":" in text else 32, quiet=text not in self.loud)
+            for text in self.addresses
+        ]
+        return [*mine, *self.others]
 
-    def change_loopback(self, add: Sequence[str], remove: Sequence[str]) -> None:
+    def change_loopback(self, add: Sequence[str], remove: Sequence[str], settle: Sequence[str]) -> None:
         self._need_pyroute2()
         for address in add:
             self.fuse.before()
             assert address not in self.addresses, f"{address} is there already: the kernel refuses it"
             self.addresses.add(address)
             self.fuse.after()
+        for address in settle:
+            self.fuse.before()
+            assert address in self.addresses
+            self.loud.discard(address)
+            self.fuse.after()
         for address in remove:
             self.fuse.before()
             self.addresses.remove(address)
+            self.loud.discard(address)
             self.fuse.after()
 
     def ways_out(self, interfaces: Iterable[str]) -> dict[str, EgressPlace]:
@@ -586,6 +599,7 @@ class MemoryHost:
             dict(self.qdiscs),
             {name: sorted(filters) for name, filters in self.filters.items() if filters},
             set(self.addresses),
+            set(self.loud),
         )
 
 

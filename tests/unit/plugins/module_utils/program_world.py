@@ -19,7 +19,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck i
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Result
 from ansible_collections.katran.fleet.plugins.module_utils._engine.run import Job, run_locked
 from ansible_collections.katran.fleet.plugins.module_utils._engine.xdp_root import Root
-from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import RealSettings
+from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import RealSettings, Staying
 from ansible_collections.katran.fleet.plugins.module_utils._model.features import FEATURES
 from ansible_collections.katran.fleet.plugins.module_utils._model.healthcheck_settings import HealthcheckSettings
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import (
@@ -101,7 +101,7 @@ class World:
         if isinstance(wanted, Wanted):
             return self.balancer().ensuring(wanted)
         if isinstance(wanted, frozenset):
-            return self.real().withdrawing(wanted)
+            return self.real().withdrawing(Staying(wanted))
         return {
             "no decap": self.real().removing,
             "no root": self.root().removing,

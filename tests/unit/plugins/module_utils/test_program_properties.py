@@ -20,6 +20,8 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ProgramError
 from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import RootSettings
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import RootArray
+from ansible_collections.katran.fleet.plugins.module_utils._model.sources import MAPS as SOURCE_MAPS
+from ansible_collections.katran.fleet.plugins.module_utils._model.sources import source_of
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.memory_host import BPFFS
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.program_world import (
     INTERFACES,
@@ -56,7 +58,8 @@ def reals(draw: st.DrawFn, exact: bool = False, modes: bool = True) -> RealSetti
         **draw(places(modes)),
         vips=draw(some_vips if exact else st.none() | some_vips),
         keep_vips=False if exact else draw(st.booleans()),
-        sources=draw(st.sampled_from([(), ("10.0.0.1",), ("10.0.0.2", "fc00::1")])),
+        keep_sources=False if exact else draw(st.booleans()),
+        sources=draw(st.sampled_from([(), ("10.0.0.1/32",), ("10.0.0.0/24", "fc00::/7")])),
         gue_port=draw(st.sampled_from([6080, 6090, 7000])),
         server_id=draw(st.sampled_from([0, 7])),
         loopback=draw(st.booleans()),
@@ -106,16 +109,18 @@ def other_sources(world: World) -> None:
 
 def spoil_maps(world: World) -> None:
     for path, (kind, number) in world.host.pins.items():
-        if kind == "map" and path.endswith(("decap_vips", "decap_sources")):
+        if kind == "map" and path.endswith(("decap_vips", "decap_src_v4")):
             entries = world.host.maps[number].entries
             for key in list(entries)[:1]:
                 del entries[key]
-            entries[layout.pack_address("203.0.113.9")] = layout.u32(1)
+            address = layout.pack_address("203.0.113.9")
+            entries[address if path.endswith("vips") else layout.lpm_key(address[:4], 32)] = layout.u32(1)
 
 
 def spoil_loopback(world: World) -> None:
     world.host.addresses.discard(VIPS[0])
     world.host.addresses.add(VIPS[1])
+    world.host.loud.add(VIPS[1])
 
 
 MISCHIEF: tuple[Callable[[World], None], ...] = (
@@ -195,16 +200,21 @@ def assert_real(world: World, wanted: RealSettings) -> None:
     assert_attached(world, "decap", wanted)
     vips = set(wanted.vips or ())
     assert addresses(world, "decap_vips") == vips
-    assert addresses(world, "decap_sources") == set(wanted.sources)
+    assert sources(world) == set(wanted.sources)
     found = host.entries(f"{PINS}/maps/tpr_server_id")
     assert found == ({bytes(4): struct.pack("=I", wanted.server_id)} if wanted.server_id else {})
     assert not wanted.loopback or vips <= host.addresses
+    assert not host.loud.intersection(world.real().home.record().loopback)
     assert {"127.0.0.1", "::1"} <= host.addresses
 
 
 def addresses(world: World, name: str) -> set[str]:
     entries = world.host.entries(f"{PINS}/maps/{name}")
     return {layout.unpack_address(key, any(key[4:])) for key in entries}
+
+
+def sources(world: World) -> set[str]:
+    return {source_of(key) for name in SOURCE_MAPS for key in world.host.entries(f"{PINS}/maps/{name}")}
 
 
 # decap

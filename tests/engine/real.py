@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host that is a real, in a sandbox: what tests make of it, and what they see of it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.katran.fleet.plugins.module_utils._engine.decap import Real
+from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Result
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import parse_real, parse_staying
+from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, BPFFS, compiled_once, run, sandbox
+
+LINK = "in"
+REAL, CLIENT = "198.18.7.1", "203.0.113.7"
+A, B, C = "198.51.100.1", "198.51.100.2", "2001:db8::1"
+PORT = 5353
+
+
+@contextmanager
+def real_host() -> Iterator[None]:
+    """A host with one interface that balancers' packets come in by."""
+    with sandbox(LINK), compiled_once():
+        run("ip", "link", "set", "lo", "up")
+        run("ip", "addr", "add", f"{REAL}/24", "dev", LINK)
+        yield
+
+
+def ensure(*vips: str, check: bool = False, **options: Any) -> Result:
+    params = {
+        "interfaces": [LINK],
+        "mode": "native",
+        "vips": list(vips),
+        "keep_vips": False,
+        "sources": [],
+        "gue_port": 6080,
+        "server_id": 0,
+        "loopback": True,
+        "source_dir": BPF,
+        **options,
+    }
+    return Real("default", BPFFS).ensure(parse_real(params), check, 5)
+
+
+def withdraw(*served: str, check: bool = False, sources: Sequence[str] = ()) -> Result:
+    staying = parse_staying({"vips": list(served), "sources": list(sources)})
+    return Real("default", BPFFS).withdraw(staying, check, 5)
+
+
+def remove() -> Result:
+    return Real("default", BPFFS).remove(False, 5)
+
+
+def on_loopback() -> set[str]:
+    """The addresses of lo but its own."""
+    addresses = json.loads(run("ip", "-j", "addr", "show", "dev", "lo"))[0]["addr_info"]
+    return {each["local"] for each in addresses} - {"127.0.0.1", "::1"}
+
+
+def in_map() -> set[str]:
+    with bpf.open_map(f"{BPFFS}/katran/default/maps/decap_vips") as opened:
+        return {layout.unpack_address(key, any(key[4:])) for key, _value in opened.items()}
+
+
+def served() -> set[str]:
+    """The VIPs that both the program and the host take for their own."""
+    assert in_map() == on_loopback()
+    return in_map()
+
+
+def served_somewhere() -> set[str]:
+    return in_map() | on_loopback()
+
+
+def ipv4(source: str, destination: str, protocol: int, payload: bytes) -> bytes:
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 0, 0, 64, protocol, 0)
+    header += socket.inet_aton(source) + socket.inet_aton(destination)
+    total = sum(struct.unpack("!10H", header))
+    total = (total & 0xFFFF) + (total >> 16)
+    return header[:10] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + header[12:] + payload
+
+
+def answers(vip: str, gue_port: int = 0, source: str = "172.16.1.1") -> bool:
+    """Whether a datagram in a tunnel from this source, IPIP or GUE to a port, arrives at a service on the VIP."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service,
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire,
+    ):
+        service.bind(("0.0.0.0", PORT))
+        service.settimeout(0.3)
+        wire.bind((f"{LINK}-peer", 0))
+        inner = ipv4(CLIENT, vip, 17, struct.pack("!HHHH", 40000, PORT, 12, 0) + b"ping")
+        mac = bytes.fromhex(Path(f"/sys/class/net/{LINK}/address").read_text().strip().replace(":", ""))
+        outer = ipv4(source, REAL, 4, inner)
+        if gue_port:
+            outer = ipv4(source, REAL, 17, struct.pack("!HHHH", 40000, gue_port, 8 + len(inner), 0) + inner)
+        wire.send(mac + bytes(6) + b"\x08\x00" + outer)
+        try:
+            return service.recv(64) == b"ping"
+        except TimeoutError:
+            return False
