@@ -126,7 +126,7 @@ class Drained:
         """What to say of a real; "" where it takes new flows."""
         by_hand = self._overlay.get(address)
         if by_hand is not None and by_hand.state != "active":
-            return f"which is {by_hand.state} by hand since {by_hand.since}"
+            return f"which is {by_hand.state} by hand"
         out = self._out.get(address, [])
         if out:
             words = sorted({why for why, _vip in out})
