@@ -52,6 +52,7 @@ class ActionModule(ActionBase):
             "reals": {host: fleet.real(host) for host in wanted["real"]},
             "resources": fleet.resources,
         }
+        fleet.review(wanted["balancer"], wanted["real"])
         everywhere = missing_groups(everything["groups"], groups, members)
         seen = list(everything.get("ansible_play_hosts_all", ()))
         return self._answer(fleet, everywhere, seen, told)
@@ -77,7 +78,7 @@ class ActionModule(ActionBase):
         mine = {host: sentences for host, sentences in faults.items() if host in seen}
         others = {host: sentences for host, sentences in faults.items() if host not in seen}
         warnings = [f"left out of this run, {line}" for line in message(others).splitlines()]
-        warnings += message(fleet.warnings).splitlines()
+        warnings += message({host: lines for host, lines in fleet.warnings.items() if host in seen}).splitlines()
         if mine or everywhere:
             lines = [*everywhere, *message(mine).splitlines()]
             found = [*({"fault": each, "hosts": []} for each in everywhere), *report(mine)]

@@ -12,6 +12,9 @@ version_added: 0.1.0
 description:
   - Lays a state over every VIP that has the real. The overlay is kept apart from the VIPs, so that a deploy does not
     undo it; M(katran.fleet.vips) warns of it until O(state=deleted) ends it.
+  - A VIP's last real that takes new flows is refused, whether the others were drained by hand, in the same run or by
+    the inventory (weight 0, state draining or down). O(allow_empty) says that it is meant.
+  - Source routes and server ids name their reals, and go on leading to one that is drained. A warning names them.
 author:
   - The katran.fleet authors (@katran-fleet)
 extends_documentation_fragment:
@@ -40,6 +43,12 @@ options:
           - active
           - draining
           - down
+  allow_empty:
+    description:
+      - Allow what leaves VIPs without a real for new flows, and O(state=overridden) and O(state=deleted) with an empty or
+        absent O(config), which ends everything that was said by hand.
+    type: bool
+    default: false
   purge_flows:
     description:
       - Also remove the connection-table entries of reals that become V(draining) or V(down), so that their flows are

@@ -108,6 +108,7 @@ options:
     description:
       - How many of its reals must take new flows for a VIP of O(config) to be applied; others are an error. That is
         said of O(config) alone, whatever M(katran.fleet.reals) and O(unready_reals) say.
+      - Unless it is 0, a run is also refused that takes the last real away that nobody drained by hand.
     type: int
     default: 0
   allow_own_addresses:

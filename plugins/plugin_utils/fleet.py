@@ -18,6 +18,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.inventory impo
     Resources,
     Served,
     feature_faults,
+    drained_warnings,
     list_faults,
     resource_variables,
     resources_faults,
@@ -75,8 +76,8 @@ def option_faults(options: Mapping[str, t.Any], spec: Spec) -> tuple[dict[str, t
 class Fleet:
     """Every host that is asked for.
 
-    `faults`: host → what is wrong with its variables, in sentences; `warnings`: likewise what is valid, and yet hardly
-    what was meant. `resources`: each set of resources that a balancer
+    `faults`: host → what is wrong with its variables, in sentences; `warnings`: likewise what is valid, and yet may
+    surprise. `resources`: each set of resources that a balancer
     is told, by a word of its own: mostly all have one, and it may be large.
     """
 
@@ -92,6 +93,7 @@ class Fleet:
         self._joined: dict[tuple[t.Any, ...], Resources] = {}
         self._served: dict[int, Served] = {}
         self._checked: dict[tuple[t.Any, ...], list[str]] = {}
+        self._drained: dict[int, list[str]] = {}
 
     def add_fault(self, host: str, *sentences: str) -> None:
         """Something is wrong with a host's variables."""
@@ -130,11 +132,20 @@ class Fleet:
         self.warnings[host] = config_warnings(resources.entries)
         return told
 
+    def review(self, hosts: Iterable[str], reals: Iterable[str]) -> None:
+        """Warn balancers of what leads to `reals` that are drained, or to none that the inventory has."""
+        addresses = [address for real in reals for address in self._addresses(real)]
+        for host in hosts:
+            resources = self._resources(host)
+            if id(resources) not in self._drained:
+                self._drained[id(resources)] = drained_warnings(resources, addresses)
+            if self._drained[id(resources)]:
+                self.warnings.setdefault(host, []).extend(self._drained[id(resources)])
+
     def real(self, host: str) -> Told:
         """What a real is told."""
         self._check_variables(host)
-        addresses = self._get(host, "katran_real_address") or []
-        addresses = [addresses] if isinstance(addresses, str) else list(map(str, addresses))
+        addresses = self._addresses(host)
         told: Told = {
             "addresses": addresses,
             "vips": self._served_vips(host, addresses),
@@ -161,6 +172,10 @@ class Fleet:
         defaults = {name: option.get("default") for name, option in DECAP.items()}
         self._parsed(host, parse_real, {**defaults, **read})
         return told
+
+    def _addresses(self, host: str) -> list[str]:
+        addresses = self._get(host, "katran_real_address") or []
+        return [addresses] if isinstance(addresses, str) else list(map(str, addresses))
 
     def _check_variables(self, host: str) -> None:
         """Whether each is ours and has a value: Jinja's default() passes over what is undefined inside."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from .._kernel.maps import Maps
 from .._kernel.state_files import StateFile
+from .._model.draining import leading_warnings
 from .._model.drift import reals_drift, table_drift
 from .._model.entries import Asked
 from .._model.errors import EngineError
@@ -18,11 +19,13 @@ from .._model.faults import shortened
 from .._model.ids import Ids
 from .._model.limits import UNLIMITED, Limits
 from .._model.operations import Operation, count
+from .._model.overlay import overlay_of
 from .._model.readiness import hold_back_rows
 from .._model.state import State
 from .._model.table import Around, TableEntry
 from .._model.table_plan import plan_entries, plan_table
 from .._model.vip_entries import Actual, adopt
+from .._model.vips import vips_from_config
 from .execute import execute
 from .known_tables import AnyTable, Entries, known_table
 from .opened import limits_of
@@ -59,6 +62,7 @@ class TableRun:
         with self.clock.phase("validate"):
             wanted = self._hold_back(known, self.table.resolve(known, replace(asked, limits=limits)))
             self._warn(known, wanted, names, limits)
+            self.result.warnings += self.drained(wanted, limits)
         with self.clock.phase("plan"):
             entries = list(map(self.table.entry, wanted.values()))
             operations = self.plan(entries, names, actual, capacity)
@@ -91,6 +95,11 @@ class TableRun:
     def drift(self, operations: Sequence[Operation], explained: set[tuple[str, bytes]], actual: Entries) -> list[str]:
         """What is not as the last run left it."""
         return table_drift(operations, explained, actual, self.table) if self.on_file else []
+
+    def drained(self, wanted: Items, limits: Limits) -> list[str]:
+        """What to say of entries that lead to reals which take no new flow."""
+        del wanted, limits
+        return []
 
     def is_unsettled(self) -> bool:
         """Whether there is something to write down though the table stays as it is."""
@@ -202,6 +211,13 @@ class BalancerTableRun(TableRun):
         if self.state.is_sure:
             found += reals_drift(operations, self.others, actual["reals"], self.state.real_ids)
         return found
+
+    def drained(self, wanted: Items, limits: Limits) -> list[str]:
+        """Entries that lead to reals which the inventory or an operator drained, or that no VIP has."""
+        if self.state.recovered:
+            return []
+        vips = vips_from_config(self.state.vips)
+        return leading_warnings(self.table, wanted, vips, overlay_of(self.state), limits)
 
     def is_unsettled(self) -> bool:
         """Whether ids or references change."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -15,6 +16,7 @@ from .._kernel.ring_workers import build_rings
 from .._kernel.state_files import StateFile
 from .._model import layout
 from .._model.decap_record import DecapRecord
+from .._model.draining import idle_by_hand, leading_warnings, may_lead_astray, require_active, require_active_by_hand
 from .._model.drift import Left, View, reals_drift, vip_drift
 from .._model.entries import Asked
 from .._model.errors import ProgramError, StateError
@@ -25,12 +27,13 @@ from .._model.overlay import overlay_of, resolve_reals
 from .._model.own_addresses import HostAddresses, asks_host, host_sentences
 from .._model.readiness import hold_back_vips
 from .._model.state import State
-from .._model.tables import LEADING, ServerId, idle_routes, server_id_warnings
+from .._model.tables import BALANCER_TABLES, LEADING, ServerId, idle_routes, server_id_warnings
 from .._model.vip_entries import adopt, known_keys
 from .._model.vip_plan import Recorded, VipPlan, plan_vips, references
 from .._model.vips import Vip, VipKey, vip_changes, vip_to_config, vips_from_config
 from .._model.vips_input import idle_vips, listed_places, resolve_vips
 from .execute import execute
+from .known_tables import known_table
 from .opened import limits_of, read_actual
 from .recovery import lost_warnings
 from .request import Clock, Request, Result
@@ -144,6 +147,7 @@ class VipRun:
         wanted, warnings = resolve_vips(known.vips, asked, self.request.min_active)
         warnings += self._covering(wanted, asked)
         wanted, held = hold_back_vips(known.vips, wanted, self.request.unready, self.request.unseen)
+        require_active(known.vips, wanted, known.overlay, self.request.min_active)
         self.result.warnings += warnings + held + idle_vips(wanted.values(), limits)
         self.result.warnings += self._without_source(wanted.values())
         if wanted and self.state.references.get("source_routes"):
@@ -154,7 +158,23 @@ class VipRun:
             f"real {address} is {entry.state} by hand since {entry.since} (katran.fleet.reals, state deleted ends it)"
             for address, entry in sorted(known.overlay.items())
         ]
-        return View(wanted, known.overlay)
+        found = View(wanted, known.overlay)
+        self.result.warnings += idle_by_hand(wanted, known.overlay) + self.still_led(found, limits)
+        return found
+
+    def still_led(self, view: View, limits: Limits) -> list[str]:
+        """What to say of source routes and server ids that lead to reals which take no new flow."""
+        if self.state.recovered:
+            return []
+        found = []
+        for name in LEADING:
+            table, reals = BALANCER_TABLES[name], self.state.references.get(name)
+            if reals and may_lead_astray(table, reals, view.vips, view.overlay):
+                # One that is damaged, its own module refuses: it is no reason not to drain.
+                with suppress(StateError):
+                    rows = known_table(table, self.file, self.state, {"reals": {}})
+                    found += leading_warnings(table, rows, view.vips, view.overlay, limits)
+        return found
 
     def _covering(self, vips: Mapping[VipKey, Vip], asked: Asked) -> list[str]:
         """Warnings of VIPs that cover the host's own addresses. ConfigError for those that config lists."""
@@ -251,7 +271,10 @@ class OverlayRun(VipRun):
         present = references(known.vips.values())
         overlay, warnings = resolve_reals(known.overlay, asked, since, present)
         self.result.warnings += warnings
-        return View(known.vips, overlay)
+        require_active_by_hand(known.vips, known.overlay, overlay, asked.allow_empty)
+        found = View(known.vips, overlay)
+        self.result.warnings += idle_by_hand(known.vips, overlay) + self.still_led(found, asked.limits)
+        return found
 
     def report(self, old: View, new: View) -> None:
         """Say which reals' state changes."""

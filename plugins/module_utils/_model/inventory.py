@@ -15,10 +15,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .addresses import read_address
+from .draining import Drained, still_led
+from .entries import Asked
+from .errors import ConfigError
 from .features import FEATURES
 from .resources import FROM_VARIABLES, features_needed
-from .shape import words
+from .shape import as_told, words
 from .tables import LEADING, TABLES
+from .vips_input import Vips, resolve_vips
 
 VARIABLES = frozenset(
     f"katran_{name}"
@@ -183,6 +187,32 @@ def feature_faults(extra: t.Any) -> list[str]:
     """What is wrong with katran_extra_features."""
     unknown = sorted({str(feature) for feature in words(extra) if feature not in FEATURES})
     return [f"katran_extra_features: {', '.join(unknown)} is none of {', '.join(FEATURES)}"] if unknown else []
+
+
+def drained_warnings(resources: Resources, addresses: Iterable[str]) -> list[str]:
+    """A warning for each real that takes no new flow and to which source routes or server ids lead all the same.
+
+    `addresses`: those of the inventory's reals, which are not gone though no VIP has them. The rows need not be valid:
+    of wrong ones nothing is said here.
+    """
+    entries = resources.entries
+    leading = [name for name in LEADING if entries.get(name)]
+    rows = [as_told(entry, Vips.options) for entry in entries.get("vips", ())] if leading else []
+    try:
+        vips, _warnings = resolve_vips({}, Asked(rows, "overridden", allow_empty=True))
+    except ConfigError:
+        return []
+    elsewhere = frozenset(map(canonical, addresses))
+    found = []
+    for name in leading:
+        table = TABLES[name]
+        keys_of: dict[str, list[str]] = {}
+        for row in entries[name]:
+            if isinstance(row, Mapping):
+                keys_of.setdefault(str(row.get("real")), []).append(str(row.get(table.key)))
+        known = {canonical(real): keys for real, keys in keys_of.items() if read_address(real) is not None}
+        found += still_led(table, Drained(table, vips, {}, elsewhere), known)
+    return found
 
 
 # What a real serves

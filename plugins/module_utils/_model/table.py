@@ -55,7 +55,8 @@ class Table(Resource, t.Generic[K, V]):
     An item is a named tuple of a key and what it leads to, `make` makes one. `maps`: where its entries are. `key`,
     `value`: the options of an entry that name it and say where it leads. `feature`: without which the program has none
     of the maps. `size`: the word of the balancer's sizes that bounds it; `plural`: what there are too many of.
-    `compares`: whether a key that is listed twice is told with what either leads to.
+    `compares`: whether a key that is listed twice is told with what either leads to. `follows`: what goes where an
+    entry leads, in words.
     """
 
     maps: t.ClassVar[tuple[str, ...]]
@@ -65,6 +66,7 @@ class Table(Resource, t.Generic[K, V]):
     size: t.ClassVar[str]
     plural: t.ClassVar[str]
     compares: t.ClassVar[bool] = False
+    follows: t.ClassVar[str] = "packets that match"
     make: Callable[[K, str], V]
 
     # config

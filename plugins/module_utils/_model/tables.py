@@ -40,6 +40,7 @@ class SourceRoutes(Table[Prefix, SourceRoute]):
     key = "prefix"
     feature = "source_routing"
     size = "source_routes"
+    follows = "their clients"
 
     def read_key(self, value: t.Any, limits: Limits) -> Prefix:
         """A prefix in strict textual form."""
@@ -127,6 +128,7 @@ class ServerIds(Table[int, ServerId]):
     size = "server_ids"
     plural = "server ids"
     compares = True
+    follows = "packets that carry them"
     make = ServerId
 
     def read_key(self, value: t.Any, limits: Limits) -> int:

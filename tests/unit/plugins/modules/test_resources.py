@@ -29,9 +29,11 @@ MODULES = "ansible_collections.katran.fleet.plugins.modules"
 Output = dict[str, t.Any]
 Run = Callable[..., Output]
 
-VIP = {"address": "198.51.100.1", "port": 443, "protocol": "tcp", "reals": [{"address": "10.0.0.1"}]}
+OTHER_REAL = {"address": "10.0.0.9"}
+"""Takes new flows when the real of the entries does not."""
+VIP = {"address": "198.51.100.1", "port": 443, "protocol": "tcp", "reals": [{"address": "10.0.0.1"}, OTHER_REAL]}
 ENTRIES: dict[str, tuple[Output, Output]] = {
-    "vips": (VIP, {**VIP, "reals": [{"address": "10.0.0.1", "weight": 0}]}),
+    "vips": (VIP, {**VIP, "reals": [{"address": "10.0.0.1", "weight": 0}, OTHER_REAL]}),
     "source_routes": (
         {"prefix": "192.0.2.0/24", "real": "10.0.0.1"},
         {"prefix": "192.0.2.0/24", "real": "10.0.0.2"},

@@ -250,3 +250,28 @@ def test_types_and_values_of_entries_are_told_in_one_go() -> None:
         "source_routes[0].prefix: 10.0.0.1/8 has host bits set",
         "the network is 10.0.0.0/8",
     ]
+
+
+def test_what_leads_to_a_drained_or_vanished_real_is_told() -> None:
+    vip = {**VIP, "flags": ["source_routing"], "reals": [{"address": "10.0.0.1"}, {"address": "10.0.0.2", "weight": 0}]}
+    tables = {
+        "katran_source_routes": [
+            {"prefix": "192.0.2.0/24", "real": "10.0.0.2"},
+            # A host of the inventory, though no VIP has it.
+            {"prefix": "192.0.3.0/24", "real": "10.0.0.3"},
+        ],
+        "katran_server_ids": [{"id": 7, "real": "10.0.0.4"}, {"id": 8, "real": "10.0.0.1"}, "no mapping"],
+    }
+    balancers = {name: {**LB, "katran_vips": [vip], **tables} for name in ("lb1", "lb2")}
+    one = fleet({**balancers, "lb3": LB}, {"r3": {"katran_real_address": "10.0.0.3"}})
+    one.review(["lb1", "lb2", "lb3"], ["r3"])
+    lines = [
+        "source_routes: 192.0.2.0/24 leads to 10.0.0.2, which is weight 0 in 198.51.100.1:443/tcp:"
+        " their clients still go there",
+        "server_ids: 7 leads to 10.0.0.4, which no VIP has: packets that carry them still go there",
+    ]
+    assert one.warnings == {"lb1": lines, "lb2": lines}
+    # Of VIPs that are wrong, their faults tell.
+    wrong = fleet({"lb1": {**LB, "katran_vips": [{**vip, "port": 70000}], **tables}})
+    wrong.review(["lb1"], [])
+    assert wrong.warnings == {}
