@@ -150,7 +150,8 @@ static __always_inline int decapsulate(struct cursor *cur, struct packet *p,
 	} else if (!is_own_address(flow->dst, v6)) {
 		return XDP_PASS;
 	}
-	if (header + inner_bytes > cur->end)
+	if (header + inner_bytes > cur->end ||
+	    !holds_inner(p, outer, inner_bytes, v6))
 		return MALFORMED;
 	count_family(COUNT_DECAP, v6);
 	if (!decrement_ttl(header, inner_v6) ||

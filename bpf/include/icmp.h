@@ -150,7 +150,7 @@ static __always_inline int parse_icmp_ipv4(struct cursor *cur,
 {
 	struct icmp_header *icmp = cur->pos;
 
-	if ((void *)(icmp + 1) > cur->end)
+	if ((void *)(icmp + 1) > cur->end || !holds(p, sizeof(*icmp), false))
 		return MALFORMED;
 	if (icmp->type == ICMP4_ECHO_REQUEST)
 		return is_vip_address(flow->dst, false) ? echo_ipv4(p, icmp) :
@@ -173,7 +173,7 @@ static __always_inline int parse_icmp_ipv6(struct cursor *cur,
 {
 	struct icmp_header *icmp = cur->pos;
 
-	if ((void *)(icmp + 1) > cur->end)
+	if ((void *)(icmp + 1) > cur->end || !holds(p, sizeof(*icmp), true))
 		return MALFORMED;
 	if (icmp->type == ICMP6_ECHO_REQUEST)
 		return is_vip_address(flow->dst, true) ? echo_ipv6(p, icmp) :

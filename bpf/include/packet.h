@@ -55,6 +55,11 @@ struct cursor {
 	void *end;
 };
 
+static __always_inline u32 bytes_left(const struct cursor *cur)
+{
+	return cur->end - cur->pos;
+}
+
 struct packet {
 	struct xdp_md *ctx;
 	/* Start of the frame; its MACs are in bounds. */
@@ -96,6 +101,16 @@ struct packet {
 	void *transport;
 	void *payload;
 };
+
+/*
+ * Whether the packet, by its IP header, is long enough for a header of so many
+ * bytes behind that.
+ */
+static __always_inline bool holds(const struct packet *p, u32 header,
+				  const bool v6)
+{
+	return p->bytes >= header + (v6 ? 0 : sizeof(struct iphdr));
+}
 
 /* Whole words: one load and one store each, whatever the field's type. */
 #define word16_at(p) (*(word16 *)(p))

@@ -10,7 +10,9 @@
 
 /*
  * A header that is cut short before the destination is for nobody that we
- * know; what is malformed behind it may be for a VIP.
+ * know; what is malformed behind it may be for a VIP. So is a length that the
+ * frame does not hold: it would go into counters and outer headers. What
+ * follows the packet is padding.
  */
 static __always_inline int parse_ipv4(struct cursor *cur, struct packet *p,
 				      struct flow_key *flow)
@@ -27,6 +29,9 @@ static __always_inline int parse_ipv4(struct cursor *cur, struct packet *p,
 	if (unlikely(ip->ihl != 5 || ip->frag_off & IPV4_FRAGMENT))
 		return MALFORMED;
 	cur->pos = ip + 1;
+	/* A length below the header's own wraps, and is too much too. */
+	if (unlikely(p->bytes - (u32)sizeof(*ip) > bytes_left(cur)))
+		return MALFORMED;
 	return CONTINUE;
 }
 
@@ -44,17 +49,19 @@ static __always_inline int parse_ipv6(struct cursor *cur, struct packet *p,
 	p->bytes = ntohs(ip->payload_len);
 	p->tos = (u8)(ntohs(word16_at(ip)) >> 4);
 	p->proto = ip->nexthdr;
-	if (unlikely(ip->nexthdr == IPPROTO_FRAGMENT))
-		return MALFORMED;
 	cur->pos = ip + 1;
+	if (unlikely(ip->nexthdr == IPPROTO_FRAGMENT ||
+		     p->bytes > bytes_left(cur)))
+		return MALFORMED;
 	return CONTINUE;
 }
 
-static __always_inline int parse_tcp(struct cursor *cur, struct packet *p)
+static __always_inline int parse_tcp(struct cursor *cur, struct packet *p,
+				     const bool v6)
 {
 	struct tcphdr *tcp = cur->pos;
 
-	if ((void *)(tcp + 1) > cur->end)
+	if ((void *)(tcp + 1) > cur->end || !holds(p, sizeof(*tcp), v6))
 		return MALFORMED;
 	p->ports = word32_at(tcp);
 	p->tcp_flags = *((u8 *)tcp + 13) & (TCP_SYN | TCP_RST);
@@ -63,11 +70,12 @@ static __always_inline int parse_tcp(struct cursor *cur, struct packet *p)
 	return CONTINUE;
 }
 
-static __always_inline int parse_udp(struct cursor *cur, struct packet *p)
+static __always_inline int parse_udp(struct cursor *cur, struct packet *p,
+				     const bool v6)
 {
 	struct udphdr *udp = cur->pos;
 
-	if ((void *)(udp + 1) > cur->end)
+	if ((void *)(udp + 1) > cur->end || !holds(p, sizeof(*udp), v6))
 		return MALFORMED;
 	p->ports = word32_at(udp);
 	p->transport = udp;
