@@ -221,6 +221,8 @@ static __always_inline int decap_packet(struct cursor *cur, struct packet *p,
 		return take_off(cur, p, &flow, counted,
 				outer + sizeof(struct udphdr), v6, false);
 	}
+	if (!is_length_right(cur, p, 0, v6))
+		return XDP_PASS;
 	if (p->proto == IPPROTO_IPIP)
 		return take_off(cur, p, &flow, counted, outer, v6, false);
 	if (p->proto == IPPROTO_IPV6)

@@ -55,11 +55,6 @@ struct cursor {
 	void *end;
 };
 
-static __always_inline u32 bytes_left(const struct cursor *cur)
-{
-	return cur->end - cur->pos;
-}
-
 struct packet {
 	struct xdp_md *ctx;
 	/* Start of the frame; its MACs are in bounds. */
@@ -103,13 +98,17 @@ struct packet {
 };
 
 /*
- * Whether the packet, by its IP header, is long enough for a header of so many
- * bytes behind that.
+ * Whether the length in the IP header holds what was parsed, with `header`
+ * bytes behind the IP header, and the frame holds that length: a smaller one
+ * wraps here, and is too much as well. The rest of the frame is padding.
  */
-static __always_inline bool holds(const struct packet *p, u32 header,
-				  const bool v6)
+static __always_inline bool is_length_right(const struct cursor *cur,
+					    const struct packet *p, u32 header,
+					    const bool v6)
 {
-	return p->bytes >= header + (v6 ? 0 : sizeof(struct iphdr));
+	u32 parsed = header + (v6 ? 0 : sizeof(struct iphdr));
+
+	return likely(p->bytes - parsed <= (u32)(cur->end - cur->pos));
 }
 
 /* Whole words: one load and one store each, whatever the field's type. */

@@ -10,9 +10,10 @@
 
 /*
  * A header that is cut short before the destination is for nobody that we
- * know; what is malformed behind it may be for a VIP. So is a length that the
- * frame does not hold: it would go into counters and outer headers. What
- * follows the packet is padding.
+ * know; what is malformed behind it may be for a VIP.
+ *
+ * So is a length that the frame does not hold: it would go into counters and
+ * outer headers. It is looked at once per packet, behind the last header.
  */
 static __always_inline int parse_ipv4(struct cursor *cur, struct packet *p,
 				      struct flow_key *flow)
@@ -29,9 +30,6 @@ static __always_inline int parse_ipv4(struct cursor *cur, struct packet *p,
 	if (unlikely(ip->ihl != 5 || ip->frag_off & IPV4_FRAGMENT))
 		return MALFORMED;
 	cur->pos = ip + 1;
-	/* A length below the header's own wraps, and is too much too. */
-	if (unlikely(p->bytes - (u32)sizeof(*ip) > bytes_left(cur)))
-		return MALFORMED;
 	return CONTINUE;
 }
 
@@ -49,10 +47,9 @@ static __always_inline int parse_ipv6(struct cursor *cur, struct packet *p,
 	p->bytes = ntohs(ip->payload_len);
 	p->tos = (u8)(ntohs(word16_at(ip)) >> 4);
 	p->proto = ip->nexthdr;
-	cur->pos = ip + 1;
-	if (unlikely(ip->nexthdr == IPPROTO_FRAGMENT ||
-		     p->bytes > bytes_left(cur)))
+	if (unlikely(ip->nexthdr == IPPROTO_FRAGMENT))
 		return MALFORMED;
+	cur->pos = ip + 1;
 	return CONTINUE;
 }
 
@@ -61,13 +58,13 @@ static __always_inline int parse_tcp(struct cursor *cur, struct packet *p,
 {
 	struct tcphdr *tcp = cur->pos;
 
-	if ((void *)(tcp + 1) > cur->end || !holds(p, sizeof(*tcp), v6))
+	if ((void *)(tcp + 1) > cur->end)
 		return MALFORMED;
 	p->ports = word32_at(tcp);
 	p->tcp_flags = *((u8 *)tcp + 13) & (TCP_SYN | TCP_RST);
 	p->transport = tcp;
 	cur->pos = tcp + 1;
-	return CONTINUE;
+	return is_length_right(cur, p, sizeof(*tcp), v6) ? CONTINUE : MALFORMED;
 }
 
 static __always_inline int parse_udp(struct cursor *cur, struct packet *p,
@@ -75,13 +72,13 @@ static __always_inline int parse_udp(struct cursor *cur, struct packet *p,
 {
 	struct udphdr *udp = cur->pos;
 
-	if ((void *)(udp + 1) > cur->end || !holds(p, sizeof(*udp), v6))
+	if ((void *)(udp + 1) > cur->end)
 		return MALFORMED;
 	p->ports = word32_at(udp);
 	p->transport = udp;
 	cur->pos = udp + 1;
 	p->payload = cur->pos;
-	return CONTINUE;
+	return is_length_right(cur, p, sizeof(*udp), v6) ? CONTINUE : MALFORMED;
 }
 
 #endif
