@@ -263,9 +263,9 @@ static __always_inline int parse_flow(struct cursor *cur, struct packet *p,
 		return verdict;
 
 	if (likely(p->proto == IPPROTO_TCP))
-		return parse_tcp(cur, p);
+		return parse_tcp(cur, p, v6);
 	if (p->proto == IPPROTO_UDP) {
-		verdict = parse_udp(cur, p);
+		verdict = parse_udp(cur, p, v6);
 		if (verdict == CONTINUE)
 			verdict = decap_gue(cur, p, flow, v6);
 		return verdict;
@@ -353,6 +353,16 @@ static __always_inline int balance(struct cursor *cur, struct packet *p,
 	return send_to_real(p, &vip, &choice, v6);
 }
 
+/*
+ * Multicast and broadcast: every balancer of the segment gets the frame, and
+ * each would send it on. Another host's own MAC is no reason to pass it: what
+ * a router sends to a virtual one (VRRP) is for whoever has that.
+ */
+static __always_inline bool is_to_many(const u8 *eth)
+{
+	return unlikely(eth[0] & 1);
+}
+
 int balancer(struct xdp_md *ctx)
 {
 	struct cursor cur = {
@@ -368,7 +378,7 @@ int balancer(struct xdp_md *ctx)
 	p.frame = cur.end - cur.pos;
 	count_pair(COUNT_SEEN, 1, p.frame);
 
-	type = parse_ethernet(&cur, &p);
+	type = is_to_many(p.eth) ? 0 : parse_ethernet(&cur, &p);
 	if (likely(type == htons(ETH_P_IP)))
 		action = balance(&cur, &p, false);
 	else if (type == htons(ETH_P_IPV6))

@@ -155,9 +155,13 @@ static __always_inline int take_off(struct cursor *cur, struct packet *p,
 				    struct decap_stats *counted, u32 outer,
 				    const bool v6, const bool inner_v6)
 {
+	u32 inner_bytes = inner_v6 ? sizeof(struct ipv6hdr) :
+				     sizeof(struct iphdr);
 	struct address destination __on_stack;
 	void *header = cur->pos;
 
+	if (!holds_inner(p, outer, inner_bytes, v6))
+		return XDP_PASS;
 	if (inner_v6) {
 		struct ipv6hdr *ip = header;
 
@@ -206,7 +210,7 @@ static __always_inline int decap_packet(struct cursor *cur, struct packet *p,
 	if (p->proto == IPPROTO_UDP) {
 		u8 *version;
 
-		if (parse_udp(cur, p) != CONTINUE || !is_gue(flow_dport(p)))
+		if (parse_udp(cur, p, v6) != CONTINUE || !is_gue(flow_dport(p)))
 			return XDP_PASS;
 		version = cur->pos;
 		if ((void *)(version + 1) > cur->end)
@@ -219,6 +223,8 @@ static __always_inline int decap_packet(struct cursor *cur, struct packet *p,
 		return take_off(cur, p, &flow, counted,
 				outer + sizeof(struct udphdr), v6, false);
 	}
+	if (!is_length_right(cur, p, 0, v6))
+		return XDP_PASS;
 	if (p->proto == IPPROTO_IPIP)
 		return take_off(cur, p, &flow, counted, outer, v6, false);
 	if (p->proto == IPPROTO_IPV6)

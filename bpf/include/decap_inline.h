@@ -165,7 +165,8 @@ static __always_inline int decapsulate(struct cursor *cur, struct packet *p,
 		flags = *found;
 		count(COUNT_DECAP_DST);
 	}
-	if (header + inner_bytes > cur->end)
+	if (header + inner_bytes > cur->end ||
+	    !holds_inner(p, outer, inner_bytes, v6))
 		return MALFORMED;
 	count_family(COUNT_DECAP, v6);
 	if (!decrement_ttl(header, inner_v6) ||
@@ -204,7 +205,11 @@ static __always_inline int decap_ipip(struct cursor *cur, struct packet *p,
 {
 #ifdef FEATURE_INLINE_DECAP
 	const u32 outer = v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+#endif
 
+	if (!is_length_right(cur, p, 0, v6))
+		return MALFORMED;
+#ifdef FEATURE_INLINE_DECAP
 	if (p->proto == IPPROTO_IPIP)
 		return decapsulate(cur, p, flow, outer, false, v6, false);
 	/* IPv6 in IPv4 does not exist here. */

@@ -152,6 +152,9 @@ static __always_inline int parse_icmp_ipv4(struct cursor *cur,
 
 	if ((void *)(icmp + 1) > cur->end)
 		return MALFORMED;
+	cur->pos = icmp + 1;
+	if (!is_length_right(cur, p, sizeof(*icmp), false))
+		return MALFORMED;
 	if (icmp->type == ICMP4_ECHO_REQUEST)
 		return is_vip_address(flow->dst, false) ? echo_ipv4(p, icmp) :
 							  XDP_PASS;
@@ -163,7 +166,6 @@ static __always_inline int parse_icmp_ipv4(struct cursor *cur,
 		p->icmp_counter = COUNT_ICMP4_FRAG_NEEDED;
 		p->icmp_small_mtu = ntohs(icmp->mtu_low) < SMALL_MTU;
 	}
-	cur->pos = icmp + 1;
 	return quoted_flow(cur, p, flow, false);
 }
 
@@ -174,6 +176,9 @@ static __always_inline int parse_icmp_ipv6(struct cursor *cur,
 	struct icmp_header *icmp = cur->pos;
 
 	if ((void *)(icmp + 1) > cur->end)
+		return MALFORMED;
+	cur->pos = icmp + 1;
+	if (!is_length_right(cur, p, sizeof(*icmp), true))
 		return MALFORMED;
 	if (icmp->type == ICMP6_ECHO_REQUEST)
 		return is_vip_address(flow->dst, true) ? echo_ipv6(p, icmp) :
@@ -186,7 +191,6 @@ static __always_inline int parse_icmp_ipv6(struct cursor *cur,
 		p->icmp_small_mtu =
 			ntohl(word32_at(&icmp->mtu_high)) < SMALL_MTU;
 	}
-	cur->pos = icmp + 1;
 	return quoted_flow(cur, p, flow, true);
 }
 

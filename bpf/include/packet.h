@@ -97,6 +97,20 @@ struct packet {
 	void *payload;
 };
 
+/*
+ * Whether the length in the IP header holds what was parsed, with `header`
+ * bytes behind the IP header, and the frame holds that length: a smaller one
+ * wraps here, and is too much as well. The rest of the frame is padding.
+ */
+static __always_inline bool is_length_right(const struct cursor *cur,
+					    const struct packet *p, u32 header,
+					    const bool v6)
+{
+	u32 parsed = header + (v6 ? 0 : sizeof(struct iphdr));
+
+	return likely(p->bytes - parsed <= (u32)(cur->end - cur->pos));
+}
+
 /* Whole words: one load and one store each, whatever the field's type. */
 #define word16_at(p) (*(word16 *)(p))
 #define word32_at(p) (*(word32 *)(p))

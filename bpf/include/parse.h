@@ -11,6 +11,9 @@
 /*
  * A header that is cut short before the destination is for nobody that we
  * know; what is malformed behind it may be for a VIP.
+ *
+ * So is a length that the frame does not hold: it would go into counters and
+ * outer headers. It is looked at once per packet, behind the last header.
  */
 static __always_inline int parse_ipv4(struct cursor *cur, struct packet *p,
 				      struct flow_key *flow)
@@ -50,7 +53,8 @@ static __always_inline int parse_ipv6(struct cursor *cur, struct packet *p,
 	return CONTINUE;
 }
 
-static __always_inline int parse_tcp(struct cursor *cur, struct packet *p)
+static __always_inline int parse_tcp(struct cursor *cur, struct packet *p,
+				     const bool v6)
 {
 	struct tcphdr *tcp = cur->pos;
 
@@ -60,10 +64,11 @@ static __always_inline int parse_tcp(struct cursor *cur, struct packet *p)
 	p->tcp_flags = *((u8 *)tcp + 13) & (TCP_SYN | TCP_RST);
 	p->transport = tcp;
 	cur->pos = tcp + 1;
-	return CONTINUE;
+	return is_length_right(cur, p, sizeof(*tcp), v6) ? CONTINUE : MALFORMED;
 }
 
-static __always_inline int parse_udp(struct cursor *cur, struct packet *p)
+static __always_inline int parse_udp(struct cursor *cur, struct packet *p,
+				     const bool v6)
 {
 	struct udphdr *udp = cur->pos;
 
@@ -73,7 +78,7 @@ static __always_inline int parse_udp(struct cursor *cur, struct packet *p)
 	p->transport = udp;
 	cur->pos = udp + 1;
 	p->payload = cur->pos;
-	return CONTINUE;
+	return is_length_right(cur, p, sizeof(*udp), v6) ? CONTINUE : MALFORMED;
 }
 
 #endif

@@ -6,6 +6,17 @@
 #include "packet.h"
 #include "vlan.h"
 
+/*
+ * Whether the inner header, of so many bytes, is in the tunnel by its outer
+ * length, and not in the padding behind it.
+ */
+static __always_inline bool holds_inner(const struct packet *p, u32 outer,
+					u32 inner_bytes, const bool v6)
+{
+	return p->bytes + (v6 ? sizeof(struct ipv6hdr) : 0) >=
+	       outer + inner_bytes;
+}
+
 /* Cuts `outer` bytes out between the Ethernet header and the inner packet. */
 static __always_inline bool strip_outer(struct packet *p, u32 outer,
 					__be16 type)

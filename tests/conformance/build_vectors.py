@@ -552,6 +552,157 @@ def malformed() -> Set:
     return s
 
 
+def with_length(packet: Packet, length: int) -> bytes:
+    """The frame of *packet*, with that total or payload length in its IP header; IPv4's checksum follows."""
+    if isinstance(packet, IPv6):
+        packet.plen = length
+    else:
+        packet.len = length
+    return frame(packet)
+
+
+def _any_echo(to: str, **fields: Any) -> Packet:
+    kind = ICMPv6EchoRequest(data=PAYLOAD) if ":" in to else ICMP() / Raw(PAYLOAD)
+    return ip(client_of(to), to, **fields) / kind
+
+
+def _any_error(to: str) -> Packet:
+    return icmp_error(to, answer_of(tcp(client_of(to), 9, 80, source=to)))
+
+
+def _any_gre(to: str) -> Packet:
+    header = ip(client_of(to), to)
+    header.setfieldval("nh" if ":" in to else "proto", 47)
+    return header / Raw(PAYLOAD)
+
+
+def _any_ipip(to: str) -> Packet:
+    return tunnelled(to, tcp(v4(1)), "ipip")
+
+
+def lengths() -> Set:
+    """Steps 1, 2 and 5: IP lengths against the frame, and frames that are for many."""
+    s = Set(
+        "lengths",
+        [*COMMON_VIPS, *DECAP_VIPS[-1:], vip("198.51.100.128/25", 80, "tcp", r4(1))],
+        features=["vlan", "inline_decap", "cidr_vips", "icmp_too_big"],
+        modules=DECAP_MODULES,
+    )
+
+    _own_lengths(s)
+    _lengths_behind_tags(s)
+    for kind in ENCAPSULATIONS:
+        _lengths_of_tunnels(s, kind)
+    _frames_for_many(s)
+    return s
+
+
+def _own_lengths(s: Set) -> None:
+    """Every length that the frame does not hold, or that does not hold the headers."""
+    builds: dict[str, tuple[Callable[[str], Packet], int]] = {
+        "TCP": (tcp, 20),
+        "UDP": (udp, 8),
+        "echo request": (_any_echo, 8),
+        "ICMP error": (_any_error, 8),
+        "GRE": (_any_gre, 0),
+        "IPIP": (_any_ipip, 0),
+    }
+    for name, (build, header) in builds.items():
+        for address, stranger in ((v4(1), v4(77)), (v6(1), v6(77))):
+            base = 0 if ":" in address else 20
+            held = len(bytes(build(address))) - (0 if base else 40)
+            short = {0, base - 1, base + header - 1} - {-1, held}
+            for length in sorted({length for length in short if 0 <= length < base + header}):
+                s.drops(f"{name} to {address}, length {length}: below its headers", with_length(build(address), length))
+                s.passes(f"{name}, length {length}, to no VIP", with_length(build(stranger), length))
+            for length in (held + 1, held + 20, 1500, 65535):
+                s.drops(f"{name} to {address}, length {length}: not all there", with_length(build(address), length))
+                s.passes(f"{name}, length {length}, to no VIP", with_length(build(stranger), length))
+            padded = with_length(build(address), held + 7) + bytes(6)
+            s.drops(f"{name} to {address}: one byte more than with its padding", padded)
+    for address in (v4(1), v6(1)):
+        for name, build, header in (("TCP", tcp, 20), ("UDP", udp, 8)):
+            length = header + (20 if "." in address else 0)
+            port = 80 if header == 20 else 53
+            text = f"{name} to {address}: the headers alone, and padding"
+            s.balances(text, with_length(build(address, port), length))
+            s.balances(f"{text} of 46 bytes", with_length(build(address, port, payload=b""), length) + bytes(46))
+    s.passes("IPv6, a jumbogram's length 0 before options", with_length(ip(CLIENT6, v6(1), nh=0) / Raw(bytes(80)), 0))
+    s.drops("IPv6, a jumbogram's length 0 and no options", with_length(tcp(v6(1)), 0))
+    s.passes("IPv6, length 0, no next header", with_length(ip(CLIENT6, v6(1), nh=59) / Raw(bytes(8)), 0))
+    s.drops("to an address of a CIDR VIP", with_length(tcp(v4(200)), 65535))
+
+
+def _lengths_behind_tags(s: Set) -> None:
+    """And of frames that are too long, and in what ICMP quotes."""
+    tags = Dot1Q(vlan=1) / Dot1Q(vlan=2)
+    for to in (v4(1), v6(1)):
+        packet = tcp(to)
+        held = len(frame(packet)) - (54 if ":" in to else 14)
+        s.balances(f"to {to} behind two tags: all there", frame(packet, tags))
+        s.drops(f"to {to} behind two tags: the tags are not the packet's", with_length_tagged(packet, held + 1, tags))
+        s.drops(f"to {to} behind two tags: all but the last byte", frame(tcp(to), tags)[:-1])
+    big = tcp(v4(1), payload=bytes(1461))
+    s.sends("too long, and all there", big, too_big(frame(big)))
+    s.drops("too long, and not all there", with_length(tcp(v4(1), payload=bytes(1461)), 1502))
+    s.balances(
+        "quoted in ICMP, a length counts for nothing",
+        icmp_error(v4(1), answer_of(tcp(CLIENT4, 9, 80, source=v4(1), len=65535))),
+        **_quoted(v4(1), s, 9),
+    )
+    s.balances(
+        "IPv6: quoted in ICMP, a length counts for nothing",
+        icmp_error(v6(1), answer_of(tcp(CLIENT6, 9, 80, source=v6(1), plen=3))),
+        **_quoted(v6(1), s, 9),
+    )
+
+
+def _lengths_of_tunnels(s: Set, kind: str) -> None:
+    """Outer lengths are step 2's business; inner ones are too, once the packet is balanced again."""
+    for own, listed in ((OWN4, DECAP4), (OWN6, DECAP6)):
+        for to in (own, listed):
+            outer = tunnelled(to, tcp(v4(1)), kind)
+            held = len(bytes(outer)) - (40 if ":" in to else 0)
+            for length in (held + 1, 65535):
+                s.passes(
+                    f"{kind} to {to}, outer length {length}: not all there",
+                    with_length(tunnelled(to, tcp(v4(1)), kind), length),
+                )
+        for to in (OWN4, OWN6, DECAP4, DECAP6):
+            empty = len(bytes(tunnelled(to, b"", kind))) - (40 if ":" in to else 0)
+            for length in (empty, empty + 19):
+                text = f"{kind} to {to}, outer length {length}: the inner header is padding"
+                s.passes(text, with_length(tunnelled(to, tcp(v4(1)), kind), length))
+        held = len(bytes(tcp(v4(1))))
+        for length in (0, 19, 39, held + 1, 65535):
+            inner, after = tcp(v4(1), len=length), tcp(v4(1), len=length, ttl=63)
+            s.drops(f"{kind} to {listed}, inner length {length}", tunnelled(listed, inner, kind))
+            s.passes(f"{kind} to {own}, inner length {length}: the host's", tunnelled(own, inner, kind), frame(after))
+        inner, after = tcp(v4(77), len=9999), tcp(v4(77), len=9999, ttl=63)
+        s.passes(f"{kind} to {listed}, inner length 9999, to no VIP", tunnelled(listed, inner, kind), frame(after))
+    s.drops(f"{kind} to {DECAP6}, inner payload length", tunnelled(DECAP6, tcp(v6(1), plen=9999), kind))
+
+
+def _frames_for_many(s: Set) -> None:
+    """Multicast and broadcast MAC addresses."""
+    for number, mac in enumerate(("ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "33:33:00:00:00:01", "03:00:00:00:00:00")):
+        for name, build in (("TCP", tcp), ("echo request", _any_echo), ("ICMP error", _any_error)):
+            for to in (v4(1), v6(1)):
+                s.passes(f"{name} to {to} by {mac}", bytes(Ether(dst=mac, src=ROUTER) / build(to)))
+        s.passes(f"a tunnel by {mac}", bytes(Ether(dst=mac, src=ROUTER) / _any_ipip(DECAP4)))
+        s.passes(f"a tunnel to this host by {mac}", bytes(Ether(dst=mac, src=ROUTER) / _any_ipip(OWN4)))
+        s.passes(f"a fragment by {mac}", bytes(Ether(dst=mac, src=ROUTER) / _with_ip_flags(udp(v4(1)), 1, 0)))
+        s.passes(f"too long by {mac}", bytes(Ether(dst=mac, src=ROUTER) / tcp(v4(1), payload=bytes(1461))))
+        tagged = bytes(Ether(dst=mac, src=ROUTER) / Dot1Q(vlan=number) / tcp(v4(1)))
+        s.passes(f"behind a tag by {mac}", tagged)
+
+
+def with_length_tagged(packet: Packet, length: int, tags: Packet) -> bytes:
+    """The same behind VLAN tags."""
+    data = with_length(packet, length)
+    return data[:12] + bytes(Ether() / tags)[12:-2] + data[12:]
+
+
 def remembered() -> list[Set]:
     """Who is in the connection table: the same flows before and after a change of every ring."""
     old, new = r4(1), r4(2)
@@ -1498,6 +1649,7 @@ def global_lru() -> Set:
         flow(v4(3), 80, "tcp", "10.0.0.1"),
         flow(v4(4), 0, "tcp", "10.0.0.1", sport=0),
         flow(v4(1), 80, "tcp", "10.0.0.1", sport=6),
+        flow(v6(1), 80, "tcp", "10.0.0.1", sport=7),
     ]
     s = Set("global_lru", vips, features=["global_lru"], tables={"global": table})
     s.balances("flow of the global table", tcp(v4(1)), "10.0.0.1")
@@ -1519,6 +1671,7 @@ def global_lru() -> Set:
         **_quoted(v4(1), s, 6),
     )
     s.balances("RST of a flow of it", tcp(v4(1), sport=6, flags="R"), "10.0.0.1")
+    s.drops("IPv6: an entry of an IPv4 real cannot be carried", tcp(v6(1), sport=7))
     return s
 
 
@@ -1812,17 +1965,16 @@ def decap(encapsulation: str, decap_any: bool) -> Set:
     s.balances("a GUE source port is no GUE", udp(v4(1), 53, sport=GUE_PORT))
     s.passes("UDP to a listed address, another port", udp(DECAP4, 6081, payload=bytes(inner4())))
     s.passes("TCP to a listed address", tcp(DECAP4, GUE_PORT))
-    s.passes("a cut IP header inside, to this host: untouched", frame(tunnelled(OWN4, inner4(), "ipip"))[: 34 + 19])
-    s.passes(
-        "a cut IP header inside, to a listed address: untouched", frame(tunnelled(DECAP6, inner6(), "gue"))[: 62 + 39]
-    )
+    cut4, cut6 = bytes(inner4())[:19], bytes(inner6())[:39]
+    s.passes("a cut IP header inside, to this host: untouched", tunnelled(OWN4, cut4, "ipip"))
+    s.passes("a cut IP header inside, to a listed address: untouched", tunnelled(DECAP6, cut6, "gue"))
     alone, less_alone = ip(CLIENT4, v4(1), proto=17), ip(CLIENT4, v4(1), proto=17, ttl=63)
     s.passes("an IP header alone inside, to this host: stripped", tunnelled(OWN4, alone, "gue"), frame(less_alone))
     s.drops("an IP header alone inside, UDP for a VIP, to a listed address", tunnelled(DECAP4, alone, "ipip"))
     alone, less_alone = ip(CLIENT6, v6(1), nh=6), ip(CLIENT6, v6(1), nh=6, ttl=63)
     s.passes("an IPv6 header alone inside, to this host: stripped", tunnelled(OWN6, alone, "ipip"), frame(less_alone))
     s.drops("an IPv6 header alone inside, TCP for a VIP, to a listed address", tunnelled(DECAP6, alone, "gue"))
-    cut_inside = frame(tunnelled(v4(1), inner4(), "ipip"))[: 34 + 19]
+    cut_inside = frame(tunnelled(v4(1), cut4, "ipip"))
     if decap_any:
         s.drops("a cut IP header inside, to a VIP address", cut_inside)
     else:
@@ -2015,7 +2167,7 @@ def every_set() -> list[Set]:
             ecn(encapsulation),
             everything(encapsulation),
         ]
-    sets += [malformed(), *remembered(), *icmp(), *too_long(), cidr(), *cidr_remembered(), server_id_hash()]
+    sets += [malformed(), lengths(), *remembered(), *icmp(), *too_long(), cidr(), *cidr_remembered(), server_id_hash()]
     sets += [
         *source_routing(),
         global_lru(),

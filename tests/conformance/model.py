@@ -557,8 +557,10 @@ class Model:
         return self.step_12_deliver(packet, vip, real)
 
     def step_1_ethernet(self, packet: Packet) -> Verdict | None:
-        """Find the IP header; only with `vlan` behind one or two tags."""
+        """Find the IP header; only with `vlan` behind one or two tags. What is for many is for no balancer."""
         frame, l3 = packet.frame, 14
+        if frame[0] & 1:
+            return PASS, frame
         ethertype = frame[12:14]
         if "vlan" in self._features:
             while ethertype in VLAN_TAGS and l3 < 22 and len(frame) >= l3 + 4:
@@ -582,7 +584,7 @@ class Model:
         return (DROP if self.is_vip_address(packet.destination) else PASS), packet.frame
 
     def step_2_headers(self, packet: Packet) -> Verdict | None:
-        """Read the IP header; options, fragments and headers that are cut short cannot be balanced."""
+        """Read the IP header; options, fragments, and lengths or headers that are not there, cannot be balanced."""
         frame, l3 = packet.frame, packet.l3
         if packet.ipv6:
             if len(frame) < l3 + 40:
@@ -607,7 +609,9 @@ class Model:
                 return self._refuse(packet)
             header = 8 if protocol == ICMP else TRANSPORT_HEADER.get(protocol, 0)
         packet.protocol = packet.ip_protocol = protocol
-        if len(frame) < packet.l4 + header:
+        # Where the packet ends by its own length; the frame may go on with padding.
+        end = packet.ip_bytes + (packet.l4 if packet.ipv6 else l3)
+        if not packet.l4 + header <= end <= len(frame):
             return self._refuse(packet)
         return None
 
@@ -700,7 +704,8 @@ class Model:
             self.general[ENCAPSULATED][0] += 1
         elif not self.settings.decap_any and not self._is_own_address(packet):
             return PASS, frame
-        if len(frame) < inner + (40 if inner_ipv6 else 20):
+        end = packet.ip_bytes + (packet.l4 if packet.ipv6 else packet.l3)
+        if end < inner + (40 if inner_ipv6 else 20):
             return self._refuse(packet)
         self.general[DECAPSULATED][packet.ipv6] += 1
         stripped = self._strip(packet, inner, inner_ipv6)
@@ -1130,8 +1135,7 @@ class Model:
         if packet.ipv6:
             total -= ones_sum(frame[l3 + 8 : l3 + 40]) + packet.ip_protocol + packet.ip_bytes
         elif packet.ip_protocol != ICMP:
-            # A field of 16 bits, which wraps where the IP header claims less than its own length.
-            total -= ones_sum(frame[l3 + 12 : l3 + 20]) + packet.ip_protocol + (packet.ip_bytes - 20 & 0xFFFF)
+            total -= ones_sum(frame[l3 + 12 : l3 + 20]) + packet.ip_protocol + packet.ip_bytes - 20
         return header + (0xFFFF - total % 0xFFFF).to_bytes(2, "big")
 
     def _event(self, event: int, frame: bytes) -> None:

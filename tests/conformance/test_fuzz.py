@@ -41,6 +41,7 @@ SCENARIOS = (
     "decap_strict_gue",
     "decap_any_ipip",
     "ecn_gue",
+    "lengths",
     "everything_ipip",
     "everything_gue",
 )
