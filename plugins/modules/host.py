@@ -22,6 +22,7 @@ options:
   state:
     description:
       - V(absent) removes the units, the library and the kernel's settings, which become what they were. Packages stay.
+        It is refused while an instance keeps state on the host.
     type: str
     choices:
       - present
@@ -32,6 +33,12 @@ options:
       - The packages with bcc, netaddr and pyroute2 for the system's Python and the kernel's headers for programs.
         Default is what Debian and Ubuntu call them; on another distribution they have to be given.
       - They are installed where the host lacks what they bring.
+    type: list
+    elements: str
+    default: []
+  leaving:
+    description:
+      - With O(state=absent), the instances whose programs the play has removed before, or in check mode would have.
     type: list
     elements: str
     default: []
@@ -86,6 +93,11 @@ EXAMPLES = r"""
 - name: A balancer
   katran.fleet.host:
     follow_gateway: true
+
+- name: Nothing of the collection, after the modules of the programs removed theirs
+  katran.fleet.host:
+    state: absent
+    leaving: [default]
 
 - name: A real whose links to the balancers take no larger frames
   katran.fleet.host:

@@ -29,6 +29,7 @@ def run_host() -> None:
             params["contents"],
             module.check_mode,
             params["state"] == "absent",
+            tuple(params["leaving"]),
         )
         outcome = ensure_host(request)
     except FleetError as error:

@@ -176,7 +176,7 @@ class Balancer:
 
     def following(self) -> BalancerJob:
         """The job of `follow_gateway`."""
-        asked: list[str] = []
+        asked: list[GatewayAnswer] = []
 
         def prepare() -> None:
             state = self.file.read()
@@ -185,7 +185,7 @@ class Balancer:
                 answer = self.edges.ask_gateway(state.settings["interfaces"], True, True)
                 if not answer.mac:
                     raise NetworkError(answer.sentence)
-                asked.append(answer.mac)
+                asked.append(answer)
 
         def read() -> tuple[State, bytes | None]:
             there = None
@@ -196,7 +196,10 @@ class Balancer:
 
         def plan(found: tuple[State, bytes | None]) -> _Planned:
             state, there = found
-            return _Planned(plan_gateway(state, "".join(asked), there), state)
+            # A run that was waited for may have told other interfaces, over which another gateway is: the next time.
+            interfaces = tuple(state.settings.get("interfaces", ()))
+            mac = "".join(answer.mac for answer in asked if answer.interfaces == interfaces)
+            return _Planned(plan_gateway(state, mac, there), state)
 
         return Job(read, plan, _preview, self._execute, prepare=prepare)
 

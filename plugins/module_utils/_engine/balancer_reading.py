@@ -68,7 +68,7 @@ class BalancerReader:
         attached = there if isinstance(there, Missing) else {each.interface: each for each in there}
         running = [] if isinstance(attached, Missing) else [each.program_id for each in attached.values()]
         running += [number for array in slots.values() if not isinstance(array, Missing) for number in array.values()]
-        interfaces = wanted.interfaces if wanted else ()
+        interfaces = wanted.interfaces if wanted else state.program.interfaces
         common = self.home.read_running(state.program, interfaces, digest, attached, running, lost)
         return BalancerSnapshot(**vars(common), previous=self.home.bytecode(PREVIOUS_FILE), lost=lost, slots=slots)
 

@@ -97,7 +97,7 @@ class Real:
         if settings is not None:
             macros = decap_macros(settings, earlier_gue_port(settings.gue_port, record.settings))
             digest = self.home.digest(settings.source_dir, macros)
-        common = self.home.read(record, settings.interfaces if settings else (), digest)
+        common = self.home.read(record, settings.interfaces if settings else record.interfaces, digest)
         server_id = 0
         if "tpr_server_id" in common.maps:
             with self.home.edges.open_map(self.home.paths.map("tpr_server_id")) as opened:

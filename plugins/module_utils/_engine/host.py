@@ -67,6 +67,7 @@ class HostRequest:
     contents: Mapping[str, str] | None = None
     check: bool = False
     absent: bool = False
+    leaving: tuple[str, ...] = ()
     boot: bool = False
     """Do what can be done where an interface is missing."""
 
@@ -94,7 +95,10 @@ def ensure_host(request: HostRequest) -> HostOutcome:
         if request.boot:
             request = replace(request, wanted=HostWanted(real=record.real))
         there = read_host(request, record)
-        plan = plan_absence(there) if request.absent else plan_host(request.wanted, there, request.boot)
+        if request.absent:
+            plan = plan_absence(there, request.leaving)
+        else:
+            plan = plan_host(request.wanted, there, request.boot)
         if plan.faults:
             raise HostError("; ".join(plan.faults))
         outcome = HostOutcome(plan.changes, plan.warnings, [], [], plan.missing)

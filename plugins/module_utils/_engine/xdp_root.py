@@ -87,7 +87,7 @@ class Root:
 
     def _read(self, record: RootRecord, settings: RootSettings | None = None) -> Seen:
         digest = self.home.digest(settings.source_dir, {}) if settings is not None else None
-        common = self.home.read(record, settings.interfaces if settings else (), digest)
+        common = self.home.read(record, settings.interfaces if settings else record.interfaces, digest)
         slots = self.home.edges.slots(self.array) if "root_array" in common.maps else {}
         return record, RootSnapshot(**vars(common), slots=slots)
 

@@ -35,6 +35,7 @@ from .program_plan import (
     Places,
     ProgramPlan,
     kept_bytecode,
+    moved,
     plan_interfaces,
     present,
     uses_maps,
@@ -361,6 +362,7 @@ def plan_removal(state: State, seen: BalancerSnapshot, directory: str, files: Co
     for each in seen.attachments.values():
         if each.program_id in ours:
             plan.add(Detach(each), f"detach from {each.interface}")
+    plan.warnings += [moved(name, "balancer") for name in state.program.interfaces if name in seen.absent]
     if seen.maps or seen.pins:
         plan.changes.append(f"remove the maps and programs pinned in {seen.directory}")
     if not state.lost:

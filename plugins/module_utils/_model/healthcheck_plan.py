@@ -23,7 +23,7 @@ from .map_specs import (
 )
 from .operations import Delete, Put, ZeroCounters
 from .program_plan import Kind, ProgramPlan, plan_oblivion, plan_program, require_interfaces
-from .snapshot import CLSACT, EgressPlace, Fault, Filter, Missing, ProgramSnapshot
+from .snapshot import CLSACT, EgressPlace, Fault, Filter, Missing, ProgramSnapshot, no_interface
 from .steps import AddQdisc, Conclude, Fill, Intend, PutFilter, RemoveFilter, RemoveQdisc
 from .vips import VipKey
 
@@ -198,6 +198,10 @@ def plan_removal(record: HealthcheckRecord, seen: HealthcheckSnapshot, files: Co
         plan.need(seen.places)
     for name in record.interfaces:
         plan.changes += _leave(plan, name, record, seen)
+        if not isinstance(seen.places, Missing) and name not in seen.places:
+            plan.warnings.append(
+                f"{no_interface(name)}: where it moved to another network namespace, its qdisc and filter stay"
+            )
     more = {DESTINATIONS_FILE: "forget the health-check destinations"}
     plan_oblivion(plan, PROGRAM, seen, files, more)
     return plan

@@ -29,6 +29,7 @@ RETIRED = ("katran-real.service",)
 HOST: Spec = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "packages": {"type": "list", "elements": "str", "default": []},
+    "leaving": {"type": "list", "elements": "str", "default": []},
     "follow_gateway": {"type": "bool"},
     "real": {
         "type": "dict",
@@ -194,14 +195,20 @@ def plan_host(wanted: HostWanted, there: HostSnapshot, boot: bool = False) -> Ho
     return plan
 
 
-def plan_absence(there: HostSnapshot) -> HostPlan:
-    """The way from what is there to nothing of ours, with the values of before."""
+def plan_absence(there: HostSnapshot, leaving: Collection[str] = ()) -> HostPlan:
+    """The way from what is there to nothing of ours, with the values of before.
+
+    `leaving`: instances that have been removed, or in a review would have been.
+    """
     plan = HostPlan()
-    plan.warnings += [
-        f"instance {name} keeps its state in /var/lib/katran-fleet/{name}, and nothing brings it back at boot any more:"
-        " remove its programs too (modules balancer, decap, healthcheck, xdp_root with state absent)"
+    plan.faults += [
+        f"instance {name} keeps its state in /var/lib/katran-fleet/{name}, and without the units nothing would bring it"
+        " back at boot: first remove its programs (modules balancer, decap, healthcheck and xdp_root with state absent)"
         for name in there.instances
+        if name not in leaving
     ]
+    if plan.faults:
+        return plan
     for name, unit in there.units.items():
         if unit.active not in ("inactive", "failed"):
             plan.add("stop", name, f"stop {name}")

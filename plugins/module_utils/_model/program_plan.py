@@ -175,6 +175,14 @@ def plan_interfaces(
         plan.add(Detach(each), f"detach {who}from {each.interface}")
 
 
+def moved(name: str, program: str) -> str:
+    """What is said of a program's interface that is not there when the program is removed."""
+    return (
+        f"{no_interface(name)}: where it moved to another network namespace, program {program} may still run there (ip"
+        f" -n NAMESPACE link set {name} xdp off)"
+    )
+
+
 def plan_absence(
     plan: ProgramPlan, program: str, seen: ProgramSnapshot, record: OnRecord, files: Collection[str]
 ) -> None:
@@ -185,6 +193,7 @@ def plan_absence(
     for each in seen.attachments.values():
         if each.program_id in ours:
             plan.add(Detach(each), f"detach {program} from {each.interface}")
+    plan.warnings += [moved(name, program) for name in record.interfaces if name in seen.absent]
     plan_oblivion(plan, program, seen, files)
 
 
