@@ -49,6 +49,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.inventory impo
     feature_faults,
     resource_variables,
 )
+from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import is_omitted, plain
 
 
 def resources_of(variables: Mapping[str, t.Any], caller: str) -> Resources:
@@ -61,7 +62,7 @@ def resources_of(variables: Mapping[str, t.Any], caller: str) -> Resources:
         value = variables[name] or []
         if isinstance(value, str | Mapping) or not hasattr(value, "__iter__"):
             raise AnsibleFilterError(f"katran.fleet.{caller}: {name} is not a list")
-        found[name] = list(value)
+        found[name] = plain(list(value))
         for index, entry in enumerate(found[name]):
             if not isinstance(entry, Mapping):
                 raise AnsibleFilterError(f"katran.fleet.{caller}: {name}[{index}] is not a mapping")
@@ -72,6 +73,7 @@ def features(variables: Mapping[str, t.Any]) -> list[str]:
     """The features that these variables need."""
     if not isinstance(variables, Mapping):
         raise AnsibleFilterError("katran.fleet.features: the input is not a mapping of variables")
+    variables = {name: value for name, value in variables.items() if not is_omitted(value)}
     extra = variables.get("katran_extra_features") or []
     for fault in feature_faults(extra):
         raise AnsibleFilterError(f"katran.fleet.features: {fault}")

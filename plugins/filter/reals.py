@@ -56,6 +56,7 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_values import host_variable
+from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import plain
 
 
 def host_names(hosts: t.Any, name: str) -> list[str]:
@@ -69,7 +70,7 @@ def host_addresses(context: Context, host: str, name: str, family: str | None) -
     """A host's addresses of a family, or of both. AnsibleFilterError for a host without katran_real_address."""
     if family not in (None, "ipv4", "ipv6"):
         raise AnsibleFilterError(f"katran.fleet.{name}: family {family} is neither ipv4 nor ipv6")
-    value = host_variable(context, host, "katran_real_address")
+    value = plain(host_variable(context, host, "katran_real_address"))
     addresses = [value] if isinstance(value, str) and value else value
     if not isinstance(addresses, list) or not addresses:
         raise AnsibleFilterError(f"katran.fleet.{name}: host {host} has no katran_real_address")

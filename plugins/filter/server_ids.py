@@ -13,7 +13,7 @@ author:
   - The katran.fleet authors (@katran-fleet)
 description:
   - Turns host names into entries of id and real, from each host's C(katran_server_id) and C(katran_real_address).
-  - Hosts without C(katran_server_id) have none and are left out.
+  - Hosts without C(katran_server_id), and those where it is 0, have none and are left out.
 options:
   _input:
     description: Host names, mostly a group.
@@ -56,7 +56,8 @@ def server_ids(context: Context, hosts: Sequence[str], family: str | None = None
     found = []
     for host in host_names(hosts, "server_ids"):
         number = host_variable(context, host, "katran_server_id")
-        if number is None:
+        if number is None or str(number) == "0":
+            # As for module decap, 0 is none.
             continue
         addresses = host_addresses(context, host, "server_ids", family)
         if not addresses:

@@ -46,10 +46,13 @@ from collections.abc import Callable, Mapping, Sequence
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.katran.fleet.plugins.module_utils._model import inventory
+from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import plain
 
 
 def starved_vips(vips: Sequence[Mapping[str, t.Any]], minimum: int) -> list[Mapping[str, t.Any]]:
     """The VIPs with fewer than `minimum` active reals."""
+    # A generator too may hold what is omitted.
+    vips = plain(list(vips))
     for index, vip in enumerate(vips):
         if not isinstance(vip, Mapping):
             raise AnsibleFilterError(f"katran.fleet.starved_vips: entry {index} is not a mapping")

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from ansible.errors import AnsibleFilterError
 from jinja2.runtime import Context, Undefined
 
+from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import is_omitted, told_of_facts
+
 _remembered: dict[tuple[str, str], t.Any] | None = None
 
 
@@ -30,7 +32,10 @@ def remembering() -> Iterator[None]:
 
 
 def host_variable(context: Context, host: str, name: str) -> t.Any:
-    """A host's variable, None where it is not set. AnsibleFilterError for a host that the inventory does not have."""
+    """A host's variable, None where it is not set or omitted.
+
+    AnsibleFilterError for a host that the inventory does not have, and for a variable that cannot be templated.
+    """
     if _remembered is None:
         return _ask(context, host, name)
     if (host, name) not in _remembered:
@@ -43,4 +48,8 @@ def _ask(context: Context, host: str, name: str) -> t.Any:
     if host not in hostvars:
         raise AnsibleFilterError(f"katran.fleet: {host} is not a host of the inventory")
     value = hostvars[host].get(name)
-    return None if isinstance(value, Undefined) else value
+    raw = hostvars.raw_get(host) if isinstance(value, Undefined) else {}
+    if raw.get(name) is not None:
+        reason = getattr(value, "_undefined_message", "cannot be templated")
+        raise AnsibleFilterError(f"katran.fleet: host {host}: {name}: {told_of_facts(str(reason), raw, name)}")
+    return None if isinstance(value, Undefined) or is_omitted(value) else value

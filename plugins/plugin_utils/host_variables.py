@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from collections.abc import Iterator, Mapping
 from functools import cache
 
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleError, AnsibleValueOmittedError
 from ansible.plugins.filter import core, encryption, mathstuff, urls, urlsplit
 from jinja2 import Environment, TemplateError, nodes
 from jinja2.filters import FILTERS
@@ -24,12 +25,23 @@ class VariableError(Exception):
     """A variable cannot be templated; the text says which and why."""
 
 
+def is_omitted(value: t.Any) -> bool:
+    """Whether a value is what `default(omit)` stands for."""
+    # Ansible has no public name for the only value of this type.
+    return type(value).__name__ == "_OmitType"
+
+
 def plain(value: t.Any) -> t.Any:
-    """A value of Python's own types alone: Ansible's are templated at each access, and carry tags."""
+    """A value of Python's own types alone: Ansible's are templated at each access, and carry tags.
+
+    What is omitted inside is left out, as Ansible does it; what is omitted altogether is None.
+    """
+    if is_omitted(value):
+        return None
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items() if not is_omitted(item)}
     if isinstance(value, (list, tuple)):
-        return list(map(plain, value))
+        return [plain(item) for item in value if not is_omitted(item)]
     for kind in (str, bool, int, float):
         if isinstance(value, kind):
             return kind(value)
@@ -106,7 +118,7 @@ class HostVariables:
         return self._raw[host]
 
     def get(self, host: str, name: str, default: t.Any = None) -> t.Any:
-        """A host's variable, templated, of plain types. VariableError where that fails."""
+        """A host's variable, templated, of plain types; an omitted one is not set. VariableError where that fails."""
         raw = self.raw(host)
         if name not in raw:
             return default
@@ -122,8 +134,10 @@ class HostVariables:
             self._templars[host] = self._templar.copy_with_new_env(available_variables=self.raw(host))
         try:
             return plain(self._templars[host].template(self.raw(host)[name]))
+        except AnsibleValueOmittedError:
+            return None
         except AnsibleError as error:
-            raise VariableError(f"{name}: {_reason(error)}") from error
+            raise VariableError(f"{name}: {told_of_facts(_reason(error), self.raw(host), name)}") from error
 
     def _same(self, host: str, other: str, name: str, seen: set[str]) -> bool:
         """Whether a variable, and all that it refers to, is certain to be the same on both hosts."""
@@ -151,6 +165,43 @@ class HostVariables:
                 found = (found or set()) | names
             self._referred[id(value)] = None if found is None else frozenset(found)
         return self._referred[id(value)]
+
+
+_NOT_THERE = re.compile(r"'(ansible_\w+)' is undefined|has no attribute '(\w+)'")
+_NO_FACTS = frozenset(
+    f"ansible_{name}"
+    for name in ("host", "port", "user", "password", "connection", "become", "become_user", "ssh_host", "ssh_user")
+)
+"""Variables of a connection, which look like facts."""
+
+_GATHER = (
+    "facts were not gathered, and the plays of katran.fleet gather none; put a play with gather_facts: true before them"
+    " in the same playbook, or write the value itself"
+)
+
+
+def told_of_facts(reason: str, raw: Variables, name: str) -> str:
+    """A reason why a host's variable cannot be templated, and what to do if it is that no facts were gathered.
+
+    `raw`: the host's variables, untemplated; `name`: that of the variable.
+    """
+    found = _NOT_THERE.search(reason)
+    if not found or raw.get("ansible_facts") or found[1] in _NO_FACTS or _GATHER in reason:
+        return reason
+    meant = found[1] or found[2].startswith("ansible_")
+    if meant or any("ansible_facts" in text for text in _reached(raw, name, set())):
+        return f"{reason}: {_GATHER}"
+    return reason
+
+
+def _reached(raw: Variables, name: str, seen: set[str]) -> Iterator[str]:
+    """Every text that may be a template in a variable, and in those that it refers to."""
+    if name not in seen and name in raw:
+        seen.add(name)
+        for text in _texts(raw[name]):
+            yield text
+            for each in _references(text) or ():
+                yield from _reached(raw, each, seen)
 
 
 def _reason(error: BaseException) -> str:

@@ -19,20 +19,48 @@ from ansible_collections.katran.fleet.plugins.filter import (
     still_sending,
 )
 
-HOSTVARS: dict[str, dict[str, Any]] = {
-    "web1": {"katran_real_address": "10.0.0.1", "katran_server_id": 1},
-    "web2": {
-        "katran_real_address": ["10.0.0.2", "fc00::2"],
-        "katran_real_weight": 5,
-        "katran_real_state": "draining",
-        "katran_server_id": "2",
-    },
-    "web3": {"katran_real_address": "fc00::3", "katran_real_weight": 0, "katran_server_id": 3},
-    "client": {},
-    "empty": {"katran_real_address": [], "katran_server_id": 4},
-    "undefined": {"katran_real_address": Undefined(name="nowhere")},
-    "named": {"katran_real_address": "10.0.0.9", "katran_server_id": "nine"},
-}
+
+class Omitted:
+    """What Ansible's `omit` is to a plugin, which knows it by the name of its type."""
+
+
+Omitted.__name__ = "_OmitType"
+OMIT = Omitted()
+RAW = {"factless": {"katran_real_address": "{{ ansible_default_ipv4.address }}"}}
+
+
+class Hostvars(dict[str, dict[str, Any]]):
+    """Ansible's variable of that name."""
+
+    def raw_get(self, host: str) -> dict[str, Any]:
+        """A host's variables as they are written, where they are not what they are once templated."""
+        return RAW.get(host, {})
+
+
+HOSTVARS = Hostvars(
+    {
+        "web1": {"katran_real_address": "10.0.0.1", "katran_server_id": 1},
+        "web2": {
+            "katran_real_address": ["10.0.0.2", "fc00::2"],
+            "katran_real_weight": 5,
+            "katran_real_state": "draining",
+            "katran_server_id": "2",
+        },
+        "web3": {"katran_real_address": "fc00::3", "katran_real_weight": 0, "katran_server_id": 3},
+        "client": {},
+        "empty": {"katran_real_address": [], "katran_server_id": 4},
+        "undefined": {"katran_real_address": Undefined(name="nowhere")},
+        "named": {"katran_real_address": "10.0.0.9", "katran_server_id": "nine"},
+        "factless": {"katran_real_address": Undefined(name="ansible_default_ipv4")},
+        "none": {"katran_real_address": "10.0.0.8", "katran_server_id": 0},
+        "omitting": {
+            "katran_real_address": ["10.0.0.7", OMIT],
+            "katran_real_weight": OMIT,
+            "katran_real_state": OMIT,
+            "katran_server_id": OMIT,
+        },
+    }
+)
 CONTEXT: Any = {"hostvars": HOSTVARS}
 
 
@@ -240,3 +268,49 @@ def test_who_still_sends() -> None:
     ]
     routed = {**done, "applied": {"references": {"source_routes": ["10.0.0.9"], "server_ids": []}}}
     assert still_sending.still_sending(context(lb1=done, lb2=routed), PREFLIGHT, "done", "applied") == ["lb2"]
+
+
+def test_what_is_omitted_is_not_there() -> None:
+    assert reals.reals(CONTEXT, ["omitting"]) == [{"address": "10.0.0.7"}]
+    assert server_ids.server_ids(CONTEXT, ["omitting"]) == []
+    vip = {"address": "198.51.100.1", "port": 443, "protocol": "tcp", "flags": OMIT}
+    behind = [{"address": "10.0.0.1", "weight": OMIT}, OMIT]
+    assert features.features({"katran_vips": [{**vip, "reals": behind}, OMIT], "katran_server_ids": OMIT}) == []
+    (starved,) = starved_vips.starved_vips([{**vip, "reals": behind}], 2)
+    assert starved == {
+        **{name: vip[name] for name in ("address", "port", "protocol")},
+        "reals": [{"address": "10.0.0.1"}],
+    }
+    told = {"balancer": {"interfaces": ["eth0"], "gateway_mac": OMIT}, "vips": [{**vip, "reals": behind}]}
+    assert faults.faults(told) == []
+
+
+def test_server_id_0_is_none() -> None:
+    assert server_ids.server_ids(CONTEXT, ["none", "web1"]) == [{"id": 1, "real": "10.0.0.1"}]
+
+
+def test_facts_that_were_not_gathered() -> None:
+    assert failure(reals.reals, CONTEXT, ["factless"]) == (
+        "katran.fleet: host factless: katran_real_address: 'ansible_default_ipv4' is undefined: facts were not"
+        " gathered, and the plays of katran.fleet gather none; put a play with gather_facts: true before them in the same"
+        " playbook, or write the value itself"
+    )
+
+
+def test_a_weight_of_0_takes_no_flow_however_it_is_written() -> None:
+    vip = {"address": "198.51.100.1", "port": 443, "protocol": "tcp"}
+    for weight in (0, "0"):
+        assert starved_vips.starved_vips([{**vip, "reals": [{"address": "10.0.0.1", "weight": weight}]}], 1)
+
+
+def test_faults_are_those_of_both_kinds() -> None:
+    balancer = {"interfaces": ["eth0"], "udp_timeout": 0}
+    vip = {"address": "127.0.0.1", "port": 443, "protocol": "tcp"}
+    assert faults.faults({"balancer": balancer, "vips": [vip]}) == [
+        "udp_timeout: 0 is not in 1 to 86400",
+        "vips[0].address: 127.0.0.1 is a loopback address",
+    ]
+    assert faults.faults({"balancer": balancer, "decap": {"interfaces": []}}) == [
+        "udp_timeout: 0 is not in 1 to 86400",
+        "interfaces: state attached needs at least one interface",
+    ]

@@ -114,3 +114,54 @@ def test_plain_values_are_pythons_own() -> None:
     value = plain({text("a"): [text("b"), True, 1, 1.5, None], "c": ({"d": text("e")},)})
     assert value == {"a": ["b", True, 1, 1.5, None], "c": [{"d": "e"}]}
     assert {type(each) for each in (*value, *value["a"], value["c"][0]["d"])} == {str, bool, int, float, type(None)}
+
+
+def test_what_is_omitted_is_not_there() -> None:
+    hosts, _seen = variables(
+        a={
+            "mac": text("{{ nope | default(omit) }}"),
+            "vips": [
+                {"address": "198.51.100.1", "flags": text("{{ nope | default(omit) }}")},
+                text("{{ nope | default(omit) }}"),
+            ],
+            "referring": text("{{ vips }}"),
+        }
+    )
+    assert hosts.get("a", "mac") is None
+    assert hosts.get("a", "vips") == hosts.get("a", "referring") == [{"address": "198.51.100.1"}]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ansible_default_ipv4.address }}",
+        "{{ ansible_facts.default_ipv4.address }}",
+        "{{ ansible_facts['eth0']['ipv4']['address'] }}",
+        "{{ elsewhere }}",
+    ],
+)
+def test_facts_that_were_not_gathered(template: str) -> None:
+    more = {"elsewhere": text("{{ ansible_facts.default_ipv4.address }}"), "ansible_facts": {}}
+    hosts, _seen = variables(a={"address": text(template), **more})
+    with pytest.raises(VariableError) as caught:
+        hosts.get("a", "address")
+    assert str(caught.value).endswith(
+        ": facts were not gathered, and the plays of katran.fleet gather none; put a play with gather_facts: true"
+        " before them in the same playbook, or write the value itself"
+    )
+
+
+@pytest.mark.parametrize(
+    ("template", "facts"),
+    [
+        ("{{ nope }}", {}),
+        ("{{ ansible_host }}", {}),
+        ("{{ site.address }}", {}),
+        ("{{ ansible_facts.default_ipv4.address }}", {"hostname": "a"}),
+    ],
+)
+def test_what_has_nothing_to_do_with_gathering_facts(template: str, facts: dict[str, Any]) -> None:
+    hosts, _seen = variables(a={"address": text(template), "site": {}, "ansible_facts": facts})
+    with pytest.raises(VariableError) as caught:
+        hosts.get("a", "address")
+    assert "gather" not in str(caught.value)
