@@ -322,14 +322,17 @@ def test_killed_at_any_time() -> None:
     seconds = time.monotonic() - started_at
     kills = 0
     with Traffic() as traffic:
-        for number in range(60):
+        # How many of so many runs are still there when their time comes depends on what else the machine does.
+        for number in range(600):
+            if kills == 40:
+                break
             wanted = both[number % 2]
             pid = started(lambda each=wanted: [apply(resource, each[resource]) for resource in RESOURCES])
             time.sleep(turn.uniform(0, seconds))
             os.kill(pid, signal.SIGKILL)
             kills += ended(pid) != 0
             assert_whole()
-    assert kills > 30
+    assert kills == 40
     assert traffic.wrong == 0
     assert_settled(both[0], maps[0])
     assert_settled(both[1], maps[1])

@@ -8,15 +8,19 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ansible_collections.katran.fleet.plugins.module_utils._engine.xdp_root import Root
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.root_array import slots
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import StateError
+from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import RootSettings
 from ansible_collections.katran.fleet.tests.engine.life import (
     LINK,
     PINS,
@@ -38,7 +42,7 @@ from ansible_collections.katran.fleet.tests.engine.life import (
     stream,
     vips,
 )
-from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, compiled_once, run, sandbox
+from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, BPFFS, compiled_once, run, sandbox
 
 STEPS = {2: "update", 3: "delete", 5: "load", 6: "pin", 26: "update batch", 27: "delete batch"}
 """Commands of bpf(2) that change something."""
@@ -89,9 +93,9 @@ def _count_down(step: int) -> None:
     row = [0, 0]
 
     def begins(command: int, *_rest: object) -> bool:
-        """Of a long row of the same, such as flows that are copied, the first and then every hundredth."""
+        """Of a long row of the same, such as flows that are copied, the first dozen and then every hundredth."""
         row[:] = [command, row[1] + 1 if command == row[0] else 0]
-        return command in STEPS and row[1] % 100 == 0
+        return command in STEPS and (row[1] < 12 or row[1] % 100 == 0)
 
     setattr(bpf, "_call", before(bpf._call, begins))  # noqa: B010
     setattr(Interfaces, "replace", before(Interfaces.replace))  # noqa: B010
@@ -171,8 +175,10 @@ def test_a_migration() -> None:
     assert result.lost == []
     now = flows()
     assert {flow: now[flow][0] for flow in known} == known
-    # All of it is counted.
-    assert counters()["sent"] >= 0.9 * result.sent
+    # No packet is counted twice: those above, the stream's and the two of each step. A run that is killed between its
+    # copy of the counters and its end loses what came meanwhile, at twenty packets a second.
+    sent = 200 + result.sent + 2 * steps
+    assert sent - 2 * steps <= counters()["sent"] <= sent
 
 
 def test_a_rollback() -> None:
@@ -196,6 +202,59 @@ def test_other_interfaces_and_modes() -> None:
     remove()
     assert attached() is None
     assert attached("lb1") is None
+
+
+def killed_everywhere(runs: list[Callable[[], object]], check: Callable[[int], None]) -> int:
+    """Kill each run in turn before each of its steps, let a run of module vips recover, and check that; the steps."""
+    for step in range(1, LONGEST):
+        killed = kill_before(step, runs[step % len(runs)])
+        assert not apply([vips()]).changed, step
+        check(step)
+        runs[step % len(runs)]()
+        if not killed:
+            return step
+    raise AssertionError("it never came to its end")
+
+
+def test_an_upgrade_on_two_interfaces() -> None:
+    """Whatever the killed run left undone, the next of any module leaves no interface behind."""
+    both = [LINK, "lb1"]
+    ensure(interfaces=both)
+    apply([vips()])
+
+    def check(step: int) -> None:
+        assert attached() == attached("lb1") == (pinned(), "native"), step
+        assert StateFile("default", BPFFS).read().program.interfaces == sorted(both)
+
+    upgrades: list[Callable[[], object]] = [
+        partial(ensure, interfaces=both, features=["vlan"]),
+        partial(ensure, interfaces=both, features=["inline_decap"]),
+    ]
+    assert killed_everywhere(upgrades, check) > 20
+
+
+def test_an_upgrade_in_a_slot_and_a_move_to_another() -> None:
+    Root("shared", BPFFS).ensure(RootSettings((LINK,), "native", BPF), False, 5)
+    array = f"{BPFFS}/katran/shared/maps/root_array"
+
+    def place(position: int) -> dict[str, Any]:
+        return {"interfaces": [], "root_array": {"path": array, "position": position}}
+
+    def check(step: int) -> None:
+        slot = StateFile("default", BPFFS).read().program.slot
+        assert slot is not None, step
+        assert slots(array) == {slot.position: pinned()}, step
+        assert forwards(), step
+
+    ensure(**place(1))
+    apply([vips()])
+    # In its slot, and from one slot to another and back.
+    for other in (1, 2):
+        upgrades: list[Callable[[], object]] = [
+            partial(ensure, features=["vlan"], **place(1)),
+            partial(ensure, features=["inline_decap"], **place(other)),
+        ]
+        assert killed_everywhere(upgrades, check) > 20
 
 
 def test_a_first_run() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -243,13 +244,18 @@ def test_an_upgrade_in_a_slot_loses_nothing_and_a_worse_program_is_taken_back() 
         ensure(features=["vlan"], **slot(0))
         good = slots(ARRAY)
         assert good == {0: pinned()}
+        upgraded = traffic.sent
         worse = changed_sources("worse", balancer_bpf_c=worse_line())
         with pytest.raises(ProgramError, match=r"^after the swap .* were dropped, 0% before: the old program is back$"):
             ensure(source_dir=worse, features=["vlan"], **slot(0))
+        back = traffic.sent
         assert slots(ARRAY) == good
-        lost = traffic.stop().lost
-    # Those of the second in which the worse program ran.
-    assert len(lost) < 4000
+        time.sleep(0.2)
+        result = traffic.stop()
+    # Those of the second in which the worse program ran, one after another, and none before or after it.
+    assert result.lost == list(range(result.lost[0], result.lost[-1] + 1))
+    assert upgraded <= result.lost[0] < result.lost[-1] <= back < result.sent
+    assert upgraded > 1000
     assert forwards()
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,19 +12,17 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fleetlab import lifecycle
+from fleetlab.names import TESTED
 from fleetlab.plan import PROJECT, Lab, lab_named
 from fleetlab.runs import Fleet, Recap
 from fleetlab.system import Progress
-
-# Not the name `make lab` uses: the tests neither find nor disturb a laboratory somebody is working with.
-PREFIX = os.environ.get("KATRAN_TEST_LAB", "kft")
 
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """The whole laboratory, up for the length of the session and taken down after it."""
-    progress = Progress(PREFIX)
-    wanted = lab_named(PREFIX)
+    progress = Progress(TESTED)
+    wanted = lab_named(TESTED)
     if wanted.directory.exists():
         # Of a session that was killed; a session that still runs holds it, and this one ends here.
         lifecycle.down(wanted, progress)

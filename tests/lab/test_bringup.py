@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from fleetlab import cgroup, host, lifecycle, network, safety, xdp_pass
+from fleetlab.names import BESIDE
 from fleetlab.plan import RUN, Lab, LabError, hosts_of, lab_named
 from fleetlab.runs import TOOL, on_host
 from fleetlab.system import Progress, ip, run
@@ -22,7 +23,7 @@ SMALL = "client,lb1,real1"
 @pytest.fixture
 def small() -> Iterator[Lab]:
     """A second, smaller laboratory's plan; down before and after."""
-    lab = lab_named("kfu", SMALL)
+    lab = lab_named(BESIDE, SMALL)
     progress = Progress(lab.prefix)
     lifecycle.down(lab, progress)
     yield lab
@@ -55,7 +56,9 @@ def test_down_leaves_nothing(small: Lab) -> None:
     before = traces(small.prefix)
     progress = Progress(small.prefix)
     lifecycle.up(small, progress)
-    assert traces(small.prefix)["namespaces"] == ["kfu-client", "kfu-control", "kfu-lb1", "kfu-real1", "kfu-router"]
+    assert traces(small.prefix)["namespaces"] == [
+        f"{BESIDE}-{name}" for name in ("client", "control", "lb1", "real1", "router")
+    ]
     lifecycle.down(small, progress)
     assert traces(small.prefix) == before
     assert not processes(small)
@@ -101,7 +104,7 @@ def test_a_half_removed_laboratory_is_removed(small: Lab) -> None:
     lifecycle.up(small, progress)
     run(["ip", "netns", "del", small.namespace(small.host("lb1"))])
     (small.directory / "lab.json").unlink()
-    Path("/run/netns/kfu-lb2").touch()
+    Path(f"/run/netns/{BESIDE}-lb2").touch()
     lifecycle.down(small, progress)
     assert traces(small.prefix) == before
 
@@ -112,7 +115,7 @@ def test_a_dead_host_makes_up_rebuild(small: Lab) -> None:
     group = next(
         Path(path)
         for path in traces(small.prefix)["groups"]
-        if path.endswith(("unified/katran-fleet-lab/kfu/lb1", "cgroup/katran-fleet-lab/kfu/lb1"))
+        if path.endswith((f"unified/katran-fleet-lab/{BESIDE}/lb1", f"cgroup/katran-fleet-lab/{BESIDE}/lb1"))
     )
     (group / "cgroup.kill").write_text("1")
     lifecycle.up(small, progress)
@@ -157,7 +160,7 @@ def test_a_laboratory_in_use_is_not_taken_down(small: Lab) -> None:
         done = subprocess.run([TOOL, "--lab", small.prefix, "down"], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr.strip()) == (
             1,
-            f"lab: laboratory kfu is in use by a test (pid {os.getpid()})",
+            f"lab: laboratory {BESIDE} is in use by a test (pid {os.getpid()})",
         )
     lifecycle.down(small, progress)
 
@@ -242,13 +245,13 @@ class TestRanges:
 
     @pytest.fixture
     def machine(self) -> Iterator[None]:
-        run(["ip", "netns", "add", "kfu-machine"])
+        run(["ip", "netns", "add", f"{BESIDE}-machine"])
         try:
-            with network.network("/run/netns/kfu-machine"):
+            with network.network(f"/run/netns/{BESIDE}-machine"):
                 ip(["link set lo up", "link add up0 type veth peer name up1", "link set up0 up", "link set up1 up"])
                 yield
         finally:
-            run(["ip", "netns", "del", "kfu-machine"])
+            run(["ip", "netns", "del", f"{BESIDE}-machine"])
 
     @pytest.mark.parametrize(
         "command",

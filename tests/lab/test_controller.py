@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from fleetlab import cgroup, lifecycle
 from fleetlab.fleet import read_vips
+from fleetlab.names import BESIDE
 from fleetlab.plan import PROJECT, Lab, hosts_of
 from fleetlab.runs import Recap, recaps
 from fleetlab.system import Progress
@@ -35,7 +36,7 @@ if os.fork() == 0:
 @pytest.fixture
 def plan() -> Iterator[Lab]:
     """A laboratory of no hosts, which has groups alone."""
-    lab = Lab("kfu", ())
+    lab = Lab(BESIDE, ())
     lifecycle.down(lab, Progress(lab.prefix))
     lab.directory.mkdir(parents=True)
     yield lab

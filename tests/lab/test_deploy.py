@@ -6,7 +6,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import statistics
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -87,6 +89,7 @@ def test_every_flow_goes_where_the_engine_predicts(fleet: Fleet) -> None:
     assert sum(len(report.flows) for report in reports) >= 10_000
     for report in reports:
         assert report.unanswered == []
+        assert report.retried == []
         assert report.astray == []
         assert report.answers == Counter(report.vip.predicted(report.source, (f.source_port for f in report.flows)))
         for real, share in report.vip.shares.items():
@@ -202,6 +205,27 @@ def test_a_wrong_inventory_changes_nothing_anywhere(fleet: Fleet) -> None:
     assert {host: counts.changed for host, counts in recap.items()} == dict.fromkeys(recap, 0)
 
 
+@pytest.mark.parametrize(
+    ("group", "host", "variables", "fault"),
+    [
+        ("balancers", "lb2", {"katran_min_active": 9}, "katran_min_active is 9, but too few reals are active behind"),
+        ("web", "real3", {"katran_gue_port": 70000}, "gue_port: 70000 is not in 1 to 65535"),
+    ],
+)
+def test_what_is_wrong_of_one_host_changes_nothing_on_the_others(
+    fleet: Fleet, tmp_path: Path, group: str, host: str, variables: dict[str, int], fault: str
+) -> None:
+    more = tmp_path / "more.yml"
+    more.write_text(json.dumps({group: {"hosts": {host: variables}}}))
+    done = fleet.ansible("ansible-playbook", "katran.fleet.deploy", "-i", str(more), "-e", '{"katran_udp_timeout": 77}')
+    assert done.returncode != 0
+    assert fault in " ".join((done.stdout + done.stderr).split())
+    # Not even a host about which nothing is wrong, though there was something to change on it.
+    assert re.findall(r"changed=([1-9]\d*)", done.stdout) == []
+    assert "Balance the VIPs" not in done.stdout
+    assert not any(counts.changed for counts in fleet.deploy().values())
+
+
 def test_no_new_flow_goes_to_a_real_that_could_not_be_prepared(fleet: Fleet, tmp_path: Path) -> None:
     more = tmp_path / "more.yml"
     more.write_text("web: {hosts: {nowhere: {katran_real_address: [198.18.24.2]}}}")
@@ -248,9 +272,14 @@ def test_a_real_gives_an_address_up_when_no_balancer_sends_to_it_any_more(fleet:
         assert vips_on(fleet, "real3") == {other}
         assert vips_on(fleet, "real2") == every
         # What is open when its real goes is reset by another at once; nothing is sent where nobody answers.
+        took = []
         for connection in old:
+            asked = time.monotonic()
             with pytest.raises(ConnectionResetError):
                 connection.ask()
+            took.append(time.monotonic() - asked)
+        # Where its flow is not purged, a connection hears of it only when it sends again what nobody answered.
+        assert statistics.median(took) < 0.15, took
         broken = [flow.error for flow in answers.result(timeout=120) if flow.error]
         assert len(broken) <= 40
         assert [error for error in broken if not error.startswith("ConnectionResetError")] == []

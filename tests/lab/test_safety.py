@@ -95,11 +95,12 @@ def test_a_run_with_the_proxy_shows_nothing_on_the_machines_own_interfaces(
 
 def test_the_sniffer_sees_what_there_is() -> None:
     """A watcher that sees nothing proves nothing: the loopback carries such a packet when asked to."""
+    from fleetlab.names import BESIDE
     from fleetlab.system import ip, network, run
 
-    run(["ip", "netns", "add", "kfu-machine"])
+    run(["ip", "netns", "add", f"{BESIDE}-machine"])
     try:
-        with network("/run/netns/kfu-machine"):
+        with network(f"/run/netns/{BESIDE}-machine"):
             ip(["link set lo up", "addr add 198.18.9.9/32 dev lo"])
             one = Sniffer()
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
@@ -108,4 +109,4 @@ def test_the_sniffer_sees_what_there_is() -> None:
         time.sleep(0.3)
         assert one.end()
     finally:
-        run(["ip", "netns", "del", "kfu-machine"])
+        run(["ip", "netns", "del", f"{BESIDE}-machine"])

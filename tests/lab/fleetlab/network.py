@@ -26,6 +26,9 @@ _ROUTER: dict[str, object] = {
     "ipv4/conf/all/rp_filter": 0,
     "ipv4/conf/default/rp_filter": 0,
 }
+# As strict as distributions come: what a real needs is for its role to set.
+_REAL: dict[str, object] = {"ipv4/conf/default/rp_filter": 1}
+_OF_ROLE = {"real": _REAL}
 # What a veth would leave to hardware that is not there: packets on the wire must be whole, with their checksums, since
 # a balancer encapsulates them as they are.
 _OFFLOADS_OFF = ("tx", "off", "tso", "off", "gso", "off", "gro", "off")
@@ -81,7 +84,7 @@ def build(lab: Lab) -> None:
     for host in _everyone(lab):
         # Before the links: an interface takes its settings from "default" when it appears.
         with network(lab.namespace_path(host)):
-            sysctl(_EVERYWHERE | (_ROUTER if host is ROUTER else {}))
+            sysctl(_EVERYWHERE | (_ROUTER if host is ROUTER else _OF_ROLE.get(host.role, {})))
     ip([command for host in lab.hosts for command in _link_commands(lab, host)])
     control = ["link set lo up", f"link add {_BRIDGE} type bridge", f"addr add {CONTROL.management}/24 dev {_BRIDGE}"]
     control += [f"link set m-{host.name} master {_BRIDGE} up" for host in lab.hosts]

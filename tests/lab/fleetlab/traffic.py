@@ -35,6 +35,11 @@ class Report:
         return Counter(flow.real for flow in self.flows if flow.real)
 
     @property
+    def retried(self) -> list[Flow]:
+        """Flows that were answered, but only after a datagram that was not."""
+        return [flow for flow in self.flows if flow.real is not None and flow.tries > 1]
+
+    @property
     def unanswered(self) -> list[Flow]:
         return [flow for flow in self.flows if flow.real is None]
 

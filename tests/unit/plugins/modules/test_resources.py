@@ -15,6 +15,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.katran.fleet.plugins.module_utils._ansible import resource as glue
+from ansible_collections.katran.fleet.plugins.module_utils._engine.flows import purge_gone
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request, Result
 from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import (
@@ -51,12 +52,18 @@ def host() -> Host:
 
 
 @pytest.fixture
-def run(host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def purges() -> list[object]:
+    """What each run was given to remove flows with."""
+    return []
+
+
+@pytest.fixture
+def run(host: Host, purges: list[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a module; its output, as Ansible reads it."""
 
     def apply_resource(name: str, request: Request, asked: Asked, purge: object = None) -> Result:
         assert request.instance == "default"
-        assert purge is None
+        purges.append(purge)
         return host.run(name, asked.config, asked.state, asked.allow_empty, request.check)
 
     monkeypatch.setattr(glue, "apply_resource", apply_resource)
@@ -123,6 +130,23 @@ def test_foretell_do_do_again_change_delete(run: Run, host: Host, name: str) -> 
     assert run(name, [key], state="deleted")["changed"] is False
     if name not in ("vips", "reals"):
         assert host.everything()[0] == before[0]
+
+
+@pytest.mark.parametrize("name", sorted(ENTRIES))
+def test_flows_are_purged_where_that_is_asked_for(run: Run, purges: list[object], name: str) -> None:
+    """Flows to whom are the engine's matter (tests/engine/test_purge.py); tables have none of their own."""
+    run("vips", [VIP])
+    purges.clear()
+    entry = ENTRIES[name][0]
+    if name not in ("vips", "reals"):
+        assert "purge_flows" in run(name, [entry], purge_flows=True)["msg"]
+        run(name, [entry])
+        assert purges == [None]
+        return
+    for options in ({}, {"purge_flows": False}, {"purge_flows": True}):
+        for check in (True, False):
+            run(name, [entry], check=check, **options)
+    assert purges == [None] * 4 + [purge_gone] * 2
 
 
 @pytest.mark.parametrize(
