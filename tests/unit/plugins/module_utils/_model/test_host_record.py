@@ -75,6 +75,7 @@ BEFORE = "before: it is no mapping of texts"
         ({**GOOD, "real": {**REAL, "interfaces": ["eth0", 1]}}, "real.interfaces: it is no list of texts"),
         ({**GOOD, "real": {**REAL, "vips": "198.51.100.1"}}, "real.vips: it is no list of texts"),
         ({**GOOD, "real": {**REAL, "vips": [None]}}, "real.vips: it is no list of texts"),
+        ({**GOOD, "real": {**REAL, "vips": None, "mtu": "x"}}, "real.mtu: it is not in 0 to 65535"),
         ({**GOOD, "real": {**REAL, "mtu": -1}}, "real.mtu: it is not in 0 to 65535"),
         ({**GOOD, "real": {**REAL, "mtu": 65536}}, "real.mtu: it is not in 0 to 65535"),
         ({**GOOD, "real": {**REAL, "mtu": "1500"}}, "real.mtu: it is not in 0 to 65535"),
