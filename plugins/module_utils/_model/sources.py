@@ -45,7 +45,9 @@ def _prefix_fault(prefix: Prefix) -> str | None:
         return f"{prefix.text} is an IPv4 prefix in IPv6 form; write {inside}"
     if length in (32, 128) and not any(packed) and (length == 128) == prefix.address.ipv6:
         return f"{prefix.text} is the unspecified address"
-    multicast = packed[0] == 0xFF and length >= 8 if prefix.address.ipv6 else packed[0] >= 224 and length >= 3  # noqa: PLR2004  # those prefixes' own lengths
+    multicast = (
+        packed[0] == 0xFF and length >= 8 if prefix.address.ipv6 else packed[0] >= 224 and length >= 3
+    )  # those prefixes' own lengths
     return f"{prefix.text} has no unicast address" if multicast else None
 
 
