@@ -214,12 +214,12 @@ static __always_inline u32 *find_decap_dst(struct address *key)
 #if !DECAP_ANY
 static __always_inline void *find_source4(struct v4_lpm_key *key)
 {
-	return decap_src_v4.lookup(key);
+	return tunnel_src_v4.lookup(key);
 }
 
 static __always_inline void *find_source6(struct v6_lpm_key *key)
 {
-	return decap_src_v6.lookup(key);
+	return tunnel_src_v6.lookup(key);
 }
 #endif
 

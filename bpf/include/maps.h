@@ -91,9 +91,9 @@ BPF_TABLE("array", u32, struct real_definition, pckt_srcs, 1);
 #ifdef FEATURE_INLINE_DECAP
 BPF_TABLE("hash", struct address, u32, decap_dst, 1);
 #if !DECAP_ANY
-BPF_F_TABLE("lpm_trie", struct v4_lpm_key, u32, decap_src_v4, 1,
+BPF_F_TABLE("lpm_trie", struct v4_lpm_key, u32, tunnel_src_v4, 1,
 	    BPF_F_NO_PREALLOC);
-BPF_F_TABLE("lpm_trie", struct v6_lpm_key, u32, decap_src_v6, 1,
+BPF_F_TABLE("lpm_trie", struct v6_lpm_key, u32, tunnel_src_v6, 1,
 	    BPF_F_NO_PREALLOC);
 #endif
 BPF_TABLE("percpu_array", u32, struct lb_stats, decap_vip_stats, 1);

@@ -128,9 +128,18 @@ options:
     default: true
   decap_any:
     description:
-      - With feature C(inline_decap), decapsulate whatever the outer destination is.
+      - With feature C(inline_decap), decapsulate whatever the outer destination is, and from any outer source. Whoever
+        can send to this host may then pass inner packets of any source into its network.
     type: bool
     default: false
+  decap_sources:
+    description:
+      - With feature C(inline_decap), the outer sources from which tunnels are taken, addresses and prefixes; those of
+        others are passed on untouched. Default is O(source_prefix_ipv4) and O(source_prefix_ipv6).
+      - Of balancers with V(gue), list the addresses. The role does so.
+    type: list
+    elements: str
+    default: []
   sizes:
     description:
       - Capacities of the maps. Flows are sums over all CPUs.

@@ -24,8 +24,8 @@ requirements:
 options:
   state:
     description:
-      - V(withdrawn) takes those VIPs away that are not in O(vips), and changes nothing else. That is for the time when
-        no balancer sends to them any more.
+      - V(withdrawn) takes those VIPs away that are not in O(vips), and outer sources that are not in O(sources), and
+        changes nothing else. That is for the time when no balancer sends to them, or from there, any more.
       - V(absent) takes the program, its state and the addresses away.
     type: str
     choices:
@@ -59,7 +59,23 @@ options:
     default: false
   sources:
     description:
-      - Outer source addresses to accept; every one where the list is empty.
+      - The outer sources from which tunnels are taken, addresses and prefixes, at most 4096. Tunnels of others are not
+        stripped. An empty list is the default, V([172.16.0.0/16, 100::/64]), which is what balancers have with IPIP.
+      - Of balancers with GUE, and of whoever probes reals by M(katran.fleet.healthcheck), list the addresses.
+      - "V([0.0.0.0/0, '::/0']) takes those of everybody: whoever can send to this host may then give an inner packet to
+        a VIP any source, past every filter on the way."
+      - With O(state=withdrawn), those that stay; empty leaves all.
+    type: list
+    elements: str
+    default: []
+  keep_sources:
+    description:
+      - Go on taking tunnels from sources that are not in O(sources), until O(state=withdrawn) with O(sources).
+    type: bool
+    default: false
+  addresses:
+    description:
+      - Addresses to which balancers send. One that the host does not have is an error.
     type: list
     elements: str
     default: []
@@ -75,7 +91,10 @@ options:
     default: 0
   loopback:
     description:
-      - Add O(vips) to interface lo.
+      - Add O(vips) to interface lo, where the host has them on no interface yet. What was there before stays in every
+        state.
+      - Such an address is never the source of the host's own connections. IPv4 addresses have scope host for that, those
+        of IPv6 are deprecated, which is enough while the host has another global one.
     type: bool
     default: true
   source_dir:

@@ -60,6 +60,8 @@ balancers:
         - source_routes
         - server_ids
         - decap_destinations
+      sources: []
+      ask: []
 resources:
   description: What these say by C(resources), each resource that a variable is about. Balancers mostly share one.
   returned: success
@@ -73,7 +75,10 @@ resources:
           reals:
             - address: 10.0.0.11
 reals:
-  description: For each real, its addresses, the port of GUE, and the VIPs to serve, null where nobody says which.
+  description:
+    - For each real, its addresses, the port of GUE, the VIPs to serve, null where nobody says which, and from where
+      tunnels are taken.
+    - C(ask) are the balancers whose addresses come to C(sources).
   returned: success
   type: dict
   sample:
@@ -81,6 +86,10 @@ reals:
       addresses:
         - 10.0.0.11
       gue_port: 6080
+      sources:
+        - 172.16.0.0/16
+        - 100::/64
+      ask: []
       vips:
         - 198.51.100.1
 seen:

@@ -26,10 +26,12 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.inventory impo
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.limits import UNLIMITED, Limits
 from ansible_collections.katran.fleet.plugins.module_utils._model.options import COMMON, Spec, parse_instance
+from ansible_collections.katran.fleet.plugins.module_utils._model.outer_sources import SETTINGS, OuterSources
 from ansible_collections.katran.fleet.plugins.module_utils._model.own_addresses import own_options
 from ansible_collections.katran.fleet.plugins.module_utils._model.resources import config_faults, config_warnings
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import BALANCER, parse_settings
 from ansible_collections.katran.fleet.plugins.module_utils._model.shape import words
+from ansible_collections.katran.fleet.plugins.module_utils._model.sources import DEFAULT_SOURCES
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables, VariableError
 
 BALANCER_OPTIONS: Spec = {
@@ -94,6 +96,7 @@ class Fleet:
         self._served: dict[int, Served] = {}
         self._checked: dict[tuple[t.Any, ...], list[str]] = {}
         self._drained: dict[int, list[str]] = {}
+        self._sources: dict[bool, OuterSources] = {}
 
     def add_fault(self, host: str, *sentences: str) -> None:
         """Something is wrong with a host's variables."""
@@ -111,7 +114,11 @@ class Fleet:
             "resources": self._word_of(resources),
             "untouched": [] if "katran_features" in self._variables.raw(host) else resources.untouched,
         }
-        self._variables.add(host, {"balancer_told": told})
+        told |= self._outer_sources(host, {"katran_decap_sources"}, True)
+        self._variables.add(host, {"balancer_told": told, "balancer_known": _unasked(told)})
+        if "inline_decap" not in words(self._get(host, "balancer_features")) or self._get(host, "balancer_decap_any"):
+            # Nothing ends there that needs a source.
+            told |= {"sources": [], "ask": []}
         options = self._options(host, "balancer", BALANCER_OPTIONS)
         if not options.get("root_array"):
             options.pop("root_array", None)
@@ -150,8 +157,9 @@ class Fleet:
             "addresses": addresses,
             "vips": self._served_vips(host, addresses),
             "gue_port": self._gue_port(),
+            **self._outer_sources(host, {"katran_real_sources"}),
         }
-        self._variables.add(host, {"real_told": told})
+        self._variables.add(host, {"real_told": told, "real_known": _unasked(told)})
         options = self._options(host, "real", REAL_OPTIONS)
         # What the balancers' variables say is checked there.
         for name, variable in (("vips", "katran_real_vips"), ("gue_port", "katran_gue_port")):
@@ -249,10 +257,28 @@ class Fleet:
             found |= self._served[id(resources)].to(addresses)
         return sorted(found)
 
+    def _outer_sources(self, host: str, instead: Collection[str], both: bool = False) -> Told:
+        """From where the host takes balancers' packets, unless one of the variables `instead` says it."""
+        if not self._variables.raw(host).keys().isdisjoint(instead):
+            return {"sources": [], "ask": []}
+        if both not in self._sources:
+            found = self._sources[both] = OuterSources()
+            for each in self._balancers:
+                found.add(each, {name: self._get(each, f"katran_{name}") for name in SETTINGS}, both)
+        found = self._sources[both]
+        own = OuterSources(set(found.sources if self._balancers else DEFAULT_SOURCES))
+        own.add_probes(self._get(host, "katran_healthcheck_sources"))
+        return {"sources": sorted(own.sources), "ask": list(found.ask)}
+
     def _gue_port(self) -> t.Any:
         """The port of GUE that the balancers have."""
         port = self._get(self._balancers[0], "katran_gue_port") if self._balancers else None
         return 6080 if port is None else port
+
+
+def _unasked(told: Told) -> Told:
+    """What is known of outer sources as long as no balancer was asked."""
+    return {"sources": told["sources"], "unknown": told["ask"]}
 
 
 def report(faults: Mapping[str, Sequence[str]]) -> list[dict[str, t.Any]]:

@@ -227,7 +227,7 @@ KNOWN_UDP = Kind("UDP, known flow", frame(udp("198.51.100.1")))
 SYN = Kind("TCP SYN", frame(tcp("198.51.100.1", "S")))
 QUIC = Kind("QUIC, server id", frame(udp("198.51.100.6", 443, b"\x40" + quic_cid(SERVER_ID))))
 FOREIGN = Kind("to no VIP", frame(tcp(OTHER4)), "XDP_PASS")
-TUNNEL = frame(IP(src=OTHER4, dst=OWN4), UDP(sport=1, dport=6080), IP(src=CLIENT4, dst=OTHER4), TCP())
+TUNNEL = frame(IP(src="172.16.0.1", dst=OWN4), UDP(sport=1, dport=6080), IP(src=CLIENT4, dst=OTHER4), TCP())
 
 
 def fill_global_table(made: Balancer) -> None:

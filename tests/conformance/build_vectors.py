@@ -210,6 +210,8 @@ class Set:
         options = {"encapsulation": "ipip", "features": [], "gateway_mac": GATEWAY, "sizes": SIZES, **balancer}
         if options["encapsulation"] == "gue" or "inline_decap" in options["features"]:
             options = {"source_ipv4": OWN4, "source_ipv6": OWN6, **options}
+        if "inline_decap" in options["features"]:
+            options = {"decap_sources": TUNNEL_SOURCES, **options}
         self.name = name
         self.options = options
         self.vips = vips
@@ -1831,6 +1833,7 @@ DECAP_VIPS = [
     vip(v6(1), 53, "udp", r6(1, 2, 3)),
     vip(v4(3), GUE_PORT, "udp", r4(1)),
 ]
+TUNNEL_SOURCES = ["203.0.113.96/30", "2001:db8:e::/64"]
 DECAP_MODULES = {
     "decap_destinations": [
         {"address": DECAP4},
@@ -1841,10 +1844,17 @@ DECAP_MODULES = {
 }
 
 
-def tunnelled(destination: str, inner: Packet | bytes, kind: str, **fields: Any) -> Packet:
+STRANGERS = {
+    4: ["203.0.113.95", "203.0.113.100", "172.16.0.1", "0.0.0.0"],
+    6: ["2001:db8:e:1::9", "2001:db8:d:ffff:ffff:ffff:ffff:ffff", "100::1", "cb00:7163::"],
+}
+"""Beside the prefixes; what is listed by default only; and to a table without families the same as one that is."""
+
+
+def tunnelled(destination: str, inner: Packet | bytes, kind: str, source: str = "", **fields: Any) -> Packet:
     """*inner* in IPIP or GUE towards *destination*."""
     data = inner if isinstance(inner, bytes) else bytes(inner)
-    header = ip("2001:db8:e::9" if ":" in destination else "203.0.113.99", destination, **fields)
+    header = ip(source or ("2001:db8:e::9" if ":" in destination else "203.0.113.99"), destination, **fields)
     if kind == "gue":
         return header / UDP(sport=4242, dport=GUE_PORT) / Raw(data)
     number = 41 if data[:1] >= b"\x60" else 4
@@ -1884,6 +1894,12 @@ def decap(encapsulation: str, decap_any: bool) -> Set:
                 s.passes(f"{text}, to another host: stripped", tunnelled(other, inner(), kind), frame(inner(63)))
             else:
                 s.passes(f"{text}, to another host: untouched", tunnelled(other, inner(), kind))
+            for target, strange in itertools.product((own, listed, egress), STRANGERS[outer_family]):
+                sent = tunnelled(target, inner(), kind, strange)
+                if not decap_any:
+                    s.passes(f"{text}, from {strange} to {target}: untouched", sent)
+                elif target == own:
+                    s.passes(f"{text}, from {strange} to {target}: stripped", sent, frame(inner(63)))
             s.balances(
                 f"{text}, to a listed address: balanced",
                 tunnelled(listed, inner(), kind),

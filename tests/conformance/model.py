@@ -110,6 +110,7 @@ class Settings:
     max_frame: int = 1514
     max_new_flows: int = 125_000
     udp_timeout: int = 30
+    decap_sources: tuple[str, ...] = ()
     prefix4: bytes = bytes((172, 16))
     prefix6: bytes = b"\x01" + bytes(11)
     gateway_mac: bytes = bytes(6)
@@ -130,6 +131,10 @@ class Settings:
             features=frozenset(options.get("features", ())),
             copy_tos=options.get("copy_tos", True),
             decap_any=options.get("decap_any", False),
+            decap_sources=tuple(
+                options.get("decap_sources")
+                or (options.get("source_prefix_ipv4", "172.16.0.0/16"), options.get("source_prefix_ipv6", "100::/64"))
+            ),
             max_frame=options.get("max_frame", 1514),
             max_new_flows=options.get("max_new_flows", 125_000),
             udp_timeout=options.get("udp_timeout", 30),
@@ -140,6 +145,17 @@ class Settings:
             source6=sources["6"],
             sizes=DEFAULT_SIZES | options.get("sizes", {}),
         )
+
+
+class Source:
+    """An outer source of tunnels: an address or a prefix; `address in source` of packed addresses of its family."""
+
+    def __init__(self, text: str) -> None:
+        network = ipaddress.ip_network(text)
+        self._network, self._size = network, len(network.network_address.packed)
+
+    def __contains__(self, address: bytes) -> bool:
+        return len(address) == self._size and ipaddress.ip_address(address) in self._network
 
 
 @dataclass
@@ -367,6 +383,7 @@ class Model:
         self._hash_seed = sizes["vips"] * sizes["ring"] & 0xFFFFFFFF
         self._features = settings.features
         self._inline_decap = "inline_decap" in settings.features
+        self._tunnel_sources = [Source(text) for text in settings.decap_sources or ("172.16.0.0/16", "100::/64")]
         self._cidr = "cidr_vips" in settings.features
         self._udp_timeout = settings.udp_timeout * SECOND
 
@@ -700,10 +717,13 @@ class Model:
         if inner_ipv6 and not packet.ipv6:
             return PASS, frame
         listed = packet.destination in self.decap_destinations
+        strict = not self.settings.decap_any
+        if strict and not (listed or self._is_own_address(packet)):
+            return PASS, frame
+        if strict and not any(packet.source in network for network in self._tunnel_sources):
+            return PASS, frame
         if listed:
             self.general[ENCAPSULATED][0] += 1
-        elif not self.settings.decap_any and not self._is_own_address(packet):
-            return PASS, frame
         end = packet.ip_bytes + (packet.l4 if packet.ipv6 else packet.l3)
         if end < inner + (40 if inner_ipv6 else 20):
             return self._refuse(packet)

@@ -23,6 +23,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs impo
     ARRAY,
     DEFAULT_SIZES,
     HASH,
+    LPM_TRIE,
     LRU_HASH,
     NO_PREALLOC,
     PERCPU_ARRAY,
@@ -242,9 +243,23 @@ def fill(balancer: Balancer, scenario: Scenario) -> None:
         routes = balancer.maps[f"lpm_src_v{network.version}"]
         key = layout.lpm_key(network.network_address.packed, network.prefixlen)
         routes.update(key, layout.u32(balancer.real(entry["real"])))
+    prefixes = (options.get(f"source_prefix_ipv{family}", default) for family, default in SOURCE_PREFIXES.items())
+    fill_sources(balancer.maps, "tunnel", options.get("decap_sources") or list(prefixes))
     for entry in scenario.get("decap_destinations", ()):
         flags = layout.DECAP_EGRESS * entry.get("egress", False)
         balancer.maps["decap_dst"].update(layout.pack_address(entry["address"]), layout.u32(flags))
+
+
+SOURCE_PREFIXES = {4: "172.16.0.0/16", 6: "100::/64"}
+
+
+def fill_sources(maps: t.Mapping[str, bpf.Map], kind: str, sources: t.Iterable[str]) -> None:
+    """Take tunnels from these addresses and prefixes; `kind`: as the maps' names begin."""
+    for source in sources:
+        network = ipaddress.ip_network(source)
+        name = f"{kind}_src_v{network.version}"
+        if name in maps:
+            maps[name].update(layout.lpm_key(network.network_address.packed, network.prefixlen), layout.u32(1))
 
 
 Specs = t.Mapping[str, tuple[int, int, int, int]]
@@ -252,7 +267,8 @@ Specs = t.Mapping[str, tuple[int, int, int, int]]
 
 DECAP_MAPS: Specs = {
     "decap_vips": (HASH, 16, 4, 64),
-    "decap_sources": (HASH, 16, 4, 64),
+    "decap_src_v4": (LPM_TRIE, 8, 4, 64),
+    "decap_src_v6": (LPM_TRIE, 20, 4, 64),
     "decap_counters": (PERCPU_ARRAY, 4, 40, 1),
     "tpr_server_id": (ARRAY, 4, 4, 1),
 }
@@ -304,7 +320,8 @@ def load_small(name: str, specs: Specs, macros: t.Mapping[str, int] | None = Non
     """Compile and load one of the smaller programs; maps that it does not use are there all the same."""
     maps = {}
     for each, (kind, key_size, value_size, entries) in specs.items():
-        maps[each] = bpf.Map(bpf.create_map(kind, key_size, value_size, entries, 0, each))
+        flags = NO_PREALLOC if kind == LPM_TRIE else 0
+        maps[each] = bpf.Map(bpf.create_map(kind, key_size, value_size, entries, flags, each))
     bytecode = _compiled(name, tuple(sorted((macros or {}).items())))
     return Small(maps, load(bytecode, {each: opened.fd for each, opened in maps.items()}))
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import struct
 import time
@@ -29,6 +30,7 @@ from ansible_collections.katran.fleet.tests.conformance.provision import (
     DECAP_MAPS,
     HEALTHCHECK_MAPS,
     Balancer,
+    fill_sources,
     load_small,
     run_tc,
 )
@@ -38,6 +40,7 @@ CLIENT4, CLIENT6 = "192.0.2.7", "2001:db8:c::7"
 VIP4, VIP6, OTHER4, OTHER6 = "198.51.100.1", "2001:db8:1::1", "203.0.113.9", "2001:db8:9::9"
 REALS4, REALS6 = ("10.0.0.1", "10.0.0.2", "10.0.0.3"), ("fd00::1", "fd00::2", "fd00::3")
 OWN4, OWN6 = "203.0.113.1", "2001:db8:f::1"
+EVERYWHERE = ("0.0.0.0/0", "::/0")
 PASS, DROP, TX = "XDP_PASS", "XDP_DROP", "XDP_TX"
 SECOND = 1_000_000_000
 
@@ -61,6 +64,7 @@ def scenario(*vips: dict[str, Any], features: tuple[str, ...] = (), **options: A
     }
     defaults = [vip(VIP4, 80, "tcp"), vip(VIP4, 53, "udp"), vip(VIP6, 80, "tcp"), vip(VIP6, 53, "udp")]
     balancer = {"features": list(features), "gateway_mac": GATEWAY, "source_ipv4": OWN4, "source_ipv6": OWN6}
+    balancer["decap_sources"] = EVERYWHERE
     return {"balancer": balancer | options, "vips": list(vips) or defaults} | tables
 
 
@@ -307,6 +311,31 @@ def test_a_family_without_own_address_ends_no_tunnel(provision: Provision) -> No
         assert balancer.run(sent) == (PASS, sent)
 
 
+@pytest.mark.parametrize("egress", [False, True])
+@pytest.mark.parametrize("encapsulation", ["ipip", "gue"])
+def test_tunnels_of_strangers_are_left_alone(egress: bool, encapsulation: str, provision: Provision) -> None:
+    ends = [{"address": address, "egress": egress} for address in ("203.0.113.50", "2001:db8:f::50")]
+    options = {"encapsulation": encapsulation, "decap_destinations": ends, "features": ("inline_decap",)}
+    default, told = (
+        provision(scenario(**options, decap_sources=())),
+        provision(scenario(**options, decap_sources=(OTHER6,))),
+    )
+    anyone = provision(scenario(**options, decap_any=True))
+    for inner, targets, strangers, balancers in (
+        (INNER4, (OWN4, "203.0.113.50"), (OTHER4, "172.15.0.1", "172.17.0.1"), ("172.16.0.1", "172.16.255.255")),
+        (INNER6, (OWN6, "2001:db8:f::50"), (OTHER6, "100:0:0:1::1", "ff::1"), ("100::", "100::ffff")),
+    ):
+        outer, protocol = (IPv6, {"nh": 41}) if inner is INNER6 else (IP, {"proto": 4})
+        for target, gue in itertools.product(targets, (False, True)):
+            layers = [UDP(dport=6080), inner] if gue else [inner]
+            for source in (*strangers, *balancers):
+                sent = frame(outer(src=source, dst=target, **({} if gue else protocol)), *layers)
+                assert (default.run(sent) == (PASS, sent)) == (source in strangers), source
+                assert (told.run(sent) == (PASS, sent)) == (source != OTHER6), source
+                assert anyone.run(sent) != (PASS, sent)
+    assert default.stats()[10] == (8, 8)
+
+
 def test_checksum_after_a_hop_carries_around(provision: Provision) -> None:
     balancer = provision(scenario(features=("inline_decap",), decap_any=True))
     seen = set()
@@ -499,10 +528,11 @@ def test_a_removed_real_is_a_miss(provision: Provision) -> None:
 # The programs beside the balancer.
 
 
-def decap(**macros: int) -> Any:
+def decap(*sources: str, **macros: int) -> Any:
     loaded = load_small("decap", DECAP_MAPS, macros)
     for address in (VIP4, VIP6):
         loaded.maps["decap_vips"].update(layout.pack_address(address), layout.u32(1))
+    fill_sources(loaded.maps, "decap", sources)
     return loaded
 
 
@@ -519,7 +549,7 @@ TUNNELS = [
 
 
 def test_a_real_takes_off_what_is_for_its_vips() -> None:
-    with closing(decap()) as loaded:
+    with closing(decap(*EVERYWHERE)) as loaded:
         for outer, between, inner in TUNNELS:
             sent = frame(*(layer for layer in (outer, between, inner) if layer is not None))
             result = bpf.test_run(loaded.prog_fd, sent)
@@ -528,7 +558,7 @@ def test_a_real_takes_off_what_is_for_its_vips() -> None:
 
 
 def test_a_real_leaves_other_tunnels_alone() -> None:
-    with closing(decap()) as loaded:
+    with closing(decap(*EVERYWHERE)) as loaded:
         for outer, between, inner in TUNNELS:
             other = inner.copy()
             other.dst = OTHER6 if inner is INNER6 else OTHER4
@@ -538,22 +568,30 @@ def test_a_real_leaves_other_tunnels_alone() -> None:
         assert loaded.counters("decap_counters") == (0, 0, 8, 0, 0)
 
 
-def test_a_real_takes_off_from_listed_sources_only() -> None:
-    with closing(decap(DECAP_CHECK_SOURCES=1)) as loaded:
-        loaded.maps["decap_sources"].update(layout.pack_address(OTHER4), layout.u32(1))
+@pytest.mark.parametrize(
+    ("sources", "families"),
+    [
+        ((), set()),
+        (("203.0.113.8/29",), {IP}),
+        ((OTHER4,), {IP}),
+        (("203.0.113.10", "203.0.113.0/29"), set()),
+        (("2001:db8:9::/64",), {IPv6}),
+        (("2001:db8:9::8",), set()),
+        (("::/0",), {IPv6}),
+        (("0.0.0.0/0",), {IP}),
+        (("cb00:7109::/32",), set()),
+    ],
+)
+def test_a_real_takes_off_from_listed_sources_only(sources: tuple[str, ...], families: set[Any]) -> None:
+    with closing(decap(*sources)) as loaded:
         for outer, between, inner in TUNNELS:
             sent = frame(*(layer for layer in (outer, between, inner) if layer is not None))
             result = bpf.test_run(loaded.prog_fd, sent)
-            assert (result.data != sent) == (IP in outer)
-        # In the table's key it would be the same address.
-        alike = IPv6(src=ALIKE6, dst=OWN6, nh=4)
-        loaded.maps["decap_sources"].update(layout.pack_address(ALIKE4), layout.u32(1))
-        sent = frame(alike, INNER4)
-        assert bpf.test_run(loaded.prog_fd, sent).data == sent
+            assert (result.data != sent) == (type(outer) in families)
 
 
 def test_a_real_counts_ids_of_others() -> None:
-    with closing(decap()) as loaded:
+    with closing(decap(*EVERYWHERE)) as loaded:
         loaded.maps["tpr_server_id"].update(layout.u32(0), layout.u32(77))
         for server, flags in ((77, "A"), (78, "A"), (78, "S"), (None, "A")):
             options = [] if server is None else [(0xB7, struct.pack("<I", server))]
@@ -576,7 +614,7 @@ def test_probes_of_the_wrong_family_are_dropped() -> None:
 
 @pytest.mark.parametrize("many", ["224.0.0.9", "255.255.255.255", "ff02::9"])
 def test_a_real_leaves_tunnels_to_many_alone(many: str) -> None:
-    with closing(decap()) as loaded:
+    with closing(decap(*EVERYWHERE)) as loaded:
         outer = IPv6(src=OTHER6, dst=many, nh=4) if ":" in many else IP(src=OTHER4, dst=many, proto=4)
         sent = frame(outer, INNER4)
         result = bpf.test_run(loaded.prog_fd, sent)
@@ -584,7 +622,7 @@ def test_a_real_leaves_tunnels_to_many_alone(many: str) -> None:
 
 
 def test_a_real_that_serves_an_ipv4_vip_does_not_serve_the_ipv6_address_alike() -> None:
-    with closing(decap()) as loaded:
+    with closing(decap(*EVERYWHERE)) as loaded:
         loaded.maps["decap_vips"].update(layout.pack_address(ALIKE4), layout.u32(1))
         for inner, served in ((IP(dst=ALIKE4) / UDP(), True), (IPv6(dst=ALIKE6) / UDP(), False)):
             sent = frame(IPv6(src=OTHER6, dst=OWN6), UDP(dport=6080), inner)

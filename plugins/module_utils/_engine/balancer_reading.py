@@ -19,6 +19,7 @@ from .._model.flow_table_plan import FLOW_TABLES, cpus_of, shrinking
 from .._model.map_specs import balancer_maps
 from .._model.size_plan import asks_room, has_contents, maps_to_migrate, seeds_hash, sizes_of
 from .._model.snapshot import Attachment, GatewayAnswer, MapInfo, Missing, RootArray
+from .._model.sources import BALANCER_MAPS, source_of
 from .._model.state import State
 from .._model.wanted import Wanted
 from .._program.flow_tables import count_entries, tables_in
@@ -119,6 +120,9 @@ class BalancerReader:
             values=_values(maps, seen),
             room=room,
             moves=moves,
+            tunnel_sources=tuple(
+                sorted(source_of(key) for name in BALANCER_MAPS if name in seen.maps for key in maps.entries(name))
+            ),
         )
 
     def _count(self, info: MapInfo) -> int:

@@ -23,8 +23,7 @@ from .._model.decap_record import DecapRecord
 from .._model.decap_settings import RealSettings, Staying, earlier_gue_port, kept_settings
 from .._model.map_specs import DECAP_MAPS, EARLIER_SOURCES
 from .._model.program_plan import ProgramPlan
-from .._model.sources import MAPS as SOURCE_MAPS
-from .._model.sources import source_of
+from .._model.sources import REAL_MAPS, source_of
 from .._program.executor import Executor
 from .._program.home import Home, attempt
 from .._program.toolchain import Toolchain
@@ -104,8 +103,10 @@ class Real:
                 server_id = layout.parse_u32(opened.lookup(layout.u32(0)) or bytes(4))
         return record, DecapSnapshot(
             **vars(common),
-            vips=tuple(sorted(layout.unpack_address(key, any(key[4:])) for key in self._keys("decap_vips", common.maps))),
-            sources=tuple(sorted(source_of(key) for name in SOURCE_MAPS for key in self._keys(name, common.maps))),
+            vips=tuple(
+                sorted(layout.unpack_address(key, any(key[4:])) for key in self._keys("decap_vips", common.maps))
+            ),
+            sources=tuple(sorted(source_of(key) for name in REAL_MAPS for key in self._keys(name, common.maps))),
             server_id=server_id,
             addresses=attempt(self.home.edges.host_addresses),
         )

@@ -43,6 +43,7 @@ from .program_plan import (
 from .size_plan import check_room, has_contents, maps_to_migrate, rehash_lines, sizes_of
 from .slot_plan import plan_slot
 from .snapshot import GatewayAnswer, Missing
+from .sources import BALANCER_MAPS, plan_sources
 from .state import Coming, Previous, State
 from .steps import (
     Attach,
@@ -114,6 +115,10 @@ def plan_balancer(
     _plan_learned(plan, wanted, state, seen)
     mac = _plan_gateway(plan, wanted, state, seen)
     _plan_sources(plan, wanted, specs, seen)
+    if not specs.keys().isdisjoint(BALANCER_MAPS):
+        steps, lines = plan_sources(BALANCER_MAPS, seen.tunnel_sources, wanted.settings.tunnel_sources)
+        plan.steps += steps
+        plan.changes += [f"tunnels: {line}" for line in lines]
     _plan_end(plan, specs, seen, migrate)
     if plan.before != plan.after and len(plan.changes) == pinned:
         plan.changes.append("record the settings")

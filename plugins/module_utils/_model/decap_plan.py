@@ -27,8 +27,8 @@ from .program_plan import (
     present,
 )
 from .snapshot import Missing, ProgramSnapshot
-from .sources import delete_sources, hosts_of, put_sources
-from .steps import Attach, ChangeLoopback, Conclude, DeleteLate, DropMaps, Intend
+from .sources import REAL_MAPS, hosts_of, plan_sources
+from .steps import Attach, ChangeLoopback, Conclude, DropMaps, Intend
 
 PROGRAM = "decap"
 
@@ -89,7 +89,9 @@ def plan_real(settings: RealSettings, port_before: int, record: DecapRecord, see
         "loopback": list(local.mine),
     }
     _plan_vips(plan, there["vips"], vips)
-    _plan_sources(plan, there["sources"], wanted["sources"])
+    steps, lines = plan_sources(REAL_MAPS, there["sources"], wanted["sources"])
+    plan.steps += steps
+    plan.changes += lines
     _plan_earlier_map(plan, specs, wanted["sources"], seen)
     if seen.server_id != settings.server_id:
         step = Put("tpr_server_id", ((layout.u32(0), layout.u32(settings.server_id)),))
@@ -98,7 +100,10 @@ def plan_real(settings: RealSettings, port_before: int, record: DecapRecord, see
     _warn_of_sources(plan, loopback, seen)
     source_dir = settings.source_dir or (before.source_dir if before else "")
     kept = DecapKept(
-        **{**wanted, "loopback": loopback}, gue_port=settings.gue_port, gue_port_before=port_before, source_dir=source_dir
+        **{**wanted, "loopback": loopback},
+        gue_port=settings.gue_port,
+        gue_port_before=port_before,
+        source_dir=source_dir,
     )
     _plan_record(plan, settings, kept, local, record)
     return plan
@@ -137,14 +142,6 @@ def _plan_vips(plan: ProgramPlan, there: Sequence[str], wanted: Sequence[str]) -
     if gone:
         keys = tuple(map(layout.pack_address, gone))
         plan.add(Delete("decap_vips", keys), *(f"vip {address} removed" for address in gone))
-
-
-def _plan_sources(plan: ProgramPlan, there: Sequence[str], wanted: Sequence[str]) -> None:
-    """A prefix goes only once a longer or shorter one that takes its place is there."""
-    add = [prefix for prefix in wanted if prefix not in there]
-    gone = [prefix for prefix in there if prefix not in wanted]
-    plan.steps += [*put_sources(add), *delete_sources(gone, DeleteLate)]
-    plan.changes += [*(f"source {prefix} added" for prefix in add), *(f"source {prefix} removed" for prefix in gone)]
 
 
 def _plan_addresses(plan: ProgramPlan, local: LoopbackPlan) -> None:
@@ -211,7 +208,7 @@ def plan_withdrawal(staying: Staying, record: DecapRecord, seen: DecapSnapshot) 
     if listed:
         plan.add(Delete("decap_vips", tuple(map(layout.pack_address, listed))))
     plan.changes += [f"source {prefix} removed" for prefix in closed]
-    plan.steps += delete_sources([prefix for prefix in closed if prefix in seen.sources], DeleteLate)
+    plan.steps += plan_sources(REAL_MAPS, [prefix for prefix in closed if prefix in seen.sources], ())[0]
     local = tuple(address for address in gone if address in seen.settings(record)["loopback"])
     if local:
         plan.add(ChangeLoopback(remove=local), *(f"remove {address} from lo" for address in local))

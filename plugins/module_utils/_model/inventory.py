@@ -29,7 +29,8 @@ VARIABLES = frozenset(
     for name in (
         # of balancers
         *("interfaces", "mode", "encapsulation", "gue_port", "features", "extra_features", "gateway_mac", "copy_tos"),
-        *("source_ipv4", "source_ipv6", "source_prefix_ipv4", "source_prefix_ipv6", "decap_any", "sizes", "max_frame"),
+        *("source_ipv4", "source_ipv6", "source_prefix_ipv4", "source_prefix_ipv6", "sizes", "max_frame"),
+        *("decap_any", "decap_sources", "healthcheck_sources"),
         *("max_new_flows", "udp_timeout", "forwarding_cores", "numa", "root_array", "accept_rehash", "replace_foreign"),
         *("min_active", "purge_flows", "allow_empty", "allow_own_addresses", *FROM_VARIABLES),
         # of reals

@@ -149,8 +149,8 @@ MAPS: tuple[MapSpec, ...] = (
     MapSpec("ctl_array", ARRAY, 4, 8, _fixed(16)),
     MapSpec("event_pipe", PERF_EVENT_ARRAY, 4, 4, _fixed(MAX_CPUS), exists=_with("introspection")),
     MapSpec("decap_dst", HASH, 16, 4, _size("vips"), exists=_with("inline_decap")),
-    MapSpec("decap_src_v4", LPM_TRIE, 8, 4, _fixed(MAX_SOURCES), NO_PREALLOC, _checks_sources),
-    MapSpec("decap_src_v6", LPM_TRIE, 20, 4, _fixed(MAX_SOURCES), NO_PREALLOC, _checks_sources),
+    MapSpec("tunnel_src_v4", LPM_TRIE, 8, 4, _fixed(MAX_SOURCES), NO_PREALLOC, _checks_sources),
+    MapSpec("tunnel_src_v6", LPM_TRIE, 20, 4, _fixed(MAX_SOURCES), NO_PREALLOC, _checks_sources),
     MapSpec("subprograms", PROG_ARRAY, 4, 4, _fixed(1), exists=_with("inline_decap")),
     MapSpec(
         "pckt_srcs",

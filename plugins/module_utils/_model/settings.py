@@ -18,6 +18,7 @@ from .options import SOURCE_DIR, Spec, parse_interfaces, read_mac
 from .shape import is_number
 from .sizes import read_sizes
 from .snapshot import RootArray
+from .sources import parse_sources
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,18 @@ class BalancerSettings:
     replace_foreign: bool
     root_array: RootArray | None = None
     numa: str = "auto"
+    decap_sources: tuple[str, ...] = ()
+
+    @property
+    def tunnel_sources(self) -> tuple[str, ...]:
+        """From where tunnels that end here are taken, as canonical prefixes."""
+        return self.decap_sources or (self.source_prefix_ipv4, self.source_prefix_ipv6)
 
     def to_config(self) -> dict[str, t.Any]:
         """The options in the module's own form."""
         data = asdict(self)
         data["interfaces"] = list(self.interfaces)
+        data["decap_sources"] = list(self.decap_sources)
         data["features"] = sorted(self.features)
         data["sizes"] = dict(self.sizes)
         if not isinstance(self.forwarding_cores, str):
@@ -72,6 +80,7 @@ BALANCER: Spec = {
     "gateway_mac": {"type": "str", "default": "auto"},
     "copy_tos": {"type": "bool", "default": True},
     "decap_any": {"type": "bool", "default": False},
+    "decap_sources": {"type": "list", "elements": "str", "default": []},
     "sizes": {
         "type": "dict",
         "default": {},
@@ -178,6 +187,7 @@ def parse_settings(params: Mapping[str, t.Any]) -> BalancerSettings:
         forwarding_cores=_read_cores(params["forwarding_cores"], faults),
         replace_foreign=params["replace_foreign"],
         root_array=_read_root_array(params.get("root_array"), params["interfaces"], faults),
+        decap_sources=parse_sources(params.get("decap_sources") or (), "decap_sources", faults),
         numa=_one_of({"numa": params.get("numa", "auto")}, "numa", ("auto", "none"), faults),
     )
     if params.get("state", "attached") == "attached" and not settings.interfaces and not settings.root_array:

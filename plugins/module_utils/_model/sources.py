@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from . import layout
 from .addresses import Prefix, address_fault, read_address, read_prefix
 from .faults import Faults
-from .operations import Delete, Put
+from .operations import Put
 from .records import Fault, shown, text
+from .steps import DeleteLate
 
 DEFAULT_SOURCES = ("172.16.0.0/16", "100::/64")
 """What balancers have as outer sources of IPIP by default."""
@@ -20,7 +21,9 @@ DEFAULT_SOURCES = ("172.16.0.0/16", "100::/64")
 MOST = 4096
 """Of such a list at most."""
 
-MAPS = ("decap_src_v4", "decap_src_v6")
+REAL_MAPS = ("decap_src_v4", "decap_src_v6")
+BALANCER_MAPS = ("tunnel_src_v4", "tunnel_src_v6")
+"""The maps of program decap and of a balancer: a host may have both, in one folder."""
 
 
 def read_source(value: str) -> Prefix | str:
@@ -42,7 +45,9 @@ def _prefix_fault(prefix: Prefix) -> str | None:
         return f"{prefix.text} is an IPv4 prefix in IPv6 form; write {inside}"
     if length in (32, 128) and not any(packed) and (length == 128) == prefix.address.ipv6:
         return f"{prefix.text} is the unspecified address"
-    multicast = packed[0] == 0xFF and length >= 8 if prefix.address.ipv6 else packed[0] >= 224 and length >= 3  # those prefixes' own lengths
+    multicast = (
+        packed[0] == 0xFF and length >= 8 if prefix.address.ipv6 else packed[0] >= 224 and length >= 3
+    )  # those prefixes' own lengths
     return f"{prefix.text} has no unicast address" if multicast else None
 
 
@@ -71,36 +76,36 @@ def source(value: t.Any, where: str) -> str:
     return found.text
 
 
-def _entry(prefix: str) -> tuple[str, bytes]:
-    """(map, key) of a canonical prefix."""
-    address, _slash, length = prefix.partition("/")
-    packed = layout.pack_address(address)
-    ipv6 = ":" in address
-    return MAPS[ipv6], layout.lpm_key(packed if ipv6 else packed[:4], int(length))
-
-
 def source_of(key: bytes) -> str:
-    """The canonical prefix of a key of either map."""
+    """The canonical prefix of a key of such a map."""
     packed, length = layout.parse_lpm_key(key)
     return f"{layout.unpack_address(packed, len(packed) == layout.ADDRESS_BYTES)}/{length}"
 
 
-def put_sources(prefixes: Iterable[str]) -> list[Put]:
-    """The operations that add these."""
-    found: dict[str, list[tuple[bytes, bytes]]] = {}
-    for prefix in prefixes:
-        name, key = _entry(prefix)
-        found.setdefault(name, []).append((key, layout.u32(1)))
-    return [Put(name, tuple(entries)) for name, entries in sorted(found.items())]
+def plan_sources(maps: Sequence[str], there: Collection[str], wanted: Collection[str]) -> tuple[list[t.Any], list[str]]:
+    """Steps from the prefixes that are there to those that are wanted, and a line for each.
+
+    `maps`: of IPv4 and of IPv6. A prefix goes only once a longer or shorter one that takes its place is there.
+    """
+    add = [prefix for prefix in wanted if prefix not in there]
+    gone = [prefix for prefix in there if prefix not in wanted]
+    steps: list[t.Any] = []
+    for index, name in enumerate(maps):
+        entries = tuple((_key(prefix), layout.u32(1)) for prefix in add if (":" in prefix) == bool(index))
+        if entries:
+            steps.append(Put(name, entries))
+    for index, name in enumerate(maps):
+        keys = tuple(_key(prefix) for prefix in gone if (":" in prefix) == bool(index))
+        if keys:
+            steps.append(DeleteLate(name, keys))
+    return steps, [*(f"source {prefix} added" for prefix in add), *(f"source {prefix} removed" for prefix in gone)]
 
 
-def delete_sources(prefixes: Iterable[str], kind: type[Delete]) -> list[Delete]:
-    """The operations, of this kind, that remove these."""
-    found: dict[str, list[bytes]] = {}
-    for prefix in prefixes:
-        name, key = _entry(prefix)
-        found.setdefault(name, []).append(key)
-    return [kind(name, tuple(keys)) for name, keys in sorted(found.items())]
+def _key(prefix: str) -> bytes:
+    """The key of a canonical prefix."""
+    address, _slash, length = prefix.partition("/")
+    packed = layout.pack_address(address)
+    return layout.lpm_key(packed if ":" in address else packed[:4], int(length))
 
 
 def hosts_of(prefixes: Collection[str]) -> list[str]:

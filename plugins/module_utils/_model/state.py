@@ -217,6 +217,7 @@ _OPTIONS: Fields = {
     "gateway_mac": text,
     "copy_tos": flag,
     "decap_any": flag,
+    "decap_sources": Optional(distinct(text)),
     "sizes": _sizes,
     "max_frame": _COUNT,
     "max_new_flows": _COUNT,

@@ -251,7 +251,12 @@ class Step(t.Protocol):
 
 
 AnyStep = t.Union[Step, Put, Delete, ZeroCounters]
-_OPERATIONS: Mapping[type[t.Any], Phase] = {Put: Phase.WRITE, Delete: Phase.EMPTY, ZeroCounters: Phase.ZERO, DeleteLate: Phase.DROP}
+_OPERATIONS: Mapping[type[t.Any], Phase] = {
+    Put: Phase.WRITE,
+    Delete: Phase.EMPTY,
+    ZeroCounters: Phase.ZERO,
+    DeleteLate: Phase.DROP,
+}
 
 
 def phase_of(step: AnyStep) -> Phase:

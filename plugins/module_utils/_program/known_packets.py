@@ -302,6 +302,7 @@ def _tunnels(answer: Answers) -> list[Packet]:
     here = _frame(_ipv4(address_bytes(CLIENT4), address_bytes(SOURCE4), 4, inner))
     gue = _frame(_udp(CLIENT4, SOURCE4, answer.settings.gue_port, inner))
     elsewhere = _frame(_ipv4(address_bytes(CLIENT4), address_bytes(STRANGER4), 4, inner))
+    strange = _frame(_ipv4(address_bytes(STRANGER4), address_bytes(TUNNEL4), 4, inner))
     again = _frame(_ipv4(address_bytes(CLIENT4), address_bytes(TUNNEL4), 4, inner))
     found = [
         Packet("a tunnel to this host", here, PASS, _frame(after)),
@@ -310,6 +311,7 @@ def _tunnels(answer: Answers) -> list[Packet]:
     ]
     if not answer.settings.decap_any:
         found.append(Packet("a tunnel to somebody else", elsewhere, PASS, elsewhere))
+        found.append(Packet("a tunnel from somebody else", strange, PASS, strange))
     return found
 
 

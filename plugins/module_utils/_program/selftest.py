@@ -123,6 +123,8 @@ class Scratch:
             put("fallback_glru", _flow(86, "tcp"), layout.u32(OTHER4_ID))
         if "inline_decap" in features:
             put("decap_dst", layout.pack_address(TUNNEL4), layout.u32(0))
+        if "tunnel_src_v4" in self.maps:
+            put("tunnel_src_v4", layout.lpm_key(address_bytes(CLIENT4), 32), layout.u32(1))
 
     def _put(self, name: str, key: bytes, value: bytes) -> None:
         self.maps[name].update(key, value)

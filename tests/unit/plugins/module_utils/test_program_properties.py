@@ -20,8 +20,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ProgramError
 from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import RootSettings
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import RootArray
-from ansible_collections.katran.fleet.plugins.module_utils._model.sources import MAPS as SOURCE_MAPS
-from ansible_collections.katran.fleet.plugins.module_utils._model.sources import source_of
+from ansible_collections.katran.fleet.plugins.module_utils._model.sources import REAL_MAPS, source_of
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.memory_host import BPFFS
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.program_world import (
     INTERFACES,
@@ -214,7 +213,7 @@ def addresses(world: World, name: str) -> set[str]:
 
 
 def sources(world: World) -> set[str]:
-    return {source_of(key) for name in SOURCE_MAPS for key in world.host.entries(f"{PINS}/maps/{name}")}
+    return {source_of(key) for name in REAL_MAPS for key in world.host.entries(f"{PINS}/maps/{name}")}
 
 
 # decap

@@ -59,6 +59,8 @@ def test_what_a_balancer_is_told() -> None:
         "features": ["vlan"],
         "resources": "0",
         "untouched": ["source_routes", "server_ids"],
+        "sources": [],
+        "ask": [],
     }
     vips = [VIP, {**VIP, "protocol": "udp", "flags": ["quic"]}]
     assert one.resources == {"0": {"vips": vips, "decap_destinations": []}}
@@ -152,13 +154,52 @@ def test_what_a_real_is_told() -> None:
     one = fleet(balancers, reals)
     told = {host: one.real(host) for host in reals}
     both = ["198.51.100.1", "2001:db8::1"]
-    assert told["r1"] == {"addresses": ["10.0.0.1"], "vips": both, "gue_port": 7000}
-    assert told["r3"] == {"addresses": ["10.0.0.3"], "vips": [], "gue_port": 7000}
+    more = {"gue_port": 7000, "sources": ["100::/64", "172.16.0.0/16"], "ask": []}
+    assert told["r1"] == {"addresses": ["10.0.0.1"], "vips": both, **more}
+    assert told["r3"] == {"addresses": ["10.0.0.3"], "vips": [], **more}
     assert told["all"]["vips"] == both
     assert told["own"]["vips"] == ["198.51.100.9"]
     assert not any(one.faults.values())
     alone = fleet({}, {"r1": reals["r1"]})
-    assert alone.real("r1") == {"addresses": ["10.0.0.1"], "vips": None, "gue_port": 6080}
+    assert alone.real("r1") == {"addresses": ["10.0.0.1"], "vips": None, **more, "gue_port": 6080}
+
+
+GUE = {**LB, "katran_encapsulation": "gue", "katran_source_ipv4": "192.0.2.1"}
+
+
+def test_from_where_a_real_takes_tunnels() -> None:
+    r1 = {"katran_interfaces": ["eth0"]}
+    one = fleet({"lb1": GUE, "lb2": LB, "lb3": {**GUE, "katran_source_ipv6": "fc00::1"}}, {"r1": r1})
+    told = one.real("r1")
+    assert told["sources"] == ["100::/64", "172.16.0.0/16", "192.0.2.1/32", "fc00::1/128"]
+    assert told["ask"] == ["lb1"]
+    probed = {**r1, "katran_healthcheck_sources": ["192.0.2.9", "fc00:9::/64"]}
+    told = fleet({"lb1": {**GUE, "katran_source_ipv6": "fc00::1"}}, {"r1": probed}).real("r1")
+    assert (told["sources"], told["ask"]) == (["192.0.2.1/32", "192.0.2.9/32", "fc00:9::/64", "fc00::1/128"], [])
+    said = fleet({"lb1": GUE}, {"r1": {**r1, "katran_real_sources": ["0.0.0.0/0"]}}).real("r1")
+    assert (said["sources"], said["ask"]) == ([], [])
+
+
+def test_from_where_a_balancer_takes_tunnels() -> None:
+    """From its peers, and only where tunnels end; of either encapsulation, as its peers change after or before it."""
+    inline = {"katran_extra_features": ["inline_decap"]}
+    balancers = {
+        "lb1": {**GUE, **inline},
+        "lb2": GUE,
+        "lb3": {**LB, **inline, "katran_decap_any": True},
+        "lb4": {**LB, **inline, "katran_decap_sources": ["10.0.0.0/8"]},
+    }
+    one = fleet(balancers)
+    told = {host: one.balancer(host) for host in balancers}
+    assert told["lb1"]["sources"] == ["100::/64", "172.16.0.0/16", "192.0.2.1/32"]
+    assert told["lb1"]["ask"] == ["lb1", "lb2"]
+    assert all((told[host]["sources"], told[host]["ask"]) == ([], []) for host in ("lb2", "lb3", "lb4"))
+    assert not any(one.faults.values())
+    wrong = fleet({"lb1": {**LB, **inline, "katran_decap_sources": ["10.0.0.1/8"]}})
+    wrong.balancer("lb1")
+    assert wrong.faults["lb1"] == [
+        "decap_sources[0]: 10.0.0.1/8 has host bits set; the network is 10.0.0.0/8",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +212,7 @@ def test_what_a_real_is_told() -> None:
             {"katran_real_vips": ["10.0.0"], "katran_real_mode": "fast", "katran_real_sources": ["x"]},
             [
                 "value of mode must be one of",
-                "vips[0]: 10.0.0 is not an IP address; sources[0]: x is not an IP address",
+                "vips[0]: 10.0.0 is not an IP address; sources[0]: x is neither an IP address nor a prefix",
             ],
         ),
         ({"katran_real_mtu": "big"}, ["argument 'mtu' is of type str"]),

@@ -1,0 +1,92 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From where packets of a fleet's balancers come to reals, by the inventory, and by what balancers say of themselves."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .addresses import read_address
+from .shape import words
+from .sources import DEFAULT_SOURCES, read_source
+
+FAMILIES = ("ipv4", "ipv6")
+SETTINGS = (
+    "encapsulation",
+    *(f"source_{family}" for family in FAMILIES),
+    *(f"source_prefix_{family}" for family in FAMILIES),
+    "healthcheck_sources",
+)
+"""The settings of a balancer that decide it, as variables are called after katran_."""
+
+
+@dataclass
+class OuterSources:
+    """Outer sources of some balancers. `sources`: canonical prefixes.
+
+    `ask`: balancers whose source of GUE is the address of an interface, which they alone know.
+    """
+
+    sources: set[str] = field(default_factory=set)
+    ask: list[str] = field(default_factory=list)
+
+    def add(self, balancer: str, settings: Mapping[str, t.Any], both: bool = False) -> None:
+        """Take up a balancer by its settings, as SETTINGS has them; None is a default. What is no source is left out.
+
+        `both`: also those of the encapsulation that it does not have.
+        """
+        gue = settings.get("encapsulation") == "gue"
+        if not gue or both:
+            for family, default in zip(FAMILIES, DEFAULT_SOURCES, strict=True):
+                self._add(settings.get(f"source_prefix_{family}") or default)
+        addresses = [settings.get(f"source_{family}") or "auto" for family in FAMILIES]
+        if gue and "auto" in addresses:
+            self.ask.append(balancer)
+        if gue or both:
+            self._add(*(each for each in addresses if each != "auto"))
+        self.add_probes(settings.get("healthcheck_sources"))
+
+    def add_probes(self, sources: t.Any) -> None:
+        """Take up those of probes: an address of whoever checks, whatever the encapsulation."""
+        self._add(*words(sources))
+
+    def _add(self, *values: t.Any) -> None:
+        found = [read_source(str(value)) for value in values]
+        self.sources.update(each.text for each in found if not isinstance(each, str))
+
+
+@dataclass
+class Answers:
+    """What balancers that were asked have said. `unknown`: those that did not answer."""
+
+    sources: list[str]
+    unknown: list[str]
+
+    @classmethod
+    def of(cls, told: Mapping[str, t.Any], results: Iterable[Mapping[str, t.Any]]) -> Answers:
+        """Join what the inventory tells (`sources`, `ask`) with the addresses in facts.
+
+        `results`: those of a loop over `ask` of module ansible.builtin.setup, each of its `item`.
+        """
+        heard = {str(each.get("item")): _addresses(each.get("ansible_facts") or {}) for each in results}
+        found = [address for host in told["ask"] for address in heard.get(host, ())]
+        unknown = [host for host in told["ask"] if not heard.get(host)]
+        return cls(sorted({*told["sources"], *found}), unknown)
+
+
+def _addresses(facts: Mapping[str, t.Any]) -> Sequence[str]:
+    """Every address of a host by which it can be told from others, as a prefix."""
+    found = []
+    for family in FAMILIES:
+        for text in facts.get(f"ansible_all_{family}_addresses") or ():
+            address = read_address(str(text))
+            linked = address is None or (
+                address.ipv6 and address.packed[0] == 0xFE and address.packed[1] & 0xC0 == 0x80
+            )
+            source = "" if linked else read_source(str(text))
+            if not isinstance(source, str):
+                found.append(source.text)
+    return found
