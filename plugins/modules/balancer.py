@@ -118,7 +118,13 @@ options:
     default: 100::/64
   gateway_mac:
     description:
-      - The MAC to which encapsulated packets are sent; V(auto) is the default route's gateway.
+      - The MAC to which encapsulated packets are sent, out of the interface that they came from; V(auto) is that of the
+        gateway behind the interfaces.
+      - Default routes of every table count, in table main before others, by metric, whether their next hops are their
+        own, objects or groups; IPv4 comes before IPv6. Of several gateways behind an interface, the first that answers
+        is taken.
+      - Interfaces whose gateways have different MACs are refused, because there is but one. Then either one MAC does
+        for all, and is given here, or each interface has an O(instance) of its own.
     type: str
     default: auto
   copy_tos:

@@ -18,6 +18,7 @@ from .._model.draining import idle_by_hand, leading_warnings, may_lead_astray, r
 from .._model.drift import Left, View, reals_drift, vip_drift
 from .._model.entries import Asked
 from .._model.errors import StateError
+from .._model.limits import Limits
 from .._model.lru_history import learners, may_be_known
 from .._model.operations import count
 from .._model.overlay import overlay_of, resolve_reals

@@ -267,6 +267,7 @@ def _plan_gateway(plan: ProgramPlan, wanted: Wanted, state: State, seen: Balance
             mac = last
         if not mac:
             raise NetworkError(seen.gateway.sentence)
+        plan.warnings += seen.gateway.warnings
     _put_gateway(plan, mac, seen.value("ctl_array", layout.CTL_GATEWAY_MAC))
     return mac
 

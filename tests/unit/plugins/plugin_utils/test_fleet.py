@@ -266,8 +266,10 @@ def test_what_leads_to_a_drained_or_vanished_real_is_told() -> None:
     one = fleet({**balancers, "lb3": LB}, {"r3": {"katran_real_address": "10.0.0.3"}})
     one.review(["lb1", "lb2", "lb3"], ["r3"])
     lines = [
-        "source_routes: 192.0.2.0/24 leads to 10.0.0.2, which is weight 0 in 198.51.100.1:443/tcp:"
-        " their clients still go there",
+        (
+            "source_routes: 192.0.2.0/24 leads to 10.0.0.2, which is weight 0 in 198.51.100.1:443/tcp:"
+            " their clients still go there"
+        ),
         "server_ids: 7 leads to 10.0.0.4, which no VIP has: packets that carry them still go there",
     ]
     assert one.warnings == {"lb1": lines, "lb2": lines}
