@@ -181,6 +181,31 @@ options:
         C(icmp_too_big).
     type: int
     default: 1514
+  mtu_check:
+    description:
+      - What to do where an interface's MTU is too small for a packet of O(max_frame) in its tunnel, which takes 20
+        bytes with ipip over IPv4 and 40 over IPv6, with GUE 8 more. What does not fit is lost without a word. V(warn)
+        gives the numbers and the remedies, V(fail) makes it an error.
+    type: str
+    choices:
+      - warn
+      - fail
+      - 'off'
+    default: warn
+  real_families:
+    description:
+      - The families of the reals' addresses, for O(mtu_check). Those that the balancer has already count too.
+    type: list
+    elements: str
+    choices:
+      - ipv4
+      - ipv6
+    default: []
+  real_mss:
+    description:
+      - The largest MSS in bytes that VIPs announce on all reals, for O(mtu_check); V(0) where they announce any.
+    type: int
+    default: 0
   max_new_flows:
     description:
       - New flows per CPU and second above which none is learned.

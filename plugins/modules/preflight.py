@@ -60,6 +60,9 @@ balancers:
         - source_routes
         - server_ids
         - decap_destinations
+      families:
+        - ipv4
+      mss: 0
 resources:
   description: What these say by C(resources), each resource that a variable is about. Balancers mostly share one.
   returned: success
@@ -73,7 +76,9 @@ resources:
           reals:
             - address: 10.0.0.11
 reals:
-  description: For each real, its addresses, the port of GUE, and the VIPs to serve, null where nobody says which.
+  description:
+    - For each real, its addresses, the port of GUE, and the VIPs to serve, null where nobody says which.
+    - RV(reals.tunnel) is what balancers send there, null where there is none.
   returned: success
   type: dict
   sample:
@@ -81,6 +86,10 @@ reals:
       addresses:
         - 10.0.0.11
       gue_port: 6080
+      tunnel:
+        encapsulation: ipip
+        max_frame: 1514
+        ipv6: false
       vips:
         - 198.51.100.1
 seen:

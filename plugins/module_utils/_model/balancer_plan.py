@@ -10,7 +10,7 @@ change names.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import layout
 from .balancer_snapshot import BalancerSnapshot
@@ -29,6 +29,7 @@ from .balancer_steps import (
 from .bytecode import Bytecode
 from .errors import NetworkError, ProgramError
 from .flow_table_plan import numa_flag, plan_tables
+from .link_mtu import link_faults
 from .lru_history import learners, may_be_known
 from .map_specs import MapSpec, balancer_maps
 from .operations import Put
@@ -86,6 +87,7 @@ def plan_balancer(
     """
     require_interfaces(seen)
     plan = BalancerPlan(before=state.settings, after=wanted.to_config(), learned=state.learned)
+    _check_links(plan, wanted, state, seen)
     plan.need(seen.bpffs, seen.attached, seen.digest)
     if seen.lost:
         plan.add(PinAgain(seen.lost), f"pin {', '.join(sorted(seen.lost))} again, which the running program has")
@@ -251,6 +253,17 @@ def _plan_learned(plan: BalancerPlan, wanted: Wanted, state: State, seen: Balanc
 
 def _unmarked(seen: BalancerSnapshot, number: int) -> bool:
     return seen.value("vip_learned", number) != layout.u32(1)
+
+
+def _check_links(plan: ProgramPlan, wanted: Wanted, state: State, seen: BalancerSnapshot) -> None:
+    """Whether the interfaces carry what the program sends. Where nobody says the reals' families, those known tell."""
+    if wanted.links is None:
+        return
+    ipv6 = wanted.links.tunnel.ipv6 or any(":" in address for address in state.real_ids.assigned)
+    faults = link_faults(wanted.links._replace(tunnel=replace(wanted.links.tunnel, ipv6=ipv6)), seen.mtus)
+    if faults and wanted.links.check == "fail":
+        raise ProgramError("; ".join(faults))
+    plan.warnings += faults
 
 
 def _plan_gateway(plan: ProgramPlan, wanted: Wanted, state: State, seen: BalancerSnapshot) -> str:

@@ -31,7 +31,7 @@ class BalancerSnapshot(ProgramSnapshot):
     `unfinished`: whether a killed run was replacing tables. `cpus`: those that receive; `possible`: how many there may
     be; `nodes`: how many of memory. `values`: map → index → entry. `own`: family → this host's address. `room`: map
     that is to be made anew → what its contents take. `moves`: (flows in the tables, those that would be chosen another
-    real).
+    real). `mtus`: interface → its MTU, where that is asked for.
     """
 
     previous: Bytecode | Missing = NO_BYTECODE
@@ -48,6 +48,7 @@ class BalancerSnapshot(ProgramSnapshot):
     own: Mapping[str, str | Missing | None] = field(default_factory=dict)
     room: Mapping[str, Room] = field(default_factory=dict)
     moves: tuple[int, int] | None = None
+    mtus: Mapping[str, int | None] = field(default_factory=dict)
 
     def ours_by(self, record: ProgramRecord) -> frozenset[int]:
         """The ids of programs that are this balancer's, wherever XDP or root runs them."""

@@ -262,6 +262,7 @@ class MemoryHost:
         self.locks: set[str] = set()
         self.receive = list(range(CPUS))
         self.nodes = 1
+        self.mtus: dict[str, int] = {}
         self._numbers = 100
 
     def _next(self) -> int:
@@ -523,6 +524,9 @@ class MemoryHost:
         del interfaces
         self._need_pyroute2()
         return self.own[family] or None
+
+    def mtu(self, interface: str) -> int | None:
+        return self.mtus.get(interface, 1500) if interface in self.interfaces else None
 
     # processors
 

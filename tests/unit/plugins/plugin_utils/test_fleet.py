@@ -59,6 +59,8 @@ def test_what_a_balancer_is_told() -> None:
         "features": ["vlan"],
         "resources": "0",
         "untouched": ["source_routes", "server_ids"],
+        "families": ["ipv4"],
+        "mss": 0,
     }
     vips = [VIP, {**VIP, "protocol": "udp", "flags": ["quic"]}]
     assert one.resources == {"0": {"vips": vips, "decap_destinations": []}}
@@ -152,13 +154,14 @@ def test_what_a_real_is_told() -> None:
     one = fleet(balancers, reals)
     told = {host: one.real(host) for host in reals}
     both = ["198.51.100.1", "2001:db8::1"]
-    assert told["r1"] == {"addresses": ["10.0.0.1"], "vips": both, "gue_port": 7000}
-    assert told["r3"] == {"addresses": ["10.0.0.3"], "vips": [], "gue_port": 7000}
+    tunnel = {"encapsulation": "ipip", "max_frame": 1514, "ipv6": False}
+    assert told["r1"] == {"addresses": ["10.0.0.1"], "vips": both, "gue_port": 7000, "tunnel": tunnel}
+    assert told["r3"] == {"addresses": ["10.0.0.3"], "vips": [], "gue_port": 7000, "tunnel": tunnel}
     assert told["all"]["vips"] == both
     assert told["own"]["vips"] == ["198.51.100.9"]
     assert not any(one.faults.values())
     alone = fleet({}, {"r1": reals["r1"]})
-    assert alone.real("r1") == {"addresses": ["10.0.0.1"], "vips": None, "gue_port": 6080}
+    assert alone.real("r1") == {"addresses": ["10.0.0.1"], "vips": None, "gue_port": 6080, "tunnel": None}
 
 
 @pytest.mark.parametrize(
@@ -277,3 +280,29 @@ def test_what_leads_to_a_drained_or_vanished_real_is_told() -> None:
     wrong = fleet({"lb1": {**LB, "katran_vips": [{**vip, "port": 70000}], **tables}})
     wrong.review(["lb1"], [])
     assert wrong.warnings == {}
+
+
+def test_what_links_are_to_carry() -> None:
+    vip = {**VIP, "address": "2001:db8::1", "reals": [{"address": "fc00::1"}, "no mapping"]}
+    balancers = {
+        "lb1": {**LB, "katran_max_frame": 1514, "katran_encapsulation": "gue"},
+        "lb2": {**LB, "katran_max_frame": "1520"},
+        "lb3": {**LB, "katran_max_frame": "x", "katran_vips": [VIP, vip]},
+        "lb4": {**LB, "katran_vips": ["no mapping"], "katran_server_ids": [{"id": 7, "real": "fc00::1"}]},
+    }
+    reals = {"r1": {"katran_real_address": "10.0.0.1"}, "r2": {"katran_real_address": ["10.0.0.2", "fc00::2"]}}
+    one = fleet(balancers, reals)
+    assert [one.balancer(host)["families"] for host in balancers] == [["ipv4"], ["ipv4"], ["ipv4", "ipv6"], ["ipv6"]]
+    # GUE takes 8 bytes more of each packet, which here is more than the frames of others.
+    tunnels = [one.real(host)["tunnel"] for host in reals]
+    assert tunnels == [{"encapsulation": "gue", "max_frame": 1514, "ipv6": ipv6} for ipv6 in (False, True)]
+    assert "katran_mtu_check" not in str(one.faults)
+    assert "value of mtu_check must be one of: warn, fail, off, got: maybe" in faults_of(katran_mtu_check="maybe")
+
+
+@pytest.mark.parametrize(("sizes", "told"), [((1400, 1300), 1400), ((1400, None), 0), ((0, 1400), 0), ((), 0)])
+def test_a_bound_on_the_mss_counts_where_every_real_has_one(sizes: tuple[int | None, ...], told: int) -> None:
+    reals = {f"r{size}": {} if size is None else {"katran_real_mss": size} for size in sizes}
+    one = fleet({"lb1": LB}, reals)
+    one.reals = list(reals)
+    assert one.balancer("lb1")["mss"] == told
