@@ -78,7 +78,7 @@ resources:
 reals:
   description:
     - For each real, its addresses, the port of GUE, and the VIPs to serve, null where nobody says which.
-    - RV(reals.tunnel) is what balancers send there, null where there is none.
+    - C(tunnel) is what balancers send there, null where there is none.
   returned: success
   type: dict
   sample:

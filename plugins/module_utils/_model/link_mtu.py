@@ -33,7 +33,8 @@ _UDP = 8
 class Tunnel:
     """What a balancer puts around packets.
 
-    `max_frame`: bytes of the largest frame that it takes, Ethernet header and all. `ipv6`: whether a real has an IPv6 address; its tunnels are the larger ones.
+    `max_frame`: bytes of the largest frame that it takes, Ethernet header and all. `ipv6`: whether a real has an IPv6
+    address; its tunnels are the larger ones.
     """
 
     encapsulation: str = "ipip"
@@ -72,7 +73,7 @@ class Links(t.NamedTuple):
 
 
 def link_faults(links: Links, mtus: Mapping[str, int | None]) -> list[str]:
-    """A sentence for each interface that cannot carry the tunnel's packets. `mtus`: None for one that does not exist."""
+    """A sentence for each interface that cannot carry the tunnel's packets. `mtus`: None for one that is gone."""
     tunnel = links.tunnel
     bound = tunnel.segment(links.mss) if links.mss else tunnel.largest
     inner = min(bound, tunnel.largest)
