@@ -118,7 +118,13 @@ options:
     default: 100::/64
   gateway_mac:
     description:
-      - The MAC to which encapsulated packets are sent; V(auto) is the default route's gateway.
+      - The MAC to which encapsulated packets are sent, out of the interface that they came from; V(auto) is that of the
+        gateway behind the interfaces.
+      - Default routes of every table count, in table main before others, by metric, whether their next hops are their
+        own, objects or groups; IPv4 comes before IPv6. Of several gateways behind an interface, the first that answers
+        is taken.
+      - Interfaces whose gateways have different MACs are refused, because there is but one. Then either one MAC does
+        for all, and is given here, or each interface has an O(instance) of its own.
     type: str
     default: auto
   copy_tos:
@@ -184,6 +190,31 @@ options:
         C(icmp_too_big).
     type: int
     default: 1514
+  mtu_check:
+    description:
+      - What to do where an interface's MTU is too small for a packet of O(max_frame) in its tunnel, which takes 20
+        bytes with ipip over IPv4 and 40 over IPv6, with GUE 8 more. What does not fit is lost without a word. V(warn)
+        gives the numbers and the remedies, V(fail) makes it an error.
+    type: str
+    choices:
+      - warn
+      - fail
+      - 'off'
+    default: warn
+  real_families:
+    description:
+      - The families of the reals' addresses, for O(mtu_check). Those that the balancer has already count too.
+    type: list
+    elements: str
+    choices:
+      - ipv4
+      - ipv6
+    default: []
+  real_mss:
+    description:
+      - The largest MSS in bytes that VIPs announce on all reals, for O(mtu_check); V(0) where they announce any.
+    type: int
+    default: 0
   max_new_flows:
     description:
       - New flows per CPU and second above which none is learned.

@@ -76,6 +76,41 @@ options:
           - The VIPs that the host serves. Without it, those of the run before.
         type: list
         elements: str
+      tunnel:
+        description:
+          - What balancers send here, with which the interfaces' MTUs are compared. Without it they are not.
+        type: dict
+        suboptions:
+          encapsulation:
+            description:
+              - As O(katran.fleet.balancer#module:encapsulation).
+            type: str
+            choices:
+              - ipip
+              - gue
+            default: ipip
+          max_frame:
+            description:
+              - As O(katran.fleet.balancer#module:max_frame).
+            type: int
+            default: 1514
+          ipv6:
+            description:
+              - Whether the tunnels to this real are of IPv6.
+            type: bool
+            default: false
+  mtu_check:
+    description:
+      - What to do where an interface's MTU is too small for a packet of O(real.tunnel.max_frame) in its tunnel, which
+        takes 20 bytes with ipip over IPv4 and 40 over IPv6, with GUE 8 more. V(warn) gives the numbers and the
+        remedies, V(fail) makes it an error.
+      - O(real.mtu) counts as set, and O(real.mss) as a bound on packets, as which it holds for TCP alone.
+    type: str
+    choices:
+      - warn
+      - fail
+      - 'off'
+    default: warn
   files:
     description:
       - Path in the library → SHA-256 of its content. The action plugin of this name fills it in.

@@ -62,6 +62,9 @@ balancers:
         - decap_destinations
       sources: []
       ask: []
+      families:
+        - ipv4
+      mss: 0
 resources:
   description: What these say by C(resources), each resource that a variable is about. Balancers mostly share one.
   returned: success
@@ -79,6 +82,7 @@ reals:
     - For each real, its addresses, the port of GUE, the VIPs to serve, null where nobody says which, and from where
       tunnels are taken.
     - C(ask) are the balancers whose addresses come to C(sources).
+    - C(tunnel) is what balancers send there, null where there is none.
   returned: success
   type: dict
   sample:
@@ -90,6 +94,10 @@ reals:
         - 172.16.0.0/16
         - 100::/64
       ask: []
+      tunnel:
+        encapsulation: ipip
+        max_frame: 1514
+        ipv6: false
       vips:
         - 198.51.100.1
 seen:

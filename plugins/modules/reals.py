@@ -45,8 +45,8 @@ options:
           - down
   allow_empty:
     description:
-      - Allow what leaves VIPs without a real for new flows, and O(state=overridden) and O(state=deleted) with an empty or
-        absent O(config), which ends everything that was said by hand.
+      - Allow what leaves VIPs without a real for new flows, and O(state=overridden) and O(state=deleted) with an empty
+        or absent O(config), which ends everything that was said by hand.
     type: bool
     default: false
   purge_flows:

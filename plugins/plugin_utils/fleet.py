@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
@@ -25,6 +26,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.inventory impo
     unknown_variables,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.limits import UNLIMITED, Limits
+from ansible_collections.katran.fleet.plugins.module_utils._model.link_mtu import MTU_CHECK, Tunnel
 from ansible_collections.katran.fleet.plugins.module_utils._model.options import COMMON, Spec, parse_instance
 from ansible_collections.katran.fleet.plugins.module_utils._model.outer_sources import SETTINGS, OuterSources
 from ansible_collections.katran.fleet.plugins.module_utils._model.own_addresses import own_options
@@ -40,6 +42,7 @@ BALANCER_OPTIONS: Spec = {
     "purge_flows": {"type": "bool", "default": True},
     "allow_empty": {"type": "bool", "default": False},
     **own_options(),
+    **MTU_CHECK,
 }
 """The parameters of role balancer, without the prefix of its name, that are options of modules."""
 
@@ -50,6 +53,7 @@ REAL_OPTIONS: Spec = {
     "server_id": {"type": "int", "default": 0},
     "mtu": {"type": "int", "default": 0},
     "mss": {"type": "int", "default": 0},
+    **MTU_CHECK,
 }
 """Likewise of role real."""
 
@@ -83,14 +87,20 @@ class Fleet:
     is told, by a word of its own: mostly all have one, and it may be large.
     """
 
-    def __init__(self, variables: HostVariables, balancers: Collection[str], alone: str = "") -> None:
-        """`balancers`: the hosts whose VIPs reals serve; `alone`: the host, if there is but one to be asked for."""
+    def __init__(
+        self, variables: HostVariables, balancers: Collection[str], alone: str = "", reals: Collection[str] = ()
+    ) -> None:
+        """`balancers`: the hosts whose VIPs reals serve; `alone`: the host, if there is but one to be asked for.
+
+        `reals`: the hosts that serve them.
+        """
         self.faults: dict[str, list[str]] = {}
         self.warnings: dict[str, list[str]] = {}
         self._host = alone or "the host"
         self._failed: set[tuple[str, str]] = set()
         self._variables = variables
         self._balancers = list(balancers)
+        self.reals = list(reals)
         self.resources: dict[str, Mapping[str, Sequence[t.Any]]] = {}
         self._joined: dict[tuple[t.Any, ...], Resources] = {}
         self._served: dict[int, Served] = {}
@@ -113,6 +123,8 @@ class Fleet:
             "features": resources.features(words(extra)),
             "resources": self._word_of(resources),
             "untouched": [] if "katran_features" in self._variables.raw(host) else resources.untouched,
+            "families": resources.families,
+            "mss": self._mss(),
         }
         told |= self._outer_sources(host, {"katran_decap_sources"}, True)
         self._variables.add(host, {"balancer_told": told, "balancer_known": _unasked(told)})
@@ -158,6 +170,7 @@ class Fleet:
             "vips": self._served_vips(host, addresses),
             "gue_port": self._gue_port(),
             **self._outer_sources(host, {"katran_real_sources"}),
+            "tunnel": self._tunnel(any(":" in address for address in addresses)),
         }
         self._variables.add(host, {"real_told": told, "real_known": _unasked(told)})
         options = self._options(host, "real", REAL_OPTIONS)
@@ -269,6 +282,24 @@ class Fleet:
         own = OuterSources(set(found.sources if self._balancers else DEFAULT_SOURCES))
         own.add_probes(self._get(host, "katran_healthcheck_sources"))
         return {"sources": sorted(own.sources), "ask": list(found.ask)}
+
+    def _mss(self) -> int:
+        """The largest MSS that VIPs announce; 0 where a real does not bound it."""
+        found = [self._number(host, "katran_real_mss", 0) for host in self.reals]
+        return max(found) if found and all(found) else 0
+
+    def _tunnel(self, ipv6: bool) -> dict[str, t.Any] | None:
+        """The largest of what balancers send to a real; None where there is no balancer."""
+        found = [
+            Tunnel(str(self._get(host, "katran_encapsulation") or "ipip"), self._number(host, "katran_max_frame", 1514))
+            for host in self._balancers
+        ]
+        return vars(replace(max(found, key=Tunnel.outer), ipv6=ipv6)) if found else None
+
+    def _number(self, host: str, name: str, default: int) -> int:
+        """A variable that is a number; the default where it is none, which its own check tells."""
+        value = self._get(host, name)
+        return int(value) if str(value).isdecimal() else default
 
     def _gue_port(self) -> t.Any:
         """The port of GUE that the balancers have."""

@@ -11,6 +11,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from .._engine.balancer import Balancer
 from .._engine.request import Result
+from .._model.link_mtu import MTU_CHECK, Links, Tunnel
+from .._model.options import Spec
 from .._model.resources import FROM_VARIABLES
 from .._model.settings import BALANCER, parse_settings
 from .._model.wanted import Wanted
@@ -22,10 +24,17 @@ from .sources import PLANNED_SOURCES, planned_sources
 UNTOUCHED = {"type": "list", "elements": "str", "choices": list(FROM_VARIABLES), "default": []}
 """Only the role can know which resources no variable is about."""
 
+LINKS: Spec = {
+    **MTU_CHECK,
+    "real_families": {"type": "list", "elements": "str", "choices": ["ipv4", "ipv6"], "default": []},
+    "real_mss": {"type": "int", "default": 0},
+}
+"""What the interfaces' MTUs are compared with; nothing of it changes the program."""
+
 
 def run_balancer() -> None:
     """The whole of module balancer."""
-    module = module_of({**BALANCER, **PLANNED_SOURCES, "untouched": UNTOUCHED})
+    module = module_of({**BALANCER, **PLANNED_SOURCES, **LINKS, "untouched": UNTOUCHED})
 
     def work() -> dict[str, t.Any]:
         params = dict(module.params)
@@ -36,12 +45,15 @@ def run_balancer() -> None:
         elif params["state"] == "rolled_back":
             outcome = balancer.roll_back(request.check, request.lock_timeout)
         else:
+            settings = parse_settings(params)
+            tunnel = Tunnel(settings.encapsulation, settings.max_frame, "ipv6" in params["real_families"])
             wanted = Wanted(
-                parse_settings(params),
+                settings,
                 params["state"],
                 params["source_dir"],
                 params["accept_rehash"],
                 untouched=frozenset(params["untouched"]),
+                links=Links(params["mtu_check"], tunnel, params["real_mss"]),
             )
             outcome = balancer.ensure(wanted, request.check, request.lock_timeout)
         return _balancer_result(module, outcome)

@@ -15,6 +15,7 @@ from .._engine.host import HostRequest, ensure_host
 from .._model.errors import FleetError
 from .._model.faults import Faults
 from .._model.host_plan import HOST, HostWanted, RealHost, Unit
+from .._model.link_mtu import Links, Tunnel
 from .._model.options import parse_interfaces
 
 
@@ -24,7 +25,12 @@ def run_host() -> None:
     params = module.params
     try:
         request = HostRequest(
-            HostWanted(params["files"], units_wanted(params["follow_gateway"]), parse_real_host(params["real"])),
+            HostWanted(
+                params["files"],
+                units_wanted(params["follow_gateway"]),
+                parse_real_host(params["real"]),
+                links_of(params["real"], params["mtu_check"]),
+            ),
             tuple(params["packages"]),
             params["contents"],
             module.check_mode,
@@ -54,6 +60,13 @@ def units_wanted(follow_gateway: bool | None) -> dict[str, Unit]:
         "katran-watch.service": Unit(enabled=True, active=True, resident=True),
         "katran-refresh.timer": Unit(enabled=follow_gateway, active=follow_gateway),
     }
+
+
+def links_of(real: Mapping[str, t.Any] | None, check: str) -> Links | None:
+    """What a real's links are to carry, where it is told what balancers send. A bound on the MSS is a remedy."""
+    if real is None or real["tunnel"] is None:
+        return None
+    return Links(check, Tunnel(**real["tunnel"]), real["mss"], "raise the MTU of the link (katran_real_mtu)")
 
 
 def parse_real_host(real: Mapping[str, t.Any] | None) -> RealHost | None:

@@ -95,6 +95,7 @@ class BalancerReader:
             nodes=len(edges.numa_nodes()),
             gateway=gateway,
             own=own,
+            mtus={name: edges.mtu(name) for name in wanted.interfaces} if wanted.links else {},
         )
         with self._maps(seen.lost) as maps:
             return self._contents(maps, state, wanted, seen)

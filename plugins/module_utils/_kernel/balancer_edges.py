@@ -13,6 +13,7 @@ from . import bpf
 from .cpus import forwarding_cpus, numa_node, numa_nodes, possible_cpus
 from .egress_edges import KernelNetworkEdges, NetworkEdges
 from .open_map import Map
+from .parameters import read_mtu
 
 
 class BalancerEdges(NetworkEdges, t.Protocol):
@@ -30,6 +31,9 @@ class BalancerEdges(NetworkEdges, t.Protocol):
     def forwarding_cpus(self, interfaces: Sequence[str], /) -> list[int]:
         """The CPUs to which the interfaces' interrupts go; every online one where an interface has none."""
 
+    def mtu(self, interface: str, /) -> int | None:
+        """An interface's MTU in bytes; None where there is no such interface."""
+
     def numa_nodes(self) -> list[int]:
         """The machine's memory nodes."""
 
@@ -42,6 +46,7 @@ class KernelBalancerEdges(KernelNetworkEdges):
 
     possible_cpus = staticmethod(possible_cpus)
     forwarding_cpus = staticmethod(forwarding_cpus)
+    mtu = staticmethod(read_mtu)
 
     @staticmethod
     def create_table(spec: MapSpec, entries: int, node: int | None) -> bpf.Map:

@@ -9,12 +9,13 @@ import contextlib
 import socket
 import time
 import typing as t
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 from .._model.errors import NetworkError
+from .._model.gateways import Behind, DefaultRoute, Hop, hops_over, one_gateway
 from .._model.snapshot import GatewayAnswer
 from .netlink import open_route
+from .routes import default_routes
 
 FAMILIES = {"IPv4": socket.AF_INET, "IPv6": socket.AF_INET6}
 _RESOLVE_SECONDS = 3.0
@@ -26,18 +27,6 @@ _KNOWN = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80
 
 _CONFIRMED = 0x02 | 0x40 | 0x80
 """Those in which it does not doubt it: reachable, noarp, permanent."""
-
-_LOST_HOP = 0x01 | 0x10
-"""Flags of a next hop that carries nothing: dead, link down."""
-
-
-@dataclass(frozen=True)
-class _Gateway:
-    """A default route's next hop: the address that resolves to its MAC, and the interface it is behind."""
-
-    family: int
-    address: str
-    interface: int
 
 
 def _carriers(route: t.Any, names: Sequence[str]) -> set[int]:
@@ -52,43 +41,27 @@ def _carriers(route: t.Any, names: Sequence[str]) -> set[int]:
         found |= above - {None}
 
 
-def _gateways(route: t.Any, family: int) -> Iterator[_Gateway]:
-    """The next hops of the default routes, best first."""
-    for entry in route.get_default_routes(family=family):
-        hops = entry.get_attr("RTA_MULTIPATH") or []
-        for attributes, interface in [
-            (dict(entry["attrs"]), entry.get_attr("RTA_OIF")),
-            *((dict(hop["attrs"]), hop["oif"]) for hop in hops if not hop["flags"] & _LOST_HOP),
-        ]:
-            via = attributes.get("RTA_VIA")
-            if via:
-                # An IPv4 route through an IPv6 neighbour (RFC 5549).
-                yield _Gateway(via["family"], via["addr"], interface)
-            elif attributes.get("RTA_GATEWAY"):
-                yield _Gateway(family, attributes["RTA_GATEWAY"], interface)
-
-
-def _neighbour(route: t.Any, gateway: _Gateway) -> tuple[str | None, int]:
+def _neighbour(route: t.Any, hop: Hop) -> tuple[str | None, int]:
     """(MAC, state) of the gateway in the neighbour table."""
-    for entry in route.get_neighbours(family=gateway.family, ifindex=gateway.interface):
-        if entry.get_attr("NDA_DST") == gateway.address:
+    for entry in route.get_neighbours(family=_family(hop), ifindex=hop.interface):
+        if entry.get_attr("NDA_DST") == hop.address:
             mac = entry.get_attr("NDA_LLADDR") if entry["state"] & _KNOWN else None
             return t.cast("str | None", mac), entry["state"]
     return None, 0
 
 
-def _resolve(route: t.Any, gateway: _Gateway, confirm: bool) -> str | None:
+def _resolve(route: t.Any, hop: Hop, confirm: bool) -> str | None:
     """The gateway's MAC, resolved if it is not known yet, or with `confirm` if the kernel doubts it."""
     deadline = time.monotonic() + (_CONFIRM_SECONDS if confirm else _RESOLVE_SECONDS)
     poked = 0.0
     while True:
-        mac, state = _neighbour(route, gateway)
+        mac, state = _neighbour(route, hop)
         late = time.monotonic() > deadline
         if (mac and (state & _CONFIRMED or not confirm)) or late:
             return mac
         if time.monotonic() - poked > 0.5:
             poked = time.monotonic()
-            _poke(gateway)
+            _poke(hop)
         time.sleep(0.05)
 
 
@@ -99,23 +72,36 @@ def ask_gateway(interfaces: Sequence[str], confirm: bool = False, wait: bool = T
     gateway. `wait`: make the kernel resolve a MAC that it does not know yet, for seconds; without, only what it knows
     counts. `confirm`: ask the gateway itself where the kernel's entry is old.
     """
-    reasons, hops, mac = [], [], ""
     with open_route() as route:
-        allowed = _carriers(route, interfaces)
-        for name, family in FAMILIES.items():
-            everywhere = list(_gateways(route, family))
-            here = [item for item in everywhere if not interfaces or item.interface in allowed]
-            hops += here
-            if not here:
-                where = f" over {', '.join(interfaces)}" if everywhere else ""
-                reasons.append(f"no {name} default route{where}")
-            for item in here:
-                found = mac or (_resolve(route, item, confirm) if wait else _neighbour(route, item)[0])
-                if not found:
-                    reasons.append(f"the {name} gateway {item.address} does not answer")
-                mac = found or ""
-    sentence = f"gateway_mac auto: {', '.join(reasons)}; give the MAC as gateway_mac"
-    return GatewayAnswer(tuple(interfaces), tuple(hops), mac, "" if mac else sentence)
+        routes = {name: default_routes(name) for name in FAMILIES}
+
+        def ask(hop: Hop) -> str:
+            return (_resolve(route, hop, confirm) if wait else _neighbour(route, hop)[0]) or ""
+
+        places: list[tuple[str, set[int] | None]]
+        places = [(name, _carriers(route, [name])) for name in interfaces] or [("", None)]
+        return one_gateway([_behind(name, allowed, routes, ask) for name, allowed in places])
+
+
+def _behind(
+    interface: str, allowed: set[int] | None, routes: Mapping[str, Sequence[DefaultRoute]], ask: Callable[[Hop], str]
+) -> Behind:
+    """What is behind one interface, whose addresses and routes `allowed` ones carry. `ask`: the MAC of a gateway."""
+    reasons, hops = [], []
+    for name, known in routes.items():
+        here = hops_over(known, allowed)
+        hops += here
+        if not here:
+            reasons.append(f"no {name} default route{f' over {interface}' if hops_over(known, None) else ''}")
+        for hop in here:
+            mac = ask(hop) if hop.address else ""
+            if mac:
+                return Behind(interface, tuple(hops), hop.address, mac)
+            if hop.address:
+                reasons.append(f"the {name} gateway {hop.address} does not answer")
+            else:
+                reasons.append(f"the {name} default route over {interface or hop.interface} has no gateway")
+    return Behind(interface, tuple(hops), reasons=tuple(reasons))
 
 
 def gateway_mac(interfaces: Sequence[str], confirm: bool = False) -> str:
@@ -126,13 +112,19 @@ def gateway_mac(interfaces: Sequence[str], confirm: bool = False) -> str:
     return answer.mac
 
 
-def _poke(gateway: _Gateway) -> None:
-    """Make the kernel resolve a neighbour: one datagram to its discard port."""
-    with contextlib.suppress(OSError), socket.socket(gateway.family, socket.SOCK_DGRAM) as probe:
-        if gateway.family == socket.AF_INET6:
-            probe.sendto(b"", (gateway.address, 9, 0, gateway.interface))
+def _family(hop: Hop) -> int:
+    return socket.AF_INET6 if ":" in hop.address else socket.AF_INET
+
+
+def _poke(hop: Hop) -> None:
+    """Make the kernel resolve a neighbour: one datagram to its discard port, by the way of its own interface."""
+    with contextlib.suppress(OSError), socket.socket(_family(hop), socket.SOCK_DGRAM) as probe:
+        name = socket.if_indextoname(hop.interface)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name.encode())
+        if probe.family == socket.AF_INET6:
+            probe.sendto(b"", (hop.address, 9, 0, hop.interface))
         else:
-            probe.sendto(b"", (gateway.address, 9))
+            probe.sendto(b"", (hop.address, 9))
 
 
 def own_address(family: int, interfaces: Sequence[str]) -> str | None:
@@ -145,7 +137,8 @@ def own_address(family: int, interfaces: Sequence[str]) -> str | None:
         indexes = [index for name in interfaces for index in route.link_lookup(ifname=name)]
         indexes += sorted(_carriers(route, interfaces) - set(indexes))
         if not interfaces:
-            indexes = [item.interface for item in _gateways(route, family)]
+            name = next(name for name, number in FAMILIES.items() if number == family)
+            indexes = [hop.interface for hop in hops_over(default_routes(name), None)]
         for index in indexes:
             for entry in route.get_addr(family=family, index=index, scope=0):
                 return t.cast(str, entry.get_attr("IFA_LOCAL") or entry.get_attr("IFA_ADDRESS"))

@@ -10,7 +10,7 @@ change names.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import layout
 from .balancer_snapshot import BalancerSnapshot
@@ -28,6 +28,7 @@ from .balancer_steps import (
 from .bytecode import Bytecode
 from .errors import NetworkError, ProgramError
 from .flow_table_plan import numa_flag, plan_tables
+from .link_mtu import link_faults
 from .lru_history import learners, may_be_known
 from .map_specs import MapSpec, balancer_maps
 from .operations import Put
@@ -88,6 +89,7 @@ def plan_balancer(
     """
     plan = BalancerPlan(before=state.settings, after=wanted.to_config(), learned=state.learned)
     present(plan, wanted.interfaces, seen, wanted.boot)
+    _check_links(plan, wanted, state, seen)
     plan.need(seen.bpffs, seen.attached, seen.digest)
     if seen.lost:
         plan.add(PinAgain(seen.lost), f"pin {', '.join(sorted(seen.lost))} again, which the running program has")
@@ -259,6 +261,17 @@ def _unmarked(seen: BalancerSnapshot, number: int) -> bool:
     return seen.value("vip_learned", number) != layout.u32(1)
 
 
+def _check_links(plan: ProgramPlan, wanted: Wanted, state: State, seen: BalancerSnapshot) -> None:
+    """Whether the interfaces carry what the program sends. Where nobody says the reals' families, those known tell."""
+    if wanted.links is None:
+        return
+    ipv6 = wanted.links.tunnel.ipv6 or any(":" in address for address in state.real_ids.assigned)
+    faults = link_faults(wanted.links._replace(tunnel=replace(wanted.links.tunnel, ipv6=ipv6)), seen.mtus)
+    if faults and wanted.links.check == "fail":
+        raise ProgramError("; ".join(faults))
+    plan.warnings += faults
+
+
 def _plan_gateway(plan: ProgramPlan, wanted: Wanted, state: State, seen: BalancerSnapshot) -> str:
     """The gateway's MAC; at boot the last known one where the gateway does not answer yet."""
     mac = wanted.settings.gateway_mac
@@ -273,6 +286,7 @@ def _plan_gateway(plan: ProgramPlan, wanted: Wanted, state: State, seen: Balance
             mac = last
         if not mac:
             raise NetworkError(seen.gateway.sentence)
+        plan.warnings += seen.gateway.warnings
     _put_gateway(plan, mac, seen.value("ctl_array", layout.CTL_GATEWAY_MAC))
     return mac
 

@@ -31,7 +31,8 @@ class BalancerSnapshot(ProgramSnapshot):
     `unfinished`: whether a killed run was replacing tables. `cpus`: those that receive; `possible`: how many there may
     be; `nodes`: how many of memory. `values`: map → index → entry. `own`: family → this host's address. `room`: map
     that is to be made anew → what its contents take. `moves`: (flows in the tables, those that would be chosen another
-    real). `tunnel_sources`: the prefixes from which tunnels that end here are taken.
+    real). `tunnel_sources`: the prefixes from which tunnels that end here are taken. `mtus`: interface → its MTU, where
+    that is asked for.
     """
 
     previous: Bytecode | Missing = NO_BYTECODE
@@ -49,6 +50,7 @@ class BalancerSnapshot(ProgramSnapshot):
     room: Mapping[str, Room] = field(default_factory=dict)
     moves: tuple[int, int] | None = None
     tunnel_sources: tuple[str, ...] = ()
+    mtus: Mapping[str, int | None] = field(default_factory=dict)
 
     def ours_by(self, record: ProgramRecord) -> frozenset[int]:
         """The ids of programs that are this balancer's, wherever XDP or root runs them."""

@@ -44,7 +44,7 @@ def why_out(real: VipReal, overlay: Overlays) -> str:
 
 
 def without_active(vip: Vip, overlay: Overlays) -> str:
-    """A VIP without a real for new flows, and what each of its reals is instead; "" where it has one, or none at all."""
+    """A VIP without a real for new flows, and why each is none; "" where it has one, or no reals at all."""
     if not vip.reals or ring_members(vip, overlay):
         return ""
     return f"{vip.key} ({some([f'{real.address} {why_out(real, overlay)}' for real in vip.reals])})"
@@ -69,7 +69,7 @@ def starving(before: tuple[Configured, Overlays], after: tuple[Configured, Overl
 
 
 def require_active_by_hand(vips: Configured, was: Overlays, now: Overlays, allow_empty: bool) -> None:
-    """ConfigError where the overlay newly leaves VIPs without a real for new flows, and nobody said that it is meant."""
+    """ConfigError where the overlay newly leaves VIPs without a real for new flows, unless that is said to be meant."""
     found = [] if allow_empty else starving((vips, was), (vips, now))
     if found:
         raise ConfigError(
@@ -136,7 +136,7 @@ class Drained:
 
 
 def still_led(table: AnyTable, drained: Drained, keys_of: Mapping[str, Sequence[str]]) -> list[str]:
-    """A warning for each drained or vanished real to which entries lead. `keys_of`: real → its entries' keys, as text."""
+    """A warning for each drained or vanished real to which entries lead. `keys_of`: real → their keys, as text."""
     found = []
     for address in sorted(keys_of, key=address_order):
         why, keys = drained.why(address), keys_of[address]

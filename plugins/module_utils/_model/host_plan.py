@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from .folders import closing
+from .link_mtu import MTU_CHECK, TUNNEL, Links, link_faults
 from .options import Spec
 from .snapshot import no_interface
 
@@ -38,8 +39,10 @@ HOST: Spec = {
             "mtu": {"type": "int", "default": 0},
             "mss": {"type": "int", "default": 0},
             "vips": {"type": "list", "elements": "str"},
+            "tunnel": {"type": "dict", "options": TUNNEL},
         },
     },
+    **MTU_CHECK,
     "files": {"type": "dict"},
     "contents": {"type": "dict"},
 }
@@ -80,11 +83,15 @@ class RealHost:
 
 @dataclass(frozen=True)
 class HostWanted:
-    """What the host is to be. `files`: path in the library → SHA-256; None leaves the library and units as they are."""
+    """What the host is to be. `files`: path in the library → SHA-256; None leaves the library and units as they are.
+
+    `links`: what a real's interfaces are to carry; None: nobody says.
+    """
 
     files: Mapping[str, str] | None = None
     units: Mapping[str, Unit] = field(default_factory=dict)
     real: RealHost | None = None
+    links: Links | None = None
 
 
 @dataclass(frozen=True)
@@ -192,6 +199,9 @@ def plan_host(wanted: HostWanted, there: HostSnapshot, boot: bool = False) -> Ho
     if wanted.real is not None:
         _plan_kernel(plan, wanted.real, there, boot)
         _plan_mss(plan, wanted.real, there.mss)
+        if wanted.links is not None:
+            faults = link_faults(wanted.links, {**there.mtus, **wanted.real.mtus()})
+            (plan.faults if wanted.links.check == "fail" else plan.warnings).extend(faults)
     return plan
 
 

@@ -37,7 +37,7 @@ VARIABLES = frozenset(
         *("real_interfaces", "real_mode", "real_vips", "real_sources", "real_mtu", "real_mss", "real_address"),
         *("real_weight", "real_state", "server_id"),
         # of both
-        *("instance", "bpffs", "lock_timeout", "host_packages"),
+        *("instance", "bpffs", "lock_timeout", "host_packages", "mtu_check"),
         # of a run
         *("balancers_group", "reals_group", "become"),
     )
@@ -128,6 +128,20 @@ class Resources:
     def untouched(self) -> list[str]:
         """The resources that no variable is about."""
         return [resource for resource in FROM_VARIABLES if resource not in self.entries]
+
+    @property
+    def families(self) -> list[str]:
+        """The families of the VIPs' reals and of those that tables lead to."""
+        found = {
+            ":" in str(real.get("address"))
+            for vip in self.entries.get("vips", ())
+            if isinstance(vip, Mapping) and isinstance(vip.get("reals"), (list, tuple))
+            for real in vip["reals"]
+            if isinstance(real, Mapping)
+        }
+        for name in LEADING:
+            found |= {":" in str(row.get("real")) for row in self.entries.get(name, ()) if isinstance(row, Mapping)}
+        return [family for family, ipv6 in (("ipv4", False), ("ipv6", True)) if ipv6 in found]
 
     def features(self, extra: Iterable[t.Any] = ()) -> list[str]:
         """The features that these need, and the `extra` ones, sorted. Entries that are no mappings need none."""

@@ -130,18 +130,21 @@ class EgressPlace:
 class GatewayAnswer:
     """What the default routes over some interfaces lead to. `hops`: next hops, best first.
 
-    `mac`: that of the first whose MAC is known; "" where there is none, and `sentence` says why.
+    `mac`: that of the first whose MAC is known; "" where there is none, or where interfaces have gateways of different
+    ones (`differs`), and `sentence` says why. `warnings`: what to know of it.
     """
 
     interfaces: tuple[str, ...]
     hops: tuple[t.Any, ...] = ()
     mac: str = ""
     sentence: str = ""
+    warnings: tuple[str, ...] = ()
+    differs: bool = False
 
     def upheld(self, earlier: GatewayAnswer | None) -> GatewayAnswer:
         """This answer, or where it has no MAC, that of an earlier one to the same question."""
         same = earlier is not None and (earlier.interfaces, earlier.hops) == (self.interfaces, self.hops)
-        return earlier if same and earlier is not None and not self.mac else self
+        return earlier if same and earlier is not None and not (self.mac or self.differs) else self
 
 
 class OnRecord(t.Protocol):

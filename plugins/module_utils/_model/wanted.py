@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from .bytecode import Bytecode
 from .errors import ProgramError
+from .link_mtu import Links
 from .settings import BalancerSettings, parse_settings, with_program_of
 from .snapshot import Missing, RootArray
 from .state import State
@@ -22,7 +23,8 @@ class Wanted:
 
     `kept`: use the bytecode kept on the host, whatever the sources; `back`: the previous program's; `attach_later`:
     leave the attachments as they are. Restore at boot does the first and the last; `boot`: it does without an interface
-    that is missing. `untouched`: resources whose features stay.
+    that is missing. `untouched`: resources whose features stay. `links`: how the interfaces' MTUs are to be compared;
+    None: not at all.
     """
 
     settings: BalancerSettings
@@ -34,6 +36,7 @@ class Wanted:
     attach_later: bool = False
     boot: bool = False
     untouched: frozenset[str] = frozenset()
+    links: Links | None = None
 
     @property
     def attaches(self) -> bool:

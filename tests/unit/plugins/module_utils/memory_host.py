@@ -265,6 +265,7 @@ class MemoryHost:
         self.locks: set[str] = set()
         self.receive = list(range(CPUS))
         self.nodes = 1
+        self.mtus: dict[str, int] = {}
         self._numbers = 100
 
     def _next(self) -> int:
@@ -536,6 +537,9 @@ class MemoryHost:
         del interfaces
         self._need_pyroute2()
         return self.own[family] or None
+
+    def mtu(self, interface: str) -> int | None:
+        return self.mtus.get(interface, 1500) if interface in self.interfaces else None
 
     # processors
 

@@ -61,6 +61,8 @@ def test_what_a_balancer_is_told() -> None:
         "untouched": ["source_routes", "server_ids"],
         "sources": [],
         "ask": [],
+        "families": ["ipv4"],
+        "mss": 0,
     }
     vips = [VIP, {**VIP, "protocol": "udp", "flags": ["quic"]}]
     assert one.resources == {"0": {"vips": vips, "decap_destinations": []}}
@@ -155,13 +157,14 @@ def test_what_a_real_is_told() -> None:
     told = {host: one.real(host) for host in reals}
     both = ["198.51.100.1", "2001:db8::1"]
     more = {"gue_port": 7000, "sources": ["100::/64", "172.16.0.0/16"], "ask": []}
-    assert told["r1"] == {"addresses": ["10.0.0.1"], "vips": both, **more}
-    assert told["r3"] == {"addresses": ["10.0.0.3"], "vips": [], **more}
+    tunnel = {"encapsulation": "ipip", "max_frame": 1514, "ipv6": False}
+    assert told["r1"] == {"addresses": ["10.0.0.1"], "vips": both, "tunnel": tunnel, **more}
+    assert told["r3"] == {"addresses": ["10.0.0.3"], "vips": [], "tunnel": tunnel, **more}
     assert told["all"]["vips"] == both
     assert told["own"]["vips"] == ["198.51.100.9"]
     assert not any(one.faults.values())
     alone = fleet({}, {"r1": reals["r1"]})
-    assert alone.real("r1") == {"addresses": ["10.0.0.1"], "vips": None, **more, "gue_port": 6080}
+    assert alone.real("r1") == {"addresses": ["10.0.0.1"], "vips": None, "tunnel": None, **more, "gue_port": 6080}
 
 
 GUE = {**LB, "katran_encapsulation": "gue", "katran_source_ipv4": "192.0.2.1"}
@@ -307,8 +310,10 @@ def test_what_leads_to_a_drained_or_vanished_real_is_told() -> None:
     one = fleet({**balancers, "lb3": LB}, {"r3": {"katran_real_address": "10.0.0.3"}})
     one.review(["lb1", "lb2", "lb3"], ["r3"])
     lines = [
-        "source_routes: 192.0.2.0/24 leads to 10.0.0.2, which is weight 0 in 198.51.100.1:443/tcp:"
-        " their clients still go there",
+        (
+            "source_routes: 192.0.2.0/24 leads to 10.0.0.2, which is weight 0 in 198.51.100.1:443/tcp:"
+            " their clients still go there"
+        ),
         "server_ids: 7 leads to 10.0.0.4, which no VIP has: packets that carry them still go there",
     ]
     assert one.warnings == {"lb1": lines, "lb2": lines}
@@ -316,3 +321,29 @@ def test_what_leads_to_a_drained_or_vanished_real_is_told() -> None:
     wrong = fleet({"lb1": {**LB, "katran_vips": [{**vip, "port": 70000}], **tables}})
     wrong.review(["lb1"], [])
     assert wrong.warnings == {}
+
+
+def test_what_links_are_to_carry() -> None:
+    vip = {**VIP, "address": "2001:db8::1", "reals": [{"address": "fc00::1"}, "no mapping"]}
+    balancers = {
+        "lb1": {**LB, "katran_max_frame": 1514, "katran_encapsulation": "gue"},
+        "lb2": {**LB, "katran_max_frame": "1520"},
+        "lb3": {**LB, "katran_max_frame": "x", "katran_vips": [VIP, vip]},
+        "lb4": {**LB, "katran_vips": ["no mapping"], "katran_server_ids": [{"id": 7, "real": "fc00::1"}]},
+    }
+    reals = {"r1": {"katran_real_address": "10.0.0.1"}, "r2": {"katran_real_address": ["10.0.0.2", "fc00::2"]}}
+    one = fleet(balancers, reals)
+    assert [one.balancer(host)["families"] for host in balancers] == [["ipv4"], ["ipv4"], ["ipv4", "ipv6"], ["ipv6"]]
+    # GUE takes 8 bytes more of each packet, which here is more than the frames of others.
+    tunnels = [one.real(host)["tunnel"] for host in reals]
+    assert tunnels == [{"encapsulation": "gue", "max_frame": 1514, "ipv6": ipv6} for ipv6 in (False, True)]
+    assert "katran_mtu_check" not in str(one.faults)
+    assert "value of mtu_check must be one of: warn, fail, off, got: maybe" in faults_of(katran_mtu_check="maybe")
+
+
+@pytest.mark.parametrize(("sizes", "told"), [((1400, 1300), 1400), ((1400, None), 0), ((0, 1400), 0), ((), 0)])
+def test_a_bound_on_the_mss_counts_where_every_real_has_one(sizes: tuple[int | None, ...], told: int) -> None:
+    reals = {f"r{size}": {} if size is None else {"katran_real_mss": size} for size in sizes}
+    one = fleet({"lb1": LB}, reals)
+    one.reals = list(reals)
+    assert one.balancer("lb1")["mss"] == told

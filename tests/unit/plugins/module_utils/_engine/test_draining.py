@@ -192,9 +192,7 @@ def test_one_entry_of_one_real(host: Host) -> None:
     apply(host, ROUTED)
     by_hand(host, "draining", D)
     told = table(host, "server_ids", {"id": 7, "real": D}).warnings
-    assert told == [
-        f"server_ids: 7 leads to {D}, which is draining by hand: packets that carry them still go there"
-    ]
+    assert told == [f"server_ids: 7 leads to {D}, which is draining by hand: packets that carry them still go there"]
 
 
 def test_of_a_lost_state_nothing_is_said(led: Host) -> None:
