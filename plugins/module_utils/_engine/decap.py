@@ -23,6 +23,7 @@ from .._model.decap_record import DecapRecord
 from .._model.decap_settings import RealSettings, earlier_gue_port, kept_settings
 from .._model.map_specs import DECAP_MAPS
 from .._model.program_plan import ProgramPlan
+from .._model.snapshot import ProgramSnapshot
 from .._program.executor import Executor
 from .._program.home import Home, attempt
 from .._program.toolchain import Toolchain
@@ -98,19 +99,19 @@ class Real:
         common = self.home.read(record, settings.interfaces if settings else (), digest)
         server_id = 0
         if "tpr_server_id" in common.maps:
-            with self.home.edges.open_map(self.home.paths.map("tpr_server_id")) as opened:
+            with self.home.open_map("tpr_server_id", common.lost) as opened:
                 server_id = layout.parse_u32(opened.lookup(layout.u32(0)) or bytes(4))
         return record, DecapSnapshot(
             **vars(common),
-            vips=self._addresses("decap_vips", common.maps),
-            sources=self._addresses("decap_sources", common.maps),
+            vips=self._addresses("decap_vips", common),
+            sources=self._addresses("decap_sources", common),
             server_id=server_id,
             loopback=attempt(self.home.edges.loopback),
         )
 
-    def _addresses(self, name: str, maps: Collection[str]) -> tuple[str, ...]:
+    def _addresses(self, name: str, seen: ProgramSnapshot) -> tuple[str, ...]:
         """The addresses that a map has."""
-        if name not in maps:
+        if name not in seen.maps:
             return ()
-        with self.home.edges.open_map(self.home.paths.map(name)) as opened:
+        with self.home.open_map(name, seen.lost) as opened:
             return tuple(sorted(layout.unpack_address(key, any(key[4:])) for key, _value in opened.items()))
