@@ -72,16 +72,17 @@ def open_maps(request: Request, state: State) -> Iterator[tuple[Maps, list[str]]
 def _mended(edges: Edges, paths: Paths, found: PinnedMaps, request: Request, module: str) -> list[str]:
     """Pin the program's own maps again, or in check mode only say so: a line for each.
 
-    EngineError where something is pinned for which nobody knows the map.
+    EngineError where something is pinned for which nobody knows the map. What is in the place of a map that the
+    program does not use is left to the program's own module.
     """
-    for name in found.unknown:
+    for name in () if found.certain else found.unknown:
         raise EngineError(
             f"{found.strays[name]} is pinned at {paths.map(name)}, which cannot be map {name} of {request.instance}:"
             f" run module katran.fleet.{module}"
         )
-    if found.astray and not request.check:
-        pin_again(edges, paths, found)
-    return found.lines(paths.maps)
+    if found.own.astray and not request.check:
+        pin_again(edges, paths, found.own)
+    return found.own.lines(paths.maps)
 
 
 BESIDE = {"healthcheck": HEALTHCHECK_MAPS}

@@ -92,7 +92,9 @@ class Root:
         slots: dict[int, int] = {}
         if "root_array" in common.lost:
             with self.home.open_map("root_array", common.lost) as array:
-                slots = {layout.parse_u32(key): layout.parse_u32(value) for key, value in array.items()}
+                # The kernel reads no array of programs in batches.
+                found = ((position, array.lookup(layout.u32(position))) for position in range(array.info.entries))
+                slots = {position: layout.parse_u32(value) for position, value in found if value is not None}
         elif "root_array" in common.maps:
             slots = self.home.edges.slots(self.array)
         return record, RootSnapshot(**vars(common), slots=slots)

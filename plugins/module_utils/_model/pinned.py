@@ -9,7 +9,7 @@ The program is the truth: a packet meets its maps, whatever is pinned under thei
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .map_specs import NAME_BYTES, MapSpec
 from .snapshot import MapInfo, ProgramInfo
@@ -20,12 +20,14 @@ class PinnedMaps:
     """Which maps there are, by name, and where that is not what the pins say.
 
     `maps`: the program's own, and others that may well be those of the next one. `lost`: those of them that are not
-    pinned under their names → their ids. `strays`: names under which something else is pinned → what.
+    pinned under their names → their ids. `strays`: names under which something else is pinned → what. `certain`:
+    whether the program is known, so that maps beside these are none that packets meet.
     """
 
     maps: Mapping[str, MapInfo] = field(default_factory=dict)
     lost: Mapping[str, int] = field(default_factory=dict)
     strays: Mapping[str, str] = field(default_factory=dict)
+    certain: bool = False
 
     @property
     def astray(self) -> bool:
@@ -36,6 +38,11 @@ class PinnedMaps:
     def unknown(self) -> list[str]:
         """Names under which something else is pinned, and nobody knows of a map that should be."""
         return sorted(self.strays.keys() - self.lost.keys())
+
+    @property
+    def own(self) -> PinnedMaps:
+        """Without the names under which no map of the program is missed."""
+        return replace(self, strays={name: there for name, there in self.strays.items() if name in self.lost})
 
     def lines(self, folder: str) -> list[str]:
         """What mending them does, a line each. `folder`: that of the pins."""
@@ -105,4 +112,4 @@ def compare(
         for name, there in pinned.items()
         if name in by_name and (isinstance(there, str) or name not in maps or maps[name].id != there.id)
     }
-    return PinnedMaps(maps, lost, strays)
+    return PinnedMaps(maps, lost, strays, program is not None)
