@@ -18,6 +18,8 @@ def run_simulate_info() -> None:
     module = module_of(FLOWS)
 
     def work() -> dict[str, t.Any]:
-        return {"changed": False, "flows": simulate(request_of(module.params, False), module.params["flows"])}
+        warnings: list[str] = []
+        flows = simulate(request_of(module.params, False), module.params["flows"], warnings)
+        return {"changed": False, "flows": flows, "warnings": warnings}
 
     guarded(module, work)

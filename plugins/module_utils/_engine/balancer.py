@@ -22,6 +22,7 @@ from .._model.balancer_snapshot import BalancerSnapshot
 from .._model.errors import FleetError, NetworkError
 from .._model.limits import Limits
 from .._model.map_specs import MAPS, balancer_maps
+from .._model.pinned import PinnedMaps
 from .._model.program_file import ProgramFile
 from .._model.snapshot import GatewayAnswer
 from .._model.state import State
@@ -33,6 +34,7 @@ from .._program.balancer_toolchain import BalancerToolchain, HostBalancerToolcha
 from .._program.executor import Executor
 from .._program.home import Home, read_bpffs
 from .._program.macros import balancer_macros
+from .._program.ownership import balancer_pins
 from .._program.swap import BYTECODE_FILE, NEXT_FILE, PREVIOUS_FILE, PROGRAM, Swap
 from .balancer_reading import BalancerReader
 from .known_tables import features_in_use, idle_resources
@@ -187,19 +189,20 @@ class Balancer:
                     raise NetworkError(answer.sentence)
                 asked.append(answer)
 
-        def read() -> tuple[State, bytes | None]:
-            there = None
-            if "ctl_array" in self.edges.listed(self.paths.maps):
-                with self.edges.open_map(self.paths.map("ctl_array")) as ctl:
+        def read() -> tuple[State, PinnedMaps, bytes | None]:
+            state, there = self.file.read(), None
+            pins = balancer_pins(self.edges, self.paths, state)
+            if "ctl_array" in pins.maps:
+                with self.home.open_map("ctl_array", pins.lost) as ctl:
                     there = ctl.lookup(layout.u32(layout.CTL_GATEWAY_MAC))
-            return self.file.read(), there
+            return state, pins, there
 
-        def plan(found: tuple[State, bytes | None]) -> _Planned:
-            state, there = found
+        def plan(found: tuple[State, PinnedMaps, bytes | None]) -> _Planned:
+            state, pins, there = found
             # A run that was waited for may have told other interfaces, over which another gateway is: the next time.
             interfaces = tuple(state.settings.get("interfaces", ()))
             mac = "".join(answer.mac for answer in asked if answer.interfaces == interfaces)
-            return _Planned(plan_gateway(state, mac, there), state)
+            return _Planned(plan_gateway(state, mac, there, pins, self.paths.maps), state)
 
         return Job(read, plan, _preview, self._execute, prepare=prepare)
 

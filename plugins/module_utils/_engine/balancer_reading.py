@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -18,6 +18,7 @@ from .._model.balancer_snapshot import BalancerSnapshot
 from .._model.flow_table_plan import FLOW_TABLES, cpus_of, shrinking
 from .._model.map_specs import balancer_maps
 from .._model.size_plan import asks_room, has_contents, maps_to_migrate, seeds_hash, sizes_of
+from .._model.slot_plan import occupant
 from .._model.snapshot import Attachment, GatewayAnswer, MapInfo, Missing, RootArray
 from .._model.sources import BALANCER_MAPS, source_of
 from .._model.state import State
@@ -26,7 +27,7 @@ from .._program.flow_tables import count_entries, tables_in
 from .._program.home import Home, attempt
 from .._program.macros import balancer_macros
 from .._program.migration import read_room
-from .._program.ownership import lost_maps
+from .._program.ownership import balancer_pins
 from .._program.rehash import count_moves
 from .._program.swap import PREVIOUS_FILE
 from .opened import is_loaded
@@ -44,13 +45,15 @@ class BalancerReader:
     def known(self) -> State:
         """The state; where its file was lost, as far as the maps tell it."""
         state = self.file.read()
-        if state.lost and is_loaded(self.edges, self.home.paths):
-            with self._maps({}) as maps:
-                return recovered(self.file, state, maps)
+        if state.lost:
+            found = balancer_pins(self.edges, self.home.paths, state)
+            if is_loaded(found):
+                with self._maps(found.lost, found.strays) as maps:
+                    return recovered(self.file, state, maps)
         return state
 
-    def _maps(self, lost: Mapping[str, int]) -> KernelMaps:
-        return KernelMaps(self.home.paths.maps, lost, self.edges)
+    def _maps(self, lost: Mapping[str, int], strays: Collection[str]) -> KernelMaps:
+        return KernelMaps(self.home.paths.maps, lost, self.edges, strays)
 
     def digest(self, wanted: Wanted) -> str | Missing | None:
         """The digest of what a compile would take; None where what is kept is to be used."""
@@ -60,18 +63,22 @@ class BalancerReader:
         self, state: State, wanted: Wanted | None = None, digest: str | Missing | None = None
     ) -> BalancerSnapshot:
         """The programs, where they run, and which maps there are."""
-        edges = self.edges
-        lost = lost_maps(edges, self.home.paths, state)
-        arrays: set[RootArray | None] = {state.program.slot, wanted.slot if wanted else None}
+        edges, program = self.edges, state.program
+        arrays: set[RootArray | None] = {program.slot, wanted.slot if wanted else None}
         slots = {each.path: attempt(partial(edges.slots, each.path)) for each in arrays if each is not None}
         there = attempt(edges.attachments)
         attached: Mapping[str, Attachment] | Missing
         attached = there if isinstance(there, Missing) else {each.interface: each for each in there}
-        running = [] if isinstance(attached, Missing) else [each.program_id for each in attached.values()]
+        places: Mapping[str, Attachment] = {} if isinstance(attached, Missing) else attached
+        running = [each.program_id for each in places.values()]
         running += [number for array in slots.values() if not isinstance(array, Missing) for number in array.values()]
-        interfaces = wanted.interfaces if wanted else state.program.interfaces
-        common = self.home.read_running(state.program, interfaces, digest, attached, running, lost)
-        return BalancerSnapshot(**vars(common), previous=self.home.bytecode(PREVIOUS_FILE), lost=lost, slots=slots)
+        placed = [places[name].program_id for name in program.interfaces if name in places]
+        if program.slot is not None and (number := occupant(slots, program.slot)) is not None:
+            placed.append(number)
+        interfaces = wanted.interfaces if wanted else program.interfaces
+        halfway = program.next is not None
+        common = self.home.read_running(program, interfaces, digest, attached, running, placed, halfway)
+        return BalancerSnapshot(**vars(common), previous=self.home.bytecode(PREVIOUS_FILE), slots=slots)
 
     def everything(
         self, state: State, wanted: Wanted, digest: str | Missing | None, asked: Sequence[GatewayAnswer]
@@ -97,7 +104,7 @@ class BalancerReader:
             own=own,
             mtus={name: edges.mtu(name) for name in wanted.interfaces} if wanted.links else {},
         )
-        with self._maps(seen.lost) as maps:
+        with self._maps(seen.lost, seen.strays) as maps:
             return self._contents(maps, state, wanted, seen)
 
     def _contents(self, maps: KernelMaps, state: State, wanted: Wanted, seen: BalancerSnapshot) -> BalancerSnapshot:

@@ -23,6 +23,7 @@ from .._model.decap_record import DecapRecord
 from .._model.decap_settings import RealSettings, Staying, earlier_gue_port, kept_settings
 from .._model.map_specs import DECAP_MAPS, EARLIER_SOURCES
 from .._model.program_plan import ProgramPlan
+from .._model.snapshot import ProgramSnapshot
 from .._model.sources import REAL_MAPS, source_of
 from .._program.executor import Executor
 from .._program.home import Home, attempt
@@ -99,21 +100,19 @@ class Real:
         common = self.home.read(record, settings.interfaces if settings else record.interfaces, digest)
         server_id = 0
         if "tpr_server_id" in common.maps:
-            with self.home.edges.open_map(self.home.paths.map("tpr_server_id")) as opened:
+            with self.home.open_map("tpr_server_id", common.lost) as opened:
                 server_id = layout.parse_u32(opened.lookup(layout.u32(0)) or bytes(4))
         return record, DecapSnapshot(
             **vars(common),
-            vips=tuple(
-                sorted(layout.unpack_address(key, any(key[4:])) for key in self._keys("decap_vips", common.maps))
-            ),
-            sources=tuple(sorted(source_of(key) for name in REAL_MAPS for key in self._keys(name, common.maps))),
+            vips=tuple(sorted(layout.unpack_address(key, any(key[4:])) for key in self._keys("decap_vips", common))),
+            sources=tuple(sorted(source_of(key) for name in REAL_MAPS for key in self._keys(name, common))),
             server_id=server_id,
             addresses=attempt(self.home.edges.host_addresses),
         )
 
-    def _keys(self, name: str, maps: Collection[str]) -> list[bytes]:
+    def _keys(self, name: str, seen: ProgramSnapshot) -> list[bytes]:
         """The keys that a map has."""
-        if name not in maps:
+        if name not in seen.maps:
             return []
-        with self.home.edges.open_map(self.home.paths.map(name)) as opened:
+        with self.home.open_map(name, seen.lost) as opened:
             return [key for key, _value in opened.items()]

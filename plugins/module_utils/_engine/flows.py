@@ -19,17 +19,21 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from .._kernel import bpf
+from .._kernel.edges import KernelEdges
 from .._kernel.lock import locked
 from .._kernel.maps import KernelMaps
 from .._kernel.open_map import Map
 from .._kernel.pins import Paths
+from .._kernel.state_files import StateFile
 from .._model import layout
 from .._model.errors import EngineError
 from .._model.faults import Faults
 from .._model.flow_selection import KEY_BYTES, Matcher, Owners, Selection, is_ipv6, parse_filters, vip_selection
 from .._model.vip_entries import VIP_MAPS, Actual, known_keys
 from .._model.vips import VipKey
+from .._program.ownership import balancer_pins
 from .._program.requirements import require_capabilities
+from .opened import is_loaded
 from .request import Request
 
 MAX_LIMIT = 100_000
@@ -200,11 +204,16 @@ def real_names(maps: KernelMaps) -> dict[int, str]:
 
 
 @contextmanager
-def loaded(request: Request) -> Iterator[KernelMaps | None]:
-    """A balancer's maps; where none is loaded None in check mode, else EngineError."""
+def loaded(request: Request, warnings: list[str]) -> Iterator[KernelMaps | None]:
+    """A balancer's maps; where none is loaded None in check mode, else EngineError.
+
+    They are those of its program, whatever is pinned: of a difference `warnings` get a line.
+    """
     paths = Paths(request.bpffs, request.instance, "balancer")
-    with KernelMaps(paths.maps) as maps:
-        if "vip_map" in maps.names():
+    found = balancer_pins(KernelEdges(), paths, StateFile(request.instance, request.bpffs).read())
+    with KernelMaps(paths.maps, found.lost, hidden=found.strays) as maps:
+        warnings += found.warnings(paths.maps, "balancer")
+        if is_loaded(found):
             yield maps
         elif request.check:
             yield None
@@ -233,13 +242,14 @@ def find_flows(request: Request, params: Mapping[str, t.Any]) -> Found:
         faults.add("limit", f"{params['limit']} is not in 0 to {MAX_LIMIT}")
         faults.check()
     parse_filters(params, (), {})
-    with locked(request.instance, False, request.lock_timeout), loaded(request) as maps:
+    told: list[str] = []
+    with locked(request.instance, False, request.lock_timeout), loaded(request, told) as maps:
         if maps is None:
-            return Found()
+            return Found(warnings=told)
         names = real_names(maps)
         selection = _select(maps, params, names)
         found = search(maps, selection, params["limit"], names)
-        found.warnings = _unknown_real(params, selection)
+        found.warnings = told + _unknown_real(params, selection)
         return found
 
 
@@ -251,13 +261,14 @@ def purge_flows(request: Request, params: Mapping[str, t.Any]) -> Found:
         faults = Faults()
         faults.add("vip", "without vip, real or client every flow would be removed: give allow_all: true if so meant")
         faults.check()
-    with locked(request.instance, not request.check, request.lock_timeout), loaded(request) as maps:
+    told: list[str] = []
+    with locked(request.instance, not request.check, request.lock_timeout), loaded(request, told) as maps:
         if maps is None:
-            return Found()
+            return Found(warnings=told)
         names = real_names(maps)
         selection = _select(maps, params, names)
         found = search(maps, selection, 0, names)
-        found.warnings = _unknown_real(params, selection)
+        found.warnings = told + _unknown_real(params, selection)
         if not request.check and found.total:
             purge(maps, [selection])
         return found

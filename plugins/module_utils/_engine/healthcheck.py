@@ -132,11 +132,12 @@ class Healthcheck:
         there: Mapping[str, EgressPlace] = {} if isinstance(places, Missing) else places
         running = [each.program_id for place in there.values() for each in place.filters]
         digest = self.home.digest(wanted.source_dir, wanted.macros()) if wanted else None
-        common = self.home.read_running(record, [wanted.interface] if wanted else [], digest, {}, running)
+        placed = [each.program_id for name in record.interfaces if name in there for each in there[name].filters]
+        common = self.home.read_running(record, [wanted.interface] if wanted else [], digest, {}, running, placed)
         entries = {}
         for name in VALUE_MAPS if wanted else ():
             if name in common.maps:
-                with self.edges.open_map(self.home.paths.map(name)) as opened:
+                with self.home.open_map(name, common.lost) as opened:
                     entries[name] = dict(opened.items())
         resolved: Resolved | Missing | Fault | None = None
         if isinstance(places, Missing):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .._kernel.egress_edges import KernelEgressEdges
 from .._kernel.maps import KernelMaps
 from .._kernel.pins import Paths, pinned_program
 from .._kernel.state_folder import StateFolder
@@ -16,6 +17,7 @@ from .._model.healthcheck_record import HealthcheckRecord
 from .._model.map_specs import HEALTHCHECK_COUNTERS, HEALTHCHECK_MAPS
 from .._model.tables import TABLES
 from .._model.vips import VipKey
+from .._program.ownership import healthcheck_pins
 from .known_tables import known_table
 from .request import Request
 
@@ -23,18 +25,23 @@ DESTINATIONS = TABLES["healthcheck_destinations"]
 _RESOLVED = ("source_ipv4", "source_ipv6", "source_mac", "gateway_mac")
 
 
-def healthcheck_info(request: Request) -> dict[str, t.Any]:
+def healthcheck_info(request: Request, warnings: list[str] | None = None) -> dict[str, t.Any]:
     """What a host's health checks are. Empty where there is none.
 
-    `settings` and `destinations` are in their modules' own form; `in_use` is what auto stands for.
+    `settings` and `destinations` are in their modules' own form; `in_use` is what auto stands for. `warnings` get a
+    line for each pin that is not the program's.
     """
     file = StateFolder(request.instance, request.bpffs)
     paths = Paths(request.bpffs, request.instance, PROGRAM)
-    if not all(paths.has_map(spec.name) for spec in HEALTHCHECK_MAPS):
+    known = file.read_record(HealthcheckRecord, PROGRAM)
+    found = healthcheck_pins(KernelEgressEdges(), paths, known)
+    if not found.maps.keys() >= {spec.name for spec in HEALTHCHECK_MAPS}:
         return {}
-    with KernelMaps(paths.maps) as maps:
+    if warnings is not None:
+        warnings += found.warnings(paths.maps, PROGRAM)
+    with KernelMaps(paths.maps, found.lost, hidden=found.strays) as maps:
         destinations = known_table(DESTINATIONS, file, None, {"hc_reals_map": maps.entries("hc_reals_map")})
-        info, known = pinned_program(paths.program), file.read_record(HealthcheckRecord, PROGRAM)
+        info = pinned_program(paths.program)
         return {
             "program": {"id": info.id, "tag": info.tag, "instructions": info.instructions} if info else {},
             "settings": known.options,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 
 from .._kernel import bpf
+from .._kernel.edges import KernelEdges
 from .._kernel.lock import locked
 from .._kernel.maps import KernelMaps
 from .._kernel.pins import Paths, pinned_program
@@ -25,11 +26,12 @@ from .._model.state import State
 from .._model.tables import BALANCER_TABLES
 from .._model.vip_entries import VIP_MAPS, known_keys
 from .._model.vips import vip_to_config, vips_from_config
+from .._program.ownership import balancer_pins
 from .._program.requirements import require_capabilities
 from .flows import real_names, search
 from .healthcheck_info import healthcheck_info
 from .known_tables import known_table
-from .opened import read_actual
+from .opened import is_loaded, read_actual
 from .recovery import recovered
 from .request import Request
 
@@ -170,12 +172,15 @@ def gather_info(request: Request, gather: Collection[str]) -> dict[str, t.Any]:
     with locked(request.instance, False, request.lock_timeout):
         file = StateFile(request.instance, request.bpffs)
         state = file.read()
+        warnings: list[str] = []
         paths = Paths(request.bpffs, request.instance, "balancer")
         if set(gather) == {"healthcheck"}:
             # A host that only checks has no balancer.
-            return {"healthcheck": healthcheck_info(request)}
-        with KernelMaps(paths.maps) as maps:
-            if "vip_map" not in maps.names():
+            checks = healthcheck_info(request, warnings)
+            return {"healthcheck": checks, **({"warnings": warnings} if warnings else {})}
+        found = balancer_pins(KernelEdges(), paths, state)
+        with KernelMaps(paths.maps, found.lost, hidden=found.strays) as maps:
+            if not is_loaded(found):
                 raise EngineError(
                     f"balancer {request.instance} is not loaded on this host: run module katran.fleet.balancer first"
                 )
@@ -185,9 +190,24 @@ def gather_info(request: Request, gather: Collection[str]) -> dict[str, t.Any]:
                 "vips": info.vips,
                 "reals": info.reals,
                 **{name: partial(info.table, name) for name in BALANCER_TABLES},
-                "healthcheck": partial(healthcheck_info, request),
+                "healthcheck": partial(healthcheck_info, request, warnings),
                 "counters": info.counters,
                 "flows": info.flows,
                 "maps": info.map_sizes,
             }
-            return {name: readers[name]() for name in gather}
+            told = {name: readers[name]() for name in gather}
+            warnings[:0] = [*found.warnings(paths.maps, "balancer"), *_impostor(paths, state)]
+            return {**told, "warnings": warnings} if warnings else told
+
+
+def _impostor(paths: Paths, state: State) -> list[str]:
+    """What to say where the pinned program is not the one on record."""
+    info, tag = pinned_program(paths.program), state.program.tag
+    if not tag or state.program.next is not None or (info is not None and info.tag == tag):
+        return []
+    there = f"has tag {info.tag}" if info is not None else "is missing"
+    sentence = (
+        f"the program pinned at {paths.program} {there}, but {tag} is on record: run module katran.fleet.balancer,"
+        " which puts its own in that place"
+    )
+    return [sentence]

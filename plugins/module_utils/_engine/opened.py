@@ -18,10 +18,11 @@ from .._model.errors import EngineError
 from .._model.features import FEATURES
 from .._model.limits import Limits, limits_of_settings
 from .._model.map_specs import DEFAULT_SIZES, HEALTHCHECK_MAPS, balancer_maps
+from .._model.pinned import PinnedMaps
 from .._model.state import State
 from .._model.tables import BALANCER_TABLES
 from .._model.vip_entries import ADDRESS_MAPS, NUMBER_MAPS, VIP_MAPS, Actual
-from .._program.ownership import lost_maps
+from .._program.ownership import balancer_pins, pin_again
 from .._program.requirements import require_bpffs
 from .request import Request
 
@@ -36,37 +37,52 @@ class _CheckShape:
     decap_any: bool = False
 
 
-def is_loaded(edges: Edges, paths: Paths, lost: Collection[str] = ()) -> bool:
-    """Whether the maps that every balancer has are there: the first and the last that are made.
-
-    `lost`: those that are there though they are pinned no longer.
-    """
-    return {"vip_map", "ctl_array"} <= {*edges.listed(paths.maps), *lost}
+def is_loaded(found: PinnedMaps) -> bool:
+    """Whether the maps that every balancer has are there: the first and the last that are made."""
+    return {"vip_map", "ctl_array"} <= found.maps.keys()
 
 
 @contextmanager
-def open_maps(request: Request, state: State) -> Iterator[Maps]:
-    """The balancer's maps; in check mode, where nothing is loaded, empty ones in memory."""
+def open_maps(request: Request, state: State) -> Iterator[tuple[Maps, list[str]]]:
+    """The balancer's maps, and a line for each pin that is mended for that, or in check mode would be.
+
+    In check mode, where nothing is loaded, they are empty ones in memory.
+    """
     paths = Paths(request.bpffs, request.instance, "balancer")
     if not request.check:
         require_bpffs(request.bpffs)
     planned = request.planned if request.check else None
-    edges = KernelEdges()
-    lost: Mapping[str, int] = {}
-    if request.check and bpf.is_bpffs(request.bpffs):
-        # The task before would have pinned them again.
-        lost = lost_maps(edges, paths, state)
-    if bpf.is_bpffs(request.bpffs) and is_loaded(edges, paths, lost):
-        with KernelMaps(paths.maps, lost) as maps:
+    edges: Edges = KernelEdges()
+    found = balancer_pins(edges, paths, state) if bpf.is_bpffs(request.bpffs) else PinnedMaps()
+    # In a play that has them planned, module balancer tells of its pins, and leaves none that is not its own.
+    lines = [] if planned is not None else _mended(edges, paths, found, request, "balancer")
+    if is_loaded(found):
+        with KernelMaps(paths.maps, found.lost, hidden=found.strays) as maps:
             if planned is None:
                 _require_maps(maps, state, paths)
-            yield maps if planned is None else PlannedMaps(maps, _shape_of(planned))
+            yield maps if planned is None else PlannedMaps(maps, _shape_of(planned)), lines
         return
     if not request.check:
         raise EngineError(
             f"balancer {request.instance} is not loaded on this host: run module katran.fleet.balancer first"
         )
-    yield MemoryMaps(_check_shape(state) if planned is None else _shape_of(planned))
+    yield MemoryMaps(_check_shape(state) if planned is None else _shape_of(planned)), lines
+
+
+def _mended(edges: Edges, paths: Paths, found: PinnedMaps, request: Request, module: str) -> list[str]:
+    """Pin the program's own maps again, or in check mode only say so: a line for each.
+
+    EngineError where something is pinned for which nobody knows the map. What is in the place of a map that the
+    program does not use is left to the program's own module.
+    """
+    for name in () if found.certain else found.unknown:
+        raise EngineError(
+            f"{found.strays[name]} is pinned at {paths.map(name)}, which cannot be map {name} of {request.instance}:"
+            f" run module katran.fleet.{module}"
+        )
+    if found.own.astray and not request.check:
+        pin_again(edges, paths, found.own)
+    return found.own.lines(paths.maps)
 
 
 BESIDE = {"healthcheck": HEALTHCHECK_MAPS}
@@ -74,13 +90,20 @@ BESIDE = {"healthcheck": HEALTHCHECK_MAPS}
 
 
 @contextmanager
-def open_maps_beside(program: str, needed: Collection[str], request: Request) -> Iterator[Maps]:
-    """The maps of a program that needs no balancer; in check mode, where those `needed` are not there, these empty."""
+def open_maps_beside(
+    program: str, needed: Collection[str], request: Request, found: PinnedMaps
+) -> Iterator[tuple[Maps, list[str]]]:
+    """The maps of a program that needs no balancer, and lines as of open_maps.
+
+    In check mode, where those `needed` are not there, they are these, and empty. `found`: what is pinned.
+    """
     if not request.check:
         require_bpffs(request.bpffs)
-    with KernelMaps(Paths(request.bpffs, request.instance, program).maps) as maps:
+    paths = Paths(request.bpffs, request.instance, program)
+    lines = _mended(KernelEdges(), paths, found, request, program)
+    with KernelMaps(paths.maps, found.lost, hidden=found.strays) as maps:
         if maps.names().issuperset(needed):
-            yield maps
+            yield maps, lines
             return
     if not request.check:
         raise EngineError(
@@ -89,7 +112,7 @@ def open_maps_beside(program: str, needed: Collection[str], request: Request) ->
         )
     # Of the others nothing is known, not even that they will be empty.
     specs = [spec for spec in BESIDE[program] if spec.name in needed]
-    yield MemoryMaps(_CheckShape(DEFAULT_SIZES, frozenset()), specs)
+    yield MemoryMaps(_CheckShape(DEFAULT_SIZES, frozenset()), specs), lines
 
 
 def _check_shape(state: State) -> _CheckShape:

@@ -8,16 +8,20 @@ The one code path that writes the maps: the modules, restore at boot and whateve
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from .._kernel.egress_edges import KernelEgressEdges
 from .._kernel.lock import locked
 from .._kernel.maps import KernelMaps
+from .._kernel.pins import Paths
 from .._kernel.state_files import StateFile
 from .._model.entries import Asked
 from .._model.errors import EngineError
+from .._model.healthcheck_record import HealthcheckRecord
 from .._model.resource import BALANCER
 from .._model.tables import TABLES
+from .._program.ownership import healthcheck_pins
 from .._program.requirements import require_capabilities
 from .._program.swap import Swap
 from .opened import open_maps, open_maps_beside
@@ -54,12 +58,15 @@ def apply_locked(name: str, request: Request, asked: Asked, purge: Purge | None 
     file = StateFile(request.instance, request.bpffs)
     table = TABLES.get(name)
     if table is not None and table.program != BALANCER:
-        with open_maps_beside(table.program, table.maps, request) as maps:
-            return TableRun(table, request, maps, file, Clock()).run(asked)
+        paths = Paths(request.bpffs, request.instance, table.program)
+        record = file.read_record(HealthcheckRecord, table.program)
+        found = healthcheck_pins(KernelEgressEdges(), paths, record)
+        with open_maps_beside(table.program, table.maps, request, found) as (maps, lines):
+            return _with_pins(TableRun(table, request, maps, file, Clock()).run(asked), lines)
     state = file.read()
     if not request.check:
         Swap(file).recover(state)
-    with _told(request.instance), open_maps(request, state) as maps:
+    with _told(request.instance), open_maps(request, state) as (maps, lines):
         state = recovered(file, state, maps)
         clock = Clock()
         if table is not None:
@@ -73,4 +80,11 @@ def apply_locked(name: str, request: Request, asked: Asked, purge: Purge | None 
                 result.operations[flow_table] = result.operations.get(flow_table, 0) + number
             if purged:
                 result.changes.append(f"{sum(purged.values())} flows of what goes purged")
-        return result
+        return _with_pins(result, lines)
+
+
+def _with_pins(result: Result, lines: Sequence[str]) -> Result:
+    """With what was mended before anything else, somebody else's doing."""
+    result.changes[:0] = lines
+    result.drift[:0] = lines
+    return result

@@ -353,11 +353,17 @@ class Simulation:
         )
 
 
-def simulate(request: Request, entries: Sequence[Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
-    """The work of module simulate_info: one answer for each flow. Every failure is one sentence."""
+def simulate(
+    request: Request, entries: Sequence[Mapping[str, t.Any]], warnings: list[str] | None = None
+) -> list[dict[str, t.Any]]:
+    """The work of module simulate_info: one answer for each flow. Every failure is one sentence.
+
+    `warnings` get a line for each pin that is not the program's.
+    """
     flows = parse_flows(entries)
     require_capabilities()
-    with locked(request.instance, False, request.lock_timeout), loaded(request) as live, ExitStack() as stack:
+    told = [] if warnings is None else warnings
+    with locked(request.instance, False, request.lock_timeout), loaded(request, told) as live, ExitStack() as stack:
         if live is None:
             raise EngineError(f"balancer {request.instance} is not loaded on this host")
         bytecode = StateFile(request.instance, request.bpffs).read_bytecode(BYTECODE_FILE, PROGRAM)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from .._kernel.edges import Edges
 from .._kernel.state_folder import StateFolder
+from .._model import layout
 from .._model.map_specs import ROOT_MAPS
 from .._model.program_plan import ProgramPlan
 from .._model.root_plan import PROGRAM, RootSnapshot, plan_removal, plan_root
@@ -88,7 +89,14 @@ class Root:
     def _read(self, record: RootRecord, settings: RootSettings | None = None) -> Seen:
         digest = self.home.digest(settings.source_dir, {}) if settings is not None else None
         common = self.home.read(record, settings.interfaces if settings else record.interfaces, digest)
-        slots = self.home.edges.slots(self.array) if "root_array" in common.maps else {}
+        slots: dict[int, int] = {}
+        if "root_array" in common.lost:
+            with self.home.open_map("root_array", common.lost) as array:
+                # The kernel reads no array of programs in batches.
+                found = ((position, array.lookup(layout.u32(position))) for position in range(array.info.entries))
+                slots = {position: layout.parse_u32(value) for position, value in found if value is not None}
+        elif "root_array" in common.maps:
+            slots = self.home.edges.slots(self.array)
         return record, RootSnapshot(**vars(common), slots=slots)
 
     def _report(self, interfaces: t.Collection[str], result: Result) -> None:

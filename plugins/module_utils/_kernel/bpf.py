@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from .._model.map_specs import ARRAY_OF_MAPS, HASH_OF_MAPS, MMAPABLE, NAME_BYTES, NUMA_NODE, PERCPU_ARRAY
 from .._model.snapshot import MapInfo, ProgramInfo
 from .cpus import possible_cpus
+from .open_map import KindError
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -268,9 +269,28 @@ def open_pin(path: str) -> int:
     return _bpf(_OBJ_GET, struct.pack("=QII", at, 0, 0))[0]
 
 
+_KINDS = {"map": "a map", "prog": "a program", "link": "a link"}
+
+
+def _open_kind(path: str, wanted: str) -> int:
+    """The file descriptor of a pinned object of one kind; KindError where it is of another."""
+    fd = open_pin(path)
+    # The kernel answers a question about a map with what it knows of a program, if it is one.
+    kind = os.readlink(f"/proc/self/fd/{fd}").removeprefix("anon_inode:").strip("[]")[4:]
+    if kind != wanted:
+        os.close(fd)
+        raise KindError(path, _KINDS.get(kind, "another object"))
+    return fd
+
+
 def open_map(path: str) -> Map:
-    """A pinned map."""
-    return Map(open_pin(path))
+    """A pinned map; FileNotFoundError where there is none, KindError where it is something else."""
+    return Map(_open_kind(path, "map"))
+
+
+def open_program(path: str) -> int:
+    """The file descriptor of a pinned program; FileNotFoundError where there is none, KindError likewise."""
+    return _open_kind(path, "prog")
 
 
 def map_by_id(map_id: int) -> Map:

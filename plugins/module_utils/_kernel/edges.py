@@ -20,7 +20,7 @@ from .._model.map_specs import MapSpec
 from .._model.snapshot import Attachment, ProgramInfo, RootArray
 from . import bpf, loopback, pins, root_array
 from .lock import remove_lock
-from .open_map import Map
+from .open_map import KindError, Map
 from .private import make_private
 from .xdp import Interfaces, every_attachment
 
@@ -56,13 +56,13 @@ class Edges(t.Protocol):
         """Create a map and pin it; ProgramError says why the kernel does not give it."""
 
     def open_map(self, path: str, /) -> Map:
-        """A pinned map."""
+        """A pinned map; FileNotFoundError where there is none, KindError where it is something else."""
 
     def open_map_by_id(self, map_id: int, /) -> Map:
         """A map by its kernel-wide id; FileNotFoundError where it is gone."""
 
     def open_program(self, path: str, /) -> int:
-        """A pinned program; FileNotFoundError where there is none."""
+        """A pinned program; FileNotFoundError where there is none, KindError where it is something else."""
 
     def open_program_by_id(self, program_id: int, /) -> int:
         """A program by its kernel-wide id; FileNotFoundError where it is gone."""
@@ -150,7 +150,7 @@ class KernelEdges:
     create_map = staticmethod(pins.create_pinned)
     open_map = staticmethod(bpf.open_map)
     open_map_by_id = staticmethod(bpf.map_by_id)
-    open_program = staticmethod(bpf.open_pin)
+    open_program = staticmethod(bpf.open_program)
     open_program_by_id = staticmethod(bpf.program_by_id)
     program_info = staticmethod(bpf.program_info)
     load = staticmethod(bpf.load_program)
@@ -169,7 +169,7 @@ def pinned_info(edges: Edges, path: str) -> ProgramInfo | None:
     """What the kernel says of a pinned program, None where there is none."""
     try:
         descriptor = edges.open_program(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, KindError):
         return None
     try:
         return edges.program_info(descriptor)

@@ -9,7 +9,7 @@ import mmap
 import os
 import struct
 import typing as t
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from .._model.layout import SLOT
 from .._model.map_specs import ARRAY, ARRAY_OF_MAPS, HASH, MMAPABLE, NO_PREALLOC
@@ -89,16 +89,23 @@ class _Kernel:
 class KernelMaps:
     """The pinned maps of one balancer as the engine sees them (the interface is Maps).
 
-    `unpinned`: more maps, by name → id.
+    `unpinned`: more maps, or those that are meant where others are pinned, by name → id. `hidden`: names under which
+    something else is pinned.
     """
 
-    def __init__(self, directory: str, unpinned: Mapping[str, int] | None = None, opener: Opener | None = None) -> None:
+    def __init__(
+        self,
+        directory: str,
+        unpinned: Mapping[str, int] | None = None,
+        opener: Opener | None = None,
+        hidden: Collection[str] = (),
+    ) -> None:
         self._directory = directory
         self._unpinned = unpinned or {}
         self._opener: Opener = opener or _Kernel()
         self._open: dict[str, Map] = {}
         self._ring_map: mmap.mmap | None = None
-        self._names = frozenset(self._opener.listed(directory)).union(self._unpinned)
+        self._names = frozenset(self._opener.listed(directory)).difference(hidden).union(self._unpinned)
 
     def close(self) -> None:
         """Close every file descriptor."""

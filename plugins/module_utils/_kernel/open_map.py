@@ -5,10 +5,19 @@
 
 from __future__ import annotations
 
+import errno
 import typing as t
 from collections.abc import Iterable, Iterator, Sequence
 
 from .._model.snapshot import MapInfo
+
+
+class KindError(OSError):
+    """What is pinned under a path is no map, or no program; `kind` says what it is."""
+
+    def __init__(self, path: str, kind: str) -> None:
+        super().__init__(errno.EINVAL, f"{path} is {kind}")
+        self.kind = kind
 
 
 class Map(t.Protocol):

@@ -13,6 +13,7 @@ from .._model.errors import ProgramError
 from .._model.map_specs import MapSpec
 from .._model.snapshot import ProgramInfo
 from . import bpf
+from .open_map import KindError
 from .privilege import permission_hint
 
 
@@ -57,8 +58,8 @@ def listed(folder: str) -> list[str]:
 def pinned_program(path: str) -> ProgramInfo | None:
     """What the kernel says of a pinned program, None where there is none."""
     try:
-        fd = bpf.open_pin(path)
-    except FileNotFoundError:
+        fd = bpf.open_program(path)
+    except (FileNotFoundError, KindError):
         return None
     try:
         return bpf.program_info(fd)

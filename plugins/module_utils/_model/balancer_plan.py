@@ -19,7 +19,6 @@ from .balancer_steps import (
     ConcludeState,
     ForgetPrevious,
     MigrateMaps,
-    PinAgain,
     Prove,
     RememberPlaces,
     Verify,
@@ -32,12 +31,14 @@ from .link_mtu import link_faults
 from .lru_history import learners, may_be_known
 from .map_specs import MapSpec, balancer_maps
 from .operations import Put
+from .pinned import PinnedMaps
 from .program_plan import (
     Places,
     ProgramPlan,
     kept_bytecode,
     moved,
     plan_interfaces,
+    plan_pins,
     present,
     uses_maps,
 )
@@ -55,6 +56,7 @@ from .steps import (
     DropMaps,
     Keep,
     Load,
+    PinAgain,
     Remove,
     TakeKept,
     TakeSlot,
@@ -91,8 +93,7 @@ def plan_balancer(
     present(plan, wanted.interfaces, seen, wanted.boot)
     _check_links(plan, wanted, state, seen)
     plan.need(seen.bpffs, seen.attached, seen.digest)
-    if seen.lost:
-        plan.add(PinAgain(seen.lost), f"pin {', '.join(sorted(seen.lost))} again, which the running program has")
+    plan_pins(plan, seen)
     pinned = len(plan.changes)
     specs = balancer_maps(wanted.settings)
     create = [spec for name, spec in specs.items() if name not in seen.maps]
@@ -302,12 +303,14 @@ def _mac_entry(mac: str) -> Put:
     return Put("ctl_array", ((layout.u32(layout.CTL_GATEWAY_MAC), layout.mac_bytes(mac)),))
 
 
-def plan_gateway(state: State, mac: str, there: bytes | None) -> BalancerPlan:
+def plan_gateway(state: State, mac: str, there: bytes | None, pins: PinnedMaps, folder: str) -> BalancerPlan:
     """Follow the gateway's MAC where it is to be found out. `there`: that which the program has, None: none is loaded.
 
-    `mac`: "" where nobody asked.
+    `mac`: "" where nobody asked. `pins`: those of the maps, in this folder.
     """
     plan = BalancerPlan(before=state.settings, after=state.settings, learned=state.learned)
+    if pins.lost:
+        plan.add(PinAgain(pins), *pins.lines(folder))
     if mac and follows_gateway(state) and there not in (None, layout.mac_bytes(mac)):
         plan.add(_mac_entry(mac), f"gateway MAC {state.program.gateway_mac or 'none'} → {mac}")
         plan.add(ConcludeState(state.settings, mac, None, False))
@@ -382,10 +385,10 @@ def plan_removal(state: State, seen: BalancerSnapshot, directory: str, files: Co
         if each.program_id in ours:
             plan.add(Detach(each), f"detach from {each.interface}")
     plan.warnings += [moved(name, "balancer") for name in state.program.interfaces if name in seen.absent]
-    if seen.maps or seen.pins:
+    if seen.maps or seen.pins or seen.strays:
         plan.changes.append(f"remove the maps and programs pinned in {seen.directory}")
     if not state.lost:
         plan.changes.append(f"remove the state in {directory}")
     # Also where there is nothing to say: a killed run may have left a folder.
-    plan.add(Remove(tuple(seen.maps), tuple(files)))
+    plan.add(Remove((*seen.maps, *seen.strays), tuple(files)))
     return plan

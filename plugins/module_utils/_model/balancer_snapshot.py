@@ -24,19 +24,17 @@ class Room:
 
 @dataclass(frozen=True)
 class BalancerSnapshot(ProgramSnapshot):
-    """What there is of a balancer's program. Among `maps` are those that are lost.
+    """What there is of a balancer's program.
 
-    `previous`: the bytecode of the program before. `lost`: map that the running program has, though its pin is gone →
-    its id. `tables`: map of tables → CPU → its table; `flows`: CPU → flows in its table, where that is to be smaller.
-    `unfinished`: whether a killed run was replacing tables. `cpus`: those that receive; `possible`: how many there may
-    be; `nodes`: how many of memory. `values`: map → index → entry. `own`: family → this host's address. `room`: map
-    that is to be made anew → what its contents take. `moves`: (flows in the tables, those that would be chosen another
-    real). `tunnel_sources`: the prefixes from which tunnels that end here are taken. `mtus`: interface → its MTU, where
-    that is asked for.
+    `previous`: the bytecode of the program before. `tables`: map of tables → CPU → its table; `flows`: CPU → flows in
+    its table, where that is to be smaller. `unfinished`: whether a killed run was replacing tables. `cpus`: those that
+    receive; `possible`: how many there may be; `nodes`: how many of memory. `values`: map → index → entry. `own`:
+    family → this host's address. `room`: map that is to be made anew → what its contents take. `moves`: (flows in the
+    tables, those that would be chosen another real). `tunnel_sources`: the prefixes from which tunnels that end here
+    are taken. `mtus`: interface → its MTU, where that is asked for.
     """
 
     previous: Bytecode | Missing = NO_BYTECODE
-    lost: Mapping[str, int] = field(default_factory=dict)
     slots: Slots = field(default_factory=dict)
     tables: Mapping[str, Mapping[int, MapInfo]] = field(default_factory=dict)
     flows: Mapping[int, int] = field(default_factory=dict)

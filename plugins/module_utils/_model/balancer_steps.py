@@ -17,14 +17,6 @@ from .steps import Phase
 
 
 @dataclass(frozen=True)
-class PinAgain:
-    """Pin maps that the running program has: name → id."""
-
-    phase: t.ClassVar[Phase] = Phase.PIN_AGAIN
-    maps: Mapping[str, int]
-
-
-@dataclass(frozen=True)
 class Prove:
     """Let a program prove itself on scratch maps."""
 

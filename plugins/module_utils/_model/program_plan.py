@@ -14,8 +14,22 @@ from .bytecode import Bytecode
 from .errors import ProgramError
 from .map_specs import MapSpec
 from .operations import Delete, Put, ZeroCounters, count
+from .pinned import PinnedMaps
 from .snapshot import Attachment, Missing, OnRecord, ProgramSnapshot, no_interface
-from .steps import AnyStep, Attach, Compile, CreateMaps, Detach, Discard, Keep, Load, Remove, TakeKept, in_order
+from .steps import (
+    AnyStep,
+    Attach,
+    Compile,
+    CreateMaps,
+    Detach,
+    Discard,
+    Keep,
+    Load,
+    PinAgain,
+    Remove,
+    TakeKept,
+    in_order,
+)
 
 
 @dataclass
@@ -65,6 +79,15 @@ class ProgramPlan:
         return [*(lack.review for lack in self.lacks if lack.review), *self.warnings]
 
 
+def plan_pins(plan: ProgramPlan, seen: ProgramSnapshot) -> None:
+    """Pin the program's own maps again where something else or nothing is; and say what is not the program."""
+    found = PinnedMaps(seen.maps, seen.lost, seen.strays)
+    if found.astray:
+        plan.add(PinAgain(found), *found.lines(f"{seen.directory}/maps"))
+    if seen.impostor:
+        plan.changes.append(seen.impostor)
+
+
 def require_interfaces(seen: ProgramSnapshot) -> None:
     """ProgramError where the host has no such interface."""
     for name in seen.absent:
@@ -98,6 +121,7 @@ def plan_program(plan: ProgramPlan, kind: Kind, seen: ProgramSnapshot, digest: s
 
     `digest`: that of the last run.
     """
+    plan_pins(plan, seen)
     create = [spec for spec in kind.specs if spec.name not in seen.maps]
     if create:
         plan.add(CreateMaps(tuple(create), {}), f"create {len(create)} map{'s' if len(create) > 1 else ''}")
@@ -205,10 +229,10 @@ def plan_oblivion(
     more: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Unpin and forget a program that runs nowhere. `more`: further file of its state → the line about its end."""
-    if seen.pins or seen.maps:
+    if seen.pins or seen.maps or seen.strays:
         plan.changes.append(f"remove the maps and program of {program} pinned in {seen.directory}")
     if f"{program}.json" in files:
         plan.changes.append(f"remove the state of {program}")
     plan.changes += [line for name, line in more.items() if name in files]
     # Also where there is nothing to say: a killed run may have left a folder.
-    plan.add(Remove(tuple(seen.maps), (f"{program}.json", f"{program}.bytecode.json", *more)))
+    plan.add(Remove((*seen.maps, *seen.strays), (f"{program}.json", f"{program}.bytecode.json", *more)))

@@ -160,17 +160,21 @@ class OnRecord(t.Protocol):
 class ProgramSnapshot:
     """What there is of a program and its maps.
 
-    `absent`: interfaces that were asked for and do not exist. `maps`: those that are pinned. `current`: the pinned
-    program; `pins`: the ids of all that are pinned under one of its names. `attached`: interface → what XDP runs there.
-    `running`: id → what the kernel says of the programs where this one may run. `elsewhere`: those of them that are
-    pinned by another instance. `digest`: of what a compile would take, None where the kept bytecode is to be used.
-    `kept`: the bytecode of the last run. `directory`: where the pins are.
+    `absent`: interfaces that were asked for and do not exist. `maps`, `lost`, `strays`: as in PinnedMaps. `current`:
+    the pinned program, if it is the one on record; else `impostor` says what is pinned in its place. `pins`: the ids of
+    all that are pinned under one of its names. `attached`: interface → what XDP runs there. `running`: id → what the
+    kernel says of the programs where this one may run. `elsewhere`: those of them that are pinned by another instance.
+    `digest`: of what a compile would take, None where the kept bytecode is to be used. `kept`: the bytecode of the last
+    run. `directory`: where the pins are.
     """
 
     bpffs: Missing | None = None
     absent: Collection[str] = ()
     maps: Mapping[str, MapInfo] = field(default_factory=dict)
+    lost: Mapping[str, int] = field(default_factory=dict)
+    strays: Mapping[str, str] = field(default_factory=dict)
     current: ProgramInfo | None = None
+    impostor: str = ""
     pins: frozenset[int] = frozenset()
     attached: Mapping[str, Attachment] | Missing = field(default_factory=dict)
     running: Mapping[int, ProgramInfo] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from .bytecode import Bytecode
 from .map_specs import MapSpec
 from .operations import Delete, Put, ZeroCounters
+from .pinned import PinnedMaps
 from .program_file import ProgramFile
 from .snapshot import Attachment, Filter, RootArray
 
@@ -54,6 +55,14 @@ class Phase(enum.IntEnum):
     CONCLUDE = enum.auto()
     FORGET = enum.auto()
     REMOVE = enum.auto()
+
+
+@dataclass(frozen=True)
+class PinAgain:
+    """Pin maps again that the program has, and unpin what is in their place."""
+
+    phase: t.ClassVar[Phase] = Phase.PIN_AGAIN
+    found: PinnedMaps
 
 
 @dataclass(frozen=True)

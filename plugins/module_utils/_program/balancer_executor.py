@@ -11,7 +11,7 @@ import typing as t
 from collections.abc import Iterable, Sequence
 
 from .._kernel.balancer_edges import BalancerEdges
-from .._kernel.open_map import Map
+from .._kernel.open_map import KindError, Map
 from .._kernel.state_files import StateFile
 from .._model import layout
 from .._model.balancer_steps import (
@@ -20,7 +20,6 @@ from .._model.balancer_steps import (
     ForgetPrevious,
     MakeTables,
     MigrateMaps,
-    PinAgain,
     Prove,
     RememberPlaces,
     SettleTables,
@@ -108,12 +107,6 @@ class BalancerExecutor(Executor):
 
     # before anything is touched
 
-    def pin_again(self, step: PinAgain) -> None:
-        self.edges.make_folders(self.paths.folders())
-        for name, map_id in step.maps.items():
-            with self.edges.open_map_by_id(map_id) as opened:
-                self.edges.pin(opened.fd, self.paths.map(name))
-
     def prove(self, step: Prove) -> None:
         if self.bytecode is not None:
             self.selftest = self.tools.prove(self.bytecode, step.settings)
@@ -196,11 +189,14 @@ class BalancerExecutor(Executor):
 
     def _previous(self, step: Load) -> int:
         """The previous program where it is still pinned and uses these maps, else -1: it may be older than they are."""
+        previous = self.state.program.previous
         try:
             fd = self.edges.open_program(self.paths.previous)
-        except FileNotFoundError:
+        except (FileNotFoundError, KindError):
             return -1
         self.held.callback(self.edges.close, fd)
+        if previous is None or self.edges.program_info(fd).tag != previous.tag:
+            return -1
         ids = set()
         for name in step.maps:
             with self.edges.open_map(self.path(name)) as opened:
@@ -271,7 +267,6 @@ class BalancerExecutor(Executor):
 
 BalancerExecutor.taking = {
     **Executor.taking,
-    PinAgain: BalancerExecutor.pin_again,
     CreateMaps: BalancerExecutor.create_maps,
     Prove: BalancerExecutor.prove,
     Watch: BalancerExecutor.watch,

@@ -32,6 +32,7 @@ from .._model.steps import (
     Intend,
     Keep,
     Load,
+    PinAgain,
     Remove,
     TakeKept,
     TakeSlot,
@@ -39,6 +40,7 @@ from .._model.steps import (
 )
 from .bytecode import load
 from .home import Home
+from .ownership import pin_again
 
 
 class Executor:
@@ -74,6 +76,9 @@ class Executor:
             raise
         except OSError as error:
             raise ProgramError(f"the kernel refused an operation: {error.strerror or error}") from error
+
+    def pin_again(self, step: PinAgain) -> None:
+        pin_again(self.edges, self.paths, step.found)
 
     # bytecode and record
 
@@ -211,6 +216,7 @@ class Executor:
 
 
 Executor.taking = {
+    PinAgain: Executor.pin_again,
     Compile: Executor.compile,
     TakeKept: Executor.take_kept,
     Intend: Executor.intend,

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import MappingProxyType
 
 from .._kernel.edges import Edges, KernelEdges, pinned_by_others, pinned_info, running_info
+from .._kernel.open_map import Map
 from .._kernel.pins import Paths
 from .._kernel.state_folder import StateFolder
 from .._model.bytecode import Bytecode
@@ -17,6 +18,7 @@ from .._model.errors import FleetError, StateError
 from .._model.map_specs import MapSpec
 from .._model.program_file import ProgramFile
 from .._model.snapshot import Attachment, Missing, OnRecord, ProgramInfo, ProgramSnapshot
+from .ownership import compare_pins, is_recorded, own_program
 from .toolchain import HostToolchain, Toolchain
 
 R = t.TypeVar("R", bound=ProgramFile)
@@ -54,7 +56,7 @@ class Home(t.Generic[R]):
         tools: Toolchain | None = None,
     ) -> None:
         self.program = program
-        self.specs = {spec.name: spec for spec in specs}
+        self.specs = tuple(specs)
         self.file = file
         self.kind = kind
         self.paths = Paths(file.bpffs, file.instance, program)
@@ -90,11 +92,13 @@ class Home(t.Generic[R]):
 
     def read(self, record: OnRecord, interfaces: Iterable[str], digest: str | Missing | None) -> ProgramSnapshot:
         """What there is. `interfaces`: those where the program is to run."""
-        there = attempt(self.edges.attachments)
+        every = attempt(self.edges.attachments)
         attached: Mapping[str, Attachment] | Missing
-        attached = there if isinstance(there, Missing) else {each.interface: each for each in there}
+        attached = every if isinstance(every, Missing) else {each.interface: each for each in every}
         running = () if isinstance(attached, Missing) else [each.program_id for each in attached.values()]
-        return self.read_running(record, interfaces, digest, attached, running)
+        there: Mapping[str, Attachment] = {} if isinstance(attached, Missing) else attached
+        placed = [there[name].program_id for name in record.interfaces if name in there]
+        return self.read_running(record, interfaces, digest, attached, running, placed)
 
     def read_running(
         self,
@@ -103,35 +107,54 @@ class Home(t.Generic[R]):
         digest: str | Missing | None,
         attached: Mapping[str, Attachment] | Missing,
         running: Iterable[int],
-        lost: Mapping[str, int] = MappingProxyType({}),
+        placed: Iterable[int],
+        halfway: bool = False,
     ) -> ProgramSnapshot:
         """The same, where others than the programs of XDP may be this one: their ids.
 
-        `lost`: map that is there though its pin is gone → its id.
+        `placed`: those of them that run where the record says. `halfway`: a change-over was killed that a run finishes
+        first, so that pins are of one program and of the other.
         """
         edges, paths = self.edges, self.paths
-        maps = {}
-        for name in sorted({*edges.listed(paths.maps), *lost}):
-            if name in self.specs:
-                opening = edges.open_map_by_id(lost[name]) if name in lost else edges.open_map(paths.map(name))
-                with opening as opened:
-                    maps[name] = opened.info
         pinned = {path: info for path in paths.names() if (info := pinned_info(edges, path)) is not None}
         pins = frozenset(info.id for info in pinned.values())
         found = {number: info for number in set(running) if (info := running_info(edges, number)) is not None}
+        elsewhere = self._elsewhere(found, pins, record.tag)
+        current = pinned.get(paths.program)
+        impostor = "" if halfway else self._impostor(current, record.tag)
+        here = [] if halfway else [found[number] for number in placed if number in found and number not in elsewhere]
+        program = None if halfway else own_program(paths, record.tag, current, here)
+        maps = compare_pins(edges, paths, self.specs, program)
         return ProgramSnapshot(
             bpffs=read_bpffs(edges, paths.bpffs),
             absent=[name for name in interfaces if not edges.has_interface(name)],
-            maps=maps,
-            current=pinned.get(paths.program),
+            maps=maps.maps,
+            lost=maps.lost,
+            strays=maps.strays,
+            current=None if impostor else current,
+            impostor=impostor,
             pins=pins,
             attached=attached,
             running=found,
-            elsewhere=self._elsewhere(found, pins, record.tag),
+            elsewhere=elsewhere,
             digest=digest,
             kept=self.bytecode(),
             directory=paths.directory,
         )
+
+    def _impostor(self, pinned: ProgramInfo | None, tag: str | None) -> str:
+        """What is wrong with what is pinned under the program's name; "" where nothing is."""
+        path = self.paths.program
+        if pinned is None:
+            there = os.path.basename(path) in self.edges.listed(self.paths.directory)
+            return f"replace what is pinned at {path}, which is no program" if there else ""
+        if not tag or is_recorded(self.paths, tag, pinned):
+            return ""
+        return f"replace the program pinned at {path}, which is not the one on record (tag {pinned.tag}, not {tag})"
+
+    def open_map(self, name: str, lost: Mapping[str, int]) -> Map:
+        """One of the program's maps. `lost`: those that are not pinned under their names → their ids."""
+        return self.edges.open_map_by_id(lost[name]) if name in lost else self.edges.open_map(self.paths.map(name))
 
     def _elsewhere(self, running: Mapping[int, ProgramInfo], pins: frozenset[int], tag: str | None) -> frozenset[int]:
         """Those of the running programs with this tag that another instance has pinned."""

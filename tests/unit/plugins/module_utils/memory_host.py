@@ -15,7 +15,7 @@ import typing as t
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.katran.fleet.plugins.module_utils._kernel.open_map import Map
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.open_map import KindError, Map
 from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode import Bytecode, map_references
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ModeError, ProgramError
 from ansible_collections.katran.fleet.plugins.module_utils._model.host_addresses import HostAddress
@@ -355,7 +355,8 @@ class MemoryHost:
 
     def open_map(self, path: str) -> MemoryMap:
         kind, number = self._pinned(path)
-        assert kind == "map", path
+        if kind != "map":
+            raise KindError(path, f"a {kind}")
         return MemoryMap(self, number, self._open("map", number))
 
     def _pinned(self, path: str) -> tuple[str, int]:
@@ -367,7 +368,8 @@ class MemoryHost:
 
     def open_program(self, path: str) -> int:
         kind, number = self._pinned(path)
-        assert kind == "program", path
+        if kind != "program":
+            raise KindError(path, f"a {kind}")
         return self._open("program", number)
 
     def open_program_by_id(self, program_id: int) -> int:
