@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from .._kernel.edges import Edges
 from .._kernel.state_folder import StateFolder

@@ -84,7 +84,7 @@ class Home(t.Generic[R]):
         path = f"{self.file.directory}/{file}"
         try:
             kept = self.file.read_bytecode(file, self.program)
-            if kept is not None and not self.specs.keys() >= set(kept.maps):
+            if kept is not None and not {spec.name for spec in self.specs} >= set(kept.maps):
                 kept = None
         except StateError:
             kept = None
