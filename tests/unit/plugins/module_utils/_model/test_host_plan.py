@@ -208,14 +208,14 @@ def test_nothing_of_ours_stays() -> None:
     before = {"net/ipv4/conf/eth0/rp_filter": "1", "eth0": "1500"}
     plan = plan_absence(replace(GOOD, before=before))
     assert plan.changes == [
-        f"remove the unit {RESTORE}",
         f"stop {TIMER}",
+        f"remove the unit {RESTORE}",
         f"remove the unit {TIMER}",
         "have systemd read its units",
         "net/ipv4/conf/eth0/rp_filter 2 → 1, as it was",
         "MTU of eth0 1600 → 1500, as it was",
         "remove the MSS of VIPs",
-        *(f"remove {path}" for path in FILES),
+        *(f"remove {path}" for path in sorted(FILES)),
     ]
     assert plan_absence(HostSnapshot()).steps == []
 
