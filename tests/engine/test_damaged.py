@@ -189,3 +189,22 @@ def test_a_boot_tells_each_and_goes_on() -> None:
     assert "Traceback" not in done.stderr
     for name in ("state.json", "decap.json", "root.json", "healthcheck.json"):
         assert f"katran-restore: default: {STATE / name} is damaged ([1] is not a mapping): {ADOPT}\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fault"),
+    [
+        (drop("real_ids", "assigned", "10.0.0.1"), "real_ids.assigned: 10.0.0.1 is missing"),
+        (
+            drop("vip_numbers", "assigned", "198.51.100.1:80/tcp"),
+            "vip_numbers.assigned: 198.51.100.1:80/tcp is missing",
+        ),
+    ],
+    ids=["real", "vip"],
+)
+def test_other_sizes_need_the_ids_of_what_is_there(spoil: Callable[[Any], Any], fault: str) -> None:
+    """Where a ring is made anew from what the file says, and the file lost a part of it."""
+    damage("state.json", spoil)
+    larger = {**DEPLOYED["balancer"], "sizes": {**SIZES, "ring": 2003}, "accept_rehash": True}
+    message = module("balancer", larger).msg
+    assert message == f"state.json of balancer default is damaged ({fault}): {ADOPT}"

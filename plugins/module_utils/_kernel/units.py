@@ -66,10 +66,13 @@ def link_unit(name: str, target: str) -> None:
 
 
 def unlink_unit(name: str) -> None:
-    """Disable a unit and remove its file."""
+    """Disable a unit, end what it does, and remove its file."""
     with contextlib.suppress(HostError):
         # Of a link whose target is gone systemd knows nothing, but the links to it are there.
-        _systemctl("disable", name)
+        _systemctl("disable", "--now", name)
+    with contextlib.suppress(HostError):
+        # One that failed would stay among the failed ones without its file.
+        _systemctl("reset-failed", name)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(FOLDER, name))
 

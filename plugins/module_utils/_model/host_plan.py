@@ -219,9 +219,11 @@ def plan_absence(there: HostSnapshot, leaving: Collection[str] = ()) -> HostPlan
     ]
     if plan.faults:
         return plan
-    for name, unit in there.units.items():
-        if unit.active not in ("inactive", "failed"):
+    # Timers first, so that none starts what goes. A job that is at work just then ends with its unit.
+    for name in sorted(there.units, key=lambda each: (not each.endswith(".timer"), each)):
+        if there.units[name].active in ("active", "reloading"):
             plan.add("stop", name, f"stop {name}")
+    for name, unit in there.units.items():
         if unit.link is not None:
             plan.add("unlink", name, f"remove the unit {name}")
     if plan.subjects("unlink"):
@@ -237,7 +239,7 @@ def plan_absence(there: HostSnapshot, leaving: Collection[str] = ()) -> HostPlan
         )
     if there.mss is not None:
         plan.add("mss", "", "remove the MSS of VIPs", "0")
-    for path in there.files:
+    for path in sorted(there.files):
         plan.add("remove", path, f"remove {path}")
     return plan
 

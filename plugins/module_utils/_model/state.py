@@ -18,6 +18,7 @@ from .records import (
     Optional,
     Reader,
     address,
+    damaged,
     distinct,
     flag,
     interface,
@@ -173,6 +174,19 @@ class State:
     def is_sure(self) -> bool:
         """Whether that holds for the reals, which all resources share."""
         return not (self.lost or self.interrupted)
+
+    def real_id(self, address: str) -> int:
+        """The id of a real that takes flows. StateError where the file lost it."""
+        return self._known(self.real_ids, "real_ids", address)
+
+    def vip_number(self, name: str) -> int:
+        """The number of a VIP that has a ring. StateError where the file lost it."""
+        return self._known(self.vip_numbers, "vip_numbers", name)
+
+    def _known(self, ids: Ids, field_: str, key: str) -> int:
+        if key not in ids.assigned:
+            raise damaged(f"state.json of balancer {self.instance}", Fault(f"{field_}.assigned", f"{key} is missing"))
+        return ids.assigned[key]
 
     @classmethod
     def from_json(cls, source: str, path: str) -> State:

@@ -117,9 +117,10 @@ class Migration:
             jobs = [job for job in jobs if job[2]]
             rings = build_rings([(members, self.new["ring"], vip.hash) for _key, vip, members in jobs])
             for (key, vip, members), ring in zip(jobs, rings, strict=True):
-                ids = [self.state.real_ids.assigned[address] for address, _weight in members]
+                ids = [self.state.real_id(address) for address, _weight in members]
                 built = ring_slots(ring, ids)
-                slots[numbers[key] * size : (numbers[key] + 1) * size] = built
+                number = self.state.vip_number(key)
+                slots[number * size : (number + 1) * size] = built
                 inputs = ring_inputs(vip, self.new["ring"], members, ids)
                 self.rings[key] = [inputs, digest(built)]
 

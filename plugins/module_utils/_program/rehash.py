@@ -58,7 +58,7 @@ class _Chooser:
             slots = bytes(SLOT * self.sizes["ring"])
             if members:
                 ring = build_rings([(members, self.sizes["ring"], self.vips[key].hash)])[0]
-                slots = ring_slots(ring, [self.state.real_ids.assigned[address] for address, _weight in members])
+                slots = ring_slots(ring, [self.state.real_id(address) for address, _weight in members])
             self.rings[key] = list(struct.unpack(f"={self.sizes['ring']}Q", slots))
         return self.rings[key][self.slot(flow, key, self.sizes)]
 

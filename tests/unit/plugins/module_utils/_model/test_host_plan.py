@@ -208,16 +208,73 @@ def test_nothing_of_ours_stays() -> None:
     before = {"net/ipv4/conf/eth0/rp_filter": "1", "eth0": "1500"}
     plan = plan_absence(replace(GOOD, before=before))
     assert plan.changes == [
-        f"remove the unit {RESTORE}",
         f"stop {TIMER}",
+        f"remove the unit {RESTORE}",
         f"remove the unit {TIMER}",
         "have systemd read its units",
         "net/ipv4/conf/eth0/rp_filter 2 → 1, as it was",
         "MTU of eth0 1600 → 1500, as it was",
         "remove the MSS of VIPs",
-        *(f"remove {path}" for path in FILES),
+        *(f"remove {path}" for path in sorted(FILES)),
     ]
     assert plan_absence(HostSnapshot()).steps == []
+
+
+def test_an_interface_that_is_gone_is_told_when_a_host_is_removed() -> None:
+    plan = plan_absence(replace(FRESH, mtus={"eth0": 1500, "eth1": None}, before={"eth1": "1500", "eth0": "1400"}))
+    assert plan.changes == ["MTU of eth0 1500 → 1400, as it was"]
+    said = (
+        "interface eth1 does not exist on this host: where it moved to another network namespace, its MTU and rp_filter"
+    )
+    assert plan.warnings == [f"{said} stay"]
+
+
+def test_a_host_with_programs_is_not_removed() -> None:
+    there = replace(GOOD, instances=["blue", "green"])
+    plan = plan_absence(there, ["blue"])
+    assert plan.steps == []
+    assert len(plan.faults) == 1
+    assert plan.faults[0].startswith(
+        "instance green keeps its state in /var/lib/katran-fleet/green, and without the units"
+    )
+    assert plan_absence(there, ["blue", "green"]).changes == plan_absence(GOOD).changes
+
+
+def test_a_boot_does_what_can_be_done_without_an_interface() -> None:
+    real = replace(REAL, interfaces=("eth0", "eth1"))
+    there = replace(FRESH, sysctls=dict.fromkeys(real.sysctls(), "0"), mtus={"eth0": 1500, "eth1": None})
+    plan = plan_host(HostWanted(real=real), there, boot=True)
+    assert plan.missing == ["interface eth1 does not exist on this host"]
+    assert (plan.subjects("mtu"), plan.faults) == (["eth0"], [])
+    assert "net/ipv4/conf/eth0/rp_filter" in plan.subjects("sysctl")
+    assert "net/ipv4/conf/eth1/rp_filter" not in plan.subjects("sysctl")
+    assert plan_host(HostWanted(real=real), there).faults == plan.missing
+
+
+def test_open_folders_are_closed() -> None:
+    plan = plan_host(WANTED, replace(GOOD, open_folders={"/var/lib/katran-fleet": 0o755}))
+    assert plan.changes == ["close /var/lib/katran-fleet to all but root (mode 0755 → 0700)"]
+    assert plan.subjects("close") == ["/var/lib/katran-fleet"]
+
+
+@pytest.mark.parametrize(
+    ("path", "restarts"),
+    [
+        ("ansible_collections/katran/fleet/plugins/module_utils/_engine/watch.py", True),
+        ("katran-watch", True),
+        ("systemd/katran-watch.service", True),
+        ("katran-restore", False),
+        ("bpf/a.c", False),
+    ],
+)
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_resident_unit_is_restarted_with_another_engine(path: str, restarts: bool, gone: bool) -> None:
+    name = "katran-watch.service"
+    units = {name: Unit(enabled=True, active=True, resident=True)}
+    there = HostSnapshot(files={path: "1"}, units={name: linked(name, enabled="enabled", active="active")})
+    plan = plan_host(HostWanted({} if gone else {path: "2"}, units), there)
+    # Of the unit's own file, what was written counts; one that is gone is none of this version's.
+    assert plan.subjects("restart") == ([name] if restarts and not (gone and path.startswith("systemd/")) else [])
 
 
 # Whatever a host is, following the plan leaves no difference, and check mode says what a run does.
