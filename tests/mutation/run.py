@@ -112,7 +112,8 @@ def run_mutmut(work: Path, jobs: int, only: list[str]) -> None:
 def describe(was: str, becomes: str) -> str:
     """What differs between two texts of a function, each line stripped: `old => new`, lines joined by ` ; `."""
     before, after = [], []
-    for line in difflib.ndiff(*([line.strip() for line in text.splitlines()] for text in (was, becomes))):
+    old, new = ([line.strip() for line in text.splitlines()] for text in (was, becomes))
+    for line in difflib.ndiff(old, new):
         if line.startswith("- "):
             before.append(line[2:])
         elif line.startswith("+ "):
