@@ -19,11 +19,6 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.operations imp
     Put,
     ZeroCounters,
 )
-    Delete,
-    PurgeFlows,
-    Put,
-    ZeroCounters,
-)
 from ansible_collections.katran.fleet.plugins.module_utils._model.table import TableEntry
 from ansible_collections.katran.fleet.plugins.module_utils._model.table_plan import TablePlan, plan_entries, plan_table
 from ansible_collections.katran.fleet.plugins.module_utils._model.vip_plan import REAL_COUNTERS
