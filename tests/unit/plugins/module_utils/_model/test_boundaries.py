@@ -24,6 +24,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.hashing import
     flow_slot,
     jhash_16bytes,
 )
+from ansible_collections.katran.fleet.plugins.module_utils._model.limits import Limits
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import (
     DEFAULT_SIZES,
     GLOBAL_COUNTERS,
