@@ -23,6 +23,7 @@ from .program_plan import (
     ProgramPlan,
     plan_absence,
     plan_interfaces,
+    plan_pins,
     plan_program,
     present,
 )
@@ -205,6 +206,8 @@ def plan_withdrawal(staying: Staying, record: DecapRecord, seen: DecapSnapshot) 
         plan.after["sources"] = sources = [prefix for prefix in sources if prefix not in closed]
     plan.changes += [f"vip {address} removed" for address in gone]
     listed = [address for address in gone if address in seen.vips]
+    if listed or closed:
+        plan_pins(plan, seen)
     if listed:
         plan.add(Delete("decap_vips", tuple(map(layout.pack_address, listed))))
     plan.changes += [f"source {prefix} removed" for prefix in closed]
