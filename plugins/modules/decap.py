@@ -93,8 +93,8 @@ options:
     description:
       - Add O(vips) to interface lo, where the host has them on no interface yet. What was there before stays in every
         state.
-      - Such an address is never the source of the host's own connections. IPv4 addresses have scope host for that, those
-        of IPv6 are deprecated, which is enough while the host has another global one.
+      - Such an address is never the source of the host's own connections. IPv4 addresses have scope host for that,
+        those of IPv6 are deprecated, which is enough while the host has another global one.
     type: bool
     default: true
   source_dir:

@@ -29,7 +29,7 @@ from .bytecode import Bytecode
 from .errors import NetworkError, ProgramError
 from .flow_table_plan import numa_flag, plan_tables
 from .lru_history import learners, may_be_known
-from .map_specs import MapSpec, balancer_maps
+from .map_specs import BALANCER_SOURCES, MapSpec, balancer_maps
 from .operations import Put
 from .program_plan import (
     Places,
@@ -42,7 +42,7 @@ from .program_plan import (
 from .size_plan import check_room, has_contents, maps_to_migrate, rehash_lines, sizes_of
 from .slot_plan import plan_slot
 from .snapshot import GatewayAnswer, Missing
-from .sources import BALANCER_MAPS, plan_sources
+from .source_plan import plan_sources
 from .state import Coming, Previous, State
 from .steps import (
     Attach,
@@ -114,8 +114,8 @@ def plan_balancer(
     _plan_learned(plan, wanted, state, seen)
     mac = _plan_gateway(plan, wanted, state, seen)
     _plan_sources(plan, wanted, specs, seen)
-    if not specs.keys().isdisjoint(BALANCER_MAPS):
-        steps, lines = plan_sources(BALANCER_MAPS, seen.tunnel_sources, wanted.settings.tunnel_sources)
+    if not specs.keys().isdisjoint(BALANCER_SOURCES):
+        steps, lines = plan_sources(BALANCER_SOURCES, seen.tunnel_sources, wanted.settings.tunnel_sources)
         plan.steps += steps
         plan.changes += [f"tunnels: {line}" for line in lines]
     _plan_end(plan, specs, seen, migrate)

@@ -15,7 +15,7 @@ from .decap_record import DecapKept, DecapRecord
 from .decap_settings import RealSettings, Staying, with_kept
 from .errors import ProgramError
 from .host_addresses import HostAddress, LoopbackPlan, on_loopback, plan_loopback, sources_of_ipv6, strangers
-from .map_specs import DECAP_MAPS, EARLIER_SOURCES, MapSpec
+from .map_specs import DECAP_MAPS, EARLIER_SOURCES, REAL_SOURCES, MapSpec
 from .operations import Delete, Put
 from .program_plan import (
     Kind,
@@ -27,7 +27,7 @@ from .program_plan import (
     require_interfaces,
 )
 from .snapshot import Missing, ProgramSnapshot
-from .sources import REAL_MAPS, hosts_of, plan_sources
+from .source_plan import hosts_of, plan_sources
 from .steps import Attach, ChangeLoopback, Conclude, DropMaps, Intend
 
 PROGRAM = "decap"
@@ -88,7 +88,7 @@ def plan_real(settings: RealSettings, port_before: int, record: DecapRecord, see
         "loopback": list(local.mine),
     }
     _plan_vips(plan, there["vips"], vips)
-    steps, lines = plan_sources(REAL_MAPS, there["sources"], wanted["sources"])
+    steps, lines = plan_sources(REAL_SOURCES, there["sources"], wanted["sources"])
     plan.steps += steps
     plan.changes += lines
     _plan_earlier_map(plan, specs, wanted["sources"], seen)
@@ -207,7 +207,7 @@ def plan_withdrawal(staying: Staying, record: DecapRecord, seen: DecapSnapshot) 
     if listed:
         plan.add(Delete("decap_vips", tuple(map(layout.pack_address, listed))))
     plan.changes += [f"source {prefix} removed" for prefix in closed]
-    plan.steps += plan_sources(REAL_MAPS, [prefix for prefix in closed if prefix in seen.sources], ())[0]
+    plan.steps += plan_sources(REAL_SOURCES, [prefix for prefix in closed if prefix in seen.sources], ())[0]
     local = tuple(address for address in gone if address in seen.settings(record)["loopback"])
     if local:
         plan.add(ChangeLoopback(remove=local), *(f"remove {address} from lo" for address in local))
