@@ -39,9 +39,10 @@ class ActionModule(ActionBase):
         }
         members = {variable: self._hosts(pattern, everything) for variable, pattern in groups.items()}
         if arguments["role"]:
-            fleet = Fleet(variables, members["katran_balancers_group"], str(everything["inventory_hostname"]))
+            alone = str(everything["inventory_hostname"])
+            fleet = Fleet(variables, members["katran_balancers_group"], alone, members["katran_reals_group"])
             return self._one(fleet, variables, arguments["role"], everything)
-        fleet = Fleet(variables, members["katran_balancers_group"])
+        fleet = Fleet(variables, members["katran_balancers_group"], reals=members["katran_reals_group"])
         wanted = {"balancer": members["katran_balancers_group"], "real": members["katran_reals_group"]}
         for role, hosts in wanted.items():
             defaults, settled = self._of_role(role, "defaults"), self._of_role(role, "vars")

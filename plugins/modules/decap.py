@@ -35,10 +35,19 @@ options:
     default: attached
   interfaces:
     description:
-      - The interfaces on which balancers' packets arrive.
+      - The interfaces on which balancers' packets arrive. Without O(attach) they are not looked at.
     type: list
     elements: str
     default: []
+  attach:
+    description:
+      - Run the program on O(interfaces). Where one of them is a balancer's too, V(false) leaves that to the balancer,
+        whose feature C(inline_decap) strips tunnels to this host, that is to its
+        O(katran.fleet.balancer#module:source_ipv4) and O(katran.fleet.balancer#module:source_ipv6). O(vips) are added
+        to interface lo all the same.
+      - A program that is on an interface already stays there until the balancer takes its place.
+    type: bool
+    default: true
   mode:
     description:
       - V(native) runs in the driver, V(generic) in the kernel's stack.

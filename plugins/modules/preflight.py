@@ -90,6 +90,7 @@ reals:
         - 172.16.0.0/16
         - 100::/64
       ask: []
+      attach: true
       vips:
         - 198.51.100.1
 seen:

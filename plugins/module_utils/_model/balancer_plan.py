@@ -177,16 +177,29 @@ def _plan_places(plan: ProgramPlan, wanted: Wanted, state: State, seen: Balancer
         # It was tried there, and why it failed is known.
         settled=state.program.generic if auto else (),
         fallback=auto,
+        residents=seen.residents,
+        # It strips tunnels to this host as well, so the real goes on.
+        takes_over=("decap",) if "inline_decap" in settings.features else (),
+        way_out=_WAY_OUT,
     )
     ours = seen.ours_by(state.program)
     plan_interfaces(plan, places, seen.attachments, ours, current)
-    slot = plan_slot(wanted.slot, state.program.slot, seen.slots, ours, current, settings.replace_foreign)
+    slot = plan_slot(
+        wanted.slot, state.program.slot, seen.slots, ours, current, settings.replace_foreign, seen.residents
+    )
     plan.lacks += slot.lacks
     plan.changes += slot.changes
     if slot.put is not None:
         plan.add(TakeSlot(slot.put, slot.there))
     for each in slot.clear:
         plan.add(ClearSlot(each))
+
+
+_WAY_OUT = {
+    "decap": "one program can do both: give feature inline_decap here (katran_extra_features), and attach: false to"
+    " module decap (katran_real_attach: false)",
+    "root": "take a slot of its array: give root_array instead of interfaces",
+}
 
 
 def _plan_change_over(

@@ -66,6 +66,8 @@ def decap_macros(settings: RealSettings, port_before: int) -> dict[str, int]:
 
 def plan_real(settings: RealSettings, port_before: int, record: DecapRecord, seen: DecapSnapshot) -> ProgramPlan:
     """Bring decap and the addresses to where the settings want them. ProgramError says why that cannot be."""
+    if not settings.attach:
+        settings = _as_attached(settings, record, seen)
     require_interfaces(seen)
     _require_addresses(settings, record, seen)
     plan = ProgramPlan()
@@ -73,7 +75,14 @@ def plan_real(settings: RealSettings, port_before: int, record: DecapRecord, see
     specs = (*DECAP_MAPS, EARLIER_SOURCES) if _wants_earlier_map(seen) else DECAP_MAPS
     kind = Kind(PROGRAM, specs, settings.source_dir, decap_macros(settings, port_before))
     current = plan_program(plan, kind, seen, record.source_digest)
-    places = Places(settings.interfaces, settings.mode, PROGRAM)
+    places = Places(
+        settings.interfaces,
+        settings.mode,
+        PROGRAM,
+        settled=() if settings.attach else settings.interfaces,
+        residents=seen.residents,
+        way_out=_WAY_OUT,
+    )
     plan_interfaces(plan, places, seen.attachments, seen.ours(record), current)
     there = plan.before = seen.settings(record)
     before = record.settings
@@ -106,6 +115,21 @@ def plan_real(settings: RealSettings, port_before: int, record: DecapRecord, see
     )
     _plan_record(plan, settings, kept, local, record)
     return plan
+
+
+_WAY_OUT = dict.fromkeys(
+    ("balancer", "root"),
+    "one program can do both: give attach: false here (katran_real_attach: false), and the balancer feature"
+    " inline_decap (katran_extra_features)",
+)
+
+
+def _as_attached(settings: RealSettings, record: DecapRecord, seen: DecapSnapshot) -> RealSettings:
+    """The settings with the interfaces where the program is."""
+    ours = seen.ours(record)
+    return replace(
+        settings, interfaces=tuple(sorted(name for name, each in seen.attachments.items() if each.program_id in ours))
+    )
 
 
 def _require_addresses(settings: RealSettings, record: DecapRecord, seen: DecapSnapshot) -> None:

@@ -9,7 +9,7 @@ import typing as t
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from .._kernel.edges import Edges, KernelEdges, pinned_by_others, pinned_info, running_info
+from .._kernel.edges import Edges, KernelEdges, pinned_by_others, pinned_info, residents, running_info
 from .._kernel.pins import Paths
 from .._kernel.state_folder import StateFolder
 from .._model.bytecode import Bytecode
@@ -126,6 +126,7 @@ class Home(t.Generic[R]):
             attached=attached,
             running=found,
             elsewhere=self._elsewhere(found, pins, record.tag),
+            residents=residents(edges, paths) if found.keys() - pins else {},
             digest=digest,
             kept=self.bytecode(),
             directory=paths.directory,
