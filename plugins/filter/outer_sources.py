@@ -12,8 +12,8 @@ version_added: 0.1.0
 author:
   - The katran.fleet authors (@katran-fleet)
 description:
-  - Joins what the inventory tells of the outer sources of balancers' packets with the addresses of those balancers whose
-    source of GUE is V(auto), for O(katran.fleet.decap#module:sources). They alone know which of their addresses it is.
+  - Joins what the inventory tells of the outer sources of balancers' packets with the addresses of those balancers
+    whose source of GUE is V(auto), for O(katran.fleet.decap#module:sources). They alone know which it is of these.
 positional: _asked
 options:
   _input:

@@ -273,7 +273,8 @@ options:
     default: false
   replace_foreign:
     description:
-      - Replace an XDP program that is not ours.
+      - Replace an XDP program that is not ours. What is ours is not replaced, but M(katran.fleet.decap)'s program by a
+        balancer that has feature C(inline_decap).
     type: bool
     default: false
 seealso:

@@ -35,10 +35,19 @@ options:
     default: attached
   interfaces:
     description:
-      - The interfaces on which balancers' packets arrive.
+      - The interfaces on which balancers' packets arrive. Without O(attach) they are not looked at.
     type: list
     elements: str
     default: []
+  attach:
+    description:
+      - Run the program on O(interfaces). Where one of them is a balancer's too, V(false) leaves that to the balancer,
+        whose feature C(inline_decap) strips tunnels to this host, that is to its
+        O(katran.fleet.balancer#module:source_ipv4) and O(katran.fleet.balancer#module:source_ipv6). O(vips) are added
+        to interface lo all the same.
+      - A program that is on an interface already stays there until the balancer takes its place.
+    type: bool
+    default: true
   mode:
     description:
       - V(native) runs in the driver, V(generic) in the kernel's stack.
@@ -93,8 +102,8 @@ options:
     description:
       - Add O(vips) to interface lo, where the host has them on no interface yet. What was there before stays in every
         state.
-      - Such an address is never the source of the host's own connections. IPv4 addresses have scope host for that, those
-        of IPv6 are deprecated, which is enough while the host has another global one.
+      - Such an address is never the source of the host's own connections. IPv4 addresses have scope host for that,
+        those of IPv6 are deprecated, which is enough while the host has another global one.
     type: bool
     default: true
   source_dir:

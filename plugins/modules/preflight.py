@@ -98,6 +98,7 @@ reals:
         encapsulation: ipip
         max_frame: 1514
         ipv6: false
+      attach: true
       vips:
         - 198.51.100.1
 seen:

@@ -48,7 +48,7 @@ BALANCER_OPTIONS: Spec = {
 
 REAL_OPTIONS: Spec = {
     **COMMON,
-    **{name: option for name, option in DECAP.items() if name in ("interfaces", "mode", "sources", "gue_port")},
+    **{name: DECAP[name] for name in ("interfaces", "attach", "mode", "sources", "gue_port")},
     "vips": {"type": "list", "elements": "str"},
     "server_id": {"type": "int", "default": 0},
     "mtu": {"type": "int", "default": 0},
@@ -90,10 +90,7 @@ class Fleet:
     def __init__(
         self, variables: HostVariables, balancers: Collection[str], alone: str = "", reals: Collection[str] = ()
     ) -> None:
-        """`balancers`: the hosts whose VIPs reals serve; `alone`: the host, if there is but one to be asked for.
-
-        `reals`: the hosts that serve them.
-        """
+        """`balancers`: the hosts whose VIPs `reals` serve; `alone`: the host, if there is but one to be asked for."""
         self.faults: dict[str, list[str]] = {}
         self.warnings: dict[str, list[str]] = {}
         self._host = alone or "the host"
@@ -101,6 +98,7 @@ class Fleet:
         self._variables = variables
         self._balancers = list(balancers)
         self.reals = list(reals)
+        self._both = frozenset(reals).intersection(balancers)
         self.resources: dict[str, Mapping[str, Sequence[t.Any]]] = {}
         self._joined: dict[tuple[t.Any, ...], Resources] = {}
         self._served: dict[int, Served] = {}
@@ -120,7 +118,7 @@ class Fleet:
         extra = self._get(host, "balancer_extra_features")
         self.add_fault(host, *feature_faults(extra))
         told: Told = {
-            "features": resources.features(words(extra)),
+            "features": resources.features([*words(extra), *(["inline_decap"] if self._shares(host) else [])]),
             "resources": self._word_of(resources),
             "untouched": [] if "katran_features" in self._variables.raw(host) else resources.untouched,
             "families": resources.families,
@@ -171,6 +169,7 @@ class Fleet:
             "gue_port": self._gue_port(),
             **self._outer_sources(host, {"katran_real_sources"}),
             "tunnel": self._tunnel(any(":" in address for address in addresses)),
+            "attach": not self._shares(host),
         }
         self._variables.add(host, {"real_told": told, "real_known": _unasked(told)})
         options = self._options(host, "real", REAL_OPTIONS)
@@ -269,6 +268,14 @@ class Fleet:
                 self._served[id(resources)] = Served.of(resources)
             found |= self._served[id(resources)].to(addresses)
         return sorted(found)
+
+    def _shares(self, host: str) -> bool:
+        """Whether the host is balancer and real on one interface: then the balancer's program is both."""
+        if host not in self._both:
+            return False
+        balanced = self._get(host, "katran_interfaces")
+        served = self._get(host, "katran_real_interfaces") or balanced
+        return not set(words(balanced)).isdisjoint(words(served))
 
     def _outer_sources(self, host: str, instead: Collection[str], both: bool = False) -> Told:
         """From where the host takes balancers' packets, unless one of the variables `instead` says it."""

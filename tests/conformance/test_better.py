@@ -598,6 +598,11 @@ def test_a_real_counts_ids_of_others() -> None:
             inner = IP(src=CLIENT4, dst=VIP4) / TCP(dport=80, flags=flags, options=options)
             bpf.test_run(loaded.prog_fd, frame(IP(src=OTHER4, dst=OWN4, proto=4), inner))
         assert loaded.counters("decap_counters") == (4, 0, 4, 1, 2)
+        # A real without an id of its own has none to compare with.
+        loaded.maps["tpr_server_id"].update(layout.u32(0), layout.u32(0))
+        inner = IP(src=CLIENT4, dst=VIP4) / TCP(dport=80, flags="A", options=[(0xB7, struct.pack("<I", 78))])
+        bpf.test_run(loaded.prog_fd, frame(IP(src=OTHER4, dst=OWN4, proto=4), inner))
+        assert loaded.counters("decap_counters") == (5, 0, 5, 1, 3)
 
 
 def test_probes_of_the_wrong_family_are_dropped() -> None:

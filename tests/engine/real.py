@@ -87,8 +87,8 @@ def ipv4(source: str, destination: str, protocol: int, payload: bytes) -> bytes:
     return header[:10] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + header[12:] + payload
 
 
-def answers(vip: str, gue_port: int = 0, source: str = "172.16.1.1") -> bool:
-    """Whether a datagram in a tunnel from this source, IPIP or GUE to a port, arrives at a service on the VIP."""
+def answers(vip: str, gue_port: int = 0, source: str = "172.16.1.1", end: str = REAL) -> bool:
+    """Whether a datagram in a tunnel between these, IPIP or GUE to a port, arrives at a service on the VIP."""
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service,
         socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire,
@@ -98,9 +98,9 @@ def answers(vip: str, gue_port: int = 0, source: str = "172.16.1.1") -> bool:
         wire.bind((f"{LINK}-peer", 0))
         inner = ipv4(CLIENT, vip, 17, struct.pack("!HHHH", 40000, PORT, 12, 0) + b"ping")
         mac = bytes.fromhex(Path(f"/sys/class/net/{LINK}/address").read_text().strip().replace(":", ""))
-        outer = ipv4(source, REAL, 4, inner)
+        outer = ipv4(source, end, 4, inner)
         if gue_port:
-            outer = ipv4(source, REAL, 17, struct.pack("!HHHH", 40000, gue_port, 8 + len(inner), 0) + inner)
+            outer = ipv4(source, end, 17, struct.pack("!HHHH", 40000, gue_port, 8 + len(inner), 0) + inner)
         wire.send(mac + bytes(6) + b"\x08\x00" + outer)
         try:
             return service.recv(64) == b"ping"

@@ -4,18 +4,22 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.katran.fleet.plugins.module_utils._engine.decap import Real
 from ansible_collections.katran.fleet.plugins.module_utils._engine.restore import restore_real
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT, StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_folder import read_bpffs
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
-from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import parse_staying
+from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import DECAP, parse_real, parse_staying
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
 from ansible_collections.katran.fleet.tests.engine.real import (
+    LINK,
     A,
     B,
     C,
@@ -29,7 +33,7 @@ from ansible_collections.katran.fleet.tests.engine.real import (
     served_somewhere,
     withdraw,
 )
-from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, killed_after, run
+from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, BPFFS, killed_after, run
 
 LONGEST = 200
 
@@ -197,6 +201,72 @@ def test_no_address_is_forgotten_by_a_run_that_was_killed() -> None:
         if not killed:
             break
         assert step < LONGEST
+
+
+def server_id() -> int:
+    with bpf.open_map(f"{BPFFS}/katran/default/maps/tpr_server_id") as opened:
+        return layout.parse_u32(opened.lookup(layout.u32(0)) or b"")
+
+
+def test_the_server_id_is_in_the_map_and_comes_back() -> None:
+    assert "server id 0 → 77" in ensure(A, server_id=77).changes
+    assert server_id() == 77
+    assert not ensure(A, server_id=77).changed
+    with bpf.open_map(f"{BPFFS}/katran/default/maps/tpr_server_id") as opened:
+        opened.update(layout.u32(0), layout.u32(5))
+    assert restore_real(StateFile("default", BPFFS)) == ["server id 5 → 77"]
+    assert ensure(A, server_id=0xFFFFFFFF).changes == ["server id 77 → 4294967295"]
+    assert ensure(A).changes == ["server id 4294967295 → 0"]
+    for wrong in (-1, 1 << 32):
+        with pytest.raises(ConfigError, match=f"^server_id: {wrong} is not in 0 to 4294967295$"):
+            ensure(A, server_id=wrong)
+
+
+def test_what_is_withdrawn_is_on_record_nowhere() -> None:
+    ensure(A, B)
+    withdraw(B)
+    record = json.loads(Path(STATE_ROOT, "default", "decap.json").read_text())
+    assert record["loopback"] == record["settings"]["loopback"] == record["settings"]["vips"] == [B]
+
+
+def test_another_bpffs_is_found_again_at_boot() -> None:
+    elsewhere = "/run/other"
+    Path(elsewhere).mkdir()
+    run("mount", "-t", "bpf", "bpf", elsewhere)
+    options = {name: option.get("default") for name, option in DECAP.items()}
+    settings = parse_real({**options, "interfaces": [LINK], "vips": [A], "source_dir": BPF})
+    Real("default", elsewhere).ensure(settings, False, 5)
+    assert read_bpffs("default") == elsewhere
+    assert restore_real(StateFile("default", read_bpffs("default"))) == []
+
+
+FAR = "203.0.113.5"
+
+
+@pytest.mark.parametrize(
+    ("way", "passes"),
+    [
+        (("ip", "neigh", "add", FAR, "lladdr", "02:00:00:00:00:05", "dev", "out"), True),
+        ((), True),
+        (("ip", "link", "set", "out", "mtu", "68"), True),
+        (("ip", "route", "replace", "203.0.113.0/24", "encap", "ip", "id", "1", "dst", "10.9.9.9", "dev", "out"), True),
+        (("ip", "route", "replace", "blackhole", "203.0.113.0/24"), False),
+        (("ip", "route", "del", "203.0.113.0/24"), False),
+        (("sysctl", "-qw", "net.ipv4.ip_forward=0"), False),
+    ],
+)
+def test_a_tunnel_that_the_host_forwards_is_left_alone(way: tuple[str, ...], passes: bool) -> None:
+    """As a host does that routes for its containers; what it would not forward came for itself."""
+    run("ip", "link", "add", "out", "type", "veth", "peer", "name", "out-peer")
+    for end in ("out", "out-peer"):
+        run("ip", "link", "set", end, "up")
+    run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    run("ip", "route", "add", "203.0.113.0/24", "dev", "out")
+    if way:
+        run(*way)
+    ensure(A)
+    assert answers(A)
+    assert answers(A, end=FAR) == (not passes)
 
 
 def test_an_address_that_the_tables_cannot_hold() -> None:

@@ -208,7 +208,9 @@ def test_a_foreign_program_is_not_replaced() -> None:
 
 def test_another_instances_root_is_foreign() -> None:
     ensure()
-    with pytest.raises(ProgramError, match="interface eth7 already has an XDP program that is not ours"):
+    with pytest.raises(
+        ProgramError, match="interface eth7 already has our program root of instance default; detach it first"
+    ):
         Root("second", BPFFS).ensure(RootSettings(("eth7",), "native", BPF), False, 5)
 
 

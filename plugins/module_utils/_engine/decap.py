@@ -21,10 +21,10 @@ from .._model.decap_plan import (
 )
 from .._model.decap_record import DecapRecord
 from .._model.decap_settings import RealSettings, Staying, earlier_gue_port, kept_settings
-from .._model.map_specs import DECAP_MAPS, EARLIER_SOURCES
+from .._model.map_specs import DECAP_MAPS, EARLIER_SOURCES, REAL_SOURCES
 from .._model.program_plan import ProgramPlan
 from .._model.snapshot import ProgramSnapshot
-from .._model.sources import REAL_MAPS, source_of
+from .._model.source_plan import source_of
 from .._program.executor import Executor
 from .._program.home import Home, attempt
 from .._program.toolchain import Toolchain
@@ -105,7 +105,7 @@ class Real:
         return record, DecapSnapshot(
             **vars(common),
             vips=tuple(sorted(layout.unpack_address(key, any(key[4:])) for key in self._keys("decap_vips", common))),
-            sources=tuple(sorted(source_of(key) for name in REAL_MAPS for key in self._keys(name, common))),
+            sources=tuple(sorted(source_of(key) for name in REAL_SOURCES for key in self._keys(name, common))),
             server_id=server_id,
             addresses=attempt(self.home.edges.host_addresses),
         )

@@ -28,9 +28,8 @@ from .._model import layout
 from .._model.bytecode import Bytecode
 from .._model.errors import EngineError, ProgramError
 from .._model.hashing import flow_slot
-from .._model.map_specs import ARRAY, LRU_HASH, MAPS, MMAPABLE, PERCPU_ARRAY, MapSpec
+from .._model.map_specs import ARRAY, BALANCER_SOURCES, LRU_HASH, MAPS, MMAPABLE, PERCPU_ARRAY, MapSpec
 from .._model.simulated_flows import Flow, build_frame, parse_flows, read_tunnel
-from .._model.sources import BALANCER_MAPS
 from .._model.vip_entries import ADDRESS_MAPS, VIP_MAPS, Actual, known_keys
 from .._model.vips import VipKey
 from .._program.bytecode import load
@@ -53,7 +52,7 @@ SHARED = frozenset(
         "vip_to_down_reals_map",
         "pckt_srcs",
         "decap_dst",
-        *BALANCER_MAPS,
+        *BALANCER_SOURCES,
     }
 )
 """Live maps that the copy reads; a program that writes one of them cannot be simulated without a trace."""

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from .._model.host_addresses import HostAddress
 from .._model.map_specs import MapSpec
-from .._model.snapshot import Attachment, ProgramInfo, RootArray
+from .._model.snapshot import Attachment, ProgramInfo, Resident, RootArray
 from . import bpf, loopback, pins, root_array
 from .lock import remove_lock
 from .open_map import KindError, Map
@@ -187,6 +187,22 @@ def running_info(edges: Edges, program_id: int) -> ProgramInfo | None:
         return edges.program_info(descriptor)
     finally:
         edges.close(descriptor)
+
+
+PROGRAMS = ("balancer", "decap", "root")
+"""The programs of ours that XDP runs, by their pins."""
+
+
+def residents(edges: Edges, paths: pins.Paths) -> dict[int, Resident]:
+    """The programs that are pinned besides this one of this instance, by their ids."""
+    mine = Resident(os.path.basename(paths.program), os.path.basename(paths.directory))
+    found = {}
+    for instance in edges.listed(paths.root):
+        for program in PROGRAMS:
+            each = Resident(program, instance)
+            names = () if each == mine else pins.Paths(paths.bpffs, instance, program).names()
+            found.update({info.id: each for path in names if (info := pinned_info(edges, path)) is not None})
+    return found
 
 
 def pinned_by_others(edges: Edges, paths: pins.Paths) -> set[int]:

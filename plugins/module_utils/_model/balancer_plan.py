@@ -29,7 +29,7 @@ from .errors import NetworkError, ProgramError
 from .flow_table_plan import numa_flag, plan_tables
 from .link_mtu import link_faults
 from .lru_history import learners, may_be_known
-from .map_specs import MapSpec, balancer_maps
+from .map_specs import BALANCER_SOURCES, MapSpec, balancer_maps
 from .operations import Put
 from .pinned import PinnedMaps
 from .program_plan import (
@@ -45,7 +45,7 @@ from .program_plan import (
 from .size_plan import check_room, has_contents, maps_to_migrate, rehash_lines, sizes_of
 from .slot_plan import plan_slot
 from .snapshot import GatewayAnswer, Missing
-from .sources import BALANCER_MAPS, plan_sources
+from .source_plan import plan_sources
 from .state import Coming, Previous, State
 from .steps import (
     Attach,
@@ -118,8 +118,8 @@ def plan_balancer(
     _plan_learned(plan, wanted, state, seen)
     mac = _plan_gateway(plan, wanted, state, seen)
     _plan_sources(plan, wanted, specs, seen)
-    if not specs.keys().isdisjoint(BALANCER_MAPS):
-        steps, lines = plan_sources(BALANCER_MAPS, seen.tunnel_sources, wanted.settings.tunnel_sources)
+    if not specs.keys().isdisjoint(BALANCER_SOURCES):
+        steps, lines = plan_sources(BALANCER_SOURCES, seen.tunnel_sources, wanted.settings.tunnel_sources)
         plan.steps += steps
         plan.changes += [f"tunnels: {line}" for line in lines]
     _plan_end(plan, specs, seen, migrate)
@@ -181,16 +181,29 @@ def _plan_places(plan: ProgramPlan, wanted: Wanted, state: State, seen: Balancer
         # It was tried there, and why it failed is known.
         settled=state.program.generic if auto else (),
         fallback=auto,
+        residents=seen.residents,
+        # It strips tunnels to this host as well, so the real goes on.
+        takes_over=("decap",) if "inline_decap" in settings.features else (),
+        way_out=_WAY_OUT,
     )
     ours = seen.ours_by(state.program)
     plan_interfaces(plan, places, seen.attachments, ours, current)
-    slot = plan_slot(wanted.slot, state.program.slot, seen.slots, ours, current, settings.replace_foreign)
+    slot = plan_slot(
+        wanted.slot, state.program.slot, seen.slots, ours, current, settings.replace_foreign, seen.residents
+    )
     plan.lacks += slot.lacks
     plan.changes += slot.changes
     if slot.put is not None:
         plan.add(TakeSlot(slot.put, slot.there))
     for each in slot.clear:
         plan.add(ClearSlot(each))
+
+
+_WAY_OUT = {
+    "decap": "one program can do both: give feature inline_decap here (katran_extra_features), and attach: false to"
+    " module decap (katran_real_attach: false)",
+    "root": "take a slot of its array: give root_array instead of interfaces",
+}
 
 
 def _plan_change_over(

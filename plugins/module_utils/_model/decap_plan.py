@@ -15,7 +15,7 @@ from .decap_record import DecapKept, DecapRecord
 from .decap_settings import RealSettings, Staying, with_kept
 from .errors import ProgramError
 from .host_addresses import HostAddress, LoopbackPlan, on_loopback, plan_loopback, sources_of_ipv6, strangers
-from .map_specs import DECAP_MAPS, EARLIER_SOURCES, MapSpec
+from .map_specs import DECAP_MAPS, EARLIER_SOURCES, REAL_SOURCES, MapSpec
 from .operations import Delete, Put
 from .program_plan import (
     Kind,
@@ -28,7 +28,7 @@ from .program_plan import (
     present,
 )
 from .snapshot import Missing, ProgramSnapshot
-from .sources import REAL_MAPS, hosts_of, plan_sources
+from .source_plan import hosts_of, plan_sources
 from .steps import Attach, ChangeLoopback, Conclude, DropMaps, Intend
 
 PROGRAM = "decap"
@@ -67,6 +67,8 @@ def decap_macros(settings: RealSettings, port_before: int) -> dict[str, int]:
 
 def plan_real(settings: RealSettings, port_before: int, record: DecapRecord, seen: DecapSnapshot) -> ProgramPlan:
     """Bring decap and the addresses to where the settings want them. ProgramError says why that cannot be."""
+    if not settings.attach:
+        settings = _as_attached(settings, record, seen)
     _require_addresses(settings, record, seen)
     plan = ProgramPlan()
     # What is kept has no source_dir: it is what a boot asks for.
@@ -75,7 +77,14 @@ def plan_real(settings: RealSettings, port_before: int, record: DecapRecord, see
     specs = (*DECAP_MAPS, EARLIER_SOURCES) if _wants_earlier_map(seen) else DECAP_MAPS
     kind = Kind(PROGRAM, specs, settings.source_dir, decap_macros(settings, port_before))
     current = plan_program(plan, kind, seen, record.source_digest)
-    places = Places(interfaces, settings.mode, PROGRAM)
+    places = Places(
+        interfaces,
+        settings.mode,
+        PROGRAM,
+        settled=() if settings.attach else interfaces,
+        residents=seen.residents,
+        way_out=_WAY_OUT,
+    )
     plan_interfaces(plan, places, seen.attachments, seen.ours(record), current)
     there = plan.before = seen.settings(record)
     before = record.settings
@@ -90,7 +99,7 @@ def plan_real(settings: RealSettings, port_before: int, record: DecapRecord, see
         "loopback": list(local.mine),
     }
     _plan_vips(plan, there["vips"], vips)
-    steps, lines = plan_sources(REAL_MAPS, there["sources"], wanted["sources"])
+    steps, lines = plan_sources(REAL_SOURCES, there["sources"], wanted["sources"])
     plan.steps += steps
     plan.changes += lines
     _plan_earlier_map(plan, specs, wanted["sources"], seen)
@@ -108,6 +117,21 @@ def plan_real(settings: RealSettings, port_before: int, record: DecapRecord, see
     )
     _plan_record(plan, settings, kept, local, record)
     return plan
+
+
+_WAY_OUT = dict.fromkeys(
+    ("balancer", "root"),
+    "one program can do both: give attach: false here (katran_real_attach: false), and the balancer feature"
+    " inline_decap (katran_extra_features)",
+)
+
+
+def _as_attached(settings: RealSettings, record: DecapRecord, seen: DecapSnapshot) -> RealSettings:
+    """The settings with the interfaces where the program is."""
+    ours = seen.ours(record)
+    return replace(
+        settings, interfaces=tuple(sorted(name for name, each in seen.attachments.items() if each.program_id in ours))
+    )
 
 
 def _require_addresses(settings: RealSettings, record: DecapRecord, seen: DecapSnapshot) -> None:
@@ -211,7 +235,7 @@ def plan_withdrawal(staying: Staying, record: DecapRecord, seen: DecapSnapshot) 
     if listed:
         plan.add(Delete("decap_vips", tuple(map(layout.pack_address, listed))))
     plan.changes += [f"source {prefix} removed" for prefix in closed]
-    plan.steps += plan_sources(REAL_MAPS, [prefix for prefix in closed if prefix in seen.sources], ())[0]
+    plan.steps += plan_sources(REAL_SOURCES, [prefix for prefix in closed if prefix in seen.sources], ())[0]
     local = tuple(address for address in gone if address in seen.settings(record)["loopback"])
     if local:
         plan.add(ChangeLoopback(remove=local), *(f"remove {address} from lo" for address in local))

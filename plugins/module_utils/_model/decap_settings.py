@@ -18,6 +18,7 @@ from .sources import DEFAULT_SOURCES, parse_sources
 DECAP: Spec = {
     "state": {"type": "str", "choices": ["attached", "withdrawn", "absent"], "default": "attached"},
     "interfaces": {"type": "list", "elements": "str", "default": []},
+    "attach": {"type": "bool", "default": True},
     "mode": {"type": "str", "choices": ["native", "generic"], "default": "native"},
     "vips": {"type": "list", "elements": "str"},
     "keep_vips": {"type": "bool", "default": False},
@@ -37,6 +38,7 @@ class RealSettings:
 
     With `keep_vips` these are served too. `sources`: canonical prefixes; with `keep_sources` those of before are taken
     too. `server_id` 0 is none. `addresses`: those that the host must have. `others`: VIPs that others put on the host.
+    Without `attach` the program stays where it is until another takes its place, and comes nowhere.
     """
 
     interfaces: tuple[str, ...]
@@ -51,6 +53,7 @@ class RealSettings:
     keep_sources: bool = False
     addresses: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    attach: bool = True
 
 
 def parse_real(params: Mapping[str, t.Any]) -> RealSettings:
@@ -68,8 +71,9 @@ def parse_real(params: Mapping[str, t.Any]) -> RealSettings:
         source_dir=params["source_dir"],
         keep_sources=params.get("keep_sources", False),
         addresses=parse_addresses(params.get("addresses") or (), "addresses", faults),
+        attach=params.get("attach", True),
     )
-    if not settings.interfaces:
+    if not settings.interfaces and settings.attach:
         faults.add("interfaces", "state attached needs at least one interface")
     if not 1 <= settings.gue_port <= 65535:
         faults.add("gue_port", f"{settings.gue_port} is not in 1 to 65535")

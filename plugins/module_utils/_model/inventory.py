@@ -35,6 +35,7 @@ VARIABLES = frozenset(
         *("min_active", "purge_flows", "allow_empty", "allow_own_addresses", *FROM_VARIABLES),
         # of reals
         *("real_interfaces", "real_mode", "real_vips", "real_sources", "real_mtu", "real_mss", "real_address"),
+        "real_attach",
         *("real_weight", "real_state", "server_id"),
         # of both
         *("instance", "bpffs", "lock_timeout", "host_packages", "mtu_check"),

@@ -187,6 +187,10 @@ DECAP_MAPS: tuple[MapSpec, ...] = (
 )
 """The maps of program decap, on a real."""
 
+REAL_SOURCES = ("decap_src_v4", "decap_src_v6")
+BALANCER_SOURCES = ("tunnel_src_v4", "tunnel_src_v6")
+"""The maps of outer sources, of program decap and of a balancer: a host may have both, in one folder."""
+
 EARLIER_SOURCES = MapSpec("decap_sources", HASH, 16, 4, _fixed(4096))
 """The map of earlier versions, which a kept program of theirs may still want."""
 

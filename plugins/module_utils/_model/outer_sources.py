@@ -1,10 +1,11 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From where packets of a fleet's balancers come to reals, by the inventory, and by what balancers say of themselves."""
+"""From where a fleet's balancers send to reals, by the inventory and by what balancers say of themselves."""
 
 from __future__ import annotations
 
+import ipaddress
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,10 +84,9 @@ def _addresses(facts: Mapping[str, t.Any]) -> Sequence[str]:
     for family in FAMILIES:
         for text in facts.get(f"ansible_all_{family}_addresses") or ():
             address = read_address(str(text))
-            linked = address is None or (
-                address.ipv6 and address.packed[0] == 0xFE and address.packed[1] & 0xC0 == 0x80
-            )
-            source = "" if linked else read_source(str(text))
+            if address is None or ipaddress.ip_address(address.text).is_link_local:
+                continue
+            source = read_source(address.text)
             if not isinstance(source, str):
                 found.append(source.text)
     return found

@@ -15,7 +15,7 @@ from .errors import ProgramError
 from .map_specs import MapSpec
 from .operations import Delete, Put, ZeroCounters, count
 from .pinned import PinnedMaps
-from .snapshot import Attachment, Missing, OnRecord, ProgramSnapshot, no_interface
+from .snapshot import Attachment, Missing, OnRecord, ProgramSnapshot, Resident, no_interface
 from .steps import (
     AnyStep,
     Attach,
@@ -159,7 +159,8 @@ class Places:
     """Where a program is to run by XDP, and in which mode. `program`: what the lines call it.
 
     `foreign`: what to do about another's program, None to replace it. `settled`: interfaces whose present mode stays.
-    `fallback`: in generic mode where the interface does not support this one.
+    `fallback`: in generic mode where the interface does not support this one. `residents`: id → which other program of
+    ours it is. `takes_over`: those of them that may be replaced; `way_out`: what to do about others, by their name.
     """
 
     interfaces: Sequence[str]
@@ -168,6 +169,32 @@ class Places:
     foreign: str | None = "detach it first"
     settled: Collection[str] = ()
     fallback: bool = False
+    residents: Mapping[int, Resident] = field(default_factory=dict)
+    takes_over: Collection[str] = ()
+    way_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def _require_way(places: Places, found: Attachment) -> None:
+    """ProgramError where this program may not take the place of that which is there."""
+    resident = places.residents.get(found.program_id)
+    if resident is not None and resident.program not in places.takes_over:
+        usual = f"detach it first (module {_DETACHING[resident.program]})"
+        raise ProgramError(
+            f"interface {found.interface} already has our program {resident.program} of instance {resident.instance}; "
+            + places.way_out.get(resident.program, usual)
+        )
+    if resident is None and places.foreign is not None:
+        raise ProgramError(
+            f"interface {found.interface} already has an XDP program that is not ours (id {found.program_id}); "
+            + places.foreign
+        )
+
+
+_DETACHING = {
+    "balancer": "balancer, state: loaded",
+    "decap": "decap, state: absent",
+    "root": "xdp_root, state: absent",
+}
 
 
 def plan_interfaces(
@@ -182,11 +209,8 @@ def plan_interfaces(
     for name in places.interfaces:
         found = there.get(name)
         mode = found.mode if found is not None and name in places.settled else places.mode
-        if found is not None and found.program_id not in ours and places.foreign is not None:
-            raise ProgramError(
-                f"interface {name} already has an XDP program that is not ours (id {found.program_id}); "
-                + places.foreign
-            )
+        if found is not None and found.program_id not in ours:
+            _require_way(places, found)
         if found is None or found.program_id != current or found.mode != mode:
             attach.append(Attach(name, mode, found, places.fallback and mode == places.mode))
     gone = [each for each in there.values() if each.program_id in ours and each.interface not in places.interfaces]

@@ -8,9 +8,10 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from .errors import ProgramError
-from .snapshot import Missing, RootArray
+from .snapshot import Missing, Resident, RootArray
 
 Slots = Mapping[str, t.Union[Mapping[int, int], Missing]]
 """Path of an array → position → the id of the program that runs there."""
@@ -34,11 +35,12 @@ def plan_slot(
     ours: Collection[int],
     current: int | None,
     replace_foreign: bool,
+    residents: Mapping[int, Resident] = MappingProxyType({}),
 ) -> SlotPlan:
     """Compare the slots with what is wanted; ProgramError where another program has the slot.
 
     `recorded`: the slot that the last run put the program into. `ours`: the ids of programs that are this one.
-    `current`: that which is to run; None where it is yet to be loaded.
+    `current`: that which is to run; None where it is yet to be loaded. `residents`: id → which other program of ours.
     """
     plan = SlotPlan()
     if wanted is not None:
@@ -46,6 +48,12 @@ def plan_slot(
         if isinstance(array, Missing):
             plan.lacks.append(array)
         there = occupant(slots, wanted)
+        resident = residents.get(there) if there is not None and there not in ours else None
+        if resident is not None:
+            raise ProgramError(
+                f"root_array: slot {wanted.position} of {wanted.path} already has our program {resident.program} of"
+                f" instance {resident.instance}; choose another position"
+            )
         if there is not None and there not in ours and not replace_foreign:
             raise ProgramError(
                 f"root_array: slot {wanted.position} of {wanted.path} already has a program that is not ours"

@@ -147,6 +147,13 @@ class GatewayAnswer:
         return earlier if same and earlier is not None and not (self.mac or self.differs) else self
 
 
+class Resident(t.NamedTuple):
+    """A program of ours, though not the one in question: its kind, as its pin is called, and its instance."""
+
+    program: str
+    instance: str
+
+
 class OnRecord(t.Protocol):
     """What the last run wrote down of a program: its tag, and the interfaces where it is or may be."""
 
@@ -164,8 +171,8 @@ class ProgramSnapshot:
     the pinned program, if it is the one on record; else `impostor` says what is pinned in its place. `pins`: the ids of
     all that are pinned under one of its names. `attached`: interface → what XDP runs there. `running`: id → what the
     kernel says of the programs where this one may run. `elsewhere`: those of them that are pinned by another instance.
-    `digest`: of what a compile would take, None where the kept bytecode is to be used. `kept`: the bytecode of the last
-    run. `directory`: where the pins are.
+    `residents`: those that are other programs of ours. `digest`: of what a compile would take, None where the kept
+    bytecode is to be used. `kept`: the bytecode of the last run. `directory`: where the pins are.
     """
 
     bpffs: Missing | None = None
@@ -179,6 +186,7 @@ class ProgramSnapshot:
     attached: Mapping[str, Attachment] | Missing = field(default_factory=dict)
     running: Mapping[int, ProgramInfo] = field(default_factory=dict)
     elsewhere: frozenset[int] = frozenset()
+    residents: Mapping[int, Resident] = field(default_factory=dict)
     digest: str | Missing | None = None
     kept: Bytecode | Missing = NO_BYTECODE
     directory: str = ""

@@ -9,7 +9,7 @@ import os
 import typing as t
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from .._kernel.edges import Edges, KernelEdges, pinned_by_others, pinned_info, running_info
+from .._kernel.edges import Edges, KernelEdges, pinned_by_others, pinned_info, residents, running_info
 from .._kernel.open_map import Map
 from .._kernel.pins import Paths
 from .._kernel.state_folder import StateFolder
@@ -137,6 +137,7 @@ class Home(t.Generic[R]):
             attached=attached,
             running=found,
             elsewhere=elsewhere,
+            residents=residents(edges, paths) if found.keys() - pins else {},
             digest=digest,
             kept=self.bytecode(),
             directory=paths.directory,

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import RealSettings
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ProgramError
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import REAL_SOURCES
 from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import RootSettings
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import RootArray
-from ansible_collections.katran.fleet.plugins.module_utils._model.sources import REAL_MAPS, source_of
+from ansible_collections.katran.fleet.plugins.module_utils._model.source_plan import source_of
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.memory_host import BPFFS
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.program_world import (
     INTERFACES,
@@ -213,7 +214,7 @@ def addresses(world: World, name: str) -> set[str]:
 
 
 def sources(world: World) -> set[str]:
-    return {source_of(key) for name in REAL_MAPS for key in world.host.entries(f"{PINS}/maps/{name}")}
+    return {source_of(key) for name in REAL_SOURCES for key in world.host.entries(f"{PINS}/maps/{name}")}
 
 
 # decap

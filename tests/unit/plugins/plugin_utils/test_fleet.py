@@ -42,7 +42,7 @@ def fleet(balancers: dict[str, dict[str, Any]], reals: dict[str, dict[str, Any]]
     for name, hosts in (("balancer", balancers), ("real", reals or {})):
         for host in hosts:
             variables.use(host, {**role(name, "defaults"), **variables.raw(host), **role(name, "vars")})
-    return Fleet(variables, list(balancers))
+    return Fleet(variables, list(balancers), reals=list(reals or {}))
 
 
 def faults_of(**variables: Any) -> list[str]:
@@ -156,7 +156,7 @@ def test_what_a_real_is_told() -> None:
     one = fleet(balancers, reals)
     told = {host: one.real(host) for host in reals}
     both = ["198.51.100.1", "2001:db8::1"]
-    more = {"gue_port": 7000, "sources": ["100::/64", "172.16.0.0/16"], "ask": []}
+    more = {"gue_port": 7000, "sources": ["100::/64", "172.16.0.0/16"], "ask": [], "attach": True}
     tunnel = {"encapsulation": "ipip", "max_frame": 1514, "ipv6": False}
     assert told["r1"] == {"addresses": ["10.0.0.1"], "vips": both, "tunnel": tunnel, **more}
     assert told["r3"] == {"addresses": ["10.0.0.3"], "vips": [], "tunnel": tunnel, **more}
@@ -165,6 +165,22 @@ def test_what_a_real_is_told() -> None:
     assert not any(one.faults.values())
     alone = fleet({}, {"r1": reals["r1"]})
     assert alone.real("r1") == {"addresses": ["10.0.0.1"], "vips": None, "tunnel": None, **more, "gue_port": 6080}
+
+
+def test_a_host_that_is_balancer_and_real_on_one_interface() -> None:
+    both = {**LB, "katran_real_address": "10.0.0.1"}
+    hosts = {
+        "shared": both,
+        "apart": {**both, "katran_real_interfaces": ["eth1"]},
+        "partly": {**both, "katran_real_interfaces": ["eth1", "eth0"]},
+    }
+    one = fleet({**hosts, "lb1": LB}, {**hosts, "r1": {"katran_interfaces": ["eth0"]}})
+    expected = {"shared": False, "apart": True, "partly": False, "r1": True}
+    assert {host: one.real(host)["attach"] for host in expected} == expected
+    inline = {host: "inline_decap" in one.balancer(host)["features"] for host in (*hosts, "lb1")}
+    assert inline == {"shared": True, "apart": False, "partly": True, "lb1": False}
+    assert one.balancer("shared")["sources"] == ["100::/64", "172.16.0.0/16"]
+    assert not any(one.faults.values())
 
 
 GUE = {**LB, "katran_encapsulation": "gue", "katran_source_ipv4": "192.0.2.1"}
