@@ -79,6 +79,26 @@ options:
   features:
     description:
       - What is compiled in beyond TCP, UDP, QUIC, both address families and the encapsulation.
+      - V(source_routing) - clients of given prefixes go to reals of their own (source routes), for VIPs with
+        the flag of that name.
+      - V(tcp_server_id) - TCP connections carry the id of their real in an option of TCP, which the reals'
+        program puts there, and go by it (server ids).
+      - V(udp_stable_routing) - UDP packets that carry the id of a real go by it, for VIPs with the flag of that
+        name.
+      - V(udp_flow_migration) - UDP flows to reals that are down move to others, for VIPs with the flag of that
+        name.
+      - V(cidr_vips) - a VIP may be a prefix.
+      - V(global_lru) - flows that the connection table does not know are looked up in a second one that others
+        fill, for VIPs with the flag of that name.
+      - V(icmp_too_big) - a frame longer than C(max_frame) is answered with ICMP, which tells its sender the
+        MTU, instead of being dropped.
+      - V(inline_decap) - the balancer itself takes tunnels to given addresses apart (decapsulation
+        destinations).
+      - V(local_delivery) - reals that are this host itself, for VIPs with flag V(local).
+      - V(introspection) - packets of interest are copied to whoever listens.
+      - V(flow_debug) - it is noted by which hops GUE that is taken apart here came.
+      - V(server_id_hash) - server ids up to 4294967295, in a hash table instead of an array.
+      - V(vlan) - frames with one or two VLAN tags are balanced.
     type: list
     elements: str
     choices:
@@ -113,9 +133,8 @@ options:
     default: 172.16.0.0/16
   source_prefix_ipv6:
     description:
-      - The upper half of V(ipip)'s outer IPv6 source.
+      - The upper half of V(ipip)'s outer IPv6 source. Default is V(100::/64).
     type: str
-    default: 100::/64
   gateway_mac:
     description:
       - The MAC to which encapsulated packets are sent, out of the interface that they came from; V(auto) is that of the

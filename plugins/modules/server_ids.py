@@ -30,6 +30,16 @@ options:
       id:
         description:
           - The id, from 1 to the size O(katran.fleet.balancer#module:sizes) gives the map.
+          - QUIC servers put their id into the connection ids that they choose, for VIPs with flag V(quic).
+            The two highest bits of its first byte say where it is; ids are big-endian, and all other bits
+            are free.
+          - Layout 1, first byte 0x40 to 0x7f, ids 1 to 65535. The lower six bits of byte 0 are the highest
+            of the id, then come byte 1 and the two highest bits of byte 2.
+          - Layout 2, first byte 0x80 to 0xbf, ids 1 to 16777215. Bytes 1 to 3 are the id.
+          - Layout 3, first byte 0xc0 to 0xff, ids 1 to 2147483647. Bytes 1 to 4 are the id. Beyond the
+            default size of the map this takes feature V(server_id_hash).
+          - A first byte below 0x40, id 0, and an id that is not listed mean that the connection table and
+            the ring choose. Connection ids must have 8 bytes or more.
         type: int
         required: true
       real:

@@ -51,6 +51,23 @@ options:
           - How packets to this VIP are treated. Default for a new VIP is none.
           - V(source_routing), V(global_lru), V(udp_stable_routing), V(udp_flow_migration) and V(local) need the
             feature of that name (V(local) needs C(local_delivery)).
+          - V(hash_no_src_port) - the client's port is left out of the choice, so that all connections of a
+            client address reach one real.
+          - V(no_lru) - no connection is remembered; each packet goes where the ring says, also once that
+            changes.
+          - V(quic) - UDP packets go by the server id in their QUIC connection id, as
+            O(katran.fleet.server_ids#module:config[].id) says.
+          - V(hash_dst_port_only) - the destination port alone chooses, so that all clients of a port reach
+            one real.
+          - V(source_routing) - clients go by the source routes first.
+          - V(local) - reals with C(local) get the packets without a tunnel, on this host.
+          - V(global_lru) - unknown flows are looked up in the second connection table.
+          - V(hash_src_dst_port) - for a VIP of any port or a prefix, the destination port takes part in the
+            choice; otherwise all ports of a client reach one real.
+          - V(udp_stable_routing) - UDP packets whose payload begins with 0x52 and three bytes of server id,
+            big-endian, go by it; the payload has 8 bytes or more.
+          - V(udp_flow_migration) - UDP flows to reals with state V(down), and to C(down_reals), move to
+            others.
         type: list
         elements: str
         choices:

@@ -12,8 +12,10 @@ from dataclasses import replace
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import parse_addresses
 from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import DECAP, parse_real
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
+from ansible_collections.katran.fleet.plugins.module_utils._model.faults import Faults
 from ansible_collections.katran.fleet.plugins.module_utils._model.inventory import (
     VARIABLES,
     Resources,
@@ -34,6 +36,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.resources impo
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import BALANCER, parse_settings
 from ansible_collections.katran.fleet.plugins.module_utils._model.shape import words
 from ansible_collections.katran.fleet.plugins.module_utils._model.sources import DEFAULT_SOURCES
+from ansible_collections.katran.fleet.plugins.module_utils._model.written import number_fault
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables, VariableError
 
 BALANCER_OPTIONS: Spec = {
@@ -73,6 +76,10 @@ def option_faults(options: Mapping[str, t.Any], spec: Spec) -> tuple[dict[str, t
             found.append(f"{name}: {value} is not a mapping")
             continue
         wrong = ArgumentSpecValidator({name: spec[name]}).validate({name: value}).error_messages
+        if not wrong and spec[name]["type"] == "int":
+            # Ansible takes true for 1, and 0443 for 443.
+            told = number_fault(value)
+            wrong = [f"{name}: {told}"] if told else []
         found += wrong
         if not wrong:
             good[name] = value
@@ -120,7 +127,7 @@ class Fleet:
         told: Told = {
             "features": resources.features([*words(extra), *(["inline_decap"] if self._shares(host) else [])]),
             "resources": self._word_of(resources),
-            "untouched": [] if "katran_features" in self._variables.raw(host) else resources.untouched,
+            "untouched": [] if self._is_set(host, "katran_features") else resources.untouched,
             "families": resources.families,
             "mss": self._mss(),
         }
@@ -163,6 +170,9 @@ class Fleet:
         """What a real is told."""
         self._check_variables(host)
         addresses = self._addresses(host)
+        wrong = Faults()
+        parse_addresses(addresses, "katran_real_address", wrong)
+        self.add_fault(host, *wrong.lines)
         told: Told = {
             "addresses": addresses,
             "vips": self._served_vips(host, addresses),
@@ -175,10 +185,10 @@ class Fleet:
         options = self._options(host, "real", REAL_OPTIONS)
         # What the balancers' variables say is checked there.
         for name, variable in (("vips", "katran_real_vips"), ("gue_port", "katran_gue_port")):
-            if variable not in self._variables.raw(host):
+            if not self._is_set(host, variable):
                 options[name] = None
-        read, wrong = option_faults(options, REAL_OPTIONS)
-        self.add_fault(host, *wrong)
+        read, unread = option_faults(options, REAL_OPTIONS)
+        self.add_fault(host, *unread)
         if not options.get("interfaces"):
             self.add_fault(
                 host,
@@ -212,6 +222,13 @@ class Fleet:
             self._failed.add((host, name))
             return None
 
+    def _is_set(self, host: str, name: str) -> bool:
+        try:
+            return self._variables.is_set(host, name)
+        except VariableError:
+            # It is told where its value is asked for.
+            return True
+
     def _options(self, host: str, role: str, spec: Spec) -> dict[str, t.Any]:
         raw = self._variables.raw(host)
         return {name: self._get(host, f"{role}_{name}") for name in spec if f"{role}_{name}" in raw}
@@ -229,7 +246,7 @@ class Fleet:
     def _resources(self, host: str) -> Resources:
         values: dict[str, t.Any] = {}
         for names in resource_variables(self._variables.raw(host)).values():
-            found = {name: self._get(host, name) for name in names}
+            found = {name: self._get(host, name) for name in names if self._is_set(host, name)}
             # Of a resource that is known in part nothing more can be said.
             if not any((host, name) in self._failed for name in names):
                 values.update(found)
@@ -279,7 +296,7 @@ class Fleet:
 
     def _outer_sources(self, host: str, instead: Collection[str], both: bool = False) -> Told:
         """From where the host takes balancers' packets, unless one of the variables `instead` says it."""
-        if not self._variables.raw(host).keys().isdisjoint(instead):
+        if any(self._is_set(host, name) for name in instead):
             return {"sources": [], "ask": []}
         if both not in self._sources:
             found = self._sources[both] = OuterSources()

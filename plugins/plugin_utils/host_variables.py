@@ -86,6 +86,9 @@ def _texts(value: t.Any) -> Iterator[str]:
         yield str(value)
 
 
+_OMITTED = object()
+
+
 class HostVariables:
     """The variables of many hosts.
 
@@ -119,9 +122,14 @@ class HostVariables:
 
     def get(self, host: str, name: str, default: t.Any = None) -> t.Any:
         """A host's variable, templated, of plain types; an omitted one is not set. VariableError where that fails."""
-        raw = self.raw(host)
-        if name not in raw:
-            return default
+        found = self._get(host, name) if name in self.raw(host) else _OMITTED
+        return default if found is _OMITTED else found
+
+    def is_set(self, host: str, name: str) -> bool:
+        """Whether a host has a variable, and does not omit it. VariableError where it cannot be templated."""
+        return name in self.raw(host) and self._get(host, name) is not _OMITTED
+
+    def _get(self, host: str, name: str) -> t.Any:
         for other, value in self._known.get(name, ()):
             if self._same(host, other, name, set()):
                 return value
@@ -135,7 +143,7 @@ class HostVariables:
         try:
             return plain(self._templars[host].template(self.raw(host)[name]))
         except AnsibleValueOmittedError:
-            return None
+            return _OMITTED
         except AnsibleError as error:
             raise VariableError(f"{name}: {told_of_facts(_reason(error), self.raw(host), name)}") from error
 

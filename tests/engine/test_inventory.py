@@ -116,6 +116,7 @@ def test_the_example(tmp_path: Path) -> None:
 
 VIP = {"address": "198.51.100.1", "port": 80, "protocol": "tcp"}
 WEB = {"address": "10.0.0.1"}
+OMITTED = "{{ nope | default(omit) }}"
 
 
 @pytest.mark.parametrize(
@@ -176,6 +177,63 @@ WEB = {"address": "10.0.0.1"}
             {"katran_interfaces": ["eth0"], "katran_gateway_mac": "nope", "katran_gue_port": "70000"},
             "gateway_mac: nope is neither auto nor a unicast MAC address; gue_port: 70000 is not in 1 to 65535",
         ),
+        (
+            "balancer",
+            {"katran_interfaces": ["eth0"], "katran_vips": [{**VIP, "reals": [{**WEB, "weight": OMITTED}, OMITTED]}]},
+            None,
+        ),
+        (
+            "balancer",
+            {
+                "katran_interfaces": ["eth0"],
+                "katran_vips": [{**VIP, "flags": OMITTED, "reals": [WEB]}],
+                **dict.fromkeys(
+                    (
+                        *("katran_gateway_mac", "katran_min_active", "katran_purge_flows", "katran_udp_timeout"),
+                        *("katran_sizes", "katran_features", "katran_source_routes", "katran_instance"),
+                    ),
+                    OMITTED,
+                ),
+            },
+            None,
+        ),
+        (
+            "balancer",
+            {"katran_interfaces": ["eth0"], "katran_min_active": OMITTED, "katran_vips": [{**VIP, "reals": []}]},
+            "katran_min_active is 1, but too few reals are active behind 198.51.100.1 80 tcp",
+        ),
+        (
+            "balancer",
+            {"katran_interfaces": ["eth0"], "katran_source_ipv4": "{{ ansible_default_ipv4.address }}"},
+            "katran_source_ipv4: 'ansible_default_ipv4' is undefined: facts were not gathered, and the plays",
+        ),
+        (
+            "balancer",
+            {"katran_interfaces": ["eth0"], "katran_gateway_mac": 41135085296},
+            "gateway_mac: 41135085296 is a number: YAML reads 52:54:00:12:34:56 without quotes as one of base 60",
+        ),
+        (
+            "balancer",
+            {"katran_interfaces": ["eth0"], "katran_vips": [{**VIP, "reals": [{"address": "10.0.0.1\r"}]}]},
+            r"vips[0].reals[0].address: '10.0.0.1\r' has a carriage return in it (line ends of DOS)",
+        ),
+        (
+            "balancer",
+            {"katran_interfaces": ["eth0"], "katran_vips": [{**VIP, "address": "10.0.0.0/8", "reals": [WEB]}]},
+            "vips[0].address: 10.0.0.0/8:80/tcp covers the real 10.0.0.1: ",
+        ),
+        (
+            "balancer",
+            {
+                "katran_interfaces": ["eth0"],
+                "katran_allow_own_addresses": True,
+                "katran_vips": [{**VIP, "address": "10.0.0.0/8", "reals": [WEB]}],
+            },
+            None,
+        ),
+        ("balancer", {"katran_interfaces": ["eth0"], "katran_instance": "a b"}, "instance: 'a b' must begin with"),
+        ("real", {"katran_interfaces": ["eth0"], "katran_real_vips": ["127.0.0.1"]}, "127.0.0.1 is a loopback address"),
+        ("real", {"katran_interfaces": ["eth0"], "katran_real_vips": OMITTED, "katran_gue_port": OMITTED}, None),
         ("balancer", {"katran_interfaces": ["eth0"], "katran_min_active": "abc"}, "abc is not a whole number"),
         ("balancer", {"katran_interfaces": ["eth0"], "katran_vips": [{**VIP, "reals": [WEB]}]}, None),
         ("balancer", {"katran_root_array": {"path": "/sys/fs/bpf/x", "position": 1}}, None),

@@ -13,6 +13,7 @@ from .addresses import parse_addresses
 from .decap_record import DecapKept, DecapRecord
 from .faults import Faults
 from .options import SOURCE_DIR, Spec, parse_interfaces
+from .shape import is_number
 from .sources import DEFAULT_SOURCES, parse_sources
 
 DECAP: Spec = {
@@ -77,7 +78,7 @@ def parse_real(params: Mapping[str, t.Any]) -> RealSettings:
         faults.add("interfaces", "state attached needs at least one interface")
     if not 1 <= settings.gue_port <= 65535:
         faults.add("gue_port", f"{settings.gue_port} is not in 1 to 65535")
-    if not 0 <= settings.server_id <= 0xFFFFFFFF:
+    if not is_number(settings.server_id, 0, 0xFFFFFFFF):
         faults.add("server_id", f"{settings.server_id} is not in 0 to 4294967295")
     faults.check()
     return settings

@@ -76,7 +76,8 @@ BALANCER: Spec = {
     "source_ipv4": {"type": "str", "default": "auto"},
     "source_ipv6": {"type": "str", "default": "auto"},
     "source_prefix_ipv4": {"type": "str", "default": "172.16.0.0/16"},
-    "source_prefix_ipv6": {"type": "str", "default": "100::/64"},
+    # No default here: ansible-doc would print that of 100::/64 as "defaul/64".
+    "source_prefix_ipv6": {"type": "str"},
     "gateway_mac": {"type": "str", "default": "auto"},
     "copy_tos": {"type": "bool", "default": True},
     "decap_any": {"type": "bool", "default": False},
@@ -100,6 +101,9 @@ BALANCER: Spec = {
 }
 
 
+SOURCE_PREFIX_IPV6 = "100::/64"
+
+
 def _in_range(params: Mapping[str, t.Any], name: str, low: int, high: int, faults: Faults) -> int:
     value = params[name]
     if not is_number(value, low, high):
@@ -116,16 +120,17 @@ def _one_of(params: Mapping[str, t.Any], name: str, words: Sequence[str], faults
 
 
 def _read_source_prefix(params: Mapping[str, t.Any], name: str, ipv6: bool, length: int, faults: Faults) -> str:
-    prefix = read_prefix(str(params[name]))
+    text = str(params[name] or SOURCE_PREFIX_IPV6)
+    prefix = read_prefix(text)
     if isinstance(prefix, str):
         faults.add(name, prefix)
     elif prefix.address.ipv6 != ipv6 or prefix.length != length:
-        faults.add(name, f"{params[name]} is not an IPv{6 if ipv6 else 4} prefix of length {length}")
+        faults.add(name, f"{text} is not an IPv{6 if ipv6 else 4} prefix of length {length}")
     elif fault := prefix_fault(prefix):
         faults.add(name, fault)
     else:
         return prefix.text
-    return str(params[name])
+    return text
 
 
 def _read_root_array(

@@ -292,8 +292,8 @@ def test_server_id_0_is_none() -> None:
 def test_facts_that_were_not_gathered() -> None:
     assert failure(reals.reals, CONTEXT, ["factless"]) == (
         "katran.fleet: host factless: katran_real_address: 'ansible_default_ipv4' is undefined: facts were not"
-        " gathered, and the plays of katran.fleet gather none; put a play with gather_facts: true before them in the same"
-        " playbook, or write the value itself"
+        " gathered, and the plays of katran.fleet gather none; put a play with gather_facts: true before them in the"
+        " same playbook, or write the value itself"
     )
 
 

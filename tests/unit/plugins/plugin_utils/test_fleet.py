@@ -235,6 +235,14 @@ def test_from_where_a_balancer_takes_tunnels() -> None:
             ],
         ),
         ({"katran_real_mtu": "big"}, ["argument 'mtu' is of type str"]),
+        ({"katran_server_id": True}, ["server_id: True is not a whole number: YAML reads yes, no, on and off"]),
+        ({"katran_real_mtu": "01500"}, ["mtu: 01500 begins with 0, by which YAML means base 8; write 1500"]),
+        ({"katran_real_address": "127.0.0.1"}, ["katran_real_address[0]: 127.0.0.1 is a loopback address"]),
+        (
+            {"katran_real_address": ["10.0.0.1", "fe80::1\r"]},
+            [r"katran_real_address[1]: 'fe80::1\r' has a carriage return in it"],
+        ),
+        ({"katran_real_address": 10.1}, ["katran_real_address[0]: 10.1 is not an IP address"]),
         ({"katran_server_id": -1}, ["server_id: -1 is not in 0 to 4294967295"]),
     ],
 )
@@ -245,6 +253,57 @@ def test_faults_of_a_real(variables: dict[str, Any], faults: list[str]) -> None:
     assert len(found) == len(faults), found
     for sentence, beginning in zip(found, faults, strict=True):
         assert beginning in sentence
+
+
+def warnings_of(**variables: Any) -> list[str]:
+    one = fleet({"lb1": {**LB, **variables}})
+    one.balancer("lb1")
+    assert one.faults["lb1"] == []
+    return one.warnings["lb1"]
+
+
+def test_source_routes_that_no_vip_follows() -> None:
+    routes = [{"prefix": "192.0.2.0/24", "real": "10.0.0.1"}]
+    sentence = "source_routes: no packet follows them, as no VIP has flag source_routing"
+    assert warnings_of(katran_source_routes=routes) == [sentence]
+    assert warnings_of(katran_source_routes__a=routes) == [sentence]
+    assert warnings_of() == []
+    flagged = {**VIP, "port": 80, "flags": "no_lru,source_routing"}
+    assert warnings_of(katran_source_routes=routes, katran_vips=[VIP, flagged]) == []
+    # Of VIPs that no variable is about, only the host knows.
+    alone = fleet({"lb1": {"katran_interfaces": ["eth0"], "katran_source_routes": routes}})
+    alone.balancer("lb1")
+    assert alone.warnings == {"lb1": []}
+
+
+def test_a_port_that_looks_octal() -> None:
+    assert warnings_of(katran_vips=[{**VIP, "port": 0o443}]) == [
+        "vips[0].port: 291 is what YAML makes of 443 with a 0 before it; if 443 is meant, write it without"
+    ]
+
+
+def test_vips_may_cover_reals_where_that_is_meant() -> None:
+    covering = [{**VIP, "address": "10.0.0.0/24"}]
+    (fault,) = faults_of(katran_vips=covering)
+    assert fault.startswith("vips[0].address: 10.0.0.0/24:443/tcp covers the real 10.0.0.1, 10.0.0.2: ")
+    assert faults_of(katran_vips=covering, katran_allow_own_addresses=True) == []
+    ssh = [{**VIP, "address": "10.0.0.2", "port": 2222, "reals": [{"address": "10.0.0.1"}]}, VIP]
+    assert faults_of(katran_vips=ssh) == []
+    (fault,) = faults_of(katran_vips=ssh, ansible_port=2222)
+    assert fault.startswith("vips[0].address: 10.0.0.2:2222/tcp covers the real 10.0.0.2: ")
+
+
+def test_what_is_omitted_is_not_set() -> None:
+    omitted = trust_as_template("{{ nope | default(omit) }}")
+    names = ("gateway_mac", "min_active", "purge_flows", "features", "source_routes", "vips__b", "sizes", "instance")
+    variables = {f"katran_{name}": omitted for name in names}
+    one = fleet({"lb1": {**LB, **variables}}, {"r1": {**LB, "katran_real_vips": omitted, "katran_gue_port": omitted}})
+    told = one.balancer("lb1")
+    assert told["untouched"] == ["source_routes", "server_ids", "decap_destinations"]
+    assert one.real("r1")["vips"] == ["198.51.100.1"]
+    assert one.faults == {"lb1": [], "r1": []}
+    (fault,) = faults_of(katran_min_active=omitted, katran_vips=[{**VIP, "reals": []}])
+    assert fault.startswith("katran_min_active is 1, but too few reals are active")
 
 
 def test_what_many_hosts_share_is_told_once() -> None:

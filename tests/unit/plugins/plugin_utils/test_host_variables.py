@@ -128,6 +128,8 @@ def test_what_is_omitted_is_not_there() -> None:
         }
     )
     assert hosts.get("a", "mac") is None
+    assert hosts.get("a", "mac", 5) == 5
+    assert [hosts.is_set("a", name) for name in ("mac", "vips", "nothing")] == [False, True, False]
     assert hosts.get("a", "vips") == hosts.get("a", "referring") == [{"address": "198.51.100.1"}]
 
 
