@@ -12,6 +12,8 @@ version_added: 0.1.0
 description:
   - Returns the program, the resources in the form of their modules' O(katran.fleet.vips#module:config),
     the counters and the maps. Feeding a resource back to its module changes nothing.
+  - The resources are what the kernel has; weights and hashes, which it does not know, are those of the last run.
+    RV(differences) says what somebody else changed since. Then feeding a resource back makes that the configuration.
 author:
   - The katran.fleet authors (@katran-fleet)
 extends_documentation_fragment:
@@ -30,6 +32,7 @@ options:
       - source_routes
       - server_ids
       - decap_destinations
+      - rings
       - healthcheck
       - counters
       - flows
@@ -41,6 +44,7 @@ options:
       - source_routes
       - server_ids
       - decap_destinations
+      - rings
       - healthcheck
       - counters
       - flows
@@ -62,8 +66,17 @@ program:
   description: The loaded program and where it is attached.
   returned: when gathered
   type: dict
+differences:
+  description:
+    - A sentence for each thing, of what is gathered, that is not as the last run left it. The next run repairs it.
+  returned: unless RV(healthcheck) alone is gathered
+  type: list
+  elements: str
+  sample:
+    - "vip 198.51.100.1:443/tcp: missing in vip_map"
+    - "real 10.0.0.1: changed in reals"
 vips:
-  description: The VIPs in the form of module M(katran.fleet.vips).
+  description: The VIPs that packets meet, in the form of module M(katran.fleet.vips).
   returned: when gathered
   type: list
   elements: dict
@@ -87,6 +100,18 @@ decap_destinations:
   returned: when gathered
   type: list
   elements: dict
+rings:
+  description:
+    - For each VIP the slots of its ring that each real has, which is its share of new flows once all is said by the
+      inventory and by hand. A real without address is none, and packets of its slots are dropped.
+  returned: when gathered
+  type: list
+  elements: dict
+  sample:
+    - vip: 198.51.100.1:443/tcp
+      reals:
+        - address: 10.0.0.1
+          slots: 65537
 healthcheck:
   description:
     - The health-check program with its settings, destinations in the form of module

@@ -205,7 +205,7 @@ class Fleet:
 
     def _addresses(self, host: str) -> list[str]:
         addresses = self._get(host, "katran_real_address") or []
-        return [addresses] if isinstance(addresses, str) else list(map(str, addresses))
+        return list(map(str, addresses)) if isinstance(addresses, (list, tuple)) else [str(addresses)]
 
     def _check_variables(self, host: str) -> None:
         """Whether each is ours and has a value: Jinja's default() passes over what is undefined inside."""

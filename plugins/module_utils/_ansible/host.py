@@ -17,6 +17,7 @@ from .._model.faults import Faults
 from .._model.host_plan import HOST, HostWanted, RealHost, Unit
 from .._model.link_mtu import Links, Tunnel
 from .._model.options import parse_interfaces
+from .module import named
 
 
 def run_host() -> None:
@@ -41,7 +42,7 @@ def run_host() -> None:
     except FleetError as error:
         module.fail_json(msg=to_text(error))
     for warning in outcome.warnings:
-        module.warn(warning)
+        module.warn(named(warning))
     output: dict[str, t.Any] = {"changed": bool(outcome.changes), "changes": outcome.changes}
     if outcome.needs:
         output["needs"] = {"packages": outcome.packages, "files": outcome.files}

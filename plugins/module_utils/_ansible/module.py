@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import typing as t
 from collections.abc import Callable
 from importlib import import_module
@@ -68,6 +69,12 @@ def module_of(spec: Spec, resource: str = "") -> AnsibleModule:
     return module
 
 
+def named(warning: str, instance: str = "default") -> str:
+    """A warning with the name of the host that it is about, and of the instance: Ansible shows one without either."""
+    host = os.uname().nodename.partition(".")[0]
+    return f"{host}: {warning}" if instance == "default" else f"{host}, instance {instance}: {warning}"
+
+
 def guarded(module: AnsibleModule, work: Callable[[], dict[str, t.Any]]) -> None:
     """Run the work and end the module; what an operator can cause ends in one sentence."""
     # A module makes hundreds of thousands of small values and ends: looking for cycles among them doubles its time.
@@ -81,7 +88,7 @@ def guarded(module: AnsibleModule, work: Callable[[], dict[str, t.Any]]) -> None
         module.fail_json(msg=f"the kernel refused an operation: {error.strerror or error}")
     else:
         for warning in result.pop("warnings", []):
-            module.warn(warning)
+            module.warn(named(warning, module.params["instance"]))
         module.exit_json(**result)
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from .._kernel import bpf
@@ -14,13 +14,16 @@ from .._kernel.edges import KernelEdges
 from .._kernel.lock import locked
 from .._kernel.maps import KernelMaps
 from .._kernel.pins import Paths, pinned_program
+from .._kernel.ring_workers import build_rings
 from .._kernel.state_files import StateFile
 from .._kernel.xdp import attachments
 from .._model import layout
 from .._model.errors import EngineError
 from .._model.flow_selection import Selection
+from .._model.kernel_view import KernelView, table_differences
 from .._model.map_specs import MAPS
 from .._model.overlay import overlay_of
+from .._model.references import other_references
 from .._model.resources import OF_BALANCER
 from .._model.state import State
 from .._model.tables import BALANCER_TABLES
@@ -30,7 +33,7 @@ from .._program.ownership import balancer_pins
 from .._program.requirements import require_capabilities
 from .flows import real_names, search
 from .healthcheck_info import healthcheck_info
-from .known_tables import known_table
+from .known_tables import AnyTable, known_table
 from .opened import is_loaded, read_actual
 from .recovery import recovered
 from .request import Request
@@ -62,7 +65,7 @@ GLOBAL_COUNTERS: tuple[tuple[str, str], ...] = (
 """Names of v1 and v2 of stats[max_vips + n], in the order of n; an empty name is not counted."""
 
 
-SUBSETS = ("program", *OF_BALANCER, "healthcheck", "counters", "flows", "maps")
+SUBSETS = ("program", *OF_BALANCER, "rings", "healthcheck", "counters", "flows", "maps")
 """What can be asked for."""
 
 
@@ -75,6 +78,9 @@ class Info:
         self.maps = maps
         self.actual = read_actual(maps)
         self.max_vips = self.actual.capacity["server_id_stats"]
+        self.view = KernelView(state, self.actual, other_references(state, ("vips",)))
+        self._entries: dict[str, Mapping[bytes, bytes]] = {}
+        self._tables: dict[str, dict[t.Any, t.Any]] = {}
 
     def program(self) -> dict[str, t.Any]:
         """The loaded program, its settings and attachments."""
@@ -92,8 +98,25 @@ class Info:
         }
 
     def vips(self) -> list[dict[str, t.Any]]:
-        """The VIPs in config's own form."""
-        return [vip_to_config(vip) for _key, vip in sorted(vips_from_config(self.state.vips).items())]
+        """The VIPs that packets meet, in config's own form."""
+        return list(map(vip_to_config, self.view.vips()))
+
+    def rings(self) -> list[dict[str, t.Any]]:
+        """For each VIP the slots of its ring that each real has, whatever was said of it by whom."""
+        return self.view.rings()
+
+    def differences(self, gather: Collection[str]) -> list[str]:
+        """What of that which is asked for is not as the last run left it."""
+        found = []
+        if {"vips", "rings", "reals", "counters"}.intersection(gather):
+            found += self.view.differences(build_rings)
+        for name, table in BALANCER_TABLES.items():
+            if name in gather:
+                maps = self._maps_of(table)
+                known = self._known(table).values()
+                capacity = {each: self.maps.capacity(each) for each in maps}
+                found += table_differences(table, known, self.state, maps, capacity)
+        return found
 
     def reals(self) -> list[dict[str, t.Any]]:
         """The overlay over the VIPs' reals in config's own form."""
@@ -125,12 +148,28 @@ class Info:
             )
         return found
 
+    def _maps_of(self, table: AnyTable) -> dict[str, Mapping[bytes, bytes]]:
+        """The entries of a table's maps, as far as the program has these."""
+        for name in table.maps:
+            if name in self.maps.names() and name not in self._entries:
+                self._entries[name] = self.maps.entries(name)
+        return {name: self._entries[name] for name in table.maps if name in self._entries}
+
+    def _known(self, table: AnyTable) -> dict[t.Any, t.Any]:
+        """A table's items as the last run left them."""
+        if table.name not in self._tables:
+            file = StateFile(self.request.instance, self.request.bpffs)
+            actual = {**self._maps_of(table), "reals": self.actual.entries["reals"]}
+            self._tables[table.name] = known_table(table, file, self.state, actual)
+        return self._tables[table.name]
+
     def table(self, name: str) -> list[dict[str, t.Any]]:
-        """A table's entries in config's own form."""
+        """A table's entries in config's own form; those that the program has no map for as they are kept for one."""
         table = BALANCER_TABLES[name]
-        file = StateFile(self.request.instance, self.request.bpffs)
-        maps = {each: self.maps.entries(each) for each in table.maps if each in self.maps.names()}
-        known = known_table(table, file, self.state, {**maps, "reals": self.actual.entries["reals"]})
+        maps = self._maps_of(table)
+        known = self._known(table)
+        if maps:
+            known = dict(map(table.item, table.rows_in({**maps, "reals": self.actual.entries["reals"]})))
         return [table.row(known[key]) for key in sorted(known)]
 
     def counters(self) -> dict[str, t.Any]:
@@ -189,13 +228,14 @@ def gather_info(request: Request, gather: Collection[str]) -> dict[str, t.Any]:
                 "program": info.program,
                 "vips": info.vips,
                 "reals": info.reals,
+                "rings": info.rings,
                 **{name: partial(info.table, name) for name in BALANCER_TABLES},
                 "healthcheck": partial(healthcheck_info, request, warnings),
                 "counters": info.counters,
                 "flows": info.flows,
                 "maps": info.map_sizes,
             }
-            told = {name: readers[name]() for name in gather}
+            told = {**{name: readers[name]() for name in gather}, "differences": info.differences(gather)}
             warnings[:0] = [*found.warnings(paths.maps, "balancer"), *_impostor(paths, state)]
             return {**told, "warnings": warnings} if warnings else told
 

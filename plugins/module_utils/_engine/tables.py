@@ -21,6 +21,7 @@ from .._model.limits import UNLIMITED, Limits
 from .._model.operations import Operation, count
 from .._model.overlay import overlay_of
 from .._model.readiness import hold_back_rows
+from .._model.references import other_references
 from .._model.state import State
 from .._model.table import Around, TableEntry
 from .._model.table_plan import plan_entries, plan_table
@@ -31,7 +32,6 @@ from .known_tables import AnyTable, Entries, known_table
 from .opened import limits_of
 from .recovery import lost_warnings
 from .request import Clock, Request, Result
-from .vips import other_references
 
 Items = Mapping[t.Any, t.Any]
 

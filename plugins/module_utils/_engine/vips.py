@@ -27,6 +27,7 @@ from .._model.operations import count
 from .._model.overlay import overlay_of, resolve_reals
 from .._model.own_addresses import HostAddresses, asks_host, host_sentences
 from .._model.readiness import hold_back_vips
+from .._model.references import other_references
 from .._model.state import State
 from .._model.tables import BALANCER_TABLES, LEADING, ServerId, idle_routes, server_id_warnings
 from .._model.vip_entries import adopt, known_keys
@@ -38,15 +39,6 @@ from .known_tables import known_table
 from .opened import limits_of, read_actual
 from .recovery import lost_warnings
 from .request import Clock, Request, Result
-
-
-def other_references(state: State, settled: Collection[str]) -> dict[str, bool]:
-    """The reals that are referred to by others than the `settled` resources → whether it is local."""
-    found: dict[str, bool] = {}
-    for name in sorted(set(state.references) - set(settled)):
-        for address in state.references[name]:
-            found[address] = found.get(address, False) or name == "lost_local"
-    return found
 
 
 class VipRun:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,6 +16,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.katran.fleet.plugins.module_utils._ansible import resource as glue
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.module import named
 from ansible_collections.katran.fleet.plugins.module_utils._engine.flows import purge_gone
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request, Result
 from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
@@ -199,7 +201,10 @@ def test_a_warning_is_one_of_ansibles(run: Run, monkeypatch: pytest.MonkeyPatch)
     reals = [{"address": "10.0.0.1", "weight": 1}, {"address": "10.0.0.2", "weight": 2}]
     run("vips", [{**VIP, "hash": "maglev_v1", "reals": reals}])
     sentence = "vips[0].hash: maglev_v1 hardly shows unequal weights; maglev_v2 honours them"
-    assert said.count(sentence) == 1
+    host = os.uname().nodename.partition(".")[0]
+    assert said.count(f"{host}: {sentence}") == 1
+    # Ansible tells a warning of two hosts once, and neither's name.
+    assert named("old", "blue") == f"{host}, instance blue: old"
 
 
 @pytest.mark.parametrize("name", sorted(ENTRIES))

@@ -33,7 +33,8 @@ def test_the_sentence() -> None:
     assert link_faults(Links("warn", Tunnel()), {"eth1": 1500, "eth0": 1400, "eth2": 1520}) == [
         f"interface {name} has MTU {mtu}, but packets of 1500 bytes (max_frame 1514) take 1520 with 20 of ipip over"
         " IPv4: raise the MTU of the links between balancers and reals to 1520, let VIPs announce an MSS of"
-        f" {mss} at most (katran_real_mss, module host; TCP alone), or set katran_max_frame to {frame} with feature icmp_too_big"
+        f" {mss} at most (katran_real_mss, module host; TCP alone), or set katran_max_frame to {frame} with feature"
+        " icmp_too_big"
         for name, mtu, mss, frame in (("eth0", 1400, 1340, 1394), ("eth1", 1500, 1440, 1494))
     ]
     (line,) = link_faults(Links("fail", Tunnel("gue", 1514, True), 0, "raise it"), {"eth0": 1500})
