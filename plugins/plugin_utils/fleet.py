@@ -24,6 +24,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.inventory impo
     unknown_variables,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.limits import UNLIMITED, Limits
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
 from ansible_collections.katran.fleet.plugins.module_utils._model.options import COMMON, Spec, parse_instance
 from ansible_collections.katran.fleet.plugins.module_utils._model.resources import config_faults
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import BALANCER, parse_settings
@@ -102,6 +103,7 @@ class Fleet:
         self.add_fault(host, *feature_faults(extra))
         told: Told = {
             "features": resources.features(words(extra)),
+            "sizes": dict(DEFAULT_SIZES),
             "resources": self._word_of(resources),
             "untouched": [] if "katran_features" in self._variables.raw(host) else resources.untouched,
         }

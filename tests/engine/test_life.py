@@ -567,7 +567,8 @@ def test_rolled_back_stays_on_the_next_run() -> None:
     again = ensure(features=["vlan"])
     assert not again.changed
     assert again.warnings == [
-        "balancer default was rolled back by hand and stays so until its sources or settings change"
+        "balancer default was rolled back by hand and stays so until its sources or settings change; end_rollback: true"
+        " (katran_end_rollback) takes them as they are"
     ]
     assert attached() == (first, "native")
     # What goes with the host and not with the program is applied all the same.

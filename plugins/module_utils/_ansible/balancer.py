@@ -12,8 +12,8 @@ from ansible.module_utils.basic import AnsibleModule
 from .._engine.balancer import Balancer
 from .._engine.request import Result
 from .._model.resources import FROM_VARIABLES
-from .._model.settings import BALANCER, parse_settings
-from .._model.wanted import Wanted
+from .._model.settings import KEEPING, named_settings
+from .._model.wanted import Asking
 from .._program.balancer_toolchain import HostBalancerToolchain
 from .module import guarded, module_of, steps_result
 from .request import request_of
@@ -25,7 +25,7 @@ UNTOUCHED = {"type": "list", "elements": "str", "choices": list(FROM_VARIABLES),
 
 def run_balancer() -> None:
     """The whole of module balancer."""
-    module = module_of({**BALANCER, **PLANNED_SOURCES, "untouched": UNTOUCHED})
+    module = module_of({**KEEPING, **PLANNED_SOURCES, "untouched": UNTOUCHED})
 
     def work() -> dict[str, t.Any]:
         params = dict(module.params)
@@ -36,14 +36,15 @@ def run_balancer() -> None:
         elif params["state"] == "rolled_back":
             outcome = balancer.roll_back(request.check, request.lock_timeout)
         else:
-            wanted = Wanted(
-                parse_settings(params),
+            asking = Asking(
+                named_settings(params),
                 params["state"],
-                params["source_dir"],
                 params["accept_rehash"],
-                untouched=frozenset(params["untouched"]),
+                frozenset(params["untouched"]),
+                params["end_rollback"],
             )
-            outcome = balancer.ensure(wanted, request.check, request.lock_timeout)
+            asking.check()
+            outcome = balancer.ensure(asking, request.check, request.lock_timeout)
         return _balancer_result(module, outcome)
 
     guarded(module, work)

@@ -27,7 +27,7 @@ VARIABLES = frozenset(
         *("interfaces", "mode", "encapsulation", "gue_port", "features", "extra_features", "gateway_mac", "copy_tos"),
         *("source_ipv4", "source_ipv6", "source_prefix_ipv4", "source_prefix_ipv6", "decap_any", "sizes", "max_frame"),
         *("max_new_flows", "udp_timeout", "forwarding_cores", "numa", "root_array", "accept_rehash", "replace_foreign"),
-        *("min_active", "purge_flows", "allow_empty", *FROM_VARIABLES),
+        *("end_rollback", "min_active", "purge_flows", "allow_empty", *FROM_VARIABLES),
         # of reals
         *("real_interfaces", "real_mode", "real_vips", "real_sources", "real_mtu", "real_mss", "real_address"),
         *("real_weight", "real_state", "server_id"),

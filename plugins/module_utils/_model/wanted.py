@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from .bytecode import Bytecode
 from .errors import ProgramError
-from .settings import BalancerSettings, parse_settings, with_program_of
+from .settings import COMPILED, BalancerSettings, parse_settings, with_kept, with_program_of
 from .snapshot import Missing, RootArray
 from .state import State
 
@@ -22,7 +22,8 @@ class Wanted:
 
     `kept`: use the bytecode kept on the host, whatever the sources; `back`: the previous program's; `attach_later`:
     leave the attachments as they are. Restore at boot does the first and the last. `untouched`: resources whose
-    features stay.
+    features stay. `names_program`: whether something was asked that goes with the program; `ends_rollback`: take what
+    is asked for also where it is what was rolled back.
     """
 
     settings: BalancerSettings
@@ -33,6 +34,17 @@ class Wanted:
     back: bool = False
     attach_later: bool = False
     untouched: frozenset[str] = frozenset()
+    names_program: bool = True
+    ends_rollback: bool = False
+
+    def settle(self, _state: State) -> Wanted:
+        """What is wanted on top of what a state has: all is said."""
+        return self
+
+    @property
+    def asks_gateway(self) -> bool:
+        """Whether the gateway's MAC has to be found out."""
+        return self.settings.gateway_mac == "auto"
 
     @property
     def attaches(self) -> bool:
@@ -67,9 +79,42 @@ class Wanted:
         `digest`: of what a compile would take.
         """
         left = state.program.rolled_back_from
-        if not left or self.kept or left != digest:
+        if not left or self.kept or self.ends_rollback or (self.names_program and left != digest):
             return self
         return replace(self._with(with_program_of(parse_settings(state.settings), self.settings)), kept=True)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What a run of module balancer names; what it does not name stays as the last run left it."""
+
+    named: Mapping[str, t.Any]
+    state: str
+    accept_rehash: bool = False
+    untouched: frozenset[str] = frozenset()
+    ends_rollback: bool = False
+
+    def check(self) -> None:
+        """ConfigError lists the faults of what is named, whatever stays."""
+        parse_settings({**with_kept(self.named, {}), "state": "loaded"})
+
+    @property
+    def asks_gateway(self) -> bool:
+        """Whether the gateway's MAC may have to be found out."""
+        return self.named.get("gateway_mac", "auto") == "auto"
+
+    def settle(self, state: State) -> Wanted:
+        """What is wanted on top of what a state has. ConfigError lists the faults of both together."""
+        params = with_kept(self.named, state.settings)
+        return Wanted(
+            parse_settings({**params, "state": self.state}),
+            self.state,
+            params["source_dir"],
+            self.accept_rehash,
+            untouched=self.untouched,
+            names_program=not {*COMPILED, "sizes", "source_dir"}.isdisjoint(self.named),
+            ends_rollback=self.ends_rollback,
+        )
 
 
 def kept_wanted(state: State) -> Wanted:
