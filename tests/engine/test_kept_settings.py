@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module balancer by itself: what it is not told stays as the last run left it; and the way forward after a rollback."""
+"""Module balancer by itself: what it is not told stays as it was; and the way forward after a rollback."""
 
 from __future__ import annotations
 

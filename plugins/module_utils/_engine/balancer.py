@@ -34,7 +34,7 @@ from .._program.balancer_toolchain import BalancerToolchain, HostBalancerToolcha
 from .._program.executor import Executor
 from .._program.home import Home, read_bpffs
 from .._program.macros import balancer_macros
-from .._program.ownership import balancer_pins
+from .._program.own_pins import balancer_pins
 from .._program.swap import BYTECODE_FILE, NEXT_FILE, PREVIOUS_FILE, PROGRAM, Swap
 from .balancer_reading import BalancerReader
 from .known_tables import features_in_use, idle_resources
@@ -194,7 +194,7 @@ class Balancer:
 
         def read() -> tuple[State, PinnedMaps, bytes | None]:
             state, there = self.file.read(), None
-            pins = balancer_pins(self.edges, self.paths, state)
+            pins = balancer_pins(self.edges, self.paths, state.program)
             if "ctl_array" in pins.maps:
                 with self.home.open_map("ctl_array", pins.lost) as ctl:
                     there = ctl.lookup(layout.u32(layout.CTL_GATEWAY_MAC))

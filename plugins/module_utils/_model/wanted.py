@@ -101,7 +101,7 @@ class Asking:
     @property
     def asks_gateway(self) -> bool:
         """Whether the gateway's MAC may have to be found out."""
-        return self.named.get("gateway_mac", "auto") == "auto"
+        return bool(self.named.get("gateway_mac", "auto") == "auto")
 
     def settle(self, state: State) -> Wanted:
         """What is wanted on top of what a state has. ConfigError lists the faults of both together."""
