@@ -13,6 +13,11 @@ description:
   - Creates and pins the BPF maps, compiles the program with bcc when its sources, settings or compiler changed,
     loads it and attaches it to interfaces with the kernel's compare-and-replace.
   - A program is replaced without touching the maps, so connections and counters survive.
+  - A setting that is not given stays as the last run left it, each of O(sizes) by itself. So O(state=loaded) alone
+    takes a balancer off its interfaces, and O(state=attached) alone puts it back. The role gives all of them.
+  - Pins are compared with the maps and the program that the kernel runs. Where somebody unpinned one, or pinned
+    something else in its place, the program's own are pinned again, and a program that is not the one on record is
+    replaced.
 author:
   - The katran.fleet authors (@katran-fleet)
 extends_documentation_fragment:
@@ -27,7 +32,7 @@ options:
       - V(attached) is loaded and attached to O(interfaces).
       - V(loaded) has maps and program pinned and forwards nothing.
       - V(rolled_back) is the program before the last upgrade, with its settings; it stays until the sources or settings
-        differ from those it was rolled back from.
+        differ from those it was rolled back from, or until O(end_rollback).
       - V(absent) is detached, with its pins, state and lock removed.
     type: str
     choices:
@@ -39,24 +44,24 @@ options:
   interfaces:
     description:
       - The interfaces whose packets are balanced.
+      - On a first run there are none.
     type: list
     elements: str
-    default: []
   mode:
     description:
       - V(native) runs in the driver, V(generic) in the kernel's stack, V(auto) natively where the driver can; where it
         cannot, a warning gives the kernel's reason.
+      - On a first run it is V(native).
     type: str
     choices:
       - native
       - generic
       - auto
-    default: native
   source_dir:
     description:
       - Where the program's sources are. They must belong to root and be writable by nobody else.
+      - On a first run it is V(/usr/lib/katran-fleet/bpf).
     type: path
-    default: /usr/lib/katran-fleet/bpf
   planned_sources:
     description:
       - File of O(source_dir) → SHA-256 of its content, once other tasks of the play have written it. By these, check
@@ -66,16 +71,16 @@ options:
   encapsulation:
     description:
       - How packets travel to reals. V(ipip) is IPv4 or IPv6 in IPv4 or IPv6, V(gue) the same in UDP.
+      - On a first run it is V(ipip).
     type: str
     choices:
       - ipip
       - gue
-    default: ipip
   gue_port:
     description:
       - The UDP port of V(gue), sent to and decapsulated from.
+      - On a first run it is V(6080).
     type: int
-    default: 6080
   features:
     description:
       - What is compiled in beyond TCP, UDP, QUIC, both address families and the encapsulation.
@@ -99,6 +104,7 @@ options:
       - V(flow_debug) - it is noted by which hops GUE that is taken apart here came.
       - V(server_id_hash) - server ids up to 4294967295, in a hash table instead of an array.
       - V(vlan) - frames with one or two VLAN tags are balanced.
+      - On a first run there are none.
     type: list
     elements: str
     choices:
@@ -115,25 +121,25 @@ options:
       - flow_debug
       - server_id_hash
       - vlan
-    default: []
   source_ipv4:
     description:
       - The outer IPv4 source of V(gue), and this host's own address for decapsulation; V(auto) is the interface's.
+      - On a first run it is V(auto).
     type: str
-    default: auto
   source_ipv6:
     description:
       - The outer IPv6 source, likewise.
+      - On a first run it is V(auto).
     type: str
-    default: auto
   source_prefix_ipv4:
     description:
       - The upper half of V(ipip)'s outer IPv4 source; the lower half varies with the flow.
+      - On a first run it is V(172.16.0.0/16).
     type: str
-    default: 172.16.0.0/16
   source_prefix_ipv6:
     description:
-      - The upper half of V(ipip)'s outer IPv6 source. Default is V(100::/64).
+      - The upper half of V(ipip)'s outer IPv6 source.
+      - On a first run it is V(100::/64).
     type: str
   gateway_mac:
     description:
@@ -144,71 +150,62 @@ options:
         is taken.
       - Interfaces whose gateways have different MACs are refused, because there is but one. Then either one MAC does
         for all, and is given here, or each interface has an O(instance) of its own.
+      - On a first run it is V(auto).
     type: str
-    default: auto
   copy_tos:
     description:
       - Copy the inner ToS or traffic class to the outer header.
+      - On a first run it is V(true).
     type: bool
-    default: true
   decap_any:
     description:
       - With feature C(inline_decap), decapsulate whatever the outer destination is, and from any outer source. Whoever
         can send to this host may then pass inner packets of any source into its network.
+      - On a first run it is V(false).
     type: bool
-    default: false
   decap_sources:
     description:
       - With feature C(inline_decap), the outer sources from which tunnels are taken, addresses and prefixes; those of
-        others are passed on untouched. Default is O(source_prefix_ipv4) and O(source_prefix_ipv6).
+        others are passed on untouched. An empty list is O(source_prefix_ipv4) and O(source_prefix_ipv6).
       - Of balancers with V(gue), list the addresses. The role does so.
+      - On a first run it is empty.
     type: list
     elements: str
-    default: []
   sizes:
     description:
       - Capacities of the maps. Flows are sums over all CPUs.
     type: dict
-    default: {}
     suboptions:
       vips:
-        description: VIPs.
+        description: VIPs; V(512) on a first run.
         type: int
-        default: 512
       cidr_vips:
-        description: CIDR VIPs per address family.
+        description: CIDR VIPs per address family; V(256) on a first run.
         type: int
-        default: 256
       reals:
-        description: Real ids; id 0 is never a real.
+        description: Real ids; id 0 is never a real; V(4096) on a first run.
         type: int
-        default: 4096
       ring:
-        description: Slots of a VIP's ring, a prime.
+        description: Slots of a VIP's ring, a prime; V(65537) on a first run.
         type: int
-        default: 65537
       source_routes:
-        description: Source routes per address family.
+        description: Source routes per address family; V(3000000) on a first run.
         type: int
-        default: 3000000
       server_ids:
-        description: Server ids.
+        description: Server ids; V(16777214) on a first run.
         type: int
-        default: 16777214
       flows:
-        description: Entries of the connection tables.
+        description: Entries of the connection tables; V(1000000) on a first run.
         type: int
-        default: 1000000
       global_flows:
-        description: Entries of the global connection tables.
+        description: Entries of the global connection tables; V(100000) on a first run.
         type: int
-        default: 100000
   max_frame:
     description:
       - Bytes, Ethernet header included. Longer frames to a VIP are dropped, or answered with ICMP under feature
         C(icmp_too_big).
+      - On a first run it is V(1514).
     type: int
-    default: 1514
   mtu_check:
     description:
       - What to do where an interface's MTU is too small for a packet of O(max_frame) in its tunnel, which takes 20
@@ -237,27 +234,27 @@ options:
   max_new_flows:
     description:
       - New flows per CPU and second above which none is learned.
+      - On a first run it is V(125000).
     type: int
-    default: 125000
   udp_timeout:
     description:
       - Seconds after which an idle UDP flow is forgotten.
+      - On a first run it is V(30).
     type: int
-    default: 30
   forwarding_cores:
     description:
       - The CPUs that receive packets and so get a connection table; V(auto), or a list of CPU numbers.
+      - On a first run it is V(auto).
     type: raw
-    default: auto
   numa:
     description:
       - Where the machine has several memory nodes, V(auto) places each CPU's connection table on the node of that CPU;
         V(none) leaves it to the kernel. It takes effect when the tables' map is created.
+      - On a first run it is V(auto).
     type: str
     choices:
       - auto
       - none
-    default: auto
   root_array:
     description:
       - Shared mode, instead of O(interfaces). The program takes a slot of the array of program root, which module
@@ -294,6 +291,12 @@ options:
     description:
       - Replace an XDP program that is not ours. What is ours is not replaced, but M(katran.fleet.decap)'s program by a
         balancer that has feature C(inline_decap).
+      - On a first run it is V(false).
+    type: bool
+  end_rollback:
+    description:
+      - After O(state=rolled_back), load what was rolled back again, though sources and settings are the same. Without
+        it, the same settings leave the host with the program that it went back to.
     type: bool
     default: false
 seealso:
@@ -310,6 +313,16 @@ EXAMPLES = r"""
 - name: Go back to the program before the last upgrade
   katran.fleet.balancer:
     state: rolled_back
+
+- name: Go forward again, with the same settings as before the rollback
+  katran.fleet.balancer:
+    interfaces: [eth0]
+    encapsulation: gue
+    end_rollback: true
+
+- name: Take the balancer off its interfaces, and leave all of its settings as they are
+  katran.fleet.balancer:
+    state: loaded
 
 - name: Balance beside other XDP programs
   katran.fleet.balancer:

@@ -29,6 +29,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.inventory impo
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.limits import UNLIMITED, Limits
 from ansible_collections.katran.fleet.plugins.module_utils._model.link_mtu import MTU_CHECK, Tunnel
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
 from ansible_collections.katran.fleet.plugins.module_utils._model.options import COMMON, Spec, parse_instance
 from ansible_collections.katran.fleet.plugins.module_utils._model.outer_sources import SETTINGS, OuterSources
 from ansible_collections.katran.fleet.plugins.module_utils._model.own_addresses import own_options
@@ -126,6 +127,7 @@ class Fleet:
         self.add_fault(host, *feature_faults(extra))
         told: Told = {
             "features": resources.features([*words(extra), *(["inline_decap"] if self._shares(host) else [])]),
+            "sizes": dict(DEFAULT_SIZES),
             "resources": self._word_of(resources),
             "untouched": [] if self._is_set(host, "katran_features") else resources.untouched,
             "families": resources.families,

@@ -566,9 +566,11 @@ def test_rolled_back_stays_on_the_next_run() -> None:
     assert not roll_back().changed
     again = ensure(features=["vlan"])
     assert not again.changed
-    assert again.warnings == [
-        "balancer default was rolled back by hand and stays so until its sources or settings change"
-    ]
+    (warning,) = again.warnings
+    assert warning == (
+        "balancer default was rolled back by hand and stays so until its sources or settings change;"
+        " end_rollback: true (katran_end_rollback) takes them as they are"
+    )
     assert attached() == (first, "native")
     # What goes with the host and not with the program is applied all the same.
     assert ensure(features=["vlan"], gateway_mac="02:00:00:00:00:0b").changes == [

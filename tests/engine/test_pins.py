@@ -264,7 +264,7 @@ def test_modules_that_only_look_say_so_and_look_at_the_right_map(how: str) -> No
         assert known_flows(found) == known_flows(before[name])
         if name == "balancer_info":
             assert [row["vip"] for row in found["counters"]["vips"]] == [f"{VIP}:80/udp"]
-    removed = module("flows", {"vip": {"address": VIP, "port": 80, "protocol": "udp"}})
+    removed = module("flows", {"vip": f"{VIP}:80/udp"})
     assert removed["removed"] == 1
     assert len(told(removed.result)) == 1
 

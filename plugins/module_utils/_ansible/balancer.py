@@ -11,11 +11,11 @@ from ansible.module_utils.basic import AnsibleModule
 
 from .._engine.balancer import Balancer
 from .._engine.request import Result
-from .._model.link_mtu import MTU_CHECK, Links, Tunnel
+from .._model.link_mtu import MTU_CHECK, RealLinks
 from .._model.options import Spec
 from .._model.resources import FROM_VARIABLES
-from .._model.settings import BALANCER, parse_settings
-from .._model.wanted import Wanted
+from .._model.settings import KEEPING, named_settings
+from .._model.wanted import Asking
 from .._program.balancer_toolchain import HostBalancerToolchain
 from .module import guarded, module_of, steps_result
 from .request import request_of
@@ -34,7 +34,7 @@ LINKS: Spec = {
 
 def run_balancer() -> None:
     """The whole of module balancer."""
-    module = module_of({**BALANCER, **PLANNED_SOURCES, **LINKS, "untouched": UNTOUCHED})
+    module = module_of({**KEEPING, **PLANNED_SOURCES, **LINKS, "untouched": UNTOUCHED})
 
     def work() -> dict[str, t.Any]:
         params = dict(module.params)
@@ -45,17 +45,16 @@ def run_balancer() -> None:
         elif params["state"] == "rolled_back":
             outcome = balancer.roll_back(request.check, request.lock_timeout)
         else:
-            settings = parse_settings(params)
-            tunnel = Tunnel(settings.encapsulation, settings.max_frame, "ipv6" in params["real_families"])
-            wanted = Wanted(
-                settings,
+            asking = Asking(
+                named_settings(params),
                 params["state"],
-                params["source_dir"],
                 params["accept_rehash"],
-                untouched=frozenset(params["untouched"]),
-                links=Links(params["mtu_check"], tunnel, params["real_mss"]),
+                frozenset(params["untouched"]),
+                params["end_rollback"],
+                RealLinks(params["mtu_check"], "ipv6" in params["real_families"], params["real_mss"]),
             )
-            outcome = balancer.ensure(wanted, request.check, request.lock_timeout)
+            asking.check()
+            outcome = balancer.ensure(asking, request.check, request.lock_timeout)
         return _balancer_result(module, outcome)
 
     guarded(module, work)

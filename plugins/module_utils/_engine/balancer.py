@@ -28,13 +28,13 @@ from .._model.snapshot import GatewayAnswer
 from .._model.state import State
 from .._model.steps import Compile
 from .._model.tables import BALANCER_TABLES
-from .._model.wanted import Wanted, kept_wanted, wanted_back
+from .._model.wanted import Asking, Wanted, kept_wanted, wanted_back
 from .._program.balancer_executor import BalancerExecutor
 from .._program.balancer_toolchain import BalancerToolchain, HostBalancerToolchain
 from .._program.executor import Executor
 from .._program.home import Home, read_bpffs
 from .._program.macros import balancer_macros
-from .._program.ownership import balancer_pins
+from .._program.own_pins import balancer_pins
 from .._program.swap import BYTECODE_FILE, NEXT_FILE, PREVIOUS_FILE, PROGRAM, Swap
 from .balancer_reading import BalancerReader
 from .known_tables import features_in_use, idle_resources
@@ -97,7 +97,7 @@ class Balancer:
         self.swap = Swap(self.file, self.edges)
         self.reader = BalancerReader(self.home, self.edges, self.file)
 
-    def ensure(self, wanted: Wanted, check: bool, timeout: float) -> Result:
+    def ensure(self, wanted: Wanted | Asking, check: bool, timeout: float) -> Result:
         """Bring the balancer to `attached` or `loaded` with these settings; in check mode only say what that takes."""
         return run(self.ensuring(wanted), self.file, check, timeout)
 
@@ -115,7 +115,7 @@ class Balancer:
 
     # the jobs
 
-    def ensuring(self, wanted: Wanted) -> BalancerJob:
+    def ensuring(self, asking: Wanted | Asking) -> BalancerJob:
         """The job of `ensure`."""
         # Nobody else changes the file while a run has the lock; it may be large.
         known = cache(self.reader.known)
@@ -123,12 +123,15 @@ class Balancer:
 
         def prepare() -> None:
             # The gateway may take seconds to answer: another run need not wait for that. If it fails, so will the run.
-            if wanted.settings.gateway_mac == "auto":
+            if asking.asks_gateway:
                 with contextlib.suppress(FleetError):
-                    asked.append(self.edges.ask_gateway(wanted.settings.interfaces, False, True))
+                    settings = asking.settle(self.file.read()).settings
+                    if settings.gateway_mac == "auto":
+                        asked.append(self.edges.ask_gateway(settings.interfaces, False, True))
 
         def read() -> _Seen:
             state = known()
+            wanted = asking.settle(state)
             warnings = [*_idle_options(wanted), *lost_warnings(state)]
             goal = self._with_features(wanted, state)
             if not goal.kept:
@@ -139,7 +142,7 @@ class Balancer:
                 goal, digest = staying, None
                 warnings.append(
                     f"balancer {self.instance} was rolled back by hand and stays so until its sources or settings"
-                    " change"
+                    " change; end_rollback: true (katran_end_rollback) takes them as they are"
                 )
             return _Seen(state, goal, self.reader.everything(state, goal, digest, asked), tuple(warnings))
 
@@ -191,7 +194,7 @@ class Balancer:
 
         def read() -> tuple[State, PinnedMaps, bytes | None]:
             state, there = self.file.read(), None
-            pins = balancer_pins(self.edges, self.paths, state)
+            pins = balancer_pins(self.edges, self.paths, state.program)
             if "ctl_array" in pins.maps:
                 with self.home.open_map("ctl_array", pins.lost) as ctl:
                     there = ctl.lookup(layout.u32(layout.CTL_GATEWAY_MAC))

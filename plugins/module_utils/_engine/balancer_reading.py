@@ -27,10 +27,9 @@ from .._program.flow_tables import count_entries, tables_in
 from .._program.home import Home, attempt
 from .._program.macros import balancer_macros
 from .._program.migration import read_room
-from .._program.ownership import balancer_pins
+from .._program.own_pins import balancer_pins
 from .._program.rehash import count_moves
 from .._program.swap import PREVIOUS_FILE
-from .opened import is_loaded
 from .recovery import recovered
 
 _FAMILIES = ("IPv4", "IPv6")
@@ -46,8 +45,8 @@ class BalancerReader:
         """The state; where its file was lost, as far as the maps tell it."""
         state = self.file.read()
         if state.lost:
-            found = balancer_pins(self.edges, self.home.paths, state)
-            if is_loaded(found):
+            found = balancer_pins(self.edges, self.home.paths, state.program)
+            if found.of_balancer:
                 with self._maps(found.lost, found.strays) as maps:
                     return recovered(self.file, state, maps)
         return state

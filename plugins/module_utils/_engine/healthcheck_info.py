@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import typing as t
 
-from .._kernel.egress_edges import KernelEgressEdges
+from .._kernel.edges import KernelEdges
 from .._kernel.maps import KernelMaps
 from .._kernel.pins import Paths, pinned_program
 from .._kernel.state_folder import StateFolder
+from .._kernel.tc import ways_out
 from .._model import layout
 from .._model.healthcheck_plan import PROGRAM
 from .._model.healthcheck_record import HealthcheckRecord
 from .._model.map_specs import HEALTHCHECK_COUNTERS, HEALTHCHECK_MAPS
 from .._model.tables import TABLES
 from .._model.vips import VipKey
-from .._program.ownership import healthcheck_pins
+from .._program.own_pins import healthcheck_pins
 from .known_tables import known_table
 from .request import Request
 
@@ -34,7 +35,7 @@ def healthcheck_info(request: Request, warnings: list[str] | None = None) -> dic
     file = StateFolder(request.instance, request.bpffs)
     paths = Paths(request.bpffs, request.instance, PROGRAM)
     known = file.read_record(HealthcheckRecord, PROGRAM)
-    found = healthcheck_pins(KernelEgressEdges(), paths, known)
+    found = healthcheck_pins(KernelEdges(), paths, known, ways_out)
     if not found.maps.keys() >= {spec.name for spec in HEALTHCHECK_MAPS}:
         return {}
     if warnings is not None:

@@ -29,7 +29,7 @@ from .._model.state import State
 from .._model.tables import BALANCER_TABLES
 from .._model.vip_entries import VIP_MAPS, known_keys
 from .._model.vips import vip_to_config, vips_from_config
-from .._program.ownership import balancer_pins
+from .._program.own_pins import balancer_pins
 from .._program.requirements import require_capabilities
 from .flows import real_names, search
 from .healthcheck_info import healthcheck_info
@@ -217,9 +217,9 @@ def gather_info(request: Request, gather: Collection[str]) -> dict[str, t.Any]:
             # A host that only checks has no balancer.
             checks = healthcheck_info(request, warnings)
             return {"healthcheck": checks, **({"warnings": warnings} if warnings else {})}
-        found = balancer_pins(KernelEdges(), paths, state)
+        found = balancer_pins(KernelEdges(), paths, state.program)
         with KernelMaps(paths.maps, found.lost, hidden=found.strays) as maps:
-            if not is_loaded(found):
+            if not found.of_balancer:
                 raise EngineError(
                     f"balancer {request.instance} is not loaded on this host: run module katran.fleet.balancer first"
                 )

@@ -22,7 +22,8 @@ from .._model.pinned import PinnedMaps
 from .._model.state import State
 from .._model.tables import BALANCER_TABLES
 from .._model.vip_entries import ADDRESS_MAPS, NUMBER_MAPS, VIP_MAPS, Actual
-from .._program.ownership import balancer_pins, pin_again
+from .._program.own_pins import balancer_pins
+from .._program.ownership import pin_again
 from .._program.requirements import require_bpffs
 from .request import Request
 
@@ -37,11 +38,6 @@ class _CheckShape:
     decap_any: bool = False
 
 
-def is_loaded(found: PinnedMaps) -> bool:
-    """Whether the maps that every balancer has are there: the first and the last that are made."""
-    return {"vip_map", "ctl_array"} <= found.maps.keys()
-
-
 @contextmanager
 def open_maps(request: Request, state: State) -> Iterator[tuple[Maps, list[str]]]:
     """The balancer's maps, and a line for each pin that is mended for that, or in check mode would be.
@@ -53,10 +49,10 @@ def open_maps(request: Request, state: State) -> Iterator[tuple[Maps, list[str]]
         require_bpffs(request.bpffs)
     planned = request.planned if request.check else None
     edges: Edges = KernelEdges()
-    found = balancer_pins(edges, paths, state) if bpf.is_bpffs(request.bpffs) else PinnedMaps()
+    found = balancer_pins(edges, paths, state.program) if bpf.is_bpffs(request.bpffs) else PinnedMaps()
     # In a play that has them planned, module balancer tells of its pins, and leaves none that is not its own.
     lines = [] if planned is not None else _mended(edges, paths, found, request, "balancer")
-    if is_loaded(found):
+    if found.of_balancer:
         with KernelMaps(paths.maps, found.lost, hidden=found.strays) as maps:
             if planned is None:
                 _require_maps(maps, state, paths)

@@ -11,17 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from .._kernel.egress_edges import KernelEgressEdges
+from .._kernel.edges import KernelEdges
 from .._kernel.lock import locked
 from .._kernel.maps import KernelMaps
 from .._kernel.pins import Paths
 from .._kernel.state_files import StateFile
+from .._kernel.tc import ways_out
 from .._model.entries import Asked
 from .._model.errors import EngineError
 from .._model.healthcheck_record import HealthcheckRecord
 from .._model.resource import BALANCER
 from .._model.tables import TABLES
-from .._program.ownership import healthcheck_pins
+from .._program.own_pins import healthcheck_pins
 from .._program.requirements import require_capabilities
 from .._program.swap import Swap
 from .opened import open_maps, open_maps_beside
@@ -60,7 +61,7 @@ def apply_locked(name: str, request: Request, asked: Asked, purge: Purge | None 
     if table is not None and table.program != BALANCER:
         paths = Paths(request.bpffs, request.instance, table.program)
         record = file.read_record(HealthcheckRecord, table.program)
-        found = healthcheck_pins(KernelEgressEdges(), paths, record)
+        found = healthcheck_pins(KernelEdges(), paths, record, ways_out)
         with open_maps_beside(table.program, table.maps, request, found) as (maps, lines):
             return _with_pins(TableRun(table, request, maps, file, Clock()).run(asked), lines)
     state = file.read()

@@ -23,7 +23,7 @@ from .._kernel.cpus import possible_cpus
 from .._kernel.lock import locked
 from .._kernel.maps import KernelMaps
 from .._kernel.pins import Paths, pinned_program
-from .._kernel.state_files import StateFile
+from .._kernel.state_folder import StateFolder
 from .._model import layout
 from .._model.bytecode import Bytecode
 from .._model.errors import EngineError, ProgramError
@@ -34,9 +34,10 @@ from .._model.vip_entries import ADDRESS_MAPS, VIP_MAPS, Actual, known_keys
 from .._model.vips import VipKey
 from .._program.bytecode import load
 from .._program.requirements import require_capabilities
-from .._program.swap import BYTECODE_FILE, PROGRAM
 from .flows import FLOW_TABLES, FlowTable, flow_row, loaded, open_flow_tables, real_names
 from .request import Request
+
+PROGRAM = "balancer"
 
 SHARED = frozenset(
     {
@@ -365,13 +366,13 @@ def simulate(
     with locked(request.instance, False, request.lock_timeout), loaded(request, told) as live, ExitStack() as stack:
         if live is None:
             raise EngineError(f"balancer {request.instance} is not loaded on this host")
-        bytecode = StateFile(request.instance, request.bpffs).read_bytecode(BYTECODE_FILE, PROGRAM)
+        bytecode = StateFolder(request.instance, request.bpffs).read_bytecode(f"{PROGRAM}.bytecode.json", PROGRAM)
         if bytecode is None:
             raise ProgramError(
                 f"the bytecode of balancer {request.instance} was lost: run module katran.fleet.balancer first"
             )
         copy = Copy(bytecode, live, stack)
-        program = pinned_program(Paths(request.bpffs, request.instance, "balancer").program)
+        program = pinned_program(Paths(request.bpffs, request.instance, PROGRAM).program)
         if program is None or program.tag != bpf.program_info(copy.fd).tag:
             raise ProgramError(
                 f"the bytecode kept of balancer {request.instance} is not that of the loaded program:"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from .._model.snapshot import EgressPlace, Filter, GatewayAnswer
 from .edges import Edges, KernelEdges
 from .network import FAMILIES, ask_gateway, own_address
-from .tc import Egress
+from .tc import Egress, ways_out
 
 FILTER_NAME = "katran_healthcheck"
 
@@ -49,12 +49,6 @@ def _own_address(family: str, interfaces: Sequence[str]) -> str | None:
     return own_address(FAMILIES[family], interfaces)
 
 
-def _ways_out(interfaces: Iterable[str]) -> dict[str, EgressPlace]:
-    with Egress() as egress:
-        found = ((name, egress.place(name)) for name in interfaces)
-        return {name: place for name, place in found if place is not None}
-
-
 def _add_qdisc(interface: str, index: int) -> None:
     with Egress() as egress:
         egress.add_qdisc(interface, index)
@@ -88,7 +82,7 @@ class KernelNetworkEdges(KernelEdges):
 class KernelEgressEdges(KernelNetworkEdges):
     """The host that this process runs on."""
 
-    ways_out = staticmethod(_ways_out)
+    ways_out = staticmethod(ways_out)
     add_qdisc = staticmethod(_add_qdisc)
     remove_qdisc = staticmethod(_remove_qdisc)
     put_filter = staticmethod(_put_filter)

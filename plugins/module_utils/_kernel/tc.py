@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import typing as t
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from .._model.errors import ProgramError
 from .._model.snapshot import CLSACT, EgressPlace, Filter
@@ -125,3 +125,10 @@ class Egress:
             else:
                 reason = str(error)
             raise ProgramError(f"interface {interface}: the egress filter cannot be changed: {reason}") from error
+
+
+def ways_out(interfaces: Iterable[str]) -> dict[str, EgressPlace]:
+    """Interface → its way out, of those that there are. ProgramError where the host cannot tell."""
+    with Egress() as egress:
+        found = ((name, egress.place(name)) for name in interfaces)
+        return {name: place for name, place in found if place is not None}

@@ -32,7 +32,7 @@ VARIABLES = frozenset(
         *("source_ipv4", "source_ipv6", "source_prefix_ipv4", "source_prefix_ipv6", "sizes", "max_frame"),
         *("decap_any", "decap_sources", "healthcheck_sources"),
         *("max_new_flows", "udp_timeout", "forwarding_cores", "numa", "root_array", "accept_rehash", "replace_foreign"),
-        *("min_active", "purge_flows", "allow_empty", "allow_own_addresses", *FROM_VARIABLES),
+        *("end_rollback", "min_active", "purge_flows", "allow_empty", "allow_own_addresses", *FROM_VARIABLES),
         # of reals
         *("real_interfaces", "real_mode", "real_vips", "real_sources", "real_mtu", "real_mss", "real_address"),
         "real_attach",

@@ -72,6 +72,18 @@ class Links(t.NamedTuple):
     raise_mtu: str = "raise the MTU of the links between balancers and reals"
 
 
+class RealLinks(t.NamedTuple):
+    """How links to reals are to be compared, whatever the tunnel is. `ipv6`: whether a real has an IPv6 address."""
+
+    check: str
+    ipv6: bool = False
+    mss: int = 0
+
+    def of(self, encapsulation: str, max_frame: int) -> Links:
+        """The same with the tunnel that a balancer's settings make."""
+        return Links(self.check, Tunnel(encapsulation, max_frame, self.ipv6), self.mss)
+
+
 def link_faults(links: Links, mtus: Mapping[str, int | None]) -> list[str]:
     """A sentence for each interface that cannot carry the tunnel's packets. `mtus`: None for one that is gone."""
     tunnel = links.tunnel

@@ -30,6 +30,11 @@ class PinnedMaps:
     certain: bool = False
 
     @property
+    def of_balancer(self) -> bool:
+        """Whether the maps that every balancer has are there: the first and the last that are made."""
+        return {"vip_map", "ctl_array"} <= self.maps.keys()
+
+    @property
     def astray(self) -> bool:
         """Whether a pin is not what it should be."""
         return bool(self.lost or self.strays)

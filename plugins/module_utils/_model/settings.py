@@ -76,8 +76,7 @@ BALANCER: Spec = {
     "source_ipv4": {"type": "str", "default": "auto"},
     "source_ipv6": {"type": "str", "default": "auto"},
     "source_prefix_ipv4": {"type": "str", "default": "172.16.0.0/16"},
-    # No default here: ansible-doc would print that of 100::/64 as "defaul/64".
-    "source_prefix_ipv6": {"type": "str"},
+    "source_prefix_ipv6": {"type": "str", "default": "100::/64"},
     "gateway_mac": {"type": "str", "default": "auto"},
     "copy_tos": {"type": "bool", "default": True},
     "decap_any": {"type": "bool", "default": False},
@@ -98,7 +97,45 @@ BALANCER: Spec = {
     },
     "accept_rehash": {"type": "bool", "default": False},
     "replace_foreign": {"type": "bool", "default": False},
+    "end_rollback": {"type": "bool", "default": False},
 }
+"""The options, with the defaults of a first run."""
+
+OF_A_RUN = ("state", "accept_rehash", "end_rollback")
+"""The options that say what a run does. The others are settings: what a run does not name stays as it is."""
+
+SETTINGS = tuple(name for name in BALANCER if name not in OF_A_RUN)
+
+
+def _without_default(option: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    found = {name: value for name, value in option.items() if name != "default"}
+    if "options" in found:
+        found["options"] = {name: _without_default(each) for name, each in found["options"].items()}
+    return found
+
+
+KEEPING: Spec = {name: _without_default(each) if name in SETTINGS else each for name, each in BALANCER.items()}
+"""The options as the module takes them: that a setting is not named, it has to see."""
+
+
+def named_settings(params: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The settings that a run names."""
+    named = {name: params[name] for name in SETTINGS if params.get(name) is not None}
+    if "sizes" in named:
+        named["sizes"] = {name: value for name, value in named["sizes"].items() if value is not None}
+    return named
+
+
+def with_kept(named: Mapping[str, t.Any], kept: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """All settings: those named, else those kept of the last run, else the defaults. Sizes one by one."""
+    found = {name: kept.get(name, BALANCER[name].get("default")) for name in SETTINGS} | dict(named)
+    found["sizes"] = {**kept.get("sizes", {}), **named.get("sizes", {})}
+    # One comes instead of the other.
+    if named.get("root_array") and "interfaces" not in named:
+        found["interfaces"] = []
+    elif named.get("interfaces") and "root_array" not in named:
+        found["root_array"] = None
+    return found
 
 
 SOURCE_PREFIX_IPV6 = "100::/64"

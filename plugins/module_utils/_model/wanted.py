@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from .bytecode import Bytecode
 from .errors import ProgramError
-from .link_mtu import Links
-from .settings import BalancerSettings, parse_settings, with_program_of
+from .link_mtu import Links, RealLinks
+from .settings import COMPILED, BalancerSettings, parse_settings, with_kept, with_program_of
 from .snapshot import Missing, RootArray
 from .state import State
 
@@ -23,8 +23,9 @@ class Wanted:
 
     `kept`: use the bytecode kept on the host, whatever the sources; `back`: the previous program's; `attach_later`:
     leave the attachments as they are. Restore at boot does the first and the last; `boot`: it does without an interface
-    that is missing. `untouched`: resources whose features stay. `links`: how the interfaces' MTUs are to be compared;
-    None: not at all.
+    that is missing. `untouched`: resources whose features stay. `names_program`: whether something was asked that goes
+    with the program; `ends_rollback`: take what is asked for also where it is what was rolled back. `links`: how the
+    interfaces' MTUs are to be compared; None: not at all.
     """
 
     settings: BalancerSettings
@@ -36,7 +37,18 @@ class Wanted:
     attach_later: bool = False
     boot: bool = False
     untouched: frozenset[str] = frozenset()
+    names_program: bool = True
+    ends_rollback: bool = False
     links: Links | None = None
+
+    def settle(self, _state: State) -> Wanted:
+        """What is wanted on top of what a state has: all is said."""
+        return self
+
+    @property
+    def asks_gateway(self) -> bool:
+        """Whether the gateway's MAC has to be found out."""
+        return self.settings.gateway_mac == "auto"
 
     @property
     def attaches(self) -> bool:
@@ -71,9 +83,45 @@ class Wanted:
         `digest`: of what a compile would take.
         """
         left = state.program.rolled_back_from
-        if not left or self.kept or left != digest:
+        if not left or self.kept or self.ends_rollback or (self.names_program and left != digest):
             return self
         return replace(self._with(with_program_of(parse_settings(state.settings), self.settings)), kept=True)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What a run of module balancer names; what it does not name stays as the last run left it."""
+
+    named: Mapping[str, t.Any]
+    state: str
+    accept_rehash: bool = False
+    untouched: frozenset[str] = frozenset()
+    ends_rollback: bool = False
+    links: RealLinks | None = None
+
+    def check(self) -> None:
+        """ConfigError lists the faults of what is named, whatever stays."""
+        parse_settings({**with_kept(self.named, {}), "state": "loaded"})
+
+    @property
+    def asks_gateway(self) -> bool:
+        """Whether the gateway's MAC may have to be found out."""
+        return bool(self.named.get("gateway_mac", "auto") == "auto")
+
+    def settle(self, state: State) -> Wanted:
+        """What is wanted on top of what a state has. ConfigError lists the faults of both together."""
+        params = with_kept(self.named, state.settings)
+        settings = parse_settings({**params, "state": self.state})
+        return Wanted(
+            settings,
+            self.state,
+            params["source_dir"],
+            self.accept_rehash,
+            untouched=self.untouched,
+            names_program=not {*COMPILED, "sizes", "source_dir"}.isdisjoint(self.named),
+            ends_rollback=self.ends_rollback,
+            links=self.links.of(settings.encapsulation, settings.max_frame) if self.links else None,
+        )
 
 
 def kept_wanted(state: State) -> Wanted:

@@ -6,17 +6,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 
-from .._kernel.edges import Edges, pinned_by_others, pinned_info, running_info
-from .._kernel.egress_edges import EgressEdges
+from .._kernel.edges import Edges
 from .._kernel.open_map import KindError
 from .._kernel.pins import Paths
-from .._model.errors import ProgramError
-from .._model.map_specs import HEALTHCHECK_MAPS, MAPS, NAME_BYTES, MapSpec
+from .._model.map_specs import NAME_BYTES, MapSpec
 from .._model.pinned import PinnedMaps, compare, is_named
-from .._model.snapshot import MapInfo, OnRecord, ProgramInfo
-from .._model.state import ProgramRecord, State
+from .._model.snapshot import MapInfo, ProgramInfo
 
 
 def is_recorded(paths: Paths, tag: str | None, info: ProgramInfo) -> bool:
@@ -74,51 +71,3 @@ def pin_again(edges: Edges, paths: Paths, found: PinnedMaps) -> None:
         if name in found.lost:
             with edges.open_map_by_id(found.lost[name]) as opened:
                 edges.pin(opened.fd, paths.map(name))
-
-
-def _places(edges: Edges, record: ProgramRecord) -> list[int]:
-    """The ids of the programs that run where a balancer was left."""
-    there: list[int] = []
-    # Nobody can tell without pyroute2, or without root's array.
-    with contextlib.suppress(ProgramError):
-        there += [each.program_id for each in edges.attachments() if each.interface in record.interfaces]
-    with contextlib.suppress(ProgramError):
-        slots = edges.slots(record.slot.path) if record.slot else {}
-        there += [number for position, number in slots.items() if record.slot and position == record.slot.position]
-    return there
-
-
-def _ways_out(edges: EgressEdges, record: OnRecord) -> list[int]:
-    """The ids of the programs that filter where one was left."""
-    with contextlib.suppress(ProgramError):
-        return [each.program_id for place in edges.ways_out(record.interfaces).values() for each in place.filters]
-    return []
-
-
-def _pins(
-    edges: Edges, paths: Paths, specs: Sequence[MapSpec], tag: str | None, places: Callable[[], list[int]]
-) -> PinnedMaps:
-    """The pins, compared. `places`: the ids of the programs that run where the record says."""
-    pinned = pinned_info(edges, paths.program)
-    if pinned is not None and is_recorded(paths, tag, pinned):
-        found = compare_pins(edges, paths, specs, pinned)
-        if not found.astray:
-            return found
-    running = [info for number in places() if (info := running_info(edges, number)) is not None and info.tag == tag]
-    others = pinned_by_others(edges, paths) if running else set()
-    program = own_program(paths, tag, pinned, [info for info in running if info.id not in others])
-    return compare_pins(edges, paths, specs, program)
-
-
-def balancer_pins(edges: Edges, paths: Paths, state: State) -> PinnedMaps:
-    """The pins of a balancer's maps, compared with those that its program has."""
-    record = state.program
-    if record.next is not None:
-        # A change-over that was killed is finished first: until then, pins are of one program and of the other.
-        return compare_pins(edges, paths, MAPS, None)
-    return _pins(edges, paths, MAPS, record.tag, lambda: _places(edges, record))
-
-
-def healthcheck_pins(edges: EgressEdges, paths: Paths, record: OnRecord) -> PinnedMaps:
-    """The same of program healthcheck."""
-    return _pins(edges, paths, HEALTHCHECK_MAPS, record.tag, lambda: _ways_out(edges, record))

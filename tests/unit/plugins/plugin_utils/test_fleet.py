@@ -13,6 +13,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.layout import VIP_FLAGS
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
 from ansible_collections.katran.fleet.plugins.plugin_utils.fleet import Fleet, message, option_faults, report
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables
 
@@ -57,6 +58,7 @@ def test_what_a_balancer_is_told() -> None:
     told = one.balancer("lb1")
     assert told == {
         "features": ["vlan"],
+        "sizes": DEFAULT_SIZES,
         "resources": "0",
         "untouched": ["source_routes", "server_ids"],
         "sources": [],
