@@ -34,7 +34,7 @@ from .._program.requirements import require_capabilities
 from .flows import real_names, search
 from .healthcheck_info import healthcheck_info
 from .known_tables import AnyTable, known_table
-from .opened import is_loaded, read_actual
+from .opened import read_actual
 from .recovery import recovered
 from .request import Request
 
