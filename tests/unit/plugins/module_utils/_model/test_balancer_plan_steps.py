@@ -41,6 +41,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs impo
     balancer_maps,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.operations import Put
+from ansible_collections.katran.fleet.plugins.module_utils._model.pinned import PinnedMaps
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import parse_settings
 from ansible_collections.katran.fleet.plugins.module_utils._model.snapshot import (
     Attachment,
@@ -73,6 +74,7 @@ MAC, OTHER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 WANTED = Wanted(parse_settings(SETTINGS), "attached", "/usr/lib/katran-fleet/bpf")
 CONFIG = WANTED.to_config()
 SPECS = balancer_maps(WANTED.settings)
+PINS = (PinnedMaps(), "/sys/fs/bpf/katran/edge/maps")
 KEPT = Bytecode("balancer", bytes(8), ("vip_map", "reals"), "dd", 1.0)
 BEFORE = Bytecode("balancer", bytes(16), ("vip_map", "old_map"), "cc", 1.0)
 MACROS = {"MAX_FRAME": 1514}
@@ -337,8 +339,9 @@ def test_a_slot_of_roots() -> None:
 
 def test_maps_whose_pins_are_lost_are_pinned_again() -> None:
     found = plan(replace(GOOD, lost={"reals": 7, "ctl_array": 8}))
-    assert found.changes == ["pin ctl_array, reals again, which the running program has"]
-    assert found.steps == [PinAgain({"reals": 7, "ctl_array": 8})]
+    pins = PinnedMaps(MAPS, {"reals": 7, "ctl_array": 8})
+    assert found.changes == pins.lines(f"{GOOD.directory}/maps")
+    assert found.steps == [PinAgain(pins)]
 
 
 def test_maps_that_are_no_longer_used_go() -> None:
@@ -417,7 +420,7 @@ def test_a_gateway_is_followed() -> None:
     followed = {**CONFIG, "gateway_mac": "auto"}
     before = state(settings=followed)
     before.learned = ["198.51.100.1:80/tcp"]
-    found = plan_gateway(before, OTHER_MAC, layout.mac_bytes(MAC))
+    found = plan_gateway(before, OTHER_MAC, layout.mac_bytes(MAC), *PINS)
     assert found.changes == [f"gateway MAC {MAC} → {OTHER_MAC}"]
     assert found.steps == [
         Put("ctl_array", ((layout.u32(layout.CTL_GATEWAY_MAC), layout.mac_bytes(OTHER_MAC)),)),
@@ -425,10 +428,10 @@ def test_a_gateway_is_followed() -> None:
     ]
     assert (found.before, found.after, found.learned) == (followed, followed, before.learned)
     unknown = state(replace(RECORD, gateway_mac=None), followed)
-    assert plan_gateway(unknown, OTHER_MAC, bytes(8)).changes == [f"gateway MAC none → {OTHER_MAC}"]
+    assert plan_gateway(unknown, OTHER_MAC, bytes(8), *PINS).changes == [f"gateway MAC none → {OTHER_MAC}"]
     for mac, there in ((MAC, layout.mac_bytes(MAC)), (OTHER_MAC, None), ("", bytes(8))):
-        assert plan_gateway(before, mac, there).steps == []
-    assert plan_gateway(state(settings={**CONFIG, "gateway_mac": MAC}), OTHER_MAC, bytes(8)).steps == []
+        assert plan_gateway(before, mac, there, *PINS).steps == []
+    assert plan_gateway(state(settings={**CONFIG, "gateway_mac": MAC}), OTHER_MAC, bytes(8), *PINS).steps == []
     assert follows_gateway(before)
     assert not follows_gateway(state(replace(RECORD, tag=None), followed))
     assert not follows_gateway(state(settings={}))

@@ -153,12 +153,14 @@ def test_macs(mac: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "mac", ["", "01:00:00:00:00:01", "00:00:00:00:00:00", "02:00:00:00:00:0a:00", "02:00:00:00:00"]
+    "mac", ["01:00:00:00:00:01", "00:00:00:00:00:00", "02:00:00:00:00:0a:00", "02:00:00:00:00"]
 )
 def test_what_is_no_macs_of_one_host(mac: str) -> None:
     faults = Faults()
     assert read_mac({"gateway_mac": mac}, "gateway_mac", faults) == "auto"
     assert faults.lines == [f"gateway_mac: {mac} is neither auto nor a unicast MAC address"]
+    read_mac({"gateway_mac": ""}, "gateway_mac", faults)
+    assert faults.lines[1:] == ["gateway_mac: is empty"]
 
 
 def test_instances() -> None:

@@ -102,7 +102,7 @@ def test_the_port_of_gue_that_balancers_may_still_have() -> None:
 
 def test_the_settings_of_the_last_run() -> None:
     assert kept_settings(DecapRecord()) is None
-    record = DecapRecord(interfaces=["eth0", "eth1"], mode="generic", settings=kept())
+    record = DecapRecord(interfaces=["eth0", "eth1"], mode="generic", loopback=["198.51.100.1"], settings=kept())
     assert kept_settings(record) == RealSettings(
         interfaces=("eth0", "eth1"),
         mode="generic",
@@ -114,6 +114,9 @@ def test_the_settings_of_the_last_run() -> None:
         loopback=True,
         source_dir="",
     )
+    of_others = kept_settings(replace(record, loopback=[]))
+    assert of_others is not None
+    assert of_others.others == ("198.51.100.1",)
     without = kept_settings(replace(record, settings=kept(loopback=[])))
     assert without is not None
     assert without.loopback is False

@@ -54,42 +54,38 @@ def test_a_real_without_vips_keeps_those_of_before() -> None:
     assert found.real == RealHost(("eth0", "eth1"), 1600, 1380, None)
 
 
-SCHEMA = "schema: it is not 1"
-BEFORE = "before: it is no mapping of texts"
-
-
 @pytest.mark.parametrize(
     ("value", "fault"),
     [
-        ([], SCHEMA),
-        (None, SCHEMA),
-        ({**GOOD, "schema": 2}, SCHEMA),
-        ({"real": None, "before": {}}, SCHEMA),
-        ({"schema": 1}, BEFORE),
-        ({**GOOD, "before": []}, BEFORE),
-        ({**GOOD, "before": {"mtu/eth0": 1500}}, BEFORE),
-        ({**GOOD, "before": {"mtu/eth0": "1500", "mtu/eth1": None}}, BEFORE),
-        ({**GOOD, "real": []}, "real: it is no mapping"),
-        ({**GOOD, "real": {**REAL, "interfaces": None}}, "real.interfaces: it is no list of texts"),
-        ({**GOOD, "real": {**REAL, "interfaces": "eth0"}}, "real.interfaces: it is no list of texts"),
-        ({**GOOD, "real": {**REAL, "interfaces": ["eth0", 1]}}, "real.interfaces: it is no list of texts"),
-        ({**GOOD, "real": {**REAL, "vips": "198.51.100.1"}}, "real.vips: it is no list of texts"),
-        ({**GOOD, "real": {**REAL, "vips": [None]}}, "real.vips: it is no list of texts"),
-        ({**GOOD, "real": {**REAL, "vips": None, "mtu": "x"}}, "real.mtu: it is not in 0 to 65535"),
-        ({**GOOD, "real": {**REAL, "mtu": -1}}, "real.mtu: it is not in 0 to 65535"),
-        ({**GOOD, "real": {**REAL, "mtu": 65536}}, "real.mtu: it is not in 0 to 65535"),
-        ({**GOOD, "real": {**REAL, "mtu": "1500"}}, "real.mtu: it is not in 0 to 65535"),
-        ({**GOOD, "real": {**REAL, "mss": True}}, "real.mss: it is not in 0 to 65535"),
-        ({**GOOD, "real": {**REAL, "mss": None}}, "real.mss: it is not in 0 to 65535"),
+        ([], "[] is not a mapping"),
+        (None, "null is not a mapping"),
+        ({**GOOD, "schema": 2}, "schema: 2 is not a whole number of 1 to 1"),
+        ({"real": None, "before": {}}, "schema: is missing"),
+        ({"schema": 1}, "before: is missing"),
+        ({**GOOD, "before": []}, "before: [] is not a mapping"),
+        ({**GOOD, "before": {"mtu/eth0": 1500}}, "before.mtu/eth0: 1500 is not a text"),
+        ({**GOOD, "before": {"mtu/eth0": "1500", "mtu/eth1": None}}, "before.mtu/eth1: null is not a text"),
+        ({**GOOD, "real": []}, "real: [] is not a mapping"),
+        ({**GOOD, "real": {**REAL, "interfaces": None}}, "real.interfaces: null is not a list"),
+        ({**GOOD, "real": {**REAL, "interfaces": "eth0"}}, 'real.interfaces: "eth0" is not a list'),
+        ({**GOOD, "real": {**REAL, "interfaces": ["eth0", 1]}}, "real.interfaces[1]: 1 is not a text"),
+        ({**GOOD, "real": {**REAL, "vips": "198.51.100.1"}}, 'real.vips: "198.51.100.1" is not a list'),
+        ({**GOOD, "real": {**REAL, "vips": [None]}}, "real.vips[0]: null is not a text"),
+        ({**GOOD, "real": {**REAL, "vips": None, "mtu": "x"}}, 'real.mtu: "x" is not a whole number of 0 to 65535'),
+        ({**GOOD, "real": {**REAL, "mtu": -1}}, "real.mtu: -1 is not a whole number of 0 to 65535"),
+        ({**GOOD, "real": {**REAL, "mtu": 65536}}, "real.mtu: 65536 is not a whole number of 0 to 65535"),
+        ({**GOOD, "real": {**REAL, "mtu": "1500"}}, 'real.mtu: "1500" is not a whole number of 0 to 65535'),
+        ({**GOOD, "real": {**REAL, "mss": True}}, "real.mss: true is not a whole number of 0 to 65535"),
+        ({**GOOD, "real": {**REAL, "mss": None}}, "real.mss: null is not a whole number of 0 to 65535"),
     ],
 )
 def test_damage_is_told_by_its_field(value: Any, fault: str) -> None:
     with pytest.raises(StateError) as caught:
         HostRecord.from_json(json.dumps(value), PATH)
     remedy = "move it away, and the next run compares the host anew"
-    assert str(caught.value) == f"{PATH} is damaged: {fault}; {remedy}"
+    assert str(caught.value) == f"{PATH} is damaged ({fault}): {remedy}"
 
 
 def test_a_file_that_is_no_json() -> None:
-    with pytest.raises(StateError, match=rf"^{PATH} is damaged: it is no JSON \(Expecting value: .*\); move it away, "):
+    with pytest.raises(StateError, match=rf"^{PATH} is damaged \(Expecting value: .*\): move it away, "):
         HostRecord.from_json("", PATH)
