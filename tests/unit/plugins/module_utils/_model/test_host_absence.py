@@ -37,7 +37,6 @@ def test_everything_of_ours_goes_and_what_was_before_comes_back() -> None:
         Step("stop", "a.timer", "", "stop a.timer"),
         Step("unlink", "a.timer", "", "remove the unit a.timer"),
         Step("unlink", "b.service", "", "remove the unit b.service"),
-        Step("stop", "c.service", "", "stop c.service"),
         Step("reload", "", "", "have systemd read its units"),
         Step("sysctl", "net/ipv4/conf/all/arp_ignore", "0", "net/ipv4/conf/all/arp_ignore 1 → 0, as it was"),
         Step("mtu", "eth0", "1500", "MTU of eth0 1600 → 1500, as it was"),
