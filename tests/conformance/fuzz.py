@@ -19,6 +19,7 @@ from ansible_collections.katran.fleet.tests.conformance.provision import ACTIONS
 SHORTEST, LONGEST = 14, 1700
 BYTES = (0, 1, 2, 4, 5, 6, 8, 15, 17, 41, 44, 45, 58, 63, 64, 69, 70, 82, 96, 127, 128, 183, 254, 255)
 WORDS = (b"\0\0", b"\xff\xff", b"\x08\0", b"\x86\xdd", b"\x81\0", b"\x88\xa8", b"\0\x50", b"\x01\xbb", b"\x17\xc0")
+QUIC_VERSIONS = (0, 1, 2, 0x6B3343CF, 0xFF00001D, 0xFF000100, 0xFACEB000, 0xFACEB00F, 0xFACEB010, 0x1A2A3A4A)
 
 Entry = Mapping[str, Any]
 
@@ -49,6 +50,11 @@ class Mutator:
             self._splice,
             self._remove,
             self._insert,
+            self._length,
+            self._length,
+            self._mark,
+            self._version,
+            self._mac,
         )
 
     def frame(self) -> bytes:
@@ -113,6 +119,33 @@ class Mutator:
     def _insert(self, data: bytearray) -> None:
         at = self._random.choice((12, 14, 34, 54, self._at(data)))
         data[at:at] = self._random.choice((self._random.randbytes(4), b"\x81\0\0\x07", bytes(data[14:34]), b"\x01\x01"))
+
+    def _length(self, data: bytearray) -> None:
+        # Total or payload lengths of the outer header, behind a tag, and of one inside IPIP or GUE; at their borders.
+        at = self._random.choice((16, 18, 20, 22, 36, 38, 44, 56, 58, 64, 66))
+        if at + 2 <= len(data):
+            header = {16: 14, 18: 54, 20: 18, 22: 58}.get(at, at - 2)
+            right = max(0, len(data) - header)
+            near = right + self._random.choice((-40, -20, -8, -1, 0, 1, 2, 6, 40))
+            length = self._random.choice((near, near, near, 0, 19, 20, 27, 28, 39, 40, 65535))
+            data[at : at + 2] = (length & 0xFFFF).to_bytes(2, "big")
+
+    def _mark(self, data: bytearray) -> None:
+        # ECN of the outer header, and of an inner one of either family in IPIP or GUE.
+        at = self._random.choice((15, 35, 43, 55, 63))
+        if at < len(data):
+            shift = 4 if self._random.random() < 0.4 else 0
+            data[at] = data[at] & ~(3 << shift) | self._random.randrange(4) << shift
+
+    def _version(self, data: bytearray) -> None:
+        # A long QUIC header in UDP over IPv4 or IPv6, with or without a tag.
+        at = self._random.choice((42, 62, 46, 66))
+        if at + 5 <= len(data):
+            data[at] = 0x80 | self._random.randrange(128)
+            data[at + 1 : at + 5] = self._random.choice(QUIC_VERSIONS).to_bytes(4, "big")
+
+    def _mac(self, data: bytearray) -> None:
+        data[0] = self._random.choice((0, 1, 2, 3, 0x33, 0xFF, 0xFE))
 
 
 class Pair:
