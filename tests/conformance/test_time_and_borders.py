@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import struct
 import time
 from collections.abc import Callable
 
@@ -15,6 +14,7 @@ from scapy.packet import Packet
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.hashing import flow_slot
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
+from ansible_collections.katran.fleet.tests.conformance.model_program import flood_window, set_flood_window
 from ansible_collections.katran.fleet.tests.conformance.provision import Balancer
 from ansible_collections.katran.fleet.tests.conformance.test_better import (
     CLIENT4,
@@ -38,7 +38,6 @@ from ansible_collections.katran.fleet.tests.conformance.test_better import (
 
 OTHER_REAL = "10.0.0.77"
 BOTH = pytest.mark.parametrize(("client", "to"), [(CLIENT4, VIP4), (CLIENT6, VIP6)], ids=["ipv4", "ipv6"])
-FLOOD = 2
 
 
 def now() -> int:
@@ -128,23 +127,12 @@ def test_a_flow_is_found_in_the_table_that_this_one_replaces(cpu: int, provision
 # The flood's second
 
 
-def window(balancer: Balancer, cpu: int, checks: int | None = None, start: int = 0) -> tuple[int, int]:
-    """This CPU's flood counter, after writing it where *checks* is given."""
-    key = layout.u32(balancer.settings.sizes["vips"] + FLOOD)
-    value = bytearray(balancer.maps["stats"].lookup(key) or b"")
-    if checks is not None:
-        struct.pack_into("=QQ", value, 16 * cpu, checks, start % (1 << 64))
-        balancer.maps["stats"].update(key, bytes(value))
-    first, second = struct.unpack_from("=QQ", value, 16 * cpu)
-    return int(first), int(second)
-
-
 @pytest.mark.parametrize("ago", [2, 30, 59, 61, 86_400])
 def test_a_window_older_than_a_second_begins_anew(ago: int, cpu: int, provision: Provision) -> None:
     balancer = provision(scenario(max_new_flows=3))
-    window(balancer, cpu, 1000, now() - ago * SECOND)
+    set_flood_window(balancer, cpu, 1000, now() - ago * SECOND)
     assert sent_to(balancer, IP(src=CLIENT4, dst=VIP4) / TCP(sport=9, dport=80, flags="S")) in REALS4
-    checks, start = window(balancer, cpu)
+    checks, start = flood_window(balancer, cpu)
     assert checks == 1
     assert abs(now() - start) < SECOND
     assert entry(balancer, flow(CLIENT4, VIP4, 9, 80, 6)) is not None
@@ -154,21 +142,21 @@ def test_a_window_within_its_second_goes_on(cpu: int, provision: Provision) -> N
     balancer = provision(scenario(max_new_flows=3))
     # One that seems to begin in the future, by another tick of the clock, has not ended either.
     start = now() + SECOND // 2
-    window(balancer, cpu, 1, start)
+    set_flood_window(balancer, cpu, 1, start)
     for sport, learned in ((1, True), (2, True), (3, False), (4, False)):
         sent_to(balancer, IP(src=CLIENT4, dst=VIP4) / TCP(sport=sport, dport=80, flags="S"))
         assert (entry(balancer, flow(CLIENT4, VIP4, sport, 80, 6)) is not None) is learned
-    assert window(balancer, cpu) == (5, start)
+    assert flood_window(balancer, cpu) == (5, start)
 
 
 def test_ids_of_flows_that_a_flood_hides_are_routed_and_not_learned(cpu: int, provision: Provision) -> None:
     vips = vip(VIP4, 443, "udp", "quic")
     balancer = provision(scenario(vips, max_new_flows=3, server_ids=[{"id": 100, "real": OTHER_REAL}]))
     packet = IP(src=CLIENT4, dst=VIP4) / UDP(sport=9, dport=443) / quic_short(100)
-    window(balancer, cpu, 3, now())
+    set_flood_window(balancer, cpu, 3, now())
     assert sent_to(balancer, packet) == OTHER_REAL
     assert entry(balancer, flow(CLIENT4, VIP4, 9, 443, 17)) is None
-    window(balancer, cpu, 3, now() - 2 * SECOND)
+    set_flood_window(balancer, cpu, 3, now() - 2 * SECOND)
     assert sent_to(balancer, packet) == OTHER_REAL
     assert entry(balancer, flow(CLIENT4, VIP4, 9, 443, 17)) is not None
 
