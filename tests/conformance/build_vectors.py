@@ -702,7 +702,7 @@ def _frames_for_many(s: Set) -> None:
 def with_length_tagged(packet: Packet, length: int, tags: Packet) -> bytes:
     """The same behind VLAN tags."""
     data = with_length(packet, length)
-    return data[:12] + bytes(Ether() / tags)[12:-2] + data[12:]
+    return data[:12] + bytes(Ether(dst=BALANCER) / tags)[12:-2] + data[12:]
 
 
 def remembered() -> list[Set]:
@@ -840,7 +840,7 @@ def _echo() -> Set:
         s.sends(f"{description}: answered", request, echo_reply(request))
     bare = ip(CLIENT4, v4(1)) / ICMP()
     s.sends("a message of zeros but for its type: its checksum is 0xffff then", bare, echo_reply(bare))
-    for wanted in (0xF800, 0xFFFE, 0xF900, 0xF7FE):
+    for wanted in (0xF8FF, 0xF9FF, 0xFEFF, 0xF800, 0xFFFE, 0xF900, 0xF7FE):
         request = request4(identity=_identity_for(lambda n: request4(identity=n), 22, wanted))
         s.sends(f"ICMP checksum {wanted:#06x}: the adjustment carries round", request, echo_reply(request))
     for wanted in (0x0000, 0x00FF, 0x0101, 0xFFFE):
@@ -1616,7 +1616,7 @@ def source_routing() -> list[Set]:
     return sets
 
 
-def global_lru() -> Set:
+def global_lru() -> list[Set]:
     """Step 11c. What the table holds is written by the test: no module writes it."""
 
     def flow(
@@ -1652,6 +1652,7 @@ def global_lru() -> Set:
         flow(v4(4), 0, "tcp", "10.0.0.1", sport=0),
         flow(v4(1), 80, "tcp", "10.0.0.1", sport=6),
         flow(v6(1), 80, "tcp", "10.0.0.1", sport=7),
+        flow(v4(1), 80, "tcp", "10.0.0.2", sport=8),
     ]
     s = Set("global_lru", vips, features=["global_lru"], tables={"global": table})
     s.balances("flow of the global table", tcp(v4(1)), "10.0.0.1")
@@ -1674,7 +1675,10 @@ def global_lru() -> Set:
     )
     s.balances("RST of a flow of it", tcp(v4(1), sport=6, flags="R"), "10.0.0.1")
     s.drops("IPv6: an entry of an IPv4 real cannot be carried", tcp(v6(1), sport=7))
-    return s
+    gone = Set("global_lru_gone", vips[:-1], follows="global_lru", features=["global_lru"])
+    gone.balances("an entry of a real that is gone: by the ring", tcp(v4(1), sport=8))
+    gone.balances("no_lru: an entry of a real that is gone: by the ring", tcp(v4(2), 81))
+    return [s, gone]
 
 
 def local_delivery() -> Set:
@@ -1781,7 +1785,7 @@ def flood() -> list[Set]:
             vip(v4(1), 80, "tcp", reals),
             vip(v4(2), 53, "udp", reals, "udp_flow_migration", down_reals=down),
             vip(v4(3), 80, "tcp", r4(5), "source_routing"),
-            vip(v4(99), 9, "tcp", r4(1, 31)),
+            vip(v4(99), 9, "tcp", r4(1, 2, 31)),
         ]
 
     first = Set("flood_1", vips(r4(1), []), modules=route, **options)
@@ -1794,7 +1798,12 @@ def flood() -> list[Set]:
         second.balances("a new flow", tcp(v4(1), sport=sport))
     second.balances("under flood a UDP flow stays with its real, although that is down", udp(v4(2)), "10.0.0.1")
     second.balances("what the flood kept from the table goes by the new ring", tcp(v4(1), sport=1), "10.0.0.2")
-    return [first, second]
+    second.balances("a second later the first is learned again", tcp(v4(1), sport=20), "10.0.0.2", after=1.1)
+    third = Set("flood_3", vips(r4(1), r4(2)), follows="flood_2", modules=route, **options)
+    third.balances("and known", tcp(v4(1), sport=20), "10.0.0.2")
+    third.balances("what the flood hid is not", tcp(v4(1), sport=1), "10.0.0.1")
+    third.balances("routes are asked again", tcp(v4(3), sport=9), "10.0.0.31", after=1.1)
+    return [first, second, third]
 
 
 def timeout() -> Set:
@@ -1807,20 +1816,30 @@ def timeout() -> Set:
         modules={"server_ids": [{"id": 1, "real": "10.0.0.1"}]},
     )
     by_id, without = quic_short(cid(1, 1)), quic_short(bytes(8))
+
+    def plain(sport: int) -> Packet:
+        return udp(v4(20), 443, sport, payload=without)
+
     s.balances("TCP: the table learns a real by its id", tcp(v4(1), options=server_id(1)), "10.0.0.1")
     s.balances("the table learns a real by its id", udp(v4(20), 443, payload=by_id), "10.0.0.1")
+    s.balances("and flow three", udp(v4(20), 443, 3, payload=by_id), "10.0.0.1")
     s.balances("again, flow two", udp(v4(20), 443, 2, payload=by_id), "10.0.0.1")
     s.balances(
         "1.2 s later the id matches, which refreshes the entry", udp(v4(20), 443, payload=by_id), "10.0.0.1", after=1.2
     )
+    s.balances("flow three is refreshed by a packet without an id", plain(3), "10.0.0.1")
     s.balances(
         "2.4 s after it was written, the refreshed entry holds",
         udp(v4(20), 443, payload=without),
         "10.0.0.1",
         after=1.2,
     )
+    s.balances("flow three, without an id, was refreshed in time", plain(3), "10.0.0.1")
     s.balances("flow two was not refreshed: by the ring", udp(v4(20), 443, 2, payload=without), "10.0.0.11")
     s.balances("and that was learned", udp(v4(20), 443, 2, payload=without), "10.0.0.11")
+    s.balances("flow three a second time", plain(3), "10.0.0.1", after=1.2)
+    s.balances("and a third, 3.6 s after it was written", plain(3), "10.0.0.1", after=1.2)
+    s.balances("flow three, 2.4 s after that: by the ring", plain(3), "10.0.0.11", after=2.4)
     s.balances("TCP entries have no age", tcp(v4(1)), "10.0.0.1")
     return s
 
@@ -2186,7 +2205,7 @@ def every_set() -> list[Set]:
     sets += [malformed(), lengths(), *remembered(), *icmp(), *too_long(), cidr(), *cidr_remembered(), server_id_hash()]
     sets += [
         *source_routing(),
-        global_lru(),
+        *global_lru(),
         local_delivery(),
         *migration(),
         *flood(),

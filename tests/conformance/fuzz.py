@@ -12,13 +12,23 @@ from typing import Any
 
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
-from ansible_collections.katran.fleet.tests.conformance.model import DROP, Model, Verdict, packed
-from ansible_collections.katran.fleet.tests.conformance.model_program import counters, flows, load_tables
+from ansible_collections.katran.fleet.tests.conformance.model import DROP, FLOOD, SECOND, Model, Verdict, packed
+from ansible_collections.katran.fleet.tests.conformance.model_program import (
+    age,
+    counters,
+    flow_times,
+    flows,
+    load_tables,
+    set_flood_window,
+)
 from ansible_collections.katran.fleet.tests.conformance.provision import ACTIONS, Balancer, provision
 
 SHORTEST, LONGEST = 14, 1700
+LAPSES = (1000, 1500, 4000)
+"""Seconds that pass at once: with udp_timeout 3600, no sum of them is near it, however long the run itself takes."""
 BYTES = (0, 1, 2, 4, 5, 6, 8, 15, 17, 41, 44, 45, 58, 63, 64, 69, 70, 82, 96, 127, 128, 183, 254, 255)
 WORDS = (b"\0\0", b"\xff\xff", b"\x08\0", b"\x86\xdd", b"\x81\0", b"\x88\xa8", b"\0\x50", b"\x01\xbb", b"\x17\xc0")
+QUIC_VERSIONS = (0, 1, 2, 0x6B3343CF, 0xFF00001D, 0xFF000100, 0xFACEB000, 0xFACEB00F, 0xFACEB010, 0x1A2A3A4A)
 
 Entry = Mapping[str, Any]
 
@@ -49,6 +59,11 @@ class Mutator:
             self._splice,
             self._remove,
             self._insert,
+            self._length,
+            self._length,
+            self._mark,
+            self._version,
+            self._mac,
         )
 
     def frame(self) -> bytes:
@@ -114,6 +129,38 @@ class Mutator:
         at = self._random.choice((12, 14, 34, 54, self._at(data)))
         data[at:at] = self._random.choice((self._random.randbytes(4), b"\x81\0\0\x07", bytes(data[14:34]), b"\x01\x01"))
 
+    def _length(self, data: bytearray) -> None:
+        # Total or payload lengths of the outer header, behind a tag, and of one inside IPIP or GUE; at their borders.
+        at = self._random.choice((16, 18, 20, 22, 36, 38, 44, 56, 58, 64, 66))
+        if at + 2 <= len(data):
+            header = {16: 14, 18: 54, 20: 18, 22: 58}.get(at, at - 2)
+            right = max(0, len(data) - header)
+            near = right + self._random.choice((-40, -20, -8, -1, 0, 1, 2, 6, 40))
+            length = self._random.choice((near, near, near, 0, 19, 20, 27, 28, 39, 40, 65535))
+            data[at : at + 2] = (length & 0xFFFF).to_bytes(2, "big")
+
+    def _mark(self, data: bytearray) -> None:
+        # ECN of the outer header, and of an inner one of either family in IPIP or GUE.
+        at = self._random.choice((15, 35, 43, 55, 63))
+        if at < len(data):
+            shift = 4 if self._random.random() < 0.4 else 0
+            data[at] = data[at] & ~(3 << shift) | self._random.randrange(4) << shift
+
+    def _version(self, data: bytearray) -> None:
+        # A long QUIC header in UDP over IPv4 or IPv6, with or without a tag.
+        at = self._random.choice((42, 62, 46, 66))
+        if at + 5 <= len(data):
+            data[at] = 0x80 | self._random.randrange(128)
+            data[at + 1 : at + 5] = self._random.choice(QUIC_VERSIONS).to_bytes(4, "big")
+
+    def _mac(self, data: bytearray) -> None:
+        data[0] = self._random.choice((0, 1, 2, 3, 0x33, 0xFF, 0xFE))
+
+
+def lapse(seconds: int) -> bytes:
+    """An item of a history that is no frame: time that passes."""
+    return seconds.to_bytes(2, "big")
+
 
 class Pair:
     """The compiled program and the model, provisioned alike."""
@@ -130,21 +177,38 @@ class Pair:
         self.program.close()
 
     def run(self, frame: bytes) -> tuple[Verdict, Verdict] | None:
-        """(expected, got) where the two disagree."""
-        expected = self.model.run(frame, time.monotonic_ns())
+        """(expected, got) where the two disagree; a lapse only passes."""
+        if len(frame) < SHORTEST:
+            seconds = int.from_bytes(frame, "big")
+            self.model.age(seconds)
+            age(self.program, self._cpu, seconds)
+            return None
+        now = time.monotonic_ns()
+        self._keep_off_the_seconds_end(now)
+        expected = self.model.run(frame, now)
         result = bpf.test_run(self.program.prog_fd, frame)
         action = ACTIONS[result.value]
         if action == expected[0] and (action == DROP or result.data == expected[1]):
             return None
         return expected, (action, result.data)
 
+    def _keep_off_the_seconds_end(self, now: int) -> None:
+        """The flood's second ends by a lapse: of its real end, program and model need not have the same idea."""
+        window = self.model.general[FLOOD]
+        if 0.3 * SECOND < now - window[1] < 10 * SECOND:
+            window[1] = now
+            set_flood_window(self.program, self._cpu, *window)
+
     def counters(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """(the model's, the program's) counters, in one form."""
         return json.loads(json.dumps(self.model.counters())), counters(self.program)
 
     def same_tables(self) -> bool:
-        """Whether both have learned the same flows."""
-        return flows(self.program, self._cpu) == self.model.flows()
+        """Whether both have learned the same flows, at the same times as far as lapses tell."""
+        ours, theirs = self.model.flow_times(), flow_times(self.program, self._cpu)
+        return flows(self.program, self._cpu) == self.model.flows() and all(
+            abs(theirs[key] - atime) < LAPSES[0] * SECOND // 2 for key, atime in ours.items()
+        )
 
 
 def disagreement(entry: Entry, cpu: int, frames: Sequence[bytes]) -> tuple[Verdict, Verdict] | None:

@@ -504,6 +504,16 @@ class Model:
         """The connection table by flow_key as maps hold it: (the real's address, whether the entry has a time)."""
         return {_flow_key(flow): (self.real_text(real), atime != 0) for flow, (real, atime) in self.table.items()}
 
+    def flow_times(self) -> dict[bytes, int]:
+        """The connection table by flow_key: when each entry was written or refreshed, 0 for TCP."""
+        return {_flow_key(flow): atime for flow, (_real, atime) in self.table.items()}
+
+    def age(self, seconds: int) -> None:
+        """Make all that was remembered so much older: entries of flows, and the flood's window."""
+        for flow, (real, atime) in self.table.items():
+            self.table[flow] = real, atime and atime - seconds * SECOND
+        self.general[FLOOD][1] -= seconds * SECOND
+
     def debugged(self) -> dict[bytes, tuple[bytes, bytes]]:
         """flow_debug_maps by flow_key, ports in host order: (l4_hop, this_hop), 16 bytes each."""
         return {

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -120,6 +121,47 @@ def flows(balancer: Balancer, cpu: int | None) -> dict[bytes, tuple[str, bool]]:
         real, atime = layout.parse_real_pos_lru(value)
         found[key] = reals[real], atime != 0
     return found
+
+
+def flow_times(balancer: Balancer, cpu: int) -> dict[bytes, int]:
+    """The times in the connection table of *cpu*, in the form of Model.flow_times."""
+    return {key: _signed(layout.parse_real_pos_lru(value)[1]) for key, value in _table(balancer, "lru_mapping", cpu)}
+
+
+def age(balancer: Balancer, cpu: int, seconds: int) -> None:
+    """What Model.age does, to the tables of *cpu*."""
+    inner = balancer.maps["lru_mapping"].lookup(layout.u32(cpu))
+    assert inner is not None
+    with bpf.map_by_id(layout.parse_u32(inner)) as table:
+        for key, value in list(table.items()):
+            real, atime = layout.parse_real_pos_lru(value)
+            if atime:
+                table.update(key, layout.real_pos_lru(real, (atime - seconds * 1_000_000_000) % (1 << 64)))
+    checks, start = flood_window(balancer, cpu)
+    set_flood_window(balancer, cpu, checks, start - seconds * 1_000_000_000)
+
+
+def flood_window(balancer: Balancer, cpu: int) -> tuple[int, int]:
+    """(checks in the current second, when that began) of *cpu*."""
+    value = balancer.maps["stats"].lookup(_flood_key(balancer))
+    assert value is not None
+    checks, start = struct.unpack_from("=Qq", value, 16 * cpu)
+    return int(checks), int(start)
+
+
+def set_flood_window(balancer: Balancer, cpu: int, checks: int, start: int) -> None:
+    """The reverse."""
+    value = bytearray(balancer.maps["stats"].lookup(_flood_key(balancer)) or b"")
+    struct.pack_into("=Qq", value, 16 * cpu, checks, start)
+    balancer.maps["stats"].update(_flood_key(balancer), bytes(value))
+
+
+def _flood_key(balancer: Balancer) -> bytes:
+    return layout.u32(balancer.settings.sizes["vips"] + 2)
+
+
+def _signed(number: int) -> int:
+    return number - (1 << 64) if number >> 63 else number
 
 
 def debugged(balancer: Balancer, cpu: int) -> dict[bytes, tuple[bytes, bytes]]:

@@ -19,7 +19,8 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.ring import bu
 from ansible_collections.katran.fleet.tests.conformance.model import DROP, SECOND, Model, Settings
 
 HERE = Path(__file__).resolve().parent
-PUBLISHED = Path(os.environ.get("KATRAN_VECTORS", HERE.parents[2] / "shared" / "conformance" / "vectors.json"))
+FOLDER = Path(os.environ.get("KATRAN_CONFORMANCE", HERE.parents[2] / "shared" / "conformance"))
+PUBLISHED = FOLDER / "vectors.json"
 
 Sets = dict[str, dict[str, Any]]
 

@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.katran.fleet.tests.conformance.model_tc import HealthcheckModel
 from ansible_collections.katran.fleet.tests.conformance.model_vectors import (
+    FOLDER,
     PUBLISHED,
     Sets,
     compare_counters,
@@ -18,9 +19,12 @@ from ansible_collections.katran.fleet.tests.conformance.model_vectors import (
 )
 from ansible_collections.katran.fleet.tests.conformance.own_vectors import own_sets
 
+NOT_AT_HAND = pytest.mark.skip(reason=f"no published vectors in {FOLDER}: set KATRAN_CONFORMANCE")
+
 
 def every_set() -> list[Any]:
-    return [
+    left_out = [] if PUBLISHED.exists() else [pytest.param({}, "", id="vectors", marks=NOT_AT_HAND)]
+    return left_out + [
         pytest.param(sets, name, id=f"{source}-{name}")
         for source, sets in (("vectors", load_sets(PUBLISHED)), ("own_vectors", own_sets()))
         for name in sets
@@ -35,7 +39,14 @@ def test_model_gives_the_expected_answers(sets: Sets, name: str) -> None:
     assert not differences, differences
 
 
-@pytest.mark.parametrize("entry", [pytest.param(x, id=name) for name, x in load_sets(PUBLISHED, "healthcheck").items()])
+def healthcheck_sets() -> list[Any]:
+    found = load_sets(PUBLISHED, "healthcheck")
+    return [pytest.param(entry, id=name) for name, entry in found.items()] or [
+        pytest.param({}, id="vectors", marks=NOT_AT_HAND)
+    ]
+
+
+@pytest.mark.parametrize("entry", healthcheck_sets())
 def test_healthcheck_model_gives_the_expected_answers(entry: dict[str, Any]) -> None:
     model = HealthcheckModel.from_scenario(entry["scenario"])
     for mark, packet in enumerate(entry["packets"]):

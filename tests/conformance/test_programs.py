@@ -35,6 +35,7 @@ from ansible_collections.katran.fleet.tests.conformance.provision import (
 from ansible_collections.katran.fleet.tests.conformance.tunnel import HOST, tunnel
 
 VIP, CLIENT = "198.51.100.1", "192.0.2.7"
+MAC = "02:00:00:00:00:01"
 
 Provision = Callable[..., Balancer]
 
@@ -72,7 +73,7 @@ def test_flows_that_a_vip_learned_before_it_hashed_by_destination_port(
     reals = [{"address": f"10.0.0.{number}"} for number in range(1, 9)]
     vip = {"address": VIP, "port": 80, "protocol": "tcp", "flags": ["hash_dst_port_only", *flags], "reals": reals}
     balancer = provision({"balancer": {"features": features, "gateway_mac": "02:00:00:00:00:fe"}, "vips": [vip]})
-    frame = bytes(Ether() / IP(src=CLIENT, dst=VIP) / TCP(sport=1, dport=80, flags="A"))
+    frame = bytes(Ether(dst=MAC) / IP(src=CLIENT, dst=VIP) / TCP(sport=1, dport=80, flags="A"))
     chosen = Ether(balancer.run(frame)[1])[IP].dst
     other = next(real["address"] for real in reals if real["address"] != chosen)
     key = layout.flow_key(layout.pack_address(CLIENT), layout.pack_address(VIP), 1, 80, 6)
@@ -123,7 +124,7 @@ def test_events_show_the_start_of_a_frame(cpu: int, provision: Provision) -> Non
         {"address": VIP, "port": 443, "protocol": "udp", "flags": ["quic"], "reals": reals},
     ]
     balancer = provision({"balancer": {"features": ["introspection"]}, "vips": vips})
-    ip = Ether() / IP(src=CLIENT, dst=VIP)
+    ip = Ether(dst=MAC) / IP(src=CLIENT, dst=VIP)
     missed = bytes(ip / TCP(sport=1, dport=80, flags="A"))
     large = bytes(ip / TCP(sport=1, dport=80, flags="A") / Raw(bytes(1461)))
     nobody = bytes(ip / UDP(sport=1, dport=443) / Raw(b"\x40\x40\x01\x40" + bytes(12)))
