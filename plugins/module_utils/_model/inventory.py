@@ -256,9 +256,11 @@ class Served:
                 canonical(entry.get("real")) for entry in resources.entries.get(name, ()) if isinstance(entry, Mapping)
             )
         for vip in resources.entries.get("vips", ()):
-            # A prefix is no address.
-            if isinstance(vip, Mapping) and "/" not in str(vip.get("address")):
-                served.add(vip)
+            if isinstance(vip, Mapping):
+                host, slash, length = str(vip.get("address")).partition("/")
+                # A prefix is no address, unless of the whole length.
+                if not slash or length == ("128" if ":" in host else "32"):
+                    served.add({**vip, "address": host})
         return served
 
     def add(self, vip: Mapping[str, t.Any]) -> None:

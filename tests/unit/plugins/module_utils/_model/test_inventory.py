@@ -232,3 +232,10 @@ NOTHING: dict[str, list[str]] = {"source_routes": [], "server_ids": []}
 def test_who_may_still_send(told: set[str], done: bool, references: Any, sends: bool) -> None:
     known = {} if references is None else {"lb1": references}
     assert may_still_send({"lb1": told}, ["lb1"] if done else [], known) == (["lb1"] if sends else [])
+
+
+def test_a_prefix_of_the_whole_length_is_an_address_to_serve() -> None:
+    reals = [{"address": "10.0.0.1"}]
+    places = ("198.51.100.1/32", "2001:db8::1/128", "198.51.100.0/24", "2001:db8::/32", "198.51.100.2")
+    served = Served.of(Resources.joined({"katran_vips": [{"address": place, "reals": reals} for place in places]}))
+    assert served.to(["10.0.0.1"]) == {"198.51.100.1", "2001:db8::1", "198.51.100.2"}
