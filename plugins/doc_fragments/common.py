@@ -99,6 +99,13 @@ options:
           - As O(katran.fleet.balancer#module:sizes); one that is not given has its default.
         type: dict
         default: {}
+      applied:
+        description:
+          - The resources that the same play applied before, such as C(vips). What is not in order about their reals,
+            they would have repaired, and told.
+        type: list
+        elements: str
+        default: []
 """
 
     ATTRIBUTES = r"""

@@ -128,3 +128,28 @@ def test_what_was_said_by_hand_is_no_difference(live: dict[str, Any]) -> None:
     assert ring["reals"] == [{"address": "10.0.0.2", "slots": SIZES["ring"]}]
     outcome = module("vips", {"config": found["vips"], "state": "overridden"})
     assert outcome["changed"] is False
+
+
+def test_a_review_of_a_play_tells_a_changed_real_once(live: dict[str, Any]) -> None:
+    put("reals", layout.u32(ids()["10.0.0.1"]), layout.real_definition(layout.pack_address("10.9.9.9"), 0))
+    put("reals", layout.u32(ids()["10.0.0.6"]), layout.real_definition(layout.pack_address("10.9.9.8"), 0))
+    put("reals", layout.u32(50), layout.real_definition(layout.pack_address("10.9.9.7"), 0))
+    assert snapshot() != live
+    play = ("vips", *TABLES)
+
+    def told(check: bool) -> tuple[list[str], list[dict[str, int]]]:
+        outcomes = []
+        for number, name in enumerate(play):
+            planned = {"features": FEATURES, "sizes": SIZES, "applied": list(play[:number])}
+            arguments = {"config": world()[name], "state": "overridden", "planned": planned}
+            outcomes.append(module(name, arguments, check=check))
+        return [line for each in outcomes for line in each["changes"]], [each["operations"] for each in outcomes]
+
+    foretold, done = told(True), told(False)
+    assert foretold == done
+    assert sorted(done[0]) == [
+        "real 10.0.0.1: changed in reals, repaired",
+        "real 10.0.0.6: changed in reals, repaired",
+        "real with id 50: not ours, removed from reals",
+    ]
+    assert snapshot() == live

@@ -29,7 +29,8 @@ def run_resource(name: str, purge: Purge | None = None) -> None:
         params = module.params
         request = request_of(params, module.check_mode)
         if params.get("planned"):
-            request = replace(request, planned=parse_planned(params["planned"]))
+            applied = frozenset(params["planned"]["applied"]) if request.check else frozenset()
+            request = replace(request, planned=parse_planned(params["planned"]), applied=applied)
         request = replace(
             request,
             min_active=params.get("min_active", 0),

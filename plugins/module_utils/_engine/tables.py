@@ -25,7 +25,7 @@ from .._model.references import other_references
 from .._model.state import State
 from .._model.table import Around, TableEntry
 from .._model.table_plan import plan_entries, plan_table
-from .._model.vip_entries import Actual, adopt
+from .._model.vip_entries import Actual, adopt, real_entries
 from .._model.vips import vips_from_config
 from .execute import execute
 from .known_tables import AnyTable, Entries, known_table
@@ -56,7 +56,7 @@ class TableRun:
         with self.clock.phase("read"):
             limits = self.limits()
             names = [name for name in self.table.maps if name in self.maps.names()]
-            actual = {name: self.maps.entries(name) for name in (*names, *self.shared)}
+            actual = self.after_others({name: self.maps.entries(name) for name in (*names, *self.shared)})
             capacity = {name: self.maps.capacity(name) for name in (*names, *self.shared)}
             known = self.known(actual)
         with self.clock.phase("validate"):
@@ -81,6 +81,10 @@ class TableRun:
     def known(self, actual: Entries) -> dict[t.Any, t.Any]:
         """The table as the last run left it."""
         return known_table(self.table, self.file, None, actual)
+
+    def after_others(self, actual: Entries) -> Entries:
+        """The maps as the play's tasks before this one would have left them, in a review."""
+        return actual
 
     def around(self, limits: Limits) -> Around:
         """What the table may look at."""
@@ -182,6 +186,15 @@ class BalancerTableRun(TableRun):
     def known(self, actual: Entries) -> dict[t.Any, t.Any]:
         """The table as the last run left it."""
         return known_table(self.table, self.file, self.state, actual)
+
+    def after_others(self, actual: Entries) -> Entries:
+        """With the reals in order, where a task before this one puts them in order and says so."""
+        if not self.request.applied or not self.state.is_sure:
+            return actual
+        ids = self._ids(actual)
+        refs = {**dict.fromkeys(self.state.references.get(self.table.name, ()), False), **self.others}
+        known = {address: local for address, local in refs.items() if address in ids.assigned}
+        return {**actual, "reals": real_entries(known, ids)}
 
     def around(self, limits: Limits) -> Around:
         """What the table may look at."""

@@ -28,6 +28,7 @@ PLANNED: Options = {
         "options": {
             "features": {"type": "list", "elements": "str", "choices": list(FEATURES), "default": []},
             "sizes": {"type": "dict", "default": {}},
+            "applied": {"type": "list", "elements": "str", "default": []},
         },
     }
 }
