@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,47 +75,23 @@ def test_a_state_without_its_rows_is_not_written(tmp_path: Path, monkeypatch: py
     assert Path(file.path).read_text(encoding="utf-8") == before
 
 
-def test_who_waited_for_a_lock_that_was_removed_holds_the_one_that_is_there(tmp_path: Path) -> None:
+def test_who_waited_for_a_lock_that_was_removed_holds_the_one_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Otherwise a third would hold a lock of the same name, and both would change the balancer."""
-    root = str(tmp_path)
-    waiting, held, done = threading.Event(), threading.Event(), threading.Event()
-    same: list[bool] = []
+    root, flock = str(tmp_path), fcntl.flock
+    removed = []
 
-    def wait() -> None:
-        waiting.set()
-        with locked("blue", True, 10, root):
-            held.set()
-            done.wait(10)
+    def late(descriptor: int, operation: int) -> None:
+        if not removed:
+            # Between its opening and its locking, the holder removed the file and ended.
+            removed.append(os.fstat(descriptor).st_ino)
+            remove_lock("blue", root)
+        flock(descriptor, operation)
 
-    def refused() -> bool:
-        try:
-            with locked("blue", True, 0.05, root):
-                return False
-        except StateError:
-            return True
-
-    waiter = threading.Thread(target=wait)
+    monkeypatch.setattr(fcntl, "flock", late)
     with locked("blue", True, 1, root):
-        waiter.start()
-        assert waiting.wait(10)
-        # It has the file open by now.
-        deadline = time.monotonic() + 10
-        while open_locks(root) < 2 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        remove_lock("blue", root)
-    assert held.wait(10)
-    same.append(refused())
-    done.set()
-    waiter.join()
-    assert same == [True]
-
-
-def open_locks(root: str) -> int:
-    """How often this process has the lock open."""
-    found = 0
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            found += os.readlink(f"/proc/self/fd/{name}").startswith(f"{root}/blue.lock")
-        except FileNotFoundError:
-            continue
-    return found
+        assert removed
+        assert (tmp_path / "blue.lock").exists()
+        with pytest.raises(StateError, match="locked by another run"), locked("blue", True, 0.05, root):
+            pytest.fail("the lock was given twice")
