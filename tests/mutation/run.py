@@ -104,9 +104,14 @@ def run_mutmut(work: Path, jobs: int, only: list[str]) -> None:
     """Plant what has no result yet, and write results beside the mutated files."""
     names = [f"{'.'.join((COLLECTION / ROOM).parts)}.{name}.*" for name in only]
     command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", str(jobs), *names]
-    # On a terminal it draws a line of figures; in a file that is thousands of lines.
-    output = None if sys.stdout.isatty() else subprocess.DEVNULL
-    subprocess.run(command, cwd=work, check=True, stdout=output, env={**os.environ, "PYTHONHASHSEED": "0"})
+    log = work / "mutmut.log"
+    print(f"mutmut is at work in {work}; what it says is in {log}", flush=True)
+    with log.open("w") as output:
+        # The same order of sets in every run.
+        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        ended = subprocess.run(command, cwd=work, check=False, stdout=output, stderr=output, env=environment)
+    if ended.returncode:
+        raise SystemExit(f"mutmut failed ({ended.returncode}): {log.read_text()[-2000:]}")
 
 
 def describe(was: str, becomes: str) -> str:

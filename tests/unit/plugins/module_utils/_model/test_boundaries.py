@@ -280,6 +280,9 @@ def test_source_routes_in_the_kernel(text: str) -> None:
     entry = routes.entry(item)
     assert entry.map == ("lpm_src_v6" if ":" in text else "lpm_src_v4")
     assert routes.key_in(entry.map, entry.key) == text
+    reals = {layout.u32(7): "fc00::1"}
+    assert routes.row_in(entry.map, entry.key, layout.u32(7), reals) == {"prefix": text, "real": "fc00::1"}
+    assert routes.row_in(entry.map, entry.key, layout.u32(8), reals) is None
 
 
 def test_server_ids_in_the_kernel() -> None:

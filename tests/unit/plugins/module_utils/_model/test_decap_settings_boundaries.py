@@ -71,6 +71,13 @@ def test_addresses_are_told_by_their_place(name: str) -> None:
         parse_real({**PARAMS, name: ["web"]})
 
 
+def test_addresses_that_the_maps_could_take_for_another() -> None:
+    with pytest.raises(ConfigError, match=r"^vips\[0\]: 2001:db8:: ends in twelve zero bytes, "):
+        parse_real({**PARAMS, "vips": ["2001:db8::"]})
+    with pytest.raises(ConfigError, match=r"^interfaces\[1\]: eth0 is listed twice$"):
+        parse_real({**PARAMS, "interfaces": ["eth0", "eth0"]})
+
+
 def test_the_vips_that_stay() -> None:
     vips = frozenset({"198.51.100.1", "2001:db8::1"})
     assert parse_staying({"vips": ["198.51.100.1", "2001:DB8::1"]}) == Staying(vips)

@@ -79,6 +79,13 @@ def test_a_vip_of_any_port_has_its_own_flows_though_it_is_an_exact_key_itself() 
     assert matcher(key("192.0.2.7", "198.51.100.1", 444), 1)
 
 
+def test_a_search_for_a_vip_of_any_port_leaves_out_what_has_its_own() -> None:
+    exact = {layout.vip_definition(layout.pack_address("198.51.100.1"), 443, TCP)}
+    matcher = Matcher([parse_filters({"vip": "198.51.100.1:0/tcp"}, exact, {})])
+    assert not matcher(key("192.0.2.7", "198.51.100.1", 443), 1)
+    assert matcher(key("192.0.2.7", "198.51.100.1", 444), 1)
+
+
 def test_what_is_to_be_spared_is_asked_of_the_flow() -> None:
     spared = key("192.0.2.7", "198.51.100.1", 80)
     matcher = Matcher([vip_selection(vip_key("198.51.100.0/24", 80), spare=spared.__eq__)])

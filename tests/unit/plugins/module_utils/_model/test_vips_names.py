@@ -99,8 +99,8 @@ def test_the_order_of_keys() -> None:
         "198.51.100.1:0/tcp",
         "[::1]:0/tcp",
     ]
-    keys = [VipKey.read(name) for name in names]
-    assert [str(key) for key in sorted(keys[::-1])] == names
+    keys = [VipKey.read(name) for name in reversed(names)]
+    assert [str(key) for key in sorted(keys)] == names
     assert not keys[0] < keys[0]
 
 
