@@ -235,7 +235,7 @@ def loaded(request: Request, warnings: list[str]) -> Iterator[KernelMaps | None]
     found = balancer_pins(KernelEdges(), paths, _record(request))
     with KernelMaps(paths.maps, found.lost, hidden=found.strays) as maps:
         warnings += found.warnings(paths.maps, "balancer")
-        if found.of_balancer:
+        if "vip_map" in found.maps:
             yield maps
         elif request.check:
             yield None

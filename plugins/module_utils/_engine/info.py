@@ -219,7 +219,7 @@ def gather_info(request: Request, gather: Collection[str]) -> dict[str, t.Any]:
             return {"healthcheck": checks, **({"warnings": warnings} if warnings else {})}
         found = balancer_pins(KernelEdges(), paths, state.program)
         with KernelMaps(paths.maps, found.lost, hidden=found.strays) as maps:
-            if not found.of_balancer:
+            if "vip_map" not in found.maps:
                 raise EngineError(
                     f"balancer {request.instance} is not loaded on this host: run module katran.fleet.balancer first"
                 )

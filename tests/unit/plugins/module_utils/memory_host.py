@@ -13,7 +13,7 @@ import os
 import struct
 import typing as t
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.open_map import KindError, Map
 from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode import Bytecode, map_references
@@ -579,6 +579,22 @@ class MemoryHost:
         self.programs[number] = StoredProgram(info, b"foreign")
         self.attached[interface] = (mode, number)
         return number
+
+    def pin_twin(self, path: str) -> None:
+        """Somebody pinned an empty map of the same shape in a map's place."""
+        there = self.maps[self.pins[path][1]]
+        number = self._next()
+        stored = self.maps[number] = StoredMap(replace(there.info, id=number), {}, there.inner_flags)
+        if there.memory is not None:
+            stored.memory = Memory(len(there.memory))
+            stored.memory.fuse = self.fuse
+        self.pins[path] = ("map", number)
+
+    def pin_foreign(self, path: str) -> None:
+        """Somebody pinned a program of theirs under a path."""
+        number = self._next()
+        self.programs[number] = StoredProgram(ProgramInfo(6, number, "f0reign", 2, 2, (), "foreign"), b"foreign")
+        self.pins[path] = ("program", number)
 
     def filter_foreign(self, interface: str, priority: int = 49_000) -> None:
         """Another's filter on what leaves an interface."""

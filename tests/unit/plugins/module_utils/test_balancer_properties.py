@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.run import run_locked
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode import Bytecode
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import FleetError, ProgramError
 from ansible_collections.katran.fleet.plugins.module_utils._model.wanted import Wanted
 from ansible_collections.katran.fleet.plugins.module_utils._program import canary
@@ -72,6 +73,19 @@ def lose_pins(world: World) -> None:
         del world.host.pins[path]
 
 
+def swap_pins(world: World) -> None:
+    paths = [path for path in world.host.pins if path.startswith(f"{PINS}/maps/")]
+    for path in paths[::3]:
+        world.host.pin_twin(path)
+    for path in paths[1::3]:
+        world.host.pin_foreign(path)
+
+
+def swap_program(world: World) -> None:
+    if f"{PINS}/balancer" in world.host.pins:
+        world.host.pin_foreign(f"{PINS}/balancer")
+
+
 def lose_bytecode(world: World) -> None:
     if "balancer.bytecode.json" in world.host.files.get("blue", {}):
         world.host.files["blue"]["balancer.bytecode.json"] = "{"
@@ -120,7 +134,7 @@ def lose_table(world: World) -> None:
         world.host.maps[world.host.pins[path][1]].entries.pop(layout.u32(0), None)
 
 
-LOSSES: tuple[Callable[[World], None], ...] = (lose_pins, lose_state, lose_bpffs)
+LOSSES: tuple[Callable[[World], None], ...] = (lose_pins, lose_state, lose_bpffs, swap_pins, swap_program)
 """Of these one at a time, and not amid a change: then nothing would tell whose a program is."""
 
 MISCHIEF: tuple[Callable[[World], None], ...] = (
@@ -392,3 +406,29 @@ def test_the_gateway_is_followed(wanted: Wanted) -> None:
     assert answers == [["gateway MAC 02:00:00:00:00:09 → 02:00:00:00:00:0a"] if auto else []] * 2
     assert_balancer(world, wanted)
     assert_quiet(world, wanted)
+
+
+@some
+@given(wishes(attached=True), balanced(), st.integers(0, 10_000), st.integers(0, 9))
+def test_whatever_is_pinned_in_its_place_no_map_of_the_programs_is_lost(
+    wanted: Wanted, config: list[dict[str, t.Any]], where: int, number: int
+) -> None:
+    world = shared_world()
+    world.run(wanted)
+    run_vips(world, config)
+    learn(world, number)
+    maps = Bytecode.from_json(world.host.files["blue"]["balancer.bytecode.json"], "", "balancer").maps
+    before = {name: world.host.pins[f"{PINS}/maps/{name}"] for name in maps}
+    swap_pins(world)
+    if where % 2:
+        swap_program(world)
+    foretold = world.run(wanted, check=True).changes
+    world.killed(where % (world.steps(wanted) + 1), wanted)
+    finish(world)
+    world.run(wanted)
+    assert [line for line in foretold if line.startswith("pin ")]
+    assert {name: world.host.pins[f"{PINS}/maps/{name}"] for name in maps} == before
+    assert known_flows(world) == {flow(number)}
+    assert_balancer(world, wanted)
+    assert_quiet(world, wanted)
+    assert not run_vips(world, config, check=True).changed
