@@ -5,19 +5,27 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from ansible_collections.katran.fleet.plugins.module_utils._engine import restore
+from ansible_collections.katran.fleet.plugins.module_utils._engine.decap import Real
+from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck import Healthcheck
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request
 from ansible_collections.katran.fleet.plugins.module_utils._engine.resource import apply_resource
 from ansible_collections.katran.fleet.plugins.module_utils._engine.xdp_root import Root
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.root_array import slots
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
+from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import parse_real
 from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ProgramError
+from ansible_collections.katran.fleet.plugins.module_utils._model.healthcheck_settings import parse_healthcheck
 from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import RootSettings
 from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
 from ansible_collections.katran.fleet.tests.engine.life import (
@@ -347,3 +355,107 @@ def test_a_state_that_does_not_say_which_program_is_to_run() -> None:
     told = apply([vips(address="198.51.100.9")])
     assert told.warnings[0].startswith(lost)
     assert apply([vips(address="198.51.100.9")]).warnings == []
+
+
+# What a boot must not change
+
+
+def test_packets_never_meet_an_empty_program(balancing: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the first interface gets the program, everything is in its maps."""
+    wipe()
+    met = []
+    replace = Interfaces.replace
+
+    def attach(self: Interfaces, interface: str, *arguments: Any) -> None:
+        met.append((interface, {name: contents(name) for name in ("vip_map", "reals", "lpm_src_v4", "server_id_map")}))
+        replace(self, interface, *arguments)
+
+    monkeypatch.setattr(Interfaces, "replace", attach)
+    assert restore.main([]) == 0
+    assert sorted(interface for interface, _there in met) == sorted([LINK, "lb1"])
+    for _interface, there in met:
+        assert there == {name: balancing[name] for name in there}
+
+
+@pytest.mark.usefixtures("balancing")
+def test_a_vip_that_nobody_configured_does_not_outlive_it() -> None:
+    known = contents("vip_map")
+    stray = next(iter(known))
+    apply([], "overridden")
+    with KernelMaps(MAPS) as maps:
+        maps.map("vip_map").update(stray, known[stray])
+    done = boot()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert contents("vip_map") == {}
+
+
+@pytest.mark.usefixtures("balancing")
+def test_the_mac_that_was_followed_is_the_last_known_one() -> None:
+    run("ip", "addr", "add", "192.0.2.7/24", "dev", LINK)
+    run("ip", "route", "add", "default", "via", "192.0.2.1")
+    for mac in ("02:00:00:00:00:f1", "02:00:00:00:00:f2"):
+        run("ip", "neigh", "replace", "192.0.2.1", "lladdr", mac, "nud", "permanent", "dev", LINK)
+        if mac.endswith("f1"):
+            ensure(features=FEATURES, gateway_mac="auto")
+    assert f"gateway MAC 02:00:00:00:00:f1 → {mac}" in boot("--refresh").stdout
+    wipe()
+    run("ip", "neigh", "flush", "dev", LINK, "nud", "all")
+    assert boot().returncode == 0
+    assert contents("ctl_array")[bytes(4)][:6] == bytes.fromhex(mac.replace(":", ""))
+
+
+def test_a_refresh_follows_the_checkers_gateway_too() -> None:
+    run("ip", "addr", "add", "192.0.2.7/24", "dev", LINK)
+    run("ip", "route", "add", "default", "via", "192.0.2.1")
+    run("ip", "neigh", "replace", "192.0.2.1", "lladdr", "02:00:00:00:00:f1", "nud", "permanent", "dev", LINK)
+    options = {
+        "interface": LINK,
+        "encapsulation": "ipip",
+        "gue_port": 6080,
+        "source_ipv4": "auto",
+        "source_ipv6": "auto",
+        "source_mac": "auto",
+        "gateway_mac": "auto",
+        "max_frame": 1514,
+        "counted_vips": [],
+        "source_dir": BPF,
+    }
+    Healthcheck("default", BPFFS).ensure(parse_healthcheck(options), False, 5)
+    run("ip", "neigh", "replace", "192.0.2.1", "lladdr", "02:00:00:00:00:f2", "nud", "permanent", "dev", LINK)
+    done = boot("--refresh")
+    assert done.stdout == "katran-restore: default: gateway MAC 02:00:00:00:00:f1 → 02:00:00:00:00:f2\n"
+    assert done.returncode == 0
+
+
+def test_a_real_has_its_sources_and_its_server_id_again() -> None:
+    options = {
+        "interfaces": [LINK],
+        "mode": "native",
+        "vips": ["198.51.100.1", "2001:db8::1"],
+        "keep_vips": False,
+        "sources": ["192.0.2.250", "2001:db8:2::250"],
+        "gue_port": 6081,
+        "server_id": 77,
+        "loopback": True,
+        "source_dir": BPF,
+    }
+
+    def there() -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name in ("decap_vips", "decap_sources", "tpr_server_id"):
+            with bpf.open_map(f"{MAPS}/{name}") as opened:
+                found[name] = dict(opened.items())
+        return found
+
+    real = Real("default", BPFFS)
+    real.ensure(parse_real(options), False, 5)
+    before = there()
+    assert (len(before["decap_vips"]), len(before["decap_sources"])) == (2, 2)
+    assert before["tpr_server_id"] == {bytes(4): (77).to_bytes(4, sys.byteorder)}
+    wipe()
+    run("ip", "address", "del", "198.51.100.1/32", "dev", "lo")
+    done = boot()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert there() == before
+    assert "198.51.100.1" in run("ip", "address", "show", "dev", "lo")
+    assert not real.ensure(parse_real(options), False, 5).changed

@@ -181,4 +181,5 @@ def test_modules_run_the_compiled_engine_that_is_installed(fleet: Fleet) -> None
         assert int(on_host(fleet.lab, "lb1", f"stat -c %X {compiled}")) == unread
     finally:
         on_host(fleet.lab, "lb1", "systemctl start katran-refresh.timer")
-        assert changes(fleet) == {"lb1": [f"rewrite {source.removeprefix(LIBRARY + '/')}"]}
+        rewritten = f"rewrite {source.removeprefix(LIBRARY + '/')}"
+        assert changes(fleet) == {"lb1": [rewritten, "restart katran-watch.service"]}

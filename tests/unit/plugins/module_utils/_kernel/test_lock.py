@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,28 @@ def test_a_removed_lock_guards_nobody(tmp_path: Path) -> None:
         remove_lock("blue", str(tmp_path))
         with locked("blue", True, 0.1, str(tmp_path)):
             assert (tmp_path / "blue.lock").exists()
+
+
+def test_who_waited_for_a_lock_that_was_removed_has_the_new_one(tmp_path: Path) -> None:
+    """What it waited for guards nothing any more: a third run would take another file's."""
+    waits, has, ends = threading.Event(), threading.Event(), threading.Event()
+
+    def wait() -> None:
+        waits.set()
+        with locked("blue", True, 10, str(tmp_path)):
+            has.set()
+            ends.wait(10)
+
+    thread = threading.Thread(target=wait)
+    with locked("blue", True, 1, str(tmp_path)):
+        thread.start()
+        waits.wait(10)
+        time.sleep(0.2)
+        remove_lock("blue", str(tmp_path))
+    try:
+        assert has.wait(10)
+        with pytest.raises(StateError, match="locked by another run"), locked("blue", True, 0.1, str(tmp_path)):
+            pytest.fail("the lock was given twice")
+    finally:
+        ends.set()
+        thread.join()

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_folder import read_bpffs
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import StateError
 from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.stored import SETTINGS, stored_vip
@@ -75,3 +77,44 @@ def test_a_killed_runs_temporary_file_is_swept(tmp_path: Path) -> None:
     Path(file.directory, ".state.json.4711").write_text("half", encoding="utf-8")
     file.sweep()
     assert os.listdir(file.directory) == ["state.json"]
+
+
+@pytest.mark.parametrize("name", ["state.json", "decap.json", "root.json", "healthcheck.json"])
+def test_each_file_tells_the_bpffs(tmp_path: Path, name: str) -> None:
+    """An instance may have any one of them."""
+    folder = tmp_path / "blue"
+    folder.mkdir(mode=0o700)
+    assert read_bpffs("blue", root=str(tmp_path)) == "/sys/fs/bpf"
+    (folder / name).write_text('{"bpffs": "/mnt/bpf"}', encoding="ascii")
+    assert read_bpffs("blue", root=str(tmp_path)) == "/mnt/bpf"
+    for text in ("{", "[1]", "{}", '{"bpffs": 5}', '{"bpffs": "mnt"}', '{"bpffs": "/mnt\\u0000"}', "[" * 100_000):
+        (folder / name).write_text(text, encoding="ascii")
+        assert read_bpffs("blue", root=str(tmp_path)) == "/sys/fs/bpf"
+
+
+def test_a_programs_own_file_tells_its_bpffs(tmp_path: Path) -> None:
+    folder = tmp_path / "blue"
+    folder.mkdir(mode=0o700)
+    (folder / "state.json").write_text('{"bpffs": "/first"}', encoding="ascii")
+    (folder / "decap.json").write_text('{"bpffs": "/second"}', encoding="ascii")
+    assert read_bpffs("blue", root=str(tmp_path)) == "/first"
+    assert read_bpffs("blue", "decap.json", str(tmp_path)) == "/second"
+
+
+def test_a_power_cut_loses_neither_the_file_nor_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The content is on the disk before the file has its name, and then the folder that has the name is."""
+    done: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def synced(descriptor: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    def renamed(source: str, target: str) -> None:
+        done.append("rename")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    StateFile("blue", "/sys/fs/bpf", str(tmp_path)).write(State("blue", "/sys/fs/bpf"))
+    assert done == ["file", "rename", "folder"]

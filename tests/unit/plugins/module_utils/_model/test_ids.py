@@ -28,3 +28,18 @@ def test_a_freed_id_is_reused_last_and_oldest_first() -> None:
 def test_keys_without_room_are_named() -> None:
     ids = Ids(1)
     assert ids.assign(["a", "b", "c"], 3) == ["c"]
+
+
+def test_a_freed_id_that_the_maps_have_no_place_for_any_more_waits() -> None:
+    """The sizes became smaller since it was freed."""
+    ids = Ids(1, {"a": 1, "b": 2}, [3, 5])
+    assert ids.assign(["c", "d"], 4) == ["d"]
+    assert ids.assigned == {"a": 1, "b": 2, "c": 3}
+    assert ids.assign(["d"], 5) == []
+    assert ids.assigned["d"] == 4
+
+
+def test_a_number_that_is_never_given_out_is_not_adopted() -> None:
+    """Id 0 in a map of reals is no real."""
+    assert Ids(1).adopted([("a", 0), ("b", 1)]).assigned == {"b": 1}
+    assert Ids(0).adopted([("a", 0)]).assigned == {"a": 0}
