@@ -32,7 +32,8 @@ options:
       - V(attached) is loaded and attached to O(interfaces).
       - V(loaded) has maps and program pinned and forwards nothing.
       - V(rolled_back) is the program before the last upgrade, with its settings; it stays until the sources or settings
-        differ from those it was rolled back from, or until O(end_rollback).
+        differ from those it was rolled back from, or until O(end_rollback). Where O(encapsulation) or the outer sources
+        were others then, let reals take tunnels from those first (C(katran_real_sources)).
       - V(absent) is detached, with its pins, state and lock removed.
     type: str
     choices:

@@ -52,6 +52,8 @@ options:
   source_ipv4:
     description:
       - The outer source of probes to IPv4 reals; V(auto) is the first global address of O(interface).
+      - Reals take tunnels from listed sources alone, so this must be among O(katran.fleet.decap#module:sources). The
+        roles list C(katran_healthcheck_sources).
     type: str
     default: auto
   source_ipv6:

@@ -195,6 +195,7 @@ def decap(job: Job) -> Outcome:
     with small("decap", provision.DECAP_MAPS) as (loaded, found):
         for address in job["vips"]:
             loaded.maps["decap_vips"].update(layout.pack_address(address), layout.u32(1))
+        provision.fill_sources(loaded.maps, "decap", ("0.0.0.0/0", "::/0"))
         for packet in job["packets"]:
             answer = bpf.test_run(loaded.prog_fd, base64.b64decode(packet["in"]))
             right = provision.ACTIONS[answer.value] == "XDP_PASS" and answer.data == base64.b64decode(packet["out"])
