@@ -13,11 +13,12 @@ import pytest
 from ansible_collections.katran.fleet.plugins.module_utils._model.decap_record import DecapKept, DecapRecord
 from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import (
     RealSettings,
+    Staying,
     earlier_gue_port,
     kept_settings,
     parse_real,
-    parse_served,
-    with_kept_vips,
+    parse_staying,
+    with_kept,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
 
@@ -71,13 +72,14 @@ def test_addresses_are_told_by_their_place(name: str) -> None:
 
 
 def test_the_vips_that_stay() -> None:
-    assert parse_served({"vips": ["198.51.100.1", "2001:DB8::1"]}) == frozenset({"198.51.100.1", "2001:db8::1"})
-    assert parse_served({"vips": []}) == frozenset()
+    vips = frozenset({"198.51.100.1", "2001:db8::1"})
+    assert parse_staying({"vips": ["198.51.100.1", "2001:DB8::1"]}) == Staying(vips)
+    assert parse_staying({"vips": [], "sources": ["10.0.0.1"]}) == Staying(frozenset(), frozenset({"10.0.0.1/32"}))
     with pytest.raises(ConfigError) as caught:
-        parse_served({"vips": None})
+        parse_staying({"vips": None})
     assert str(caught.value) == "vips: state withdrawn needs the VIPs that stay"
     with pytest.raises(ConfigError, match=r"^vips\[0\]: web "):
-        parse_served({"vips": ["web"]})
+        parse_staying({"vips": ["web"]})
 
 
 def kept(**options: Any) -> DecapKept:
@@ -119,7 +121,8 @@ def test_the_settings_of_the_last_run() -> None:
 
 def test_vips_that_are_served_already() -> None:
     settings = parse_real({**PARAMS, "vips": ["198.51.100.1"], "keep_vips": False})
-    served = ("198.51.100.9", "198.51.100.1")
-    assert with_kept_vips(settings, served) is settings
-    assert with_kept_vips(replace(settings, vips=None), served).vips == served
-    assert with_kept_vips(replace(settings, keep_vips=True), served).vips == ("198.51.100.1", "198.51.100.9")
+    served, sources = ("198.51.100.9", "198.51.100.1"), ("10.0.0.0/8",)
+    assert with_kept(settings, served, sources) == settings
+    assert with_kept(replace(settings, vips=None), served, sources).vips == served
+    assert with_kept(replace(settings, keep_vips=True), served, sources).vips == ("198.51.100.1", "198.51.100.9")
+    assert with_kept(replace(settings, keep_sources=True), served, sources).sources == ("172.16.0.1/32", "10.0.0.0/8")
