@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parents[3]
 ROLES = ("balancer", "host", "real")
 PREFIX = "katran.fleet."
 JINJA = NativeEnvironment(undefined=StrictUndefined)
-# Ansible's own; variables are looked for, and no value is made of it.
-JINJA.filters["combine"] = lambda one, other: {**one, **other}
+# What a template does with its variables is not looked at here, only which they are.
+JINJA.filters |= dict.fromkeys(("combine", "katran.fleet.outer_sources"), lambda value, *_arguments: value)
 OMIT = object()
 
 LITERAL = {
@@ -43,10 +43,10 @@ ELSEWHERE = {
     "sizes": {"told", "sizes"},
     "real_families": {"told"},
     "real_mss": {"told"},
-    "keep_sources": {"keep_vips", "known"},
     "addresses": {"told"},
+    "keep_sources": {"keep_vips", "known"},
 }
-"""Options that come from no variable of their name, and what they come from (without the role's name)."""
+"""Options that do not come from a variable of their name alone, and what they come from (without the role's name)."""
 
 NOT_PASSED = {
     "balancer": {"state": "a role makes balancers: it neither removes one nor rolls it back"},
@@ -56,9 +56,9 @@ NOT_PASSED = {
     },
     "host": {
         "state": "a role prepares hosts: it takes nothing away from one",
+        "leaving": "what playbook remove has taken off already",
         "files": "what the module's own half on the controller tells the other",
         "contents": "likewise",
-        "leaving": "it goes with state absent, which playbook remove alone asks for",
     },
     "preflight": {},
 }
@@ -126,12 +126,11 @@ def test_every_option_is_passed_from_a_variable(role: str, file: str, module: st
     if module == "preflight":
         assert arguments == {"role": role}
         return
-    elsewhere = dict(ELSEWHERE)
     if file == "withdraw.yml":
-        # It takes VIPs and sources away and leaves the rest of the host as it is.
+        # It takes VIPs away and leaves the rest of the host as it is.
         assert arguments.pop("state") == "withdrawn"
-        expected = {"instance", "bpffs", "lock_timeout", "vips", "sources"}
-        elsewhere["sources"] = {"known", "sources"}
+        assert variables_in(arguments.pop("sources")) == {"real_known", "real_sources"}
+        expected = {"instance", "bpffs", "lock_timeout", "vips"}
     else:
         expected = set(options_of(module)) - set(NOT_PASSED.get(module, {}))
     assert set(arguments) == expected
@@ -142,7 +141,7 @@ def test_every_option_is_passed_from_a_variable(role: str, file: str, module: st
         elif name == "follow_gateway":
             assert variables_in(value) == {"host_follows_gateway"}
         else:
-            words = elsewhere.get(name, {name})
+            words = ELSEWHERE.get(name, {name})
             wanted = {word if word == "host_compared" else f"{role}_{word}" for word in words}
             assert variables_in(value) == wanted, name
 
@@ -159,8 +158,8 @@ def test_what_is_documented_of_a_role_has_a_default_and_is_used(role: str) -> No
     assert documented_ - used == ({"balancer_extra_features"} if role == "balancer" else set())
 
 
-KNOWN = {"sources": ["known"], "unknown": []}
-TOLD = {"attach": True, "features": ["told"], "vips": ["told"], "gue_port": 4321, "untouched": ["told"], "resources": "0"}
+TOLD = {"features": ["told"], "vips": ["told"], "gue_port": 4321, "attach": "told"}
+KNOWN = {"sources": ["known"]}
 
 
 def default_of(role: str, name: str, **variables: Any) -> Any:
@@ -176,6 +175,7 @@ OTHER_DEFAULTS = {
     ("balancer", "balancer", "features"): ["told"],
     ("balancer", "balancer", "root_array"): {},
     ("balancer", "balancer", "decap_sources"): ["known"],
+    ("real", "decap", "attach"): "told",
     ("real", "decap", "sources"): ["known"],
     ("real", "decap", "vips"): ["told"],
     ("real", "decap", "gue_port"): 4321,
@@ -188,16 +188,16 @@ PASSED = sorted(
         for role, file, module, arguments in TASKS
         if role in ("balancer", "real") and module != "preflight"
         for name in arguments
-        if (name not in ELSEWHERE or name == "sizes") and name != "state"
+        if name not in set(ELSEWHERE) - {"sizes"} and name != "state"
     }
 )
 
 
 @pytest.mark.parametrize(("role", "module", "name"), PASSED)
 def test_a_roles_default_is_its_modules(role: str, module: str, name: str) -> None:
-    # What a run of module balancer does not name stays: only a first run has defaults.
-    first = BALANCER if module == "balancer" else {}
-    expected = OTHER_DEFAULTS.get((role, module, name), first.get(name, options_of(module)[name]).get("default"))
+    # Module balancer takes what is not given from the last run, and these defaults in the first one.
+    spec = {**options_of(module), **BALANCER} if module == "balancer" else options_of(module)
+    expected = OTHER_DEFAULTS.get((role, module, name), spec[name].get("default"))
     assert default_of(role, name) == expected
     assert type(default_of(role, name)) is type(expected)
 
@@ -214,7 +214,8 @@ def test_a_role_takes_what_the_operator_set(role: str, name: str) -> None:
     if (role, name) in INTERNAL:
         assert not variables_in(load(ROOT / "roles" / role / "defaults" / "main.yml")[f"{role}_{name}"])
         return
-    own = role == "real" and name in ("attach", "interfaces", "mode", "vips", "sources")
+    own = role == "real" and name in ("interfaces", "mode", "vips", "sources", "attach")
+    # The port by which Ansible reaches the host is the one that a VIP may cut off.
     variable = "ansible_port" if name == "ssh_port" else f"katran_real_{name}" if own else f"katran_{name}"
     assert default_of(role, name, **{variable: "mine"}) == "mine"
     # False, 0 and nothing are values too.
@@ -236,10 +237,11 @@ def test_what_the_kernel_of_a_real_needs(name: str) -> None:
 def test_what_the_roles_tell_role_host() -> None:
     [task] = [task for task in load(ROOT / "roles/real/tasks/apply.yml") if "vars" in task]
     assert {name: variables_in(value) for name, value in task["vars"]["host_real"].items()} == {
-        name: {"real_told" if name == "tunnel" else f"real_{name}"}
-        for name in options_of("host")["real"]["suboptions"]
+        name: {"real_told" if name == "tunnel" else f"real_{name}"} for name in options_of("host")["real"]["suboptions"]
     }
-    assert task["vars"]["host_mtu_check"] == "{{ real_mtu_check }}"
+    assert variables_in(task["vars"]["host_mtu_check"]) == {"real_mtu_check"}
+    assert default_of("real", "mtu_check", katran_mtu_check="off") == "off"
+    assert default_of("real", "mtu_check") == default_of("host", "mtu_check") == "warn"
     [task] = [task for task in load(ROOT / "roles/balancer/tasks/apply.yml") if "vars" in task]
     follows = JINJA.from_string(task["vars"]["host_follows_gateway"])
     assert follows.render(balancer_gateway_mac="auto") is True
