@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer
 from ansible_collections.katran.fleet.plugins.module_utils._engine.restore import refresh_gateway
+from ansible_collections.katran.fleet.plugins.module_utils._engine.run import run_locked
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf, network
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.network import gateway_mac, own_address
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import NetworkError
-from ansible_collections.katran.fleet.tests.engine.life import LINK, MAPS, ensure
+from ansible_collections.katran.fleet.tests.engine.life import LINK, MAPS, ensure, wanted
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, compiled_once, run, sandbox
 
 OTHER = "lb1"
@@ -218,3 +220,12 @@ def test_an_interface_whose_gateway_is_not_known_is_told(route: str, reason: str
     assert done.warnings == [
         f"gateway_mac auto: {reason}: what comes in by lb1 is sent to {FIRST} there, the gateway of lb0"
     ]
+
+
+def test_a_gateway_that_is_forgotten_while_a_run_waits() -> None:
+    ip("route add default via 192.0.1.1\n-6 route add default via fd00:1::1")
+    job = Balancer("default", BPFFS).ensuring(wanted(gateway_mac="auto"))
+    job.prepare()
+    ip("neigh flush dev lb0 nud all")
+    run_locked(job, False)
+    assert mac() == FIRST

@@ -87,21 +87,22 @@ def _behind(
     interface: str, allowed: set[int] | None, routes: Mapping[str, Sequence[DefaultRoute]], ask: Callable[[Hop], str]
 ) -> Behind:
     """What is behind one interface, whose addresses and routes `allowed` ones carry. `ask`: the MAC of a gateway."""
-    reasons, hops = [], []
+    reasons = []
+    # All of them, whichever answers: a later answer is compared with this one.
+    hops = tuple(hop for known in routes.values() for hop in hops_over(known, allowed))
     for name, known in routes.items():
         here = hops_over(known, allowed)
-        hops += here
         if not here:
             reasons.append(f"no {name} default route{f' over {interface}' if hops_over(known, None) else ''}")
         for hop in here:
             mac = ask(hop) if hop.address else ""
             if mac:
-                return Behind(interface, tuple(hops), hop.address, mac)
+                return Behind(interface, hops, hop.address, mac)
             if hop.address:
                 reasons.append(f"the {name} gateway {hop.address} does not answer")
             else:
                 reasons.append(f"the {name} default route over {interface or hop.interface} has no gateway")
-    return Behind(interface, tuple(hops), reasons=tuple(reasons))
+    return Behind(interface, hops, reasons=tuple(reasons))
 
 
 def gateway_mac(interfaces: Sequence[str], confirm: bool = False) -> str:
