@@ -13,8 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from .folders import closing
-from .options import Spec
-from .snapshot import no_interface
+from .options import Spec, no_interface
 
 LIBRARY = "/usr/lib/katran-fleet"
 """Where the engine, the programs' sources and the units are."""

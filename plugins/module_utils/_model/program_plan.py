@@ -14,7 +14,8 @@ from .bytecode import Bytecode
 from .errors import ProgramError
 from .map_specs import MapSpec
 from .operations import Delete, Put, ZeroCounters, count
-from .snapshot import Attachment, Missing, OnRecord, ProgramSnapshot, no_interface
+from .options import no_interface
+from .snapshot import Attachment, Missing, OnRecord, ProgramSnapshot
 from .steps import AnyStep, Attach, Compile, CreateMaps, Detach, Discard, Keep, Load, Remove, TakeKept, in_order
 
 
