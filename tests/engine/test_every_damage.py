@@ -50,10 +50,7 @@ READERS = {
 }  # fmt: skip
 ARGUMENTS["flows_info"] = {}
 
-JUNK: list[Any] = [
-    None, True, -1, 0, 7, 2**64, 1e999, 0.5, "", "x", "\0", "/\ud800", "é" * 300, [], [1], [None], {}, {"x": {}},
-    "DROP",
-]  # fmt: skip
+JUNK: list[Any] = [None, True, -1, 2**64, 1e999, "", "\0", "/\ud800", "é" * 300, [], [1], {}, "DROP"]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -25,7 +25,6 @@ from .._kernel.lock import LOCK_ROOT, locked
 from .._kernel.loopback import loopback_addresses
 from .._kernel.nft import has_nft, read_mss, set_mss
 from .._kernel.parameters import read_mtu, read_sysctl, write_mtu, write_sysctl
-from .._kernel.pins import listed
 from .._kernel.private import close_folder, make_private, open_folders, read_private, require_folder
 from .._kernel.state_folder import STATE_ROOT
 from .._kernel.tree import read_digests, remove_files, remove_folders, remove_tree, write_file
@@ -143,7 +142,9 @@ def read_host(request: HostRequest, record: HostRecord) -> HostSnapshot:
 
 def _instances() -> list[str]:
     """What keeps state on this host."""
-    return sorted(name for name in listed(STATE_ROOT) if is_instance(name))
+    with contextlib.suppress(FileNotFoundError):
+        return sorted(name for name in os.listdir(STATE_ROOT) if is_instance(name))
+    return []
 
 
 def lacks(mss: bool) -> list[str]:

@@ -22,8 +22,9 @@ from .map_specs import (
     HEALTHCHECK_SPECS,
 )
 from .operations import Delete, Put, ZeroCounters
+from .options import no_interface
 from .program_plan import Kind, ProgramPlan, plan_oblivion, plan_program, require_interfaces
-from .snapshot import CLSACT, EgressPlace, Fault, Filter, Missing, ProgramSnapshot, no_interface
+from .snapshot import CLSACT, EgressPlace, Fault, Filter, Missing, ProgramSnapshot
 from .steps import AddQdisc, Conclude, Fill, Intend, PutFilter, RemoveFilter, RemoveQdisc
 from .vips import VipKey
 

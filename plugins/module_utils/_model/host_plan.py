@@ -14,8 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from .folders import closing
 from .link_mtu import MTU_CHECK, TUNNEL, Links, link_faults
-from .options import Spec
-from .snapshot import no_interface
+from .options import Spec, no_interface
 
 LIBRARY = "/usr/lib/katran-fleet"
 """Where the engine, the programs' sources and the units are."""

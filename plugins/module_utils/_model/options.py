@@ -64,6 +64,11 @@ def parse_interfaces(names: Sequence[t.Any], faults: Faults) -> tuple[str, ...]:
     return tuple(map(str, names))
 
 
+def no_interface(name: str) -> str:
+    """What is said of an interface that is not there."""
+    return f"interface {name} does not exist on this host"
+
+
 def read_mac(params: Mapping[str, t.Any], name: str, faults: Faults) -> str:
     """A unicast MAC address in colon form, or auto."""
     given = params[name]

@@ -14,8 +14,9 @@ from .bytecode import Bytecode
 from .errors import ProgramError
 from .map_specs import MapSpec
 from .operations import Delete, Put, ZeroCounters, count
+from .options import no_interface
 from .pinned import PinnedMaps
-from .snapshot import Attachment, Missing, OnRecord, ProgramSnapshot, Resident, no_interface
+from .snapshot import Attachment, Missing, OnRecord, ProgramSnapshot, Resident
 from .steps import (
     AnyStep,
     Attach,

@@ -38,11 +38,6 @@ PYROUTE2 = Missing("the Python module pyroute2 is missing on this host (Debian a
 NO_BYTECODE = Missing("there is no bytecode")
 
 
-def no_interface(name: str) -> str:
-    """What is said of an interface that is not there."""
-    return f"interface {name} does not exist on this host"
-
-
 @dataclass(frozen=True)
 class MapInfo:
     """What the kernel says of a map; sizes in bytes, `entries` its capacity."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Collection, Mapping
 
-from .snapshot import RootArray, no_interface
+from .options import no_interface
+from .snapshot import RootArray
 
 WHAT = {
     "balancer": "no packet that comes in there is balanced",
