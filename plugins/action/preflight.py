@@ -53,6 +53,9 @@ class ActionModule(ActionBase):
             "reals": {host: fleet.real(host) for host in wanted["real"]},
             "resources": fleet.resources,
         }
+        told["ask"] = sorted(
+            {each for role in ("balancers", "reals") for one in told[role].values() for each in one["ask"]}
+        )
         everywhere = missing_groups(everything["groups"], groups, members)
         seen = list(everything.get("ansible_play_hosts_all", ()))
         return self._answer(fleet, everywhere, seen, told)
