@@ -48,7 +48,7 @@ class ActionModule(ActionBase):
             defaults, settled = self._of_role(role, "defaults"), self._of_role(role, "vars")
             for host in hosts:
                 variables.use(host, {**defaults, **variables.raw(host), **settled})
-        told = {
+        told: dict[str, t.Any] = {
             "balancers": {host: fleet.balancer(host) for host in wanted["balancer"]},
             "reals": {host: fleet.real(host) for host in wanted["real"]},
             "resources": fleet.resources,
