@@ -48,12 +48,15 @@ class ActionModule(ActionBase):
             defaults, settled = self._of_role(role, "defaults"), self._of_role(role, "vars")
             for host in hosts:
                 variables.use(host, {**defaults, **variables.raw(host), **settled})
-        told = {
+        told: dict[str, t.Any] = {
             "balancers": {host: fleet.balancer(host) for host in wanted["balancer"]},
             "reals": {host: fleet.real(host) for host in wanted["real"]},
             "resources": fleet.resources,
         }
         fleet.review(wanted["balancer"], wanted["real"])
+        told["ask"] = sorted(
+            {each for role in ("balancers", "reals") for one in told[role].values() for each in one["ask"]}
+        )
         everywhere = missing_groups(everything["groups"], groups, members)
         seen = list(everything.get("ansible_play_hosts_all", ()))
         return self._answer(fleet, everywhere, seen, told)

@@ -13,16 +13,11 @@ author:
   - The katran.fleet authors (@katran-fleet)
 description:
   - Joins what the inventory tells of the outer sources of balancers' packets with the addresses of those balancers
-    whose source of GUE is V(auto), for O(katran.fleet.decap#module:sources). They alone know which it is of these.
-positional: _asked
+    whose source of GUE is V(auto), for O(katran.fleet.decap#module:sources). They alone know which it is of these. The
+    addresses are those of their facts, which the playbook C(katran.fleet.deploy) gathers.
 options:
   _input:
     description: What M(katran.fleet.preflight) returned for the host, of which C(sources) and C(ask) count.
-    type: dict
-    required: true
-  _asked:
-    description:
-      - What a loop of M(ansible.builtin.setup) over the balancers in C(ask) registered; empty where it was not run.
     type: dict
     required: true
 """
@@ -30,24 +25,29 @@ options:
 EXAMPLES = r"""
 - name: Show from where this real takes packets
   ansible.builtin.debug:
-    var: real_told | katran.fleet.outer_sources(real_asked | default({}))
+    var: real_told | katran.fleet.outer_sources
 """
 
 RETURN = r"""
 _value:
-  description: Prefixes C(sources), and C(unknown), the balancers that should have been asked and gave no answer.
+  description: Prefixes C(sources), and C(unknown), the balancers of which there are no such facts.
   type: dict
 """
 
 import typing as t
 from collections.abc import Callable, Mapping
 
+from jinja2 import pass_context
+from jinja2.runtime import Context
+
 from ansible_collections.katran.fleet.plugins.module_utils._model.outer_sources import Answers
+from ansible_collections.katran.fleet.plugins.plugin_utils.host_values import host_variable
 
 
-def outer_sources(told: Mapping[str, t.Any], asked: Mapping[str, t.Any]) -> dict[str, list[str]]:
+@pass_context
+def outer_sources(context: Context, told: Mapping[str, t.Any]) -> dict[str, list[str]]:
     """The sources that are known, and the balancers whose are not."""
-    found = Answers.of(told, asked.get("results") or ())
+    found = Answers.of(told, {host: host_variable(context, host, "ansible_facts") or {} for host in told["ask"]})
     return {"sources": found.sources, "unknown": found.unknown}
 
 

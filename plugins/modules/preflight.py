@@ -65,6 +65,11 @@ balancers:
       families:
         - ipv4
       mss: 0
+ask:
+  description: The balancers whose addresses somebody has to know, of all of these.
+  returned: success
+  type: list
+  elements: str
 resources:
   description: What these say by C(resources), each resource that a variable is about. Balancers mostly share one.
   returned: success

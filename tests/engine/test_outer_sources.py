@@ -15,11 +15,18 @@ from ansible_collections.katran.fleet.tests.engine.sandbox import run, sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAY = """
+- hosts: balancers
+  gather_facts: false
+  tasks:
+    - ansible.builtin.setup: {gather_subset: ["!all", "!min", "network"]}
+      ignore_unreachable: true
+      when: inventory_hostname in groups.asked
 - hosts: reals
   gather_facts: false
   tasks:
     - ansible.builtin.include_role: {name: katran.fleet.real, tasks_from: preflight}
-    - ansible.builtin.include_role: {name: katran.fleet.real, tasks_from: sources, public: true}
+    - ansible.builtin.include_vars: {file: "ROOT/roles/real/defaults/main.yml"}
+    - ansible.builtin.include_vars: {file: "ROOT/roles/real/vars/main.yml"}
     - ansible.builtin.copy:
         content: "{{ [real_sources, real_known.unknown] | to_json }}"
         dest: "{{ playbook_dir }}/told.json"
@@ -28,7 +35,9 @@ PLAY = """
 PRINTED = tuple[list[str], list[str]]
 
 
-def found(folder: Path, balancers: dict[str, Any], variables: dict[str, Any], real: dict[str, Any]) -> PRINTED:
+def found(
+    folder: Path, balancers: dict[str, Any], variables: dict[str, Any], real: dict[str, Any], *asked: str
+) -> PRINTED:
     """What the role of the only real would take: its sources, and the balancers that it does not know them of."""
     vip = {"address": "198.51.100.1", "port": 80, "protocol": "tcp", "reals": [{"address": "10.0.0.1"}]}
     inventory = {
@@ -36,12 +45,13 @@ def found(folder: Path, balancers: dict[str, Any], variables: dict[str, Any], re
             "vars": {"katran_interfaces": ["eth0"], "katran_vips": [vip], **variables},
             "children": {
                 "balancers": {"hosts": balancers},
+                "asked": {"hosts": {name: {} for name in asked}},
                 "reals": {"hosts": {"r1": {"katran_real_address": "10.0.0.1", **real}}},
             },
         }
     }
     (folder / "hosts.json").write_text(json.dumps(inventory))
-    (folder / "play.yml").write_text(PLAY)
+    (folder / "play.yml").write_text(PLAY.replace("ROOT", str(ROOT)))
     command = [
         sys.executable,
         "-m",
@@ -52,8 +62,6 @@ def found(folder: Path, balancers: dict[str, Any], variables: dict[str, Any], re
         "-i",
         "hosts.json",
         "play.yml",
-        "--limit",
-        "r1",
     ]
     environment = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")}
     done = subprocess.run(
@@ -100,13 +108,14 @@ def test_by_the_inventory(
 
 
 def test_balancers_that_alone_know_it_are_asked(tmp_path: Path) -> None:
-    """Also those that the run is not about, and before anything is installed there."""
+    """By facts, before anything is installed there; one that does not answer is told."""
     with sandbox("eth0"):
         run("ip", "link", "set", "lo", "up")
         for address in ("192.0.2.5/24", "2001:db8::5/64", "fe80::5/64"):
             run("ip", "addr", "add", address, "dev", "eth0", "nodad")
         run("ip", "addr", "add", "192.0.2.6/32", "dev", "eth0")
         balancers = {"lb1": HERE, "lb2": AWAY, "lb3": LB1, "lb4": {**HERE, "katran_source_ipv4": "192.0.2.4"}}
-        sources, unknown = found(tmp_path, balancers, GUE, {})
+        sources, unknown = found(tmp_path, balancers, GUE, {}, "lb1", "lb2", "lb4")
+        assert found(tmp_path, balancers, GUE, {})[1] == ["lb1", "lb2", "lb4"]
     known = {"192.0.2.1/32", "192.0.2.4/32", "192.0.2.5/32", "192.0.2.6/32", "2001:db8::1/128", "2001:db8::5/128"}
     assert (set(sources), unknown) == (known, ["lb2"])

@@ -29,6 +29,7 @@ from .program_plan import (
 )
 from .snapshot import Missing, ProgramSnapshot
 from .source_plan import hosts_of, plan_sources
+from .sources import EVERYWHERE
 from .steps import Attach, ChangeLoopback, Conclude, DropMaps, Intend
 
 PROGRAM = "decap"
@@ -88,7 +89,8 @@ def plan_real(settings: RealSettings, port_before: int, record: DecapRecord, see
     plan_interfaces(plan, places, seen.attachments, seen.ours(record), current)
     there = plan.before = seen.settings(record)
     before = record.settings
-    settings = with_kept(settings, *((before.vips, before.sources) if before else (there["vips"], there["sources"])))
+    served, taken = (before.vips, before.sources or EVERYWHERE) if before else (there["vips"], there["sources"])
+    settings = with_kept(settings, served, taken)
     vips = sorted(settings.vips or ())
     loopback = vips if settings.loopback else []
     local = plan_loopback(loopback, record.loopback, seen.local(), settings.others)
@@ -217,7 +219,7 @@ def plan_withdrawal(staying: Staying, record: DecapRecord, seen: DecapSnapshot) 
     plan = ProgramPlan()
     if record.settings is None:
         return plan
-    before, sources = record.settings.vips, record.settings.sources
+    before, sources = record.settings.vips, record.settings.sources or list(EVERYWHERE)
     gone = [address for address in before if address not in staying.vips]
     closed = [prefix for prefix in sources if staying.sources is not None and prefix not in staying.sources]
     if not gone and not closed:
@@ -227,7 +229,9 @@ def plan_withdrawal(staying: Staying, record: DecapRecord, seen: DecapSnapshot) 
     plan.before, plan.after = {"vips": before}, {"vips": after}
     if closed:
         plan.before["sources"] = sources
-        plan.after["sources"] = sources = [prefix for prefix in sources if prefix not in closed]
+        left = [prefix for prefix in sources if prefix not in closed]
+        # None at all would be everybody again.
+        plan.after["sources"] = sources = left or sorted(staying.sources or ())
     plan.changes += [f"vip {address} removed" for address in gone]
     listed = [address for address in gone if address in seen.vips]
     if listed or closed:
@@ -242,7 +246,7 @@ def plan_withdrawal(staying: Staying, record: DecapRecord, seen: DecapSnapshot) 
     settings = replace(
         record.settings,
         vips=after,
-        sources=sources,
+        sources=sources if closed else record.settings.sources,
         loopback=[address for address in record.settings.loopback if address not in gone],
     )
     loopback = [address for address in record.loopback if address not in gone]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import typing as t
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .addresses import read_address
@@ -67,22 +67,18 @@ class Answers:
     unknown: list[str]
 
     @classmethod
-    def of(cls, told: Mapping[str, t.Any], results: Iterable[Mapping[str, t.Any]]) -> Answers:
-        """Join what the inventory tells (`sources`, `ask`) with the addresses in facts.
-
-        `results`: those of a loop over `ask` of module ansible.builtin.setup, each of its `item`.
-        """
-        heard = {str(each.get("item")): _addresses(each.get("ansible_facts") or {}) for each in results}
-        found = [address for host in told["ask"] for address in heard.get(host, ())]
-        unknown = [host for host in told["ask"] if not heard.get(host)]
-        return cls(sorted({*told["sources"], *found}), unknown)
+    def of(cls, told: Mapping[str, t.Any], facts: Mapping[str, Mapping[str, t.Any]]) -> Answers:
+        """Join what the inventory tells (`sources`, `ask`) with the addresses in facts. `facts`: balancer → its own."""
+        heard = {host: _addresses(facts.get(host) or {}) for host in told["ask"]}
+        found = {*told["sources"], *(address for addresses in heard.values() for address in addresses)}
+        return cls(sorted(found), [host for host, addresses in heard.items() if not addresses])
 
 
 def _addresses(facts: Mapping[str, t.Any]) -> Sequence[str]:
     """Every address of a host by which it can be told from others, as a prefix."""
     found = []
     for family in FAMILIES:
-        for text in facts.get(f"ansible_all_{family}_addresses") or ():
+        for text in facts.get(f"all_{family}_addresses") or ():
             address = read_address(str(text))
             if address is None or ipaddress.ip_address(address.text).is_link_local:
                 continue

@@ -16,6 +16,9 @@ from .records import Fault, shown, text
 DEFAULT_SOURCES = ("172.16.0.0/16", "100::/64")
 """What balancers have as outer sources of IPIP by default."""
 
+EVERYWHERE = ("0.0.0.0/0", "::/0")
+"""Those of everybody, which earlier versions wrote as none."""
+
 MOST = 4096
 """Of such a list at most."""
 

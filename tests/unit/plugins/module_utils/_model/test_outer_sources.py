@@ -42,19 +42,16 @@ def test_what_the_inventory_tells(settings: dict[str, Any], both: bool, sources:
 
 
 def test_what_balancers_answer() -> None:
-    told = {"sources": ["100::/64"], "ask": ["lb1", "lb2", "lb3", "lb4"]}
-    results = [
-        {
-            "item": "lb1",
-            "ansible_facts": {
-                "ansible_all_ipv4_addresses": ["192.0.2.1", "nonsense", "0.0.0.0"],
-                "ansible_all_ipv6_addresses": ["FC00::1", "fe80::1", "febf::1", "fe80::2%eth0", "fec0::1"],
-            },
+    told = {"sources": ["100::/64"], "ask": ["lb1", "lb2", "lb3"]}
+    facts = {
+        "lb1": {
+            "all_ipv4_addresses": ["192.0.2.1", "nonsense", "0.0.0.0"],
+            "all_ipv6_addresses": ["FC00::1", "fe80::1", "febf::1", "fe80::2%eth0", "fec0::1"],
         },
-        {"item": "lb2", "unreachable": True},
-        {"item": "lb3", "ansible_facts": {"ansible_all_ipv4_addresses": []}},
-        {"item": "lb9", "ansible_facts": {"ansible_all_ipv4_addresses": ["192.0.2.9"]}},
-    ]
-    found = Answers.of(told, results)
+        "lb2": {},
+        "lb3": {"all_ipv4_addresses": [], "all_ipv6_addresses": ["fe80::1"]},
+        "lb9": {"all_ipv4_addresses": ["192.0.2.9"]},
+    }
+    found = Answers.of(told, facts)
     assert found.sources == ["100::/64", "192.0.2.1/32", "fc00::1/128", "fec0::1/128"]
-    assert found.unknown == ["lb2", "lb3", "lb4"]
+    assert found.unknown == ["lb2", "lb3"]
