@@ -198,7 +198,7 @@ class BalancerTableRun(TableRun):
 
     def around(self, limits: Limits) -> Around:
         """What the table may look at."""
-        settled = not self.request.check or self.request.planned is None
+        settled = not self.request.kept and (not self.request.check or self.request.planned is None)
         return replace(super().around(limits), vips=self.state.vips, settled=settled)
 
     def plan(

@@ -41,6 +41,10 @@ from .recovery import lost_warnings
 from .request import Clock, Request, Result
 
 
+def _idle(vips: Iterable[Vip]) -> list[str]:
+    return idle_routes({"flags": vip.flags} for vip in vips)
+
+
 class VipRun:
     """One run of module vips: its methods are the phases, in order."""
 
@@ -143,8 +147,9 @@ class VipRun:
         require_active(known.vips, wanted, known.overlay, self.request.min_active)
         self.result.warnings += warnings + held + idle_vips(wanted.values(), limits)
         self.result.warnings += self._without_source(wanted.values())
-        if wanted and self.state.references.get("source_routes"):
-            self.result.warnings += idle_routes({"flags": vip.flags} for vip in wanted.values())
+        if self.state.references.get("source_routes") and not _idle(known.vips.values()):
+            # Where no VIP followed them before, module source_routes told.
+            self.result.warnings += _idle(wanted.values())
         rows = [ServerId(0, address) for address in self.state.references.get("server_ids", ())]
         self.result.warnings += server_id_warnings(rows, wanted.values(), limits)
         self.result.warnings += [

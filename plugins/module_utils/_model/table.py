@@ -40,7 +40,8 @@ class Around:
     """What a table may look at beside its own entries.
 
     `vips`: rows of the balancer's VIPs. `entries`: those of another map of the program, None where it has no such.
-    `settled`: whether the VIPs are those that the run would find; check mode does not see what a task before would do.
+    `settled`: whether the VIPs are those that the run would find, and worth a word: check mode does not see what a task
+    before would do, and at boot nothing is new.
     """
 
     limits: Limits
