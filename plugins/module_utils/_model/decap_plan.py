@@ -20,6 +20,7 @@ from .program_plan import (
     ProgramPlan,
     plan_absence,
     plan_interfaces,
+    plan_map_pins,
     plan_program,
     require_interfaces,
 )
@@ -135,7 +136,10 @@ def plan_withdrawal(served: Collection[str], record: DecapRecord, seen: DecapSna
     plan = ProgramPlan()
     before = record.settings.vips if record.settings else []
     gone = [address for address in before if address not in served]
-    if record.settings is None or not gone:
+    if record.settings is None:
+        return plan
+    plan_map_pins(plan, seen)
+    if not gone:
         return plan
     plan.need(seen.loopback)
     after = [address for address in before if address in served]
