@@ -23,7 +23,7 @@ from .program_plan import (
     ProgramPlan,
     plan_absence,
     plan_interfaces,
-    plan_pins,
+    plan_map_pins,
     plan_program,
     present,
 )
@@ -219,6 +219,7 @@ def plan_withdrawal(staying: Staying, record: DecapRecord, seen: DecapSnapshot) 
     plan = ProgramPlan()
     if record.settings is None:
         return plan
+    plan_map_pins(plan, seen)
     before, sources = record.settings.vips, record.settings.sources or list(EVERYWHERE)
     gone = [address for address in before if address not in staying.vips]
     closed = [prefix for prefix in sources if staying.sources is not None and prefix not in staying.sources]
@@ -234,8 +235,6 @@ def plan_withdrawal(staying: Staying, record: DecapRecord, seen: DecapSnapshot) 
         plan.after["sources"] = sources = left or sorted(staying.sources or ())
     plan.changes += [f"vip {address} removed" for address in gone]
     listed = [address for address in gone if address in seen.vips]
-    if listed or closed:
-        plan_pins(plan, seen)
     if listed:
         plan.add(Delete("decap_vips", tuple(map(layout.pack_address, listed))))
     plan.changes += [f"source {prefix} removed" for prefix in closed]

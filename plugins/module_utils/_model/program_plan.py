@@ -80,11 +80,16 @@ class ProgramPlan:
         return [*(lack.review for lack in self.lacks if lack.review), *self.warnings]
 
 
-def plan_pins(plan: ProgramPlan, seen: ProgramSnapshot) -> None:
-    """Pin the program's own maps again where something else or nothing is; and say what is not the program."""
+def plan_map_pins(plan: ProgramPlan, seen: ProgramSnapshot) -> None:
+    """Pin the program's own maps again where something else or nothing is."""
     found = PinnedMaps(seen.maps, seen.lost, seen.strays)
     if found.astray:
         plan.add(PinAgain(found), *found.lines(f"{seen.directory}/maps"))
+
+
+def plan_pins(plan: ProgramPlan, seen: ProgramSnapshot) -> None:
+    """The same, and say what is not the program."""
+    plan_map_pins(plan, seen)
     if seen.impostor:
         plan.changes.append(seen.impostor)
 

@@ -88,6 +88,14 @@ def lose_pins(world: World) -> None:
         del world.host.pins[path]
 
 
+def swap_pins(world: World) -> None:
+    for index, (path, (kind, _number)) in enumerate(list(world.host.pins.items())):
+        if kind == "map" and index % 2:
+            world.host.pin_twin(path)
+        else:
+            world.host.pin_foreign(path)
+
+
 def lose_record(world: World) -> None:
     for name in ("decap.json", "root.json"):
         world.host.files.get("blue", {}).pop(name, None)
@@ -127,6 +135,7 @@ MISCHIEF: tuple[Callable[[World], None], ...] = (
     detach_one,
     swap_mode,
     lose_pins,
+    swap_pins,
     lose_record,
     lose_bytecode,
     lose_bpffs,
