@@ -23,7 +23,7 @@ ROLES = ("balancer", "host", "real")
 PREFIX = "katran.fleet."
 JINJA = NativeEnvironment(undefined=StrictUndefined)
 # What a template does with its variables is not looked at here, only which they are.
-JINJA.filters |= dict.fromkeys(("combine", "katran.fleet.outer_sources"), lambda value, *_arguments: value)
+JINJA.filters |= dict.fromkeys(("combine", "intersect", "katran.fleet.outer_sources"), lambda value, *_arguments: value)
 OMIT = object()
 
 LITERAL = {
@@ -142,6 +142,9 @@ def test_every_option_is_passed_from_a_variable(role: str, file: str, module: st
             assert variables_in(value) == {"host_follows_gateway"}
         else:
             words = ELSEWHERE.get(name, {name})
+            if file == "tables.yml" and name == "planned":
+                # What the tasks before have foretold, this one does not tell again.
+                words = {*words, "resources", *({"leading"} if module == "decap_destinations" else ())}
             wanted = {word if word == "host_compared" else f"{role}_{word}" for word in words}
             assert variables_in(value) == wanted, name
 
@@ -253,7 +256,7 @@ def test_what_the_roles_tell_role_host() -> None:
 def test_a_review_plans_for_the_balancer_that_the_task_before_makes() -> None:
     planned = load(ROOT / "roles/balancer/vars/main.yml")["balancer_planned"]
     assert {name: variables_in(value) for name, value in planned.items()} == {
-        name: {f"balancer_{name}"} for name in options_of("vips")["planned"]["suboptions"]
+        name: {f"balancer_{name}"} for name in options_of("vips")["planned"]["suboptions"] if name != "applied"
     }
 
 

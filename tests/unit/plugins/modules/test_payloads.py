@@ -49,15 +49,15 @@ def payloads() -> Payloads:
     ("module", "kib"),
     [
         ("tree", 40),
-        ("host", 120),
-        ("flows", 200),
-        ("flows_info", 200),
+        ("host", 180),
+        ("flows", 230),
+        ("flows_info", 230),
         ("simulate_info", 260),
-        ("decap", 230),
-        ("xdp_root", 230),
+        ("decap", 285),
+        ("xdp_root", 265),
         # Of VIPs, the host's own addresses and gateways are read too.
-        *((name, 430) for name in RESOURCES),
-        ("balancer_info", 400),
+        *((name, 500) for name in RESOURCES),
+        ("balancer_info", 480),
     ],
 )
 def test_no_more_than_it_takes(payloads: Payloads, module: str, kib: int) -> None:
