@@ -152,9 +152,7 @@ def test_macs(mac: str) -> None:
     assert faults.lines == []
 
 
-@pytest.mark.parametrize(
-    "mac", ["01:00:00:00:00:01", "00:00:00:00:00:00", "02:00:00:00:00:0a:00", "02:00:00:00:00"]
-)
+@pytest.mark.parametrize("mac", ["01:00:00:00:00:01", "00:00:00:00:00:00", "02:00:00:00:00:0a:00", "02:00:00:00:00"])
 def test_what_is_no_macs_of_one_host(mac: str) -> None:
     faults = Faults()
     assert read_mac({"gateway_mac": mac}, "gateway_mac", faults) == "auto"
