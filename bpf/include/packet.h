@@ -106,9 +106,9 @@ static __always_inline bool is_length_right(const struct cursor *cur,
 					    const struct packet *p, u32 header,
 					    const bool v6)
 {
-	u32 parsed = header + (v6 ? 0 : sizeof(struct iphdr));
+	u64 parsed = header + (v6 ? 0 : sizeof(struct iphdr));
 
-	return likely(p->bytes - parsed <= (u32)(cur->end - cur->pos));
+	return likely(p->bytes - parsed <= (u64)(cur->end - cur->pos));
 }
 
 /* Whole words: one load and one store each, whatever the field's type. */

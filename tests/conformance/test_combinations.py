@@ -41,10 +41,10 @@ def options(features: Features, encapsulation: str, decap_any: bool = False) -> 
 
 
 @functools.cache
-def compiled_instructions(features: Features, encapsulation: str) -> int:
-    """How many instructions the compiler makes, before the kernel rewrites any."""
+def compiled(features: Features, encapsulation: str) -> bytes:
+    """The instructions that the compiler makes, before the kernel rewrites any."""
     macros = balancer_macros(Settings.of(options(features, encapsulation)))
-    return len(compiler.compile_program(BPF, "balancer", macros).instructions) // 8
+    return compiler.compile_program(BPF, "balancer", macros).instructions
 
 
 @pytest.mark.parametrize("encapsulation", ENCAPSULATIONS)
@@ -66,17 +66,18 @@ def test_every_combination_loads(features: Features, encapsulation: str, sweep: 
 @pytest.mark.parametrize("encapsulation", ENCAPSULATIONS)
 @pytest.mark.parametrize("feature", FEATURES)
 def test_a_feature_that_is_off_costs_no_instruction(feature: str, encapsulation: str) -> None:
-    nothing = compiled_instructions((), encapsulation)
+    """Compared as code: the compiler may save elsewhere as many instructions as a feature takes."""
+    nothing = compiled((), encapsulation)
     if feature == "server_id_hash":
         # Another type of map under the same lookup.
-        assert compiled_instructions((feature,), encapsulation) == nothing
+        assert compiled((feature,), encapsulation) == nothing
     elif feature == "flow_debug":
         # It watches what inline_decap does.
-        assert compiled_instructions((feature,), encapsulation) == nothing
-        without = compiled_instructions(("inline_decap",), encapsulation)
-        assert compiled_instructions(("inline_decap", feature), encapsulation) > without
+        assert compiled((feature,), encapsulation) == nothing
+        without = compiled(("inline_decap",), encapsulation)
+        assert compiled(("inline_decap", feature), encapsulation) != without
     else:
-        assert compiled_instructions((feature,), encapsulation) > nothing
+        assert compiled((feature,), encapsulation) != nothing
 
 
 def test_sizes_of_maps_are_no_part_of_the_program() -> None:
