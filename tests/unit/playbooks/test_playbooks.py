@@ -41,7 +41,7 @@ def test_the_inventory_is_checked_once_and_for_all(name: str) -> None:
 def test_the_order_of_a_deploy() -> None:
     assert [
         (play["hosts"], role(play)["ansible.builtin.import_role"]["name"], role(play)["ansible.builtin.import_role"])
-        for play in plays("deploy")[1:]
+        for play in plays("deploy")[2:]
     ] == [
         (f"{{{{ katran_{group}_group | default('{group}') }}}}", f"katran.fleet.{name}", task)
         for group, name, task in (
@@ -56,8 +56,16 @@ def test_the_order_of_a_deploy() -> None:
         assert not {"any_errors_fatal", "max_fail_percentage", "ignore_errors", "ignore_unreachable"} & set(play)
 
 
+def test_a_balancer_that_cannot_be_asked_ends_nothing() -> None:
+    asking = plays("deploy")[1]
+    assert asking["hosts"] == "{{ katran_balancers_group | default('balancers') }}"
+    [task] = asking["tasks"]
+    assert task["when"] == "inventory_hostname in deploy_preflight.ask"
+    assert (task["failed_when"], task["ignore_unreachable"]) == (False, True)
+
+
 def test_what_a_deploy_tells_its_roles() -> None:
-    _check, reals, balancers, withdraw = plays("deploy")
+    _check, _ask, reals, balancers, withdraw = plays("deploy")
     told = "{{ deploy_preflight }}"
     # Until no balancer sends there, a real goes on serving what it serves.
     assert role(reals)["vars"] == {"real_preflight": told, "real_keep_vips": True}
@@ -70,7 +78,7 @@ def test_what_a_deploy_tells_its_roles() -> None:
 
 
 def test_what_a_deploy_knows_of_the_hosts_that_are_done() -> None:
-    check, reals, balancers, withdraw = plays("deploy")
+    check, _ask, reals, balancers, withdraw = plays("deploy")
     assert check["tasks"][0]["register"] == "deploy_preflight"
     for play, note in ((reals, "deploy_prepared"), (balancers, "deploy_balanced")):
         done, noted = play["tasks"]
