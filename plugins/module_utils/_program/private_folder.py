@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
@@ -23,9 +24,12 @@ def private_folder(files: Mapping[str, bytes], root: str = LOCK_ROOT) -> Iterato
     try:
         os.makedirs(root, mode=0o700, exist_ok=True)
         _require_ours(root)
-        _sweep(root)
-        # Not where TMPDIR says: that may be anybody's.
-        folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=root)
+        # One at a time, so that nobody sweeps a folder away before its owner holds it.
+        with _held(root):
+            _sweep(root)
+            # Not where TMPDIR says: that may be anybody's.
+            folder = tempfile.mkdtemp(prefix=_PREFIX, dir=root)
+            held = _hold(folder)
     except OSError as error:
         raise ProgramError(f"the compiler gets no folder in {root}: {error.strerror}") from error
     try:
@@ -40,6 +44,27 @@ def private_folder(files: Mapping[str, bytes], root: str = LOCK_ROOT) -> Iterato
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+
+
+def _hold(folder: str, wait: int = 0) -> int:
+    """A descriptor that holds a folder while it is open, also in children. BlockingIOError where another holds it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | wait)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+@contextlib.contextmanager
+def _held(folder: str) -> Iterator[None]:
+    descriptor = _hold(folder)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _require_ours(root: str) -> None:
@@ -50,8 +75,12 @@ def _require_ours(root: str) -> None:
 
 
 def _sweep(root: str) -> None:
-    """Remove what runs left that were killed."""
+    """Remove what runs left that were killed. A process id would not tell: a container's are not ours."""
     for name in os.listdir(root):
-        process = name.removeprefix(_PREFIX).partition("-")[0]
-        if name.startswith(_PREFIX) and not os.path.exists(f"/proc/{process}"):
-            shutil.rmtree(os.path.join(root, name), ignore_errors=True)
+        if not name.startswith(_PREFIX):
+            continue
+        path = os.path.join(root, name)
+        with contextlib.suppress(OSError):
+            held = _hold(path, fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(held)
