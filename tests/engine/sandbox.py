@@ -8,6 +8,7 @@ import functools
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -59,6 +60,10 @@ def sandbox(*links: str) -> Iterator[None]:
     before = [
         (os.open(f"/proc/self/ns/{name}", os.O_RDONLY), kind) for name, kind in (("net", _NEWNET), ("mnt", _NEWNS))
     ]
+    # The kernel gives no mount namespace to one of several threads, and one that was joined may still be on its way out.
+    deadline = time.monotonic() + 10
+    while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < deadline:
+        time.sleep(0.001)
     _libc("unshare", _NEWNS | _NEWNET)
     try:
         run("mount", "--make-rprivate", "/")
