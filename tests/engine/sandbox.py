@@ -60,7 +60,7 @@ def sandbox(*links: str) -> Iterator[None]:
     before = [
         (os.open(f"/proc/self/ns/{name}", os.O_RDONLY), kind) for name, kind in (("net", _NEWNET), ("mnt", _NEWNS))
     ]
-    # The kernel gives no mount namespace to one of several threads, and one that was joined may still be on its way out.
+    # The kernel gives no mount namespace to one of several threads, and a joined one may still be on its way out.
     deadline = time.monotonic() + 10
     while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < deadline:
         time.sleep(0.001)
