@@ -69,7 +69,7 @@ options:
   sources:
     description:
       - The outer sources from which tunnels are taken, addresses and prefixes, at most 4096. Tunnels of others are not
-        stripped. An empty list is the default, V([172.16.0.0/16, 100::/64]), which is what balancers have with IPIP.
+        stripped. An empty list is the default, V(172.16.0.0/16) and V(100::/64), what balancers have with IPIP.
       - Of balancers with GUE, and of whoever probes reals by M(katran.fleet.healthcheck), list the addresses.
       - "V([0.0.0.0/0, '::/0']) takes those of everybody: whoever can send to this host may then give an inner packet to
         a VIP any source, past every filter on the way."

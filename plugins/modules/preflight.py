@@ -97,7 +97,7 @@ reals:
       gue_port: 6080
       sources:
         - 172.16.0.0/16
-        - 100::/64
+        - 2001:db8:64::/64
       ask: []
       tunnel:
         encapsulation: ipip

@@ -84,6 +84,21 @@ def test_the_prefix_that_ansible_doc_cannot_print_as_a_default() -> None:
     assert "On a first run it is `100::/64'" in found
 
 
+DOCUMENTED = sorted(
+    path
+    for pattern in ("plugins/*/*.py", "roles/*/meta/argument_specs.yml")
+    for path in ROOT.glob(pattern)
+    if not path.parent.name.endswith("_utils")
+)
+
+
+@pytest.mark.parametrize("path", DOCUMENTED, ids=lambda path: f"{path.parents[1].name}-{path.stem}")
+def test_nothing_looks_like_markup_that_ansible_doc_takes_away(path: Path) -> None:
+    """A word before two colons is a directive there, wherever it stands: of ", 100::/64" only "/64" is left."""
+    text = path.read_text(encoding="utf-8").partition("EXAMPLES = ")[0]
+    assert re.findall(r".. \w+?::\S*|:\w+?:`\S*", text) == []
+
+
 def specs(role: str) -> dict[str, Any]:
     text = (ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8")
     found = yaml.safe_load(text)["argument_specs"]
