@@ -19,6 +19,7 @@ from ansible_collections.katran.fleet.tests.conformance.test_better import (
     CLIENT4,
     CLIENT6,
     DROP,
+    EVERYWHERE,
     OTHER4,
     OTHER6,
     OWN4,
@@ -80,7 +81,7 @@ def cases(outer: int, inner: int) -> Iterator[tuple[int, int, list[Packet], int,
 def test_a_real_carries_marks_inside(outer: int, inner: int, becomes: int | None) -> None:
     dropped = {4: 0, 6: 0}
     stripped = {4: 0, 6: 0}
-    with closing(decap()) as loaded:
+    with closing(decap(*EVERYWHERE)) as loaded:
         for outer_family, inner_family, layers, tos, dscp in cases(outer, inner):
             result = bpf.test_run(loaded.prog_fd, frame(*layers, inner_of(inner_family, tos)))
             if becomes is None:
@@ -134,7 +135,7 @@ def test_a_mark_goes_on_with_what_is_balanced_again(encapsulation: str, provisio
 def test_checksum_of_a_marked_header_carries_round(mark: int) -> None:
     """A mark takes 1 or 2 from the header's checksum, which borrows round where that is less."""
     plain = IP(bytes(inner_of(4, mark, id=0)))
-    with closing(decap()) as loaded:
+    with closing(decap(*EVERYWHERE)) as loaded:
         for wanted in (0, 1, 2, 3, 0x00FF, 0x0100, 0x8000, 0xFF00, 0xFFFD, 0xFFFE):
             inner = inner_of(4, mark, id=(plain.chksum - wanted) % 0xFFFF)
             sent = frame(*outer_of(4, 4, "ipip", CE), inner)
@@ -159,7 +160,7 @@ def test_what_is_left_alone_keeps_its_marks(provision: Provision) -> None:
     for inner in (inner_of(4, ECT_0), inner_of(4, NOT_ECT)):
         sent = frame(other, inner)
         assert balancer.run(sent) == (PASS, sent)
-    with closing(decap()) as loaded:
+    with closing(decap(*EVERYWHERE)) as loaded:
         for mark in (ECT_0, NOT_ECT):
             inner = IP(src=CLIENT4, dst="203.0.113.2", tos=mark) / UDP()
             sent = frame(*outer_of(4, 4, "ipip", CE), inner)

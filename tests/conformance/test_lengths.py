@@ -19,6 +19,7 @@ from ansible_collections.katran.fleet.tests.conformance.test_better import (
     CLIENT4,
     CLIENT6,
     DROP,
+    EVERYWHERE,
     GATEWAY,
     INNER4,
     INNER6,
@@ -242,7 +243,7 @@ def test_inner_lengths_are_checked_before_a_packet_is_balanced_again(provision: 
 
 def test_a_real_leaves_tunnels_alone_whose_outer_length_is_not_there() -> None:
     every = [*tunnels(own=True), (IP(src=OTHER4, dst=OWN4, proto=41), None, INNER6)]
-    with closing(decap()) as loaded:
+    with closing(decap(*EVERYWHERE)) as loaded:
         for outer, between, inner in every:
             sent, _l3 = tunnelled(outer, between, inner)
             assert bpf.test_run(loaded.prog_fd, sent).data == frame(inner)
