@@ -190,7 +190,7 @@ def test_settings_of_a_balancer(tmp_path: Path) -> None:
         "\n"
         "--- before: balancer default\n"
         "+++ after: balancer default\n"
-        "@@ -6,7 +6,7 @@\n"
+        "@@ -7,7 +7,7 @@\n"
         '         "source_routing"\n'
         "     ],\n"
         '     "forwarding_cores": "auto",\n'
