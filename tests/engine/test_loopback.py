@@ -44,7 +44,9 @@ def host() -> Iterator[None]:
 
 def every_address() -> list[dict[str, Any]]:
     found = json.loads(run("ip", "-j", "addr", "show"))
-    return [{"dev": link["ifname"], **each} for link in found for each in link["addr_info"]]
+    every = [{"dev": link["ifname"], **each} for link in found for each in link["addr_info"]]
+    # Whether the kernel has made sure yet that nobody else has it is a matter of the moment.
+    return [{name: value for name, value in each.items() if name != "tentative"} for each in every]
 
 
 def places(address: str) -> list[tuple[str, int]]:

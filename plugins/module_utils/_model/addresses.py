@@ -128,7 +128,6 @@ _UNUSABLE = tuple(
         ("::/128", "unspecified"),
         ("::1/128", "loopback"),
         ("::ffff:0:0/96", "IPv4-mapped"),
-        ("::/96", "IPv4-compatible"),
         ("fe80::/10", "link-local"),
         ("ff00::/8", "multicast"),
     )
@@ -166,8 +165,6 @@ def address_fault(address: Address) -> str | None:
         return f"{text} is in {each.prefix.text}, of which no host may have one"
     if kind == "IPv4-mapped":
         return mapped_fault(address)
-    if kind == "IPv4-compatible":
-        return f"{text} is an IPv4-compatible address, to which nothing is routed"
     return f"{text} is a {kind} address"
 
 

@@ -39,10 +39,6 @@ from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.con
         ({"source_ipv4": "10.0.0.1\r"}, r"source_ipv4: '10.0.0.1\r' has a carriage return in it (line ends of DOS)"),
         ({"source_ipv6": "fe80::1"}, "source_ipv6: fe80::1 is a link-local address"),
         (
-            {"source_ipv6": "::10.0.0.1"},
-            "source_ipv6: ::a00:1 is an IPv4-compatible address, to which nothing is routed",
-        ),
-        (
             {"source_prefix_ipv4": "127.0.0.0/16"},
             "source_prefix_ipv4: 127.0.0.0/16 has loopback addresses alone (127.0.0.0/8)",
         ),
