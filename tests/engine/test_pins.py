@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,6 +102,8 @@ def spoil(path: str, how: str) -> None:
     if fd >= 0:
         bpf.pin(fd, path)
         os.close(fd)
+    elif how == "folder":
+        Path(path).mkdir()
 
 
 def line_of(path: str, how: str) -> str:
@@ -108,7 +111,7 @@ def line_of(path: str, how: str) -> str:
     name = os.path.basename(path)
     if how == "missing":
         return f"pin {name} again, which the running program has"
-    there = "a program" if how == "program" else "another map"
+    there = {"program": "a program", "folder": "a folder"}.get(how, "another map")
     return f"pin {name} again, which the running program has, in place of {there} pinned at {path}"
 
 
@@ -151,6 +154,22 @@ def test_two_pins_that_traded_places() -> None:
     os.rename(f"{PINS}/elsewhere", f"{MAPS}/decap_vip_stats")
     assert len(foretold(lambda check: ensure(check, features=FEATURES))) == 2
     assert map_ids() == before
+
+
+@pytest.mark.usefixtures("balancing")
+def test_a_folder_in_the_place_of_a_pin() -> None:
+    before = map_ids()
+    for name, work in (
+        ("reals", lambda check: apply([vips(), vips(address="198.51.100.7")], check=check)),
+        ("vip_miss_stats", lambda check: ensure(check, features=FEATURES)),
+    ):
+        spoil(f"{MAPS}/{name}", "folder")
+        assert foretold(work)[0] == line_of(f"{MAPS}/{name}", "folder")
+        assert map_ids() == before
+    os.unlink(f"{PINS}/balancer")
+    os.mkdir(f"{PINS}/balancer")
+    assert ensure(features=FEATURES).changed
+    assert forwards()
 
 
 @pytest.mark.usefixtures("balancing")

@@ -17,6 +17,7 @@ import platform
 import struct
 import typing as t
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from .._model.map_specs import ARRAY_OF_MAPS, HASH_OF_MAPS, MMAPABLE, NAME_BYTES, NUMA_NODE, PERCPU_ARRAY
@@ -274,7 +275,12 @@ _KINDS = {"map": "a map", "prog": "a program", "link": "a link"}
 
 def _open_kind(path: str, wanted: str) -> int:
     """The file descriptor of a pinned object of one kind; KindError where it is of another."""
-    fd = open_pin(path)
+    try:
+        fd = open_pin(path)
+    except PermissionError as error:
+        if os.path.isdir(path):
+            raise KindError(path, "a folder") from error
+        raise
     # The kernel answers a question about a map with what it knows of a program, if it is one.
     kind = os.readlink(f"/proc/self/fd/{fd}").removeprefix("anon_inode:").strip("[]")[4:]
     if kind != wanted:
@@ -410,12 +416,15 @@ def test_run(
 
 
 def remove_pins(paths: Iterable[str]) -> None:
-    """Unpin what is pinned under these paths; one that is not there is no failure."""
+    """Unpin what is pinned under these paths, or remove an empty folder; one that is not there is no failure."""
     for path in paths:
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            continue
+        with suppress(FileNotFoundError):
+            try:
+                os.unlink(path)
+            except (IsADirectoryError, PermissionError):
+                if not os.path.isdir(path):
+                    raise
+                os.rmdir(path)
 
 
 def memory_bytes(fd: int) -> int:

@@ -124,6 +124,9 @@ def _remove_folders(folders: Iterable[str]) -> None:
 
 
 def _rename(path: str, target: str) -> None:
+    if os.path.isdir(target):
+        # A pin takes a pin's place, but not a folder's.
+        os.rmdir(target)
     os.rename(path, target)
 
 
