@@ -63,6 +63,6 @@ def test_without_a_fault_the_reals_are_reached_first(tmp_path: Path) -> None:
     done = deploy(tmp_path)
     assert done.returncode == 2, done.stdout
     # None could be prepared: no balancer is to send to any of them.
-    assert plays_of(done.stdout) == ["Check the fleet", "Prepare the reals"]
+    assert plays_of(done.stdout) == ["Check the fleet", "Ask balancers from where they send", "Prepare the reals"]
     assert re.search(r"^r1 .*failed=1", done.stdout, re.MULTILINE), done.stdout
     assert re.search(r"^lb1 .*failed=0", done.stdout, re.MULTILINE), done.stdout

@@ -111,9 +111,10 @@ class Drained:
         self._elsewhere = elsewhere
         self._listed = {real.address for vip in vips.values() for real in vip.reals}
         self._out: dict[str, list[tuple[str, str]]] = {}
-        for key in sorted(vips):
-            if not table.followed_by(vip_to_config(vips[key])):
-                continue
+        followers = [key for key in sorted(vips) if table.followed_by(vip_to_config(vips[key]))]
+        # That nobody follows them is told elsewhere, and then nobody goes where they lead.
+        self._followed = bool(followers) or not vips
+        for key in followers:
             for real in vips[key].reals:
                 why = why_out(real, overlay)
                 if why:
@@ -124,6 +125,8 @@ class Drained:
 
     def why(self, address: str) -> str:
         """What to say of a real; "" where it takes new flows."""
+        if not self._followed:
+            return ""
         by_hand = self._overlay.get(address)
         if by_hand is not None and by_hand.state != "active":
             return f"which is {by_hand.state} by hand"

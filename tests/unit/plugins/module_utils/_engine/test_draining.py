@@ -186,6 +186,7 @@ def test_a_real_that_is_gone(led: Host) -> None:
 def test_where_no_vip_follows_them_a_drain_is_not_told(host: Host) -> None:
     apply(host, vip(reals=[real(A), real(B, 0)]))
     # That nobody follows them is what is told.
+    by_hand(host, "draining", B)
     assert table(host, "source_routes", *ROUTES).warnings == [
         "source_routes: no packet follows them, as no VIP has flag source_routing"
     ]
