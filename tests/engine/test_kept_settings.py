@@ -158,7 +158,8 @@ def test_the_way_forward_after_a_rollback_with_the_same_settings() -> None:
     balancer(features=["vlan"])
     assert module("balancer", {"state": "rolled_back"})["changed"]
     stays = (
-        f"{os.uname().nodename}: balancer default was rolled back by hand and stays so until its sources or settings change;"
+        f"{os.uname().nodename}: balancer default was rolled back by hand and stays so until its sources or settings"
+        " change;"
         " end_rollback: true (katran_end_rollback) takes them as they are"
     )
     for options in ({**SMALL, "features": ["vlan"]}, {}, {"state": "attached"}, {"gateway_mac": GATEWAY}):

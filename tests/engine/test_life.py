@@ -289,7 +289,9 @@ def test_a_foreign_program_is_refused_or_replaced_on_demand() -> None:
 def test_another_instances_program_is_foreign() -> None:
     ensure()
     there = attached()
-    with pytest.raises(ProgramError, match=f"^interface {LINK} already has our program balancer of instance default; detach it first"):
+    with pytest.raises(
+        ProgramError, match=f"^interface {LINK} already has our program balancer of instance default; detach it first"
+    ):
         ensure(instance="second")
     assert attached() == there
     # The same settings give the same tag, and still it is another's after that one lost its bpffs.

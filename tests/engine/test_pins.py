@@ -276,8 +276,8 @@ def test_modules_that_only_look_say_so_and_look_at_the_right_map(how: str) -> No
         found = module(name, each).result
         (warning,) = told(found)
         assert warning == (
-            f"{os.uname().nodename}: map vip_map: {there} is pinned at {path}, not the map that the program uses: run module"
-            " katran.fleet.balancer, which pins the program's own again"
+            f"{os.uname().nodename}: map vip_map: {there} is pinned at {path}, not the map that the program uses: run"
+            " module katran.fleet.balancer, which pins the program's own again"
         )
         assert found["changed"] is False
         assert known_flows(found) == known_flows(before[name])

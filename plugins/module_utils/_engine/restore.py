@@ -47,7 +47,7 @@ def restore_balancer(file: StateFile) -> list[str]:
                 raise StateError(f"{file.path} was lost and does not say which program is to run: run a deploy")
             return []
         if not state.settings:
-            raise StateError(f"{file.path} is damaged (settings: is empty, though a program is on record): run a deploy")
+            raise StateError(f"{file.path} is damaged (settings: is empty, but a program is on record): run a deploy")
         require_capabilities()
         require_bpffs(file.bpffs)
         wanted = replace(kept_wanted(state), boot=True)
