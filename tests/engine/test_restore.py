@@ -284,11 +284,15 @@ def test_somebody_elses_slot_is_not_taken() -> None:
     ensure(instance="first", **slot(1))
     there = slots(ARRAY)
     with pytest.raises(
-        ProgramError, match=r"^root_array: slot 1 of \S+ already has a program that is not ours \(id \d+"
+        ProgramError, match=r"^root_array: slot 1 of \S+ already has our program balancer of instance first; choose"
     ):
         ensure(**slot(1))
+    # Consent to lose somebody else's program is none to lose one of ours.
+    with pytest.raises(ProgramError, match="already has our program balancer of instance first"):
+        ensure(**slot(1), replace_foreign=True)
     assert slots(ARRAY) == there
-    ensure(**slot(1), replace_foreign=True)
+    ensure(instance="first", state="loaded")
+    ensure(**slot(1))
     assert slots(ARRAY) == {1: pinned()}
 
 
@@ -442,7 +446,7 @@ def test_a_real_has_its_sources_and_its_server_id_again() -> None:
 
     def there() -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for name in ("decap_vips", "decap_sources", "tpr_server_id"):
+        for name in ("decap_vips", "decap_src_v4", "decap_src_v6", "tpr_server_id"):
             with bpf.open_map(f"{MAPS}/{name}") as opened:
                 found[name] = dict(opened.items())
         return found
@@ -450,7 +454,7 @@ def test_a_real_has_its_sources_and_its_server_id_again() -> None:
     real = Real("default", BPFFS)
     real.ensure(parse_real(options), False, 5)
     before = there()
-    assert (len(before["decap_vips"]), len(before["decap_sources"])) == (2, 2)
+    assert [len(before[name]) for name in ("decap_vips", "decap_src_v4", "decap_src_v6")] == [2, 1, 1]
     assert before["tpr_server_id"] == {bytes(4): (77).to_bytes(4, sys.byteorder)}
     wipe()
     run("ip", "address", "del", "198.51.100.1/32", "dev", "lo")
