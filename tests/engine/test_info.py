@@ -21,7 +21,7 @@ from ansible_collections.katran.fleet.tests.engine.host import (
     snapshot,
     world,
 )
-from ansible_collections.katran.fleet.tests.engine.sandbox import compiled_once, ensure_balancer, sandbox
+from ansible_collections.katran.fleet.tests.engine.sandbox import GATEWAY, compiled_once, ensure_balancer, run, sandbox
 
 TABLES = ("source_routes", "server_ids", "decap_destinations")
 
@@ -116,6 +116,18 @@ def test_tables_that_were_changed(live: dict[str, Any]) -> None:
         "server id 7: changed in server_id_map",
         "source route 10.8.0.0/16: not ours, in lpm_src_v4",
     ]
+
+
+@pytest.mark.usefixtures("live")
+def test_a_program_that_does_not_run_or_sends_elsewhere() -> None:
+    put("ctl_array", bytes(4), layout.mac_bytes("02:00:00:00:00:77"))
+    run("ip", "link", "set", "lb0", "xdp", "off")
+    assert info("program")["differences"] == [
+        "interface lb0 runs no program by XDP",
+        f"ctl_array: the gateway's MAC is 02:00:00:00:00:77, not {GATEWAY}",
+    ]
+    ensure_balancer("attached", interfaces=["lb0"], features=FEATURES, sizes=SIZES)
+    assert info("program")["differences"] == []
 
 
 def test_what_was_said_by_hand_is_no_difference(live: dict[str, Any]) -> None:

@@ -16,13 +16,15 @@ from ansible_collections.katran.fleet.plugins.module_utils._engine.decap import 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.host import HostRequest, ensure_host
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Result
 from ansible_collections.katran.fleet.plugins.module_utils._engine.xdp_root import Root
+from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.lock import LOCK_ROOT
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_folder import STATE_ROOT
-from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import attachments
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces, attachments
 from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import parse_real
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import StateError
 from ansible_collections.katran.fleet.plugins.module_utils._model.host_plan import HostWanted, RealHost
 from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import RootSettings
+from ansible_collections.katran.fleet.tests.engine.life import program_of
 from ansible_collections.katran.fleet.tests.engine.sandbox import (
     BPF,
     BPFFS,
@@ -255,6 +257,28 @@ def test_a_balancer_comes_up_on_the_interfaces_that_there_are() -> None:
     assert set(attachments(LINKS)) == {"eth1"}
     again = boot()
     assert (again.returncode, again.stdout) == (1, "")
+
+
+@pytest.mark.parametrize("program", ["balancer", "decap", "root"])
+def test_an_interface_that_another_took_does_not_stop_the_others(program: str) -> None:
+    if program == "balancer":
+        ensure_balancer("attached", interfaces=list(LINKS))
+    elif program == "decap":
+        serve(*LINKS)
+    else:
+        Root("shared", BPFFS).ensure(RootSettings(LINKS, "native", BPF), False, 5)
+    lose()
+    other = program_of(2)
+    with Interfaces() as links:
+        links.replace("eth1", other, "native", None)
+    taken = bpf.program_info(other).id
+    os.close(other)
+    done = boot()
+    assert done.returncode == 1
+    assert f"interface eth1 already has an XDP program that is not ours (id {taken})" in done.stderr
+    there = attachments(LINKS)
+    assert set(there) == set(LINKS)
+    assert [name for name, each in there.items() if each.program_id == taken] == ["eth1"]
 
 
 def test_damaged_and_whole_programs_of_one_instance() -> None:

@@ -97,6 +97,24 @@ class Info:
             ],
         }
 
+    def _program_differences(self) -> list[str]:
+        """Where the program does not run, and whether it sends to another MAC than the last run told it."""
+        info = pinned_program(Paths(self.request.bpffs, self.request.instance, "balancer").program)
+        there = attachments(self.state.program.interfaces)
+        found = []
+        for name in self.state.program.interfaces:
+            running = there[name].program_id if name in there else None
+            if info is not None and running != info.id:
+                instead = "no program" if running is None else f"another program (id {running})"
+                found.append(f"interface {name} runs {instead} by XDP")
+        mac, known = (
+            self.maps.map("ctl_array").lookup(layout.u32(layout.CTL_GATEWAY_MAC)),
+            self.state.program.gateway_mac,
+        )
+        if mac is not None and known and mac != layout.mac_bytes(known):
+            found.append(f"ctl_array: the gateway's MAC is {layout.parse_mac(mac)}, not {known}")
+        return found
+
     def vips(self) -> list[dict[str, t.Any]]:
         """The VIPs that packets meet, in config's own form."""
         return list(map(vip_to_config, self.view.vips()))
@@ -107,7 +125,7 @@ class Info:
 
     def differences(self, gather: Collection[str]) -> list[str]:
         """What of that which is asked for is not as the last run left it."""
-        found = []
+        found = self._program_differences() if "program" in gather else []
         if {"vips", "rings", "reals", "counters"}.intersection(gather):
             found += self.view.differences(build_rings)
         for name, table in BALANCER_TABLES.items():

@@ -185,6 +185,7 @@ def _plan_places(plan: ProgramPlan, wanted: Wanted, state: State, seen: Balancer
         # It strips tunnels to this host as well, so the real goes on.
         takes_over=("decap",) if "inline_decap" in settings.features else (),
         way_out=_WAY_OUT,
+        boot=wanted.boot,
     )
     ours = seen.ours_by(state.program)
     plan_interfaces(plan, places, seen.attachments, ours, current)

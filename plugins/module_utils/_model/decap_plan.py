@@ -85,6 +85,7 @@ def plan_real(settings: RealSettings, port_before: int, record: DecapRecord, see
         settled=() if settings.attach else interfaces,
         residents=seen.residents,
         way_out=_WAY_OUT,
+        boot=not settings.source_dir,
     )
     plan_interfaces(plan, places, seen.attachments, seen.ours(record), current)
     there = plan.before = seen.settings(record)

@@ -167,6 +167,7 @@ class Places:
     `foreign`: what to do about another's program, None to replace it. `settled`: interfaces whose present mode stays.
     `fallback`: in generic mode where the interface does not support this one. `residents`: id → which other program of
     ours it is. `takes_over`: those of them that may be replaced; `way_out`: what to do about others, by their name.
+    `boot`: an interface that is taken is no reason to leave the others.
     """
 
     interfaces: Sequence[str]
@@ -178,6 +179,7 @@ class Places:
     residents: Mapping[int, Resident] = field(default_factory=dict)
     takes_over: Collection[str] = ()
     way_out: Mapping[str, str] = field(default_factory=dict)
+    boot: bool = False
 
 
 def _require_way(places: Places, found: Attachment) -> None:
@@ -216,7 +218,13 @@ def plan_interfaces(
         found = there.get(name)
         mode = found.mode if found is not None and name in places.settled else places.mode
         if found is not None and found.program_id not in ours:
-            _require_way(places, found)
+            try:
+                _require_way(places, found)
+            except ProgramError as error:
+                if not places.boot:
+                    raise
+                plan.missing.append(str(error))
+                continue
         if found is None or found.program_id != current or found.mode != mode:
             attach.append(Attach(name, mode, found, places.fallback and mode == places.mode))
     gone = [each for each in there.values() if each.program_id in ours and each.interface not in places.interfaces]

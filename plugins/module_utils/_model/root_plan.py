@@ -41,7 +41,7 @@ def plan_root(settings: RootSettings, record: RootRecord, seen: RootSnapshot) ->
     plan.need(seen.bpffs, seen.attached, seen.digest)
     kind = Kind(PROGRAM, ROOT_MAPS, settings.source_dir, {})
     current = plan_program(plan, kind, seen, record.source_digest)
-    places = Places(interfaces, settings.mode, PROGRAM, residents=seen.residents)
+    places = Places(interfaces, settings.mode, PROGRAM, residents=seen.residents, boot=not settings.source_dir)
     plan_interfaces(plan, places, seen.attachments, seen.ours(record), current)
     plan.before = {"interfaces": record.interfaces, "mode": record.mode} if record.mode else {}
     plan.after = {"interfaces": list(settings.interfaces), "mode": settings.mode}
