@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterable, Mapping
 
+from .addresses import read_address
 from .entries import Asked
 from .errors import ConfigError
 from .limits import Limits
@@ -15,7 +16,7 @@ from .overlay import RealStates
 from .own_addresses import SSH_PORT
 from .resource import BALANCER, Resource, Row
 from .shape import as_told, shape_faults
-from .tables import TABLES, idle_routes
+from .tables import LEADING, TABLES, idle_routes
 from .vips_input import Vips, octal_ports
 
 RESOURCES: dict[str, Resource] = {each.name: each for each in (Vips(), RealStates(), *TABLES.values())}
@@ -49,7 +50,25 @@ def config_faults(
             except ConfigError as error:
                 sentences.append(str(error))
         found += [sentence for sentence in sentences if sentence]
-    return found
+    return found + _leading_to_vips(resources)
+
+
+def _leading_to_vips(resources: Mapping[str, t.Any]) -> list[str]:
+    """The entries beside VIPs whose real is a VIP: what is sent there comes to a balancer again. They need not be valid."""
+
+    def rows(name: str) -> list[tuple[int, Mapping[str, t.Any]]]:
+        config = resources.get(name)
+        listed = config if isinstance(config, (list, tuple)) else ()
+        return [(index, entry) for index, entry in enumerate(listed) if isinstance(entry, Mapping)]
+
+    # A VIP that is a prefix has no address of its own.
+    vips = {read_address(str(entry.get("address"))) for _index, entry in rows("vips")} - {None}
+    return [
+        f"{name}[{index}].real: {entry.get('real')} is the address of a VIP; a real has an address of its own"
+        for name in LEADING
+        for index, entry in rows(name)
+        if vips and read_address(str(entry.get("real"))) in vips
+    ]
 
 
 def config_warnings(resources: Mapping[str, t.Any]) -> list[str]:

@@ -98,6 +98,18 @@ def test_a_word_is_a_list_of_flags() -> None:
                 "decap_destinations[0].address: 224.0.0.1 is not a unicast address",
             ],
         ),
+        (
+            {
+                "vips": [vip(), vip("2001:db8::1", reals=[]), vip("10.0.0.0/24", reals=[])],
+                "source_routes": [{"prefix": "192.0.2.0/24", "real": vip()["address"]}, "x", {"real": "10.0.0.7"}],
+                "server_ids": [{"id": 7, "real": "2001:DB8:0::1"}],
+            },
+            [
+                "source_routes[1]: x is not a mapping; source_routes[2].prefix: is missing",
+                f"source_routes[0].real: {vip()['address']} is the address of a VIP; a real has an address of its own",
+                "server_ids[0].real: 2001:DB8:0::1 is the address of a VIP; a real has an address of its own",
+            ],
+        ),
     ],
 )
 def test_faults_of_everything(resources: dict[str, Any], sentences: list[str]) -> None:
