@@ -54,7 +54,7 @@ def config_faults(
 
 
 def _leading_to_vips(resources: Mapping[str, t.Any]) -> list[str]:
-    """The entries beside VIPs whose real is a VIP: what is sent there comes to a balancer again. They need not be valid."""
+    """The entries beside VIPs whose real is a VIP: what is sent there comes to a balancer again."""
 
     def rows(name: str) -> list[tuple[int, Mapping[str, t.Any]]]:
         config = resources.get(name)
