@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,8 @@ ENOUGH = 95.0
 
 # Exit codes of pytest and of mutmut. What ends a run by a signal or by its time was noticed too.
 UNNOTICED = {0, 5, 33}
-UNDECIDED = {None, 2, 4, 34, 35}
+NARROW = 34  # warm.py's for what the room's own tests do not notice, mutmut's for what it leaves out
+UNDECIDED = {None, 2, 4, NARROW, 35, 255}
 
 
 @dataclass(frozen=True)
@@ -89,26 +90,32 @@ def copy_tree(work: Path) -> str:
     return digest.hexdigest()
 
 
-def forget(work: Path, *, only_unnoticed: bool) -> None:
-    """Forget results of another tree, so that they are found anew."""
-    (work / "mutants/mutmut-stats.json").unlink(missing_ok=True)
+def forget(work: Path, results: Collection[int | None] | None = None) -> None:
+    """Forget these results, or with them all what tests reach, so that they are found anew."""
+    if results is None:
+        (work / "mutants/mutmut-stats.json").unlink(missing_ok=True)
     for file in (work / "mutants" / COLLECTION / ROOM).glob("*.meta"):
         known = json.loads(file.read_text())
         for name, result in known["exit_code_by_key"].items():
-            if not only_unnoticed or result in UNNOTICED:
+            if results is None or result in results:
                 known["exit_code_by_key"][name] = None
         file.write_text(json.dumps(known))
 
 
-def run_mutmut(work: Path, jobs: int, only: list[str]) -> None:
-    """Plant what has no result yet, and write results beside the mutated files."""
+def run_mutmut(work: Path, jobs: int, only: list[str], *, narrow: bool) -> None:
+    """Plant what has no result yet, and write results beside the mutated files. `narrow`: try the room's tests only."""
     names = [f"{'.'.join((COLLECTION / ROOM).parts)}.{name}.*" for name in only]
-    command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", str(jobs), *names]
+    if only and not narrow:
+        # What is named is tried whether or not it was.
+        names = [mutant.name for mutant in mutants(work) if mutant.result is None and mutant.change.file[:-3] in only]
+        if not names:
+            return
+    command = [sys.executable, str(ROOT / "tests/mutation/warm.py"), "run", "--max-children", str(jobs), *names]
     log = work / "mutmut.log"
     print(f"mutmut is at work in {work}; what it says is in {log}", flush=True)
     with log.open("w") as output:
         # The same order of sets in every run.
-        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        environment = {**os.environ, "PYTHONHASHSEED": "0", **({"MUTANTS_NARROW": "1"} if narrow else {})}
         ended = subprocess.run(command, cwd=work, check=False, stdout=output, stderr=output, env=environment)
     if ended.returncode:
         raise SystemExit(f"mutmut failed ({ended.returncode}): {log.read_text()[-2000:]}")
@@ -238,9 +245,11 @@ def main() -> int:
         digest = copy_tree(work)
         stamp = work / "digest"
         if not stamp.exists() or stamp.read_text() != digest:
-            forget(work, only_unnoticed=arguments.keep)
+            forget(work, UNNOTICED if arguments.keep else None)
             stamp.write_text(digest)
-        run_mutmut(work, arguments.jobs, arguments.only)
+        run_mutmut(work, arguments.jobs, arguments.only, narrow=True)
+        forget(work, {NARROW})
+        run_mutmut(work, arguments.jobs, arguments.only, narrow=False)
     return report(list(mutants(work)))
 
 
