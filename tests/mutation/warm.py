@@ -11,16 +11,21 @@ the clock would count what a busy machine takes.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
+import time
 from collections.abc import Iterable
+from itertools import zip_longest
 from pathlib import Path
 
 import mutmut.__main__ as tool
 import pytest
 from _pytest.config import _prepareconfig
+from mutmut.mutation.data import SourceFileMutationData
 from mutmut.runners.harness import PytestRunner
+from mutmut.stats import print_stats
 from mutmut.utils.file_utils import change_cwd
 from mutmut.workers.isolation import ForkServerRunner
 
@@ -35,7 +40,9 @@ class WarmRunner(PytestRunner):
     def warm_up(self) -> None:
         """Collect all tests, once; forks of this process have them."""
         with change_cwd("mutants"):
-            arguments = ["--rootdir=.", "-q", "-p", "no:randomly", *self._pytest_add_cli_args_test_selection]
+            # What mutmut leaves open is no test's fault.
+            without = ("-p", "no:unraisableexception", "-p", "no:threadexception")
+            arguments = ["--rootdir=.", "-q", *without, *self._pytest_add_cli_args_test_selection]
             config = _prepareconfig([*arguments, *self._pytest_add_cli_args])
             config._do_configure()
             self.session = pytest.Session.from_config(config)
@@ -44,6 +51,10 @@ class WarmRunner(PytestRunner):
             known = Path("mutmut-stats.json")
             self.times = json.loads(known.read_text())["duration_by_test"] if known.exists() else {}
         self.items = {item.nodeid: item for item in self.session.items}
+        # Pages that are not written to are not copied.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
 
     def run_tests(self, *, mutant_name: str | None, tests: Iterable[str]) -> int:
         """Try tests, all where none is named, until one fails: 1, or 0 where none does, 33 where there is none.
@@ -58,7 +69,7 @@ class WarmRunner(PytestRunner):
             names = [name for name in names if ROOM in name]
         items = [self.items[name] for name in names if name in self.items]
         with change_cwd("mutants"):
-            for item, following in zip(items, [*items[1:], None], strict=True):
+            for item, following in zip_longest(items, items[1:]):
                 signal.setitimer(signal.ITIMER_PROF, SPARE + TIMES * self.times.get(item.nodeid, 0.0))
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
                 if self.session.testsfailed:
@@ -78,6 +89,19 @@ def runner(jobs: int = 1) -> ForkServerRunner:
     return ForkServerRunner(max_workers=jobs, test_runner_class=WarmRunner, test_runner_args={})
 
 
+class Seldom:
+    """mutmut's line about how far it is, which it counts from all faults anew for each."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def __call__(self, found: dict[str, SourceFileMutationData], force_output: bool = False) -> None:
+        if force_output or time.monotonic() > self._last + 10:
+            self._last = time.monotonic()
+            print_stats(found, force_output=True)
+
+
 if __name__ == "__main__":
-    setattr(tool, "get_mutant_runner", runner)  # noqa: B010 - a private name, which mypy does not let assign
+    for name, ours in {"get_mutant_runner": runner, "print_stats": Seldom()}.items():
+        setattr(tool, name, ours)
     tool.cli()
