@@ -116,10 +116,13 @@ class Trials(ForkServerRunner):
         super().__init__(max_workers=jobs, test_runner_class=WarmRunner, test_runner_args={})
         self._tests = WarmRunner()
         self._running: dict[int, str] = {}
+        self._nowhere = os.open(os.devnull, os.O_WRONLY)
 
     def startup(self) -> None:
         """Collect the tests."""
-        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        # pytest writes there until the end.
+        nowhere = os.fdopen(self._nowhere, "w", closefd=False)
+        with redirect_stdout(nowhere), redirect_stderr(nowhere):
             self._tests.warm_up()
 
     def submit(self, mutant_name: str, tests: list[str], cpu_time_limit: int, estimated_time: float) -> None:
@@ -159,6 +162,7 @@ class Trials(ForkServerRunner):
         """Wait for what was ended."""
         for child in self._running:
             os.waitpid(child, 0)
+        os.close(self._nowhere)
 
 
 class Seldom:
