@@ -15,6 +15,8 @@ import gc
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from contextlib import redirect_stderr, redirect_stdout, suppress
@@ -25,15 +27,19 @@ import mutmut.__main__ as tool
 import pytest
 from _pytest.config import _prepareconfig
 from mutmut.mutation.data import SourceFileMutationData
-from mutmut.mutation.trampoline import set_mutant_under_test
+from mutmut.mutation.trampoline import get_mutant_under_test, set_mutant_under_test
 from mutmut.runners.harness import PytestRunner
+from mutmut.state import state
 from mutmut.stats import print_stats
 from mutmut.utils.file_utils import change_cwd
+from mutmut.utils.format_utils import mangled_name_from_mutant_name
 from mutmut.workers.isolation import ForkServerRunner, MutantResult
 
 ROOM = "module_utils/_model/"
 LOOK = 0.4
 """Seconds that tests of a first look may take together."""
+LONG = 300.0
+"""Seconds that all of the room's tests may take, on a busy machine."""
 SPARE, TIMES = 5.0, 10.0
 """Seconds of the processor that a test may take, and how many times what it takes without a fault."""
 
@@ -63,7 +69,12 @@ class WarmRunner(PytestRunner):
             config.pluginmanager.register(FirstFailure())
             self.session = pytest.Session.from_config(config)
             config.hook.pytest_sessionstart(session=self.session)
+            before = get_mutant_under_test()
+            set_mutant_under_test("stats")
             config.hook.pytest_collection(session=self.session)
+            set_mutant_under_test(before)
+            self.importing = set(state()._stats)
+            state()._stats.clear()
             known = Path("mutmut-stats.json")
             self.times = json.loads(known.read_text())["duration_by_test"] if known.exists() else {}
         self.items = {item.nodeid: item for item in self.session.items}
@@ -96,7 +107,22 @@ class WarmRunner(PytestRunner):
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         if narrow and mutant_name:
             return 34
+        if mutant_name and mangled_name_from_mutant_name(mutant_name) in self.importing:
+            return self._run_anew()
         return 0 if items else 33
+
+    def _run_anew(self) -> int:
+        """Try the room's tests in a new process: what ran at import ran without the fault."""
+        room = f"{self._pytest_add_cli_args_test_selection[0]}/{ROOM}"
+        command = [sys.executable, "-m", "pytest", "--rootdir=.", "-qx", "--assert=plain", room]
+        try:
+            with change_cwd("mutants"):
+                ended = subprocess.run(
+                    [*command, *self._pytest_add_cli_args], check=False, capture_output=True, timeout=LONG
+                )
+        except subprocess.TimeoutExpired:
+            return 1
+        return int(ended.returncode != 0)
 
     def _within(self, names: list[str]) -> list[str]:
         """As many tests, the first of these, as take no longer than a first look may."""
@@ -132,7 +158,7 @@ class Trials(ForkServerRunner):
         if child:
             self._running[child] = mutant_name
             return
-        signal.alarm(cpu_time_limit)
+        signal.alarm(cpu_time_limit + int(LONG))
         set_mutant_under_test(mutant_name)
         code = 255
         with suppress(Exception):
