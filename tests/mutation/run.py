@@ -245,7 +245,7 @@ def main() -> int:
         digest = copy_tree(work)
         stamp = work / "digest"
         if not stamp.exists() or stamp.read_text() != digest:
-            forget(work, UNNOTICED if arguments.keep else None)
+            forget(work, UNNOTICED | {NARROW} if arguments.keep else None)
             stamp.write_text(digest)
         run_mutmut(work, arguments.jobs, arguments.only, narrow=True)
         forget(work, {NARROW})
