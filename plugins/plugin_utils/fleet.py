@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import typing as t
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -84,7 +85,8 @@ def option_faults(options: Mapping[str, t.Any], spec: Spec) -> tuple[dict[str, t
         found += wrong
         if not wrong:
             good[name] = value
-    return dict(ArgumentSpecValidator(spec).validate(good).validated_parameters), found
+    # Ansible fills a default that is a mapping with the defaults inside it, where it stands.
+    return dict(ArgumentSpecValidator(copy.deepcopy(dict(spec))).validate(good).validated_parameters), found
 
 
 class Fleet:

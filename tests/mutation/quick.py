@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         test = getattr(item, "obj", None)
         asked = getattr(test, "_hypothesis_internal_use_settings", None)
         enough = MANY if "_model" in item.path.parts else FEW
-        if asked and asked.max_examples > enough:
+        if test and asked and asked.max_examples > enough:
             test._hypothesis_internal_use_settings = settings(asked, max_examples=enough)
     known = Path("mutmut-stats.json")
     if known.exists():

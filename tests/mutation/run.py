@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,8 @@ ENOUGH = 95.0
 
 # Exit codes of pytest and of mutmut. What ends a run by a signal or by its time was noticed too.
 UNNOTICED = {0, 5, 33}
-UNDECIDED = {None, 2, 4, 34, 35}
+NARROW = 34  # warm.py's for what the room's own tests do not notice, mutmut's for what it leaves out
+UNDECIDED = {None, 2, 4, NARROW, 35, 255}
 
 
 @dataclass(frozen=True)
@@ -89,26 +90,32 @@ def copy_tree(work: Path) -> str:
     return digest.hexdigest()
 
 
-def forget(work: Path, *, only_unnoticed: bool) -> None:
-    """Forget results of another tree, so that they are found anew."""
-    (work / "mutants/mutmut-stats.json").unlink(missing_ok=True)
+def forget(work: Path, results: Collection[int | None] | None = None) -> None:
+    """Forget these results, or with them all what tests reach, so that they are found anew."""
+    if results is None:
+        (work / "mutants/mutmut-stats.json").unlink(missing_ok=True)
     for file in (work / "mutants" / COLLECTION / ROOM).glob("*.meta"):
         known = json.loads(file.read_text())
         for name, result in known["exit_code_by_key"].items():
-            if not only_unnoticed or result in UNNOTICED:
+            if results is None or result in results:
                 known["exit_code_by_key"][name] = None
         file.write_text(json.dumps(known))
 
 
-def run_mutmut(work: Path, jobs: int, only: list[str]) -> None:
-    """Plant what has no result yet, and write results beside the mutated files."""
+def run_mutmut(work: Path, jobs: int, only: list[str], *, narrow: bool) -> None:
+    """Plant what has no result yet, and write results beside the mutated files. `narrow`: try the room's tests only."""
     names = [f"{'.'.join((COLLECTION / ROOM).parts)}.{name}.*" for name in only]
-    command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", str(jobs), *names]
+    if only and not narrow:
+        # What is named is tried whether or not it was.
+        names = [mutant.name for mutant in mutants(work) if mutant.result is None and mutant.change.file[:-3] in only]
+        if not names:
+            return
+    command = [sys.executable, str(ROOT / "tests/mutation/warm.py"), "run", "--max-children", str(jobs), *names]
     log = work / "mutmut.log"
     print(f"mutmut is at work in {work}; what it says is in {log}", flush=True)
     with log.open("w") as output:
         # The same order of sets in every run.
-        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        environment = {**os.environ, "PYTHONHASHSEED": "0", **({"MUTANTS_NARROW": "1"} if narrow else {})}
         ended = subprocess.run(command, cwd=work, check=False, stdout=output, stderr=output, env=environment)
     if ended.returncode:
         raise SystemExit(f"mutmut failed ({ended.returncode}): {log.read_text()[-2000:]}")
@@ -167,10 +174,11 @@ def listed() -> dict[Change, str]:
 
 @dataclass
 class Figures:
-    """What became of the faults of a file, or of all."""
+    """What became of the faults of a file, or of all. `looked`: stayed unnoticed at a first look, no further tried."""
 
     planted: int = 0
     noticed: int = 0
+    looked: int = 0
     untried: int = 0
     equivalent: int = 0
     listed: int = 0
@@ -180,11 +188,36 @@ class Figures:
         """Noticed of 100 that are planted."""
         return 100 * self.noticed / max(self.planted, 1)
 
+    @property
+    def tried(self) -> int:
+        """Of which something is known."""
+        return self.planted - self.untried
+
     def row(self, name: str) -> str:
         """One line of the table."""
-        missed = self.planted - self.noticed - self.untried
-        numbers = (self.planted, self.noticed, missed, self.equivalent, self.listed - self.equivalent, self.untried)
-        return f"{name:26}{''.join(f'{number:11}' for number in numbers)}{self.share:9.1f} %"
+        missed = self.tried - self.noticed - self.looked
+        numbers = (self.planted, self.tried, self.noticed, self.looked, missed, self.equivalent)
+        cells = [name, *map(str, numbers), str(self.listed - self.equivalent), f"{self.share:.1f} %"]
+        return f"| {' | '.join(cells)} |"
+
+
+HEADS = (
+    "file",
+    "planted",
+    "tried",
+    "noticed",
+    "unnoticed at a first look",
+    "missed",
+    "equivalent",
+    "accepted",
+    "noticed",
+)
+
+
+def table(files: Mapping[str, Figures], every: Figures) -> str:
+    """The figures of each file, as Markdown."""
+    heads = [f"| {' | '.join(HEADS)} |", f"|---|{'--:|' * (len(HEADS) - 1)}"]
+    return "\n".join([*heads, *(each.row(name) for name, each in sorted(files.items())), every.row("all")])
 
 
 def report(found: list[Mutant]) -> int:
@@ -198,7 +231,8 @@ def report(found: list[Mutant]) -> int:
         reason = known.get(change)
         for figures in (files.setdefault(change.file, Figures()), every):
             figures.planted += 1
-            figures.untried += mutant.result in UNDECIDED
+            figures.looked += mutant.result == NARROW
+            figures.untried += mutant.result in UNDECIDED - {NARROW}
             figures.noticed += mutant.result not in UNDECIDED | UNNOTICED
             if mutant.result in UNNOTICED and reason is not None:
                 figures.listed += 1
@@ -208,19 +242,16 @@ def report(found: list[Mutant]) -> int:
     for (file, function), texts in news.items():
         print(f"[[survivors]]\nfile = {json.dumps(file)}\nfunction = {json.dumps(function, ensure_ascii=False)}")
         print(f'reason = ""\nchanges = {json.dumps(texts, indent=4, ensure_ascii=False)}\n')
-    heads = ("planted", "noticed", "missed", "equivalent", "accepted", "untried", "noticed")
-    print(f"{'file':26}{''.join(f'{head:>11}' for head in heads)}")
-    for file, figures in sorted(files.items()):
-        print(figures.row(file))
-    print(every.row("all"))
+    print(table(files, every))
     gone = known.keys() - {mutant.change for mutant in found}
     for change in gone:
         print(f"survivors.toml lists what is not planted any more: {change.file}, {change.function}: {change.text}")
     if news:
         print(f"{sum(map(len, news.values()))} stayed unnoticed (above) that survivors.toml does not list")
-    if every.untried:
-        print(f"{every.untried} are untried: the next run goes on with them")
-    return int(every.share < ENOUGH or bool(news or gone or every.untried))
+    rest = every.untried + every.looked
+    if rest:
+        print(f"{rest} are not tried with every test: the next run goes on with them")
+    return int(every.share < ENOUGH or bool(news or gone or rest))
 
 
 def main() -> int:
@@ -238,9 +269,11 @@ def main() -> int:
         digest = copy_tree(work)
         stamp = work / "digest"
         if not stamp.exists() or stamp.read_text() != digest:
-            forget(work, only_unnoticed=arguments.keep)
+            forget(work, UNNOTICED | {NARROW} if arguments.keep else None)
             stamp.write_text(digest)
-        run_mutmut(work, arguments.jobs, arguments.only)
+        run_mutmut(work, arguments.jobs, arguments.only, narrow=True)
+        forget(work, {NARROW})
+        run_mutmut(work, arguments.jobs, arguments.only, narrow=False)
     return report(list(mutants(work)))
 
 

@@ -424,3 +424,9 @@ def test_a_bound_on_the_mss_counts_where_every_real_has_one(sizes: tuple[int | N
     one = fleet({"lb1": LB}, reals)
     one.reals = list(reals)
     assert one.balancer("lb1")["mss"] == told
+
+
+def test_defaults_stay_as_they_are_described() -> None:
+    sizes = {"type": "dict", "default": {}, "options": {"flows": {"type": "int", "default": 7}}}
+    assert option_faults({}, {"sizes": sizes}) == ({"sizes": {"flows": 7}}, [])
+    assert sizes["default"] == {}

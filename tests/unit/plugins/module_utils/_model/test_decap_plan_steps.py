@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode import Bytecode
 from ansible_collections.katran.fleet.plugins.module_utils._model.decap_plan import (
@@ -17,7 +19,13 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.decap_plan imp
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.decap_record import DecapKept, DecapRecord
 from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import RealSettings
-from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DECAP_MAPS
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ProgramError
+from ansible_collections.katran.fleet.plugins.module_utils._model.host_addresses import HostAddress
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import (
+    DECAP_MAPS,
+    EARLIER_SOURCES,
+    REAL_SOURCES,
+)
 from ansible_collections.katran.fleet.plugins.module_utils._model.operations import Delete, Put
 from ansible_collections.katran.fleet.plugins.module_utils._model.program_plan import ProgramPlan
 from ansible_collections.katran.fleet.plugins.module_utils._model.snapshot import (
@@ -32,20 +40,30 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.steps import (
     Compile,
     Conclude,
     CreateMaps,
+    DeleteLate,
+    DropMaps,
     Intend,
     Keep,
     Load,
 )
 
 A, B, C = "198.51.100.1", "198.51.100.2", "2001:db8::1"
-SETTINGS = RealSettings(("eth0",), "native", (B, A), False, (), 6080, 7, True, "/src")
+NET, NET6 = "172.16.0.0/16", "100::/64"
+SETTINGS = RealSettings(("eth0",), "native", (B, A), False, (NET, NET6), 6080, 7, True, "/src")
 MAPS = {
     spec.name: MapInfo(spec.type, 100 + at, spec.key_size, spec.value_size, spec.entries({}), spec.flags, spec.name)
     for at, spec in enumerate(DECAP_MAPS)
 }
 PROGRAM = ProgramInfo(6, 77, "bb", 1, 1, tuple(info.id for info in MAPS.values()), "decap")
-KEPT = DecapKept([A, B], [], 7, [A, B], 6080, 0, "/src")
+KEPT = DecapKept([A, B], [NET6, NET], 7, [A, B], 6080, 0, "/src")
 RECORD = DecapRecord(source_digest="dd", tag="bb", interfaces=["eth0"], mode="native", loopback=[A, B], settings=KEPT)
+
+
+def on_lo(*addresses: str) -> list[HostAddress]:
+    """As module decap puts them there."""
+    return [HostAddress("lo", each, 128 if ":" in each else 32, quiet=True, bare=True) for each in addresses]
+
+
 GOOD = DecapSnapshot(
     maps=MAPS,
     current=PROGRAM,
@@ -56,7 +74,8 @@ GOOD = DecapSnapshot(
     kept=Bytecode("decap", bytes(8), ("decap_vips",), "dd", 1.0),
     vips=(A, B),
     server_id=7,
-    loopback=[A, B, "127.0.0.1"],
+    sources=(NET6, NET),
+    addresses=[*on_lo(A, B), HostAddress("lo", "127.0.0.1", 8)],
 )
 
 
@@ -84,6 +103,8 @@ def test_a_fresh_real() -> None:
         "attach decap to eth0 in native mode",
         f"vip {A} added",
         f"vip {B} added",
+        f"source {NET6} added",
+        f"source {NET} added",
         "server id 0 → 7",
         f"add {A} to lo",
         f"add {B} to lo",
@@ -93,6 +114,8 @@ def test_a_fresh_real() -> None:
         Intend(DecapRecord(interfaces=["eth0"], loopback=[A, B])),
         CreateMaps(DECAP_MAPS, {}),
         Put("decap_vips", entries(A, B)),
+        Put(REAL_SOURCES[0], ((layout.lpm_key(layout.pack_address("172.16.0.0")[:4], 16), layout.u32(1)),)),
+        Put(REAL_SOURCES[1], ((layout.lpm_key(layout.pack_address("100::"), 64), layout.u32(1)),)),
         Put("tpr_server_id", ((layout.u32(0), layout.u32(7)),)),
         ChangeLoopback((A, B), ()),
         Load(tuple(spec.name for spec in DECAP_MAPS)),
@@ -121,11 +144,82 @@ def test_other_vips() -> None:
     ]
 
 
-def test_sources_that_are_allowed() -> None:
-    one = "172.16.0.1"
+def test_the_ports_that_are_compiled_in() -> None:
     assert decap_macros(SETTINGS, 0) == {"GUE_PORT": 6080}
-    assert decap_macros(replace(SETTINGS, sources=(one,)), 6079)["GUE_PORT_BEFORE"] == 6079
-    assert decap_macros(replace(SETTINGS, sources=(one,)), 0)["DECAP_CHECK_SOURCES"] == 1
+    assert decap_macros(SETTINGS, 6079) == {"GUE_PORT": 6080, "GUE_PORT_BEFORE": 6079}
+
+
+def test_other_sources() -> None:
+    one = "192.0.2.1/32"
+    found = plan(sources=(one, NET6))
+    assert found.changes == [f"source {one} added", f"source {NET} removed"]
+    begun, after = sorted([NET6, NET, one]), [NET6, one]
+    key = layout.lpm_key(layout.pack_address("192.0.2.1")[:4], 32)
+    assert found.ordered() == [
+        Intend(replace(RECORD, settings=replace(KEPT, sources=begun))),
+        Put(REAL_SOURCES[0], ((key, layout.u32(1)),)),
+        DeleteLate(REAL_SOURCES[0], (layout.lpm_key(layout.pack_address("172.16.0.0")[:4], 16),)),
+        Conclude(replace(RECORD, settings=replace(KEPT, sources=after))),
+    ]
+    assert (found.before["sources"], found.after["sources"]) == ([NET6, NET], after)
+    assert plan(sources=(one,), keep_sources=True).after["sources"] == begun
+
+
+def test_sources_of_everybody_are_kept_where_an_earlier_version_wrote_none() -> None:
+    earlier = replace(RECORD, settings=replace(KEPT, sources=[]))
+    found = plan(record=earlier, sources=(NET,), keep_sources=True)
+    assert found.after["sources"] == sorted(["0.0.0.0/0", "::/0", NET])
+
+
+def test_the_map_of_an_earlier_version() -> None:
+    name = EARLIER_SOURCES.name
+    there = MapInfo(EARLIER_SOURCES.type, 99, 16, 4, 4096, 0, name)
+    assert plan(replace(GOOD, maps={**MAPS, name: there})).changes == [f"remove the map {name} of an earlier version"]
+    # At boot its kept program comes back, and finds the addresses that it can have.
+    kept = Bytecode("decap", bytes(8), ("decap_vips", name), "dd", 1.0)
+    booted = replace(GOOD, digest=None, kept=kept, maps={}, current=None, running={}, attached={}, pins=frozenset())
+    found = plan(booted, sources=(NET, "192.0.2.1/32", "2001:db8::9/128"))
+    packed = layout.pack_address
+    entries = tuple((packed(each), layout.u32(1)) for each in ("192.0.2.1", "2001:db8::9"))
+    assert Put(name, entries) in found.of(Put)
+    assert found.of(CreateMaps) == [CreateMaps((*DECAP_MAPS, EARLIER_SOURCES), {})]
+    assert not found.of(DropMaps)
+
+
+def test_addresses_of_the_host_that_balancers_send_to() -> None:
+    own = HostAddress("eth0", "192.0.2.9", 24)
+    seen = replace(GOOD, addresses=[*on_lo(A, B), own])
+    assert plan(seen, addresses=("192.0.2.9",)).steps == []
+    with pytest.raises(ProgramError) as told:
+        plan(seen, addresses=("192.0.2.9", A))
+    assert str(told.value) == (
+        f"katran_real_address: {A} is no address of this host (it has 192.0.2.9), so packets of balancers to it would"
+        " not arrive"
+    )
+    # What cannot be read is a lack, not a fault.
+    assert plan(replace(GOOD, addresses=Missing("no pyroute2")), addresses=(C,)).lacks == [Missing("no pyroute2")]
+
+
+def test_a_host_without_ipv6_of_its_own_is_warned() -> None:
+    lo = [*on_lo(A, C), HostAddress("lo", "::1", 128)]
+    link_local = HostAddress("eth0", "fe80::1", 64)
+    found = plan(replace(GOOD, addresses=[*lo, link_local]), vips=(A, C))
+    (told,) = found.warnings
+    assert told == (
+        f"this host has no global IPv6 address but VIPs, so its own connections over IPv6 come from {C}; give it an"
+        " address of its own"
+    )
+    own = HostAddress("eth0", "2001:db8:1::1", 64)
+    assert plan(replace(GOOD, addresses=[*lo, own]), vips=(A, C)).warnings == []
+    assert plan(replace(GOOD, addresses=[*on_lo(A)]), vips=(A,)).warnings == []
+    assert plan(replace(GOOD, addresses=[*lo, link_local]), vips=(A, C), loopback=False).warnings == []
+
+
+def test_an_address_of_an_earlier_version_becomes_quiet() -> None:
+    loud = HostAddress("lo", B, 32)
+    found = plan(replace(GOOD, addresses=[*on_lo(A), loud]))
+    assert found.changes == [f"keep {B} of lo from being the source of this host's own connections"]
+    assert found.of(ChangeLoopback) == [ChangeLoopback((), (), (B,))]
 
 
 def test_vips_that_nobody_names_stay() -> None:
@@ -167,4 +261,4 @@ def test_the_sources_of_the_program_stay_on_record_where_none_are_told() -> None
 
 def test_what_a_host_lacks() -> None:
     one, two, three, four = (Missing(word) for word in ("one", "two", "three", "four"))
-    assert plan(replace(GOOD, bpffs=one, attached=two, digest=three, loopback=four)).lacks == [one, two, three, four]
+    assert plan(replace(GOOD, bpffs=one, attached=two, digest=three, addresses=four)).lacks == [one, two, three, four]
