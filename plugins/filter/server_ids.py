@@ -63,7 +63,9 @@ def server_ids(context: Context, hosts: Sequence[str], family: str | None = None
         if not addresses:
             raise AnsibleFilterError(f"katran.fleet.server_ids: host {host} has no katran_real_address of {family}")
         if not str(number).isdecimal():
-            raise AnsibleFilterError(f"katran.fleet.server_ids: host {host}: katran_server_id {number} is not a number")
+            raise AnsibleFilterError(
+                f"katran.fleet.server_ids: host {host}: katran_server_id {number!r} is not a number"
+            )
         found.append({"id": int(number), "real": addresses[0]})
     return found
 

@@ -273,7 +273,8 @@ class Fleet:
     def _config_faults(self, resources: Resources, limits: Limits, allow_own: bool, ssh_port: int) -> list[str]:
         key = (id(resources), tuple(sorted(limits.sizes.items())), limits.features, allow_own, ssh_port)
         if key not in self._checked:
-            self._checked[key] = config_faults(resources.entries, limits, allow_own, ssh_port)
+            reals = [address for real in self.reals for address in self._addresses(real)]
+            self._checked[key] = config_faults(resources.entries, limits, allow_own, ssh_port, reals)
         return self._checked[key]
 
     def _served_vips(self, host: str, addresses: Sequence[str]) -> list[str] | None:

@@ -141,6 +141,8 @@ class VipRun:
         limits = asked.limits
         if self.request.kept:
             asked = replace(asked, limits=replace(limits, features=None), kept=True)
+        led = {address for name in LEADING for address in self.state.references.get(name, ())}
+        asked = replace(asked, more_reals=frozenset(led))
         wanted, warnings = resolve_vips(known.vips, asked, self.request.min_active)
         warnings += self._covering(wanted, asked)
         wanted, held = hold_back_vips(known.vips, wanted, self.request.unready, self.request.unseen)

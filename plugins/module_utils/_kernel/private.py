@@ -43,8 +43,12 @@ def read_private(path: str) -> str | None:
         if error.errno == errno.ELOOP:
             raise _refusal(path, "it is a symbolic link") from error
         raise StateError(f"{path} cannot be read: {error.strerror}") from error
-    with os.fdopen(descriptor, encoding="utf-8") as source:
+    try:
         _require(path, os.fstat(descriptor), stat.S_IFREG, _OTHERS_WRITE)
+    except StateError:
+        os.close(descriptor)
+        raise
+    with os.fdopen(descriptor, encoding="utf-8") as source:
         return source.read()
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from .errors import ConfigError
@@ -24,7 +24,8 @@ class Asked:
     `config`: entries, None where nothing is said; `state`: merged, replaced, overridden or deleted; `allow_empty`:
     whether an empty config may remove every entry; `limits`: what the balancer that is to have the entries can hold;
     `kept`: whether the entries were let in before, and are in the form in which they were kept; `allow_own_addresses`:
-    whether VIPs may cover what balancers need to reach; `ssh_port`: which port of theirs must not be balanced either.
+    whether VIPs may cover what balancers need to reach; `ssh_port`: which port of theirs must not be balanced either;
+    `more_reals`: reals beside those of VIPs.
     """
 
     config: Config | None
@@ -34,6 +35,7 @@ class Asked:
     kept: bool = False
     allow_own_addresses: bool = False
     ssh_port: int = 22
+    more_reals: Collection[str] = ()
 
     @property
     def deletes(self) -> bool:

@@ -118,7 +118,11 @@ def sources_of_ipv6(there: Iterable[HostAddress], vips: Collection[str]) -> list
     return [
         entry.text
         for entry in there
-        if entry.ipv6 and not entry.quiet and entry.text not in vips and _is_global(entry.text)
+        # One on the way out comes before one on lo, even where it is deprecated like that.
+        if entry.ipv6
+        and not (entry.quiet and entry.interface == "lo")
+        and entry.text not in vips
+        and _is_global(entry.text)
     ]
 
 

@@ -122,14 +122,15 @@ def host_sentences(vips: Mapping[VipKey, Vip], host: HostAddresses, ssh_port: in
     return sorted([*own.items(), *gateways.items()], key=lambda item: (item[0], item[1]))
 
 
-def real_sentences(vips: Mapping[VipKey, Vip], others: Iterable[str], ssh_port: int) -> list[tuple[VipKey, str]]:
-    """(VIP, sentence) for each that covers a real, sorted by VIP."""
+def real_sentences(
+    vips: Mapping[VipKey, Vip], others: Iterable[str], ssh_port: int
+) -> list[tuple[VipKey, Sequence[str], str]]:
+    """(VIP, the reals, sentence) for each that covers reals, sorted by VIP."""
+    covered = covered_reals(vips, others, ssh_port)
     found = covering_sentences(
-        covered_reals(vips, others, ssh_port),
-        "the real",
-        "what is sent to the real, packets of balancers among it, would be balanced",
+        covered, "the real", "what is sent to the real, packets of balancers among it, would be balanced"
     )
-    return sorted(found.items())
+    return [(key, covered[key], sentence) for key, sentence in sorted(found.items())]
 
 
 def asks_host(vips: Iterable[VipKey], ssh_port: int) -> bool:

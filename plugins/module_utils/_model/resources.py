@@ -36,37 +36,46 @@ def features_needed(vips: Iterable[Row] = (), **others: Iterable[Row]) -> list[s
 
 
 def config_faults(
-    resources: Mapping[str, t.Any], limits: Limits, allow_own_addresses: bool = False, ssh_port: int = SSH_PORT
+    resources: Mapping[str, t.Any],
+    limits: Limits,
+    allow_own_addresses: bool = False,
+    ssh_port: int = SSH_PORT,
+    reals: Iterable[str] = (),
 ) -> list[str]:
-    """What the modules of these resources would say against their `config`; a sentence or several per resource."""
+    """What the modules of these resources would say against their `config`; a sentence or several per resource.
+
+    `reals`: addresses of reals of which no VIP may know.
+    """
     found = []
+    led = {str(entry.get("real")) for name in LEADING for _index, entry in _rows(resources, name)}
+    more = [address.text for address in map(read_address, sorted({*reals, *led})) if address is not None]
     for name in FROM_VARIABLES:
         resource, config = RESOURCES[name], resources.get(name) or ()
         sentences = [shape_faults(name, config, resource.options)]
         if isinstance(config, (list, tuple)):
             told = [as_told(entry, resource.options) for entry in config]
             try:
-                resource.check(Asked(told, "overridden", True, limits, False, allow_own_addresses, ssh_port))
+                resource.check(Asked(told, "overridden", True, limits, False, allow_own_addresses, ssh_port, more))
             except ConfigError as error:
                 sentences.append(str(error))
         found += [sentence for sentence in sentences if sentence]
     return found + _leading_to_vips(resources)
 
 
+def _rows(resources: Mapping[str, t.Any], name: str) -> list[tuple[int, Mapping[str, t.Any]]]:
+    config = resources.get(name)
+    listed = config if isinstance(config, (list, tuple)) else ()
+    return [(index, entry) for index, entry in enumerate(listed) if isinstance(entry, Mapping)]
+
+
 def _leading_to_vips(resources: Mapping[str, t.Any]) -> list[str]:
     """The entries beside VIPs whose real is a VIP: what is sent there comes to a balancer again."""
-
-    def rows(name: str) -> list[tuple[int, Mapping[str, t.Any]]]:
-        config = resources.get(name)
-        listed = config if isinstance(config, (list, tuple)) else ()
-        return [(index, entry) for index, entry in enumerate(listed) if isinstance(entry, Mapping)]
-
     # A VIP that is a prefix has no address of its own.
-    vips = {read_address(str(entry.get("address"))) for _index, entry in rows("vips")} - {None}
+    vips = {read_address(str(entry.get("address"))) for _index, entry in _rows(resources, "vips")} - {None}
     return [
         f"{name}[{index}].real: {entry.get('real')} is the address of a VIP; a real has an address of its own"
         for name in LEADING
-        for index, entry in rows(name)
+        for index, entry in _rows(resources, name)
         if vips and read_address(str(entry.get("real"))) in vips
     ]
 

@@ -189,10 +189,7 @@ def resolve_vips(
     }
     after = asked.applied(before, read)
     _check_same(after, where, faults)
-    covering = [] if asked.allow_own_addresses or asked.deletes else real_sentences(after, (), asked.ssh_port)
-    for key, sentence in covering:
-        if key in where:
-            faults.add(f"{where[key]}.address", sentence)
+    _check_covering(after, where, asked, faults)
     warnings = [] if asked.deletes else octal_ports((place, key.port) for key, place in where.items())
     warnings += _check_vips(after, where, limits, faults)
     for key, place in where.items() if min_active > 0 else ():
@@ -201,6 +198,19 @@ def resolve_vips(
             faults.add(f"{place}.reals", f"{key} has {active} active, but min_active is {min_active}")
     faults.check()
     return after, warnings
+
+
+def _check_covering(after: Mapping[VipKey, Vip], where: Mapping[VipKey, str], asked: Asked, faults: Faults) -> None:
+    """A VIP that covers a real is told where either is listed; what was let in before, comes back at boot."""
+    if asked.allow_own_addresses or asked.deletes or asked.kept:
+        return
+    for key, reals, sentence in real_sentences(after, asked.more_reals, asked.ssh_port):
+        if key in where:
+            faults.add(f"{where[key]}.address", sentence)
+            continue
+        for each, place in where.items():
+            if any(real.address in reals for real in after[each].reals):
+                faults.add(f"{place}.reals", sentence)
 
 
 def octal_ports(ports: Iterable[tuple[str, t.Any]]) -> list[str]:

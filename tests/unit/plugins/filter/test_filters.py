@@ -159,7 +159,7 @@ def test_server_ids() -> None:
         ("empty", None, "katran.fleet.server_ids: host empty has no katran_real_address"),
         ("web1", "ipv6", "katran.fleet.server_ids: host web1 has no katran_real_address of ipv6"),
         ("web1", "inet", "katran.fleet.server_ids: family inet is neither ipv4 nor ipv6"),
-        ("named", None, "katran.fleet.server_ids: host named: katran_server_id nine is not a number"),
+        ("named", None, "katran.fleet.server_ids: host named: katran_server_id 'nine' is not a number"),
     ],
 )
 def test_faults_of_server_ids(host: str, family: str | None, sentence: str) -> None:

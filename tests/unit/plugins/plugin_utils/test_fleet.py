@@ -430,3 +430,13 @@ def test_defaults_stay_as_they_are_described() -> None:
     sizes = {"type": "dict", "default": {}, "options": {"flows": {"type": "int", "default": 7}}}
     assert option_faults({}, {"sizes": sizes}) == ({"sizes": {"flows": 7}}, [])
     assert sizes["default"] == {}
+
+
+def test_a_vip_that_takes_ssh_from_a_real_of_which_no_vip_knows() -> None:
+    taking = {"address": "10.0.0.9", "port": 22, "protocol": "tcp", "reals": [{"address": "10.0.0.1"}]}
+    lb = {**LB, "katran_vips": [taking]}
+    for real, known in (("10.0.0.9", True), ("10.0.0.8", False)):
+        one = fleet({"lb1": lb}, {"r1": {"katran_interfaces": ["eth0"], "katran_real_address": real}})
+        one.balancer("lb1")
+        found = [line for line in one.faults.get("lb1", []) if "10.0.0.9:22/tcp covers the real 10.0.0.9" in line]
+        assert bool(found) == known

@@ -36,7 +36,7 @@ VIPS = 8
 
 
 def put_vip(host: Host, entry: Entry, number: int) -> None:
-    (key,) = vips_from_config([entry])
+    [key] = list(vips_from_config([entry]))
     name, map_key, value = vip_map_entry(key, 0, number)
     host.maps.put(name, [(map_key, value)])
 

@@ -37,7 +37,7 @@ def test_a_ring_that_was_empty_and_is_not(host: Host) -> None:
 
 
 def test_a_down_set_of_a_vip_that_has_none(host: Host) -> None:
-    (key,) = vips_from_config([MOVING])
+    [key] = list(vips_from_config([MOVING]))
     host.maps.put_down_set(down_set_key(key), frozenset({id_of(host, A)}))
     assert host.run("vips", [IDLE, MOVING]).drift == [
         "vip 198.51.100.1:53/udp: down reals that are not ours, removed from vip_to_down_reals_map"

@@ -109,10 +109,12 @@ def test_from_where_own_connections_over_ipv6_come() -> None:
     there = [
         own,
         replace(own, text="2001:db8:1::2", quiet=True),
+        HostAddress("lo", "2001:db8:1::3", 128, quiet=True),
         HostAddress("eth0", "192.0.2.1", 24),
         HostAddress("eth0", "fe80::1", 64),
         HostAddress("lo", "::1", 128),
         HostAddress("lo", D, 128),
     ]
-    assert sources_of_ipv6(there, [D]) == ["2001:db8:1::1"]
-    assert sources_of_ipv6(there, []) == ["2001:db8:1::1", D]
+    # One on lo is none where it is deprecated; one on the way out comes before those.
+    assert sources_of_ipv6(there, [D]) == ["2001:db8:1::1", "2001:db8:1::2"]
+    assert sources_of_ipv6(there, []) == ["2001:db8:1::1", "2001:db8:1::2", D]

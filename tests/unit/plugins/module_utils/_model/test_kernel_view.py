@@ -47,7 +47,7 @@ def host() -> Host:
 
 
 def key_of(entry: Entry) -> VipKey:
-    (key,) = vips_from_config([entry])
+    [key] = list(vips_from_config([entry]))
     return key
 
 

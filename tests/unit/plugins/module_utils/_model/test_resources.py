@@ -100,7 +100,7 @@ def test_a_word_is_a_list_of_flags() -> None:
         ),
         (
             {
-                "vips": [vip(), vip("2001:db8::1", reals=[]), vip("10.0.0.0/24", reals=[])],
+                "vips": [vip(), vip("2001:db8::1", reals=[]), vip("10.9.0.0/24", reals=[])],
                 "source_routes": [{"prefix": "192.0.2.0/24", "real": vip()["address"]}, "x", {"real": "10.0.0.7"}],
                 "server_ids": [{"id": 7, "real": "2001:DB8:0::1"}],
             },

@@ -487,3 +487,18 @@ def test_a_port_that_looks_octal() -> None:
     assert resolve_vips({}, Asked([vip(port=0o443)], "merged", False, ALL))[1] == [
         "vips[0].port: 291 is what YAML makes of 443 with a 0 before it; if 443 is meant, write it without"
     ]
+
+
+def test_a_real_that_a_vip_of_before_covers_is_refused_as_well() -> None:
+    first, _warnings = resolve_vips({}, Asked([vip("198.51.100.50", port=0)]))
+    second = [vip("198.51.100.51", reals=[{"address": "198.51.100.50"}])]
+    covers = "198.51.100.50:0/tcp covers the real 198.51.100.50: what is sent to the real"
+    with pytest.raises(ConfigError, match=f"^vips.0..reals: {covers}"):
+        resolve_vips(first, Asked(second))
+    with pytest.raises(ConfigError, match=f"^vips.0..address: {covers}"):
+        resolve_vips({}, Asked([vip("198.51.100.50", port=0)], more_reals=["198.51.100.50"]))
+    both, _warnings = resolve_vips(first, Asked(second, allow_own_addresses=True))
+    assert len(both) == 2
+    # What was let in before comes back at boot.
+    kept = Asked([vip_to_config(each) for each in both.values()], "overridden", kept=True)
+    assert resolve_vips({}, kept)[0] == both

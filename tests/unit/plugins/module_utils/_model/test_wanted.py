@@ -24,8 +24,9 @@ OTHER: dict[str, Any] = {**SETTINGS, "interfaces": ["eth1"], "source_dir": "/the
 CODE = Bytecode("balancer", b"", (), "dd", 1.0)
 
 
-def state(settings: dict[str, Any] = OTHER, **program: Any) -> State:
-    return State("edge", "/sys/fs/bpf", settings, program=ProgramRecord(**program))
+def state(settings: dict[str, Any] | None = None, **program: Any) -> State:
+    given = OTHER if settings is None else settings
+    return State("edge", "/sys/fs/bpf", given, program=ProgramRecord(**program))
 
 
 def previous(migrated: str = "") -> Previous:
