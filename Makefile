@@ -35,7 +35,7 @@ unit: venv ## engine, filters and modules, in memory
 	@pytest tests/unit
 
 .PHONY: mutants
-mutants: venv ## small faults planted in the pure room, and which its tests miss; goes on where it was (an hour)
+mutants: venv ## small faults planted in the pure room, and which its tests miss; goes on where it was (hours)
 	@nice python tests/mutation/run.py $(MUTANTS)
 
 .PHONY: engine

@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 COLLECTION = Path("ansible_collections/katran/fleet")
 ROOM = Path("plugins/module_utils/_model")
 SURVIVORS = ROOT / "tests/mutation/survivors.toml"
+PAGE = ROOT / "docs/mutants.md"
+MARK = "<!-- Written by tests/mutation/run.py --report --page -->\n"
 ENOUGH = 95.0
 """Noticed faults of 100."""
 
@@ -220,8 +222,11 @@ def table(files: Mapping[str, Figures], every: Figures) -> str:
     return "\n".join([*heads, *(each.row(name) for name, each in sorted(files.items())), every.row("all")])
 
 
-def report(found: list[Mutant]) -> int:
-    """Print the figures of each file, then what is to be done; returns the exit status."""
+def report(found: list[Mutant], *, page: bool) -> int:
+    """Print the figures of each file, then what is to be done; returns the exit status.
+
+    `page`: write the figures into the documentation too.
+    """
     known = listed()
     files: dict[str, Figures] = {}
     every = Figures()
@@ -243,6 +248,9 @@ def report(found: list[Mutant]) -> int:
         print(f"[[survivors]]\nfile = {json.dumps(file)}\nfunction = {json.dumps(function, ensure_ascii=False)}")
         print(f'reason = ""\nchanges = {json.dumps(texts, indent=4, ensure_ascii=False)}\n')
     print(table(files, every))
+    if page:
+        said, mark, _figures = PAGE.read_text(encoding="utf-8").partition(MARK)
+        PAGE.write_text(f"{said}{mark}\n{table(files, every)}\n", encoding="utf-8")
     gone = known.keys() - {mutant.change for mutant in found}
     for change in gone:
         print(f"survivors.toml lists what is not planted any more: {change.file}, {change.function}: {change.text}")
@@ -261,6 +269,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
     parser.add_argument("--keep", action="store_true", help="believe what was noticed with other tests")
     parser.add_argument("--report", action="store_true", help="only print what is known")
+    parser.add_argument("--page", action="store_true", help=f"write the figures into {PAGE.relative_to(ROOT)} too")
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="only these files, without .py")
     arguments = parser.parse_args()
     work = arguments.work.resolve()
@@ -274,7 +283,7 @@ def main() -> int:
         run_mutmut(work, arguments.jobs, arguments.only, narrow=True)
         forget(work, {NARROW})
         run_mutmut(work, arguments.jobs, arguments.only, narrow=False)
-    return report(list(mutants(work)))
+    return report(list(mutants(work)), page=arguments.page)
 
 
 if __name__ == "__main__":

@@ -149,7 +149,7 @@ def test_what_a_real_is_told() -> None:
         "lb1": {**LB, "katran_gue_port": 7000},
         "lb2": {**LB, "katran_vips": [{**VIP, "address": "2001:db8::1"}]},
     }
-    reals = {
+    reals: dict[str, dict[str, Any]] = {
         "r1": {"katran_real_interfaces": ["eth0"], "katran_real_address": "10.0.0.1"},
         "r3": {"katran_interfaces": ["eth0"], "katran_real_address": ["10.0.0.3"]},
         "all": {"katran_interfaces": ["eth0"]},
@@ -408,7 +408,10 @@ def test_what_links_are_to_carry() -> None:
         "lb3": {**LB, "katran_max_frame": "x", "katran_vips": [VIP, vip]},
         "lb4": {**LB, "katran_vips": ["no mapping"], "katran_server_ids": [{"id": 7, "real": "fc00::1"}]},
     }
-    reals = {"r1": {"katran_real_address": "10.0.0.1"}, "r2": {"katran_real_address": ["10.0.0.2", "fc00::2"]}}
+    reals: dict[str, dict[str, Any]] = {
+        "r1": {"katran_real_address": "10.0.0.1"},
+        "r2": {"katran_real_address": ["10.0.0.2", "fc00::2"]},
+    }
     one = fleet(balancers, reals)
     assert [one.balancer(host)["families"] for host in balancers] == [["ipv4"], ["ipv4"], ["ipv4", "ipv6"], ["ipv6"]]
     # GUE takes 8 bytes more of each packet, which here is more than the frames of others.
@@ -427,7 +430,7 @@ def test_a_bound_on_the_mss_counts_where_every_real_has_one(sizes: tuple[int | N
 
 
 def test_defaults_stay_as_they_are_described() -> None:
-    sizes = {"type": "dict", "default": {}, "options": {"flows": {"type": "int", "default": 7}}}
+    sizes: dict[str, Any] = {"type": "dict", "default": {}, "options": {"flows": {"type": "int", "default": 7}}}
     assert option_faults({}, {"sizes": sizes}) == ({"sizes": {"flows": 7}}, [])
     assert sizes["default"] == {}
 
