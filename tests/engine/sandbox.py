@@ -53,6 +53,13 @@ def _libc(name: str, *arguments: int) -> None:
         raise OSError(ctypes.get_errno(), name)
 
 
+def _end_threads() -> None:
+    """Wait for threads that were joined and are still on their way out: one of several gets no mount namespace."""
+    deadline = time.monotonic() + 10
+    while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
 @contextmanager
 def sandbox(*links: str) -> Iterator[None]:
     """Be on a host of its own, with a veth pair NAME and NAME-peer for each link."""
@@ -60,10 +67,7 @@ def sandbox(*links: str) -> Iterator[None]:
     before = [
         (os.open(f"/proc/self/ns/{name}", os.O_RDONLY), kind) for name, kind in (("net", _NEWNET), ("mnt", _NEWNS))
     ]
-    # The kernel gives no mount namespace to one of several threads, and a joined one may still be on its way out.
-    deadline = time.monotonic() + 10
-    while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < deadline:
-        time.sleep(0.001)
+    _end_threads()
     _libc("unshare", _NEWNS | _NEWNET)
     try:
         run("mount", "--make-rprivate", "/")
@@ -82,6 +86,7 @@ def sandbox(*links: str) -> Iterator[None]:
                 run("ip", "link", "set", end, "up")
         yield
     finally:
+        _end_threads()
         for descriptor, kind in before:
             _libc("setns", descriptor, kind)
             os.close(descriptor)

@@ -46,6 +46,8 @@ def test_the_last_real_takes_consent() -> None:
 
 @pytest.mark.parametrize("purge", [False, True])
 def test_a_review_predicts_once_what_a_run_does_once(purge: bool) -> None:
+    # Connections by TCP go by a server id, so that somebody follows both.
+    apply("vips", [vip("198.51.100.2", *map(real, REALS), protocol="tcp")], state="merged")
     apply("source_routes", [{"prefix": "192.0.2.0/24", "real": REALS[0]}])
     apply("server_ids", [{"id": 7, "real": REALS[0]}])
     send({40000 + number: number for number in range(32)})
