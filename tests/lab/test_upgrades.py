@@ -26,6 +26,7 @@ RATE = 6500
 CONNECTIONS = 100
 FEATURES: tuple[list[str], ...] = (["vlan"], ["icmp_too_big", "udp_stable_routing"], ["cidr_vips", "tcp_server_id"])
 SIZES = {"vips": 600, "reals": 5000, "ring": 65539, "flows": 1_200_000, "server_ids": 20_000}
+DEFAULTS = {"vips": 512, "reals": 4096, "ring": 65537, "flows": 1_000_000, "server_ids": 16_777_214}
 
 Step = dict[str, Any]
 
@@ -207,6 +208,6 @@ def test_nothing_is_lost_by_a_migration_of_sizes(streaming: Fleet) -> None:
     with under_load(streaming) as load:
         resize(streaming, SIZES)
         # And back, which also leaves the fleet as the inventory has it.
-        resize(streaming, {})
+        resize(streaming, DEFAULTS)
     judge(load)
     assert counters(streaming) == {"lb1": 0, "lb2": 0}

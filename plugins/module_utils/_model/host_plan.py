@@ -244,7 +244,7 @@ def plan_absence(there: HostSnapshot, leaving: Collection[str] = ()) -> HostPlan
 
 
 def _differences(there: Mapping[str, str | None], before: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    for name, value in there.items():
+    for name, value in sorted(there.items()):
         if value is not None and before.get(name, value) != value:
             yield name, before[name]
 
