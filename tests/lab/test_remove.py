@@ -75,7 +75,7 @@ def test_nothing_stays(whole: Fleet) -> None:
     for host in HOSTS:
         assert on_host(whole.lab, host, TRACES) == "", host
     # As it was before the first deploy, whatever the laboratory's own settings are.
-    assert on_host(whole.lab, "real1", SETTINGS).split() == ["0", "0", "0", "1600"]
+    assert on_host(whole.lab, "real1", SETTINGS).split() == ["0", "0", "1", "1600"]
     again = whole.playbook(REMOVE, None, *CONSENT)
     assert not any(counts.changed for counts in again.values())
     whole.deploy()
