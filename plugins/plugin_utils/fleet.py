@@ -93,8 +93,8 @@ class Fleet:
     """Every host that is asked for.
 
     `faults`: host → what is wrong with its variables, in sentences; `warnings`: likewise what is valid, and yet may
-    surprise. `resources`: each set of resources that a balancer
-    is told, by a word of its own: mostly all have one, and it may be large.
+    surprise. `resources`: each set of resources that a balancer is told, by a word of its own: mostly all have one, and
+    it may be large.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class Fleet:
 
     def review(self, hosts: Iterable[str], reals: Iterable[str]) -> None:
         """Warn balancers of what leads to `reals` that are drained, or to none that the inventory has."""
-        addresses = [address for real in reals for address in self._addresses(real)]
+        addresses = self._addresses_of(reals)
         for host in hosts:
             resources = self._resources(host)
             if id(resources) not in self._drained:
@@ -210,6 +210,9 @@ class Fleet:
     def _addresses(self, host: str) -> list[str]:
         addresses = self._get(host, "katran_real_address") or []
         return list(map(str, addresses)) if isinstance(addresses, (list, tuple)) else [str(addresses)]
+
+    def _addresses_of(self, reals: Iterable[str]) -> list[str]:
+        return [address for real in reals for address in self._addresses(real)]
 
     def _check_variables(self, host: str) -> None:
         """Whether each is ours and has a value: Jinja's default() passes over what is undefined inside."""
@@ -273,7 +276,7 @@ class Fleet:
     def _config_faults(self, resources: Resources, limits: Limits, allow_own: bool, ssh_port: int) -> list[str]:
         key = (id(resources), tuple(sorted(limits.sizes.items())), limits.features, allow_own, ssh_port)
         if key not in self._checked:
-            reals = [address for real in self.reals for address in self._addresses(real)]
+            reals = self._addresses_of(self.reals)
             self._checked[key] = config_faults(resources.entries, limits, allow_own, ssh_port, reals)
         return self._checked[key]
 

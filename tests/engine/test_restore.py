@@ -56,6 +56,7 @@ from ansible_collections.katran.fleet.tests.engine.sandbox import (
     run,
     sandbox,
 )
+from ansible_collections.katran.fleet.tests.engine.test_healthcheck import PARAMS
 
 FEATURES = ["source_routing", "inline_decap"]
 ARRAY = f"{BPFFS}/katran/shared/maps/root_array"
@@ -412,18 +413,7 @@ def test_a_refresh_follows_the_checkers_gateway_too() -> None:
     run("ip", "addr", "add", "192.0.2.7/24", "dev", LINK)
     run("ip", "route", "add", "default", "via", "192.0.2.1")
     run("ip", "neigh", "replace", "192.0.2.1", "lladdr", "02:00:00:00:00:f1", "nud", "permanent", "dev", LINK)
-    options = {
-        "interface": LINK,
-        "encapsulation": "ipip",
-        "gue_port": 6080,
-        "source_ipv4": "auto",
-        "source_ipv6": "auto",
-        "source_mac": "auto",
-        "gateway_mac": "auto",
-        "max_frame": 1514,
-        "counted_vips": [],
-        "source_dir": BPF,
-    }
+    options = {**PARAMS, "interface": LINK}
     Healthcheck("default", BPFFS).ensure(parse_healthcheck(options), False, 5)
     run("ip", "neigh", "replace", "192.0.2.1", "lladdr", "02:00:00:00:00:f2", "nud", "permanent", "dev", LINK)
     done = boot("--refresh")

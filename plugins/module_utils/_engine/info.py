@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Callable, Collection, Mapping
-from functools import partial
+from functools import cached_property, partial
 
 from .._kernel import bpf
 from .._kernel.edges import KernelEdges
@@ -25,6 +25,7 @@ from .._model.map_specs import MAPS
 from .._model.overlay import overlay_of
 from .._model.references import other_references
 from .._model.resources import OF_BALANCER
+from .._model.snapshot import Attachment, ProgramInfo
 from .._model.state import State
 from .._model.tables import BALANCER_TABLES
 from .._model.vip_entries import VIP_MAPS, known_keys
@@ -82,10 +83,19 @@ class Info:
         self._entries: dict[str, Mapping[bytes, bytes]] = {}
         self._tables: dict[str, dict[t.Any, t.Any]] = {}
 
+    @cached_property
+    def pinned(self) -> ProgramInfo | None:
+        """What the kernel says of the pinned program; None where there is none."""
+        return pinned_program(Paths(self.request.bpffs, self.request.instance, "balancer").program)
+
+    @cached_property
+    def _attached(self) -> Mapping[str, Attachment]:
+        """What XDP runs where the program was put."""
+        return attachments(self.state.program.interfaces)
+
     def program(self) -> dict[str, t.Any]:
         """The loaded program, its settings and attachments."""
-        info = pinned_program(Paths(self.request.bpffs, self.request.instance, "balancer").program)
-        found = attachments(self.state.program.interfaces)
+        info = self.pinned
         return {
             "id": info.id if info else None,
             "tag": info.tag if info else None,
@@ -93,26 +103,22 @@ class Info:
             "source_digest": self.state.program.source_digest,
             "settings": self.state.settings,
             "attached": [
-                {"interface": name, "mode": each.mode, "program_id": each.program_id} for name, each in found.items()
+                {"interface": name, "mode": each.mode, "program_id": each.program_id}
+                for name, each in self._attached.items()
             ],
         }
 
     def _program_differences(self) -> list[str]:
         """Where the program does not run, and whether it sends to another MAC than the last run told it."""
-        info = pinned_program(Paths(self.request.bpffs, self.request.instance, "balancer").program)
-        there = attachments(self.state.program.interfaces)
-        found = []
-        for name in self.state.program.interfaces:
-            running = there[name].program_id if name in there else None
-            if info is not None and running != info.id:
+        record, found = self.state.program, []
+        for name in record.interfaces:
+            running = self._attached[name].program_id if name in self._attached else None
+            if self.pinned is not None and running != self.pinned.id:
                 instead = "no program" if running is None else f"another program (id {running})"
                 found.append(f"interface {name} runs {instead} by XDP")
-        mac, known = (
-            self.maps.map("ctl_array").lookup(layout.u32(layout.CTL_GATEWAY_MAC)),
-            self.state.program.gateway_mac,
-        )
-        if mac is not None and known and mac != layout.mac_bytes(known):
-            found.append(f"ctl_array: the gateway's MAC is {layout.parse_mac(mac)}, not {known}")
+        mac = self.maps.map("ctl_array").lookup(layout.u32(layout.CTL_GATEWAY_MAC))
+        if mac is not None and record.gateway_mac and mac != layout.mac_bytes(record.gateway_mac):
+            found.append(f"ctl_array: the gateway's MAC is {layout.parse_mac(mac)}, not {record.gateway_mac}")
         return found
 
     def vips(self) -> list[dict[str, t.Any]]:
@@ -254,13 +260,13 @@ def gather_info(request: Request, gather: Collection[str]) -> dict[str, t.Any]:
                 "maps": info.map_sizes,
             }
             told = {**{name: readers[name]() for name in gather}, "differences": info.differences(gather)}
-            warnings[:0] = [*found.warnings(paths.maps, "balancer"), *_impostor(paths, state)]
+            warnings[:0] = [*found.warnings(paths.maps, "balancer"), *_impostor(paths, state, info.pinned)]
             return {**told, "warnings": warnings} if warnings else told
 
 
-def _impostor(paths: Paths, state: State) -> list[str]:
+def _impostor(paths: Paths, state: State, info: ProgramInfo | None) -> list[str]:
     """What to say where the pinned program is not the one on record."""
-    info, tag = pinned_program(paths.program), state.program.tag
+    tag = state.program.tag
     if not tag or state.program.next is not None or (info is not None and info.tag == tag):
         return []
     there = f"has tag {info.tag}" if info is not None else "is missing"

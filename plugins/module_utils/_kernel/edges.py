@@ -196,24 +196,25 @@ PROGRAMS = ("balancer", "decap", "root")
 """The programs of ours that XDP runs, by their pins."""
 
 
+def pinned_ids(edges: Edges, paths: pins.Paths) -> set[int]:
+    """The ids of the programs that are pinned under one program's names."""
+    return {info.id for path in paths.names() if (info := pinned_info(edges, path)) is not None}
+
+
 def residents(edges: Edges, paths: pins.Paths) -> dict[int, Resident]:
     """The programs that are pinned besides this one of this instance, by their ids."""
     mine = Resident(os.path.basename(paths.program), os.path.basename(paths.directory))
-    found = {}
+    found: dict[int, Resident] = {}
     for instance in edges.listed(paths.root):
         for program in PROGRAMS:
             each = Resident(program, instance)
-            names = () if each == mine else pins.Paths(paths.bpffs, instance, program).names()
-            found.update({info.id: each for path in names if (info := pinned_info(edges, path)) is not None})
+            if each != mine:
+                found.update(dict.fromkeys(pinned_ids(edges, pins.Paths(paths.bpffs, instance, program)), each))
     return found
 
 
 def pinned_by_others(edges: Edges, paths: pins.Paths) -> set[int]:
     """The ids of the programs of this kind that other instances have pinned."""
     instance, program = os.path.basename(paths.directory), os.path.basename(paths.program)
-    found = set()
-    for other in edges.listed(paths.root):
-        if other != instance:
-            names = pins.Paths(paths.bpffs, other, program).names()
-            found |= {info.id for path in names if (info := pinned_info(edges, path)) is not None}
-    return found
+    others = (other for other in edges.listed(paths.root) if other != instance)
+    return {number for other in others for number in pinned_ids(edges, pins.Paths(paths.bpffs, other, program))}

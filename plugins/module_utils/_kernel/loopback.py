@@ -10,7 +10,7 @@ import typing as t
 from collections.abc import Iterable, Sequence
 
 from .._model.host_addresses import LOOPBACK, PASSAGE_LENGTH, HostAddress
-from .netlink import open_route
+from .netlink import address_of, open_route
 
 _SCOPE_HOST = 254
 _DEPRECATED, _NO_PREFIX_ROUTE = 0x20, 0x200
@@ -34,7 +34,7 @@ def loopback_addresses() -> list[str]:
 def _read(entries: Iterable[t.Any], names: t.Mapping[int, str]) -> t.Iterator[HostAddress]:
     for entry in entries:
         flags = entry.get_attr("IFA_FLAGS") or entry["flags"]
-        address = entry.get_attr("IFA_LOCAL") or entry.get_attr("IFA_ADDRESS")
+        address = address_of(entry)
         name = names.get(entry["index"])
         if address and name:
             quiet = flags & _DEPRECATED if ":" in address else entry["scope"] == _SCOPE_HOST

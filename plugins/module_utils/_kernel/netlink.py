@@ -19,3 +19,8 @@ def open_route(**options: t.Any) -> t.Any:
     except ImportError as error:
         raise ProgramError(PYROUTE2.sentence) from error
     return IPRoute(**options)
+
+
+def address_of(entry: t.Any) -> str | None:
+    """The address of an entry of get_addr(): where two ends are told apart, the host's own."""
+    return t.cast("str | None", entry.get_attr("IFA_LOCAL") or entry.get_attr("IFA_ADDRESS"))

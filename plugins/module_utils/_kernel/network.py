@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from .._model.errors import NetworkError
 from .._model.gateways import Behind, DefaultRoute, Hop, hops_over, one_gateway
 from .._model.snapshot import GatewayAnswer
-from .netlink import open_route
+from .netlink import address_of, open_route
 from .routes import default_routes
 
 FAMILIES = {"IPv4": socket.AF_INET, "IPv6": socket.AF_INET6}
@@ -142,5 +142,5 @@ def own_address(family: int, interfaces: Sequence[str]) -> str | None:
             indexes = [hop.interface for hop in hops_over(default_routes(name), None)]
         for index in indexes:
             for entry in route.get_addr(family=family, index=index, scope=0):
-                return t.cast(str, entry.get_attr("IFA_LOCAL") or entry.get_attr("IFA_ADDRESS"))
+                return address_of(entry)
     return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 
 from .._model.own_addresses import HostAddresses
-from .netlink import open_route
+from .netlink import address_of, open_route
 from .network import ask_gateway
 
 _GLOBAL, _SITE = 0, 200
@@ -20,9 +20,9 @@ def read_addresses() -> HostAddresses:
     with open_route() as route:
         loopback = route.link_lookup(ifname="lo")
         found = [
-            (str(ipaddress.ip_address(entry.get_attr("IFA_LOCAL") or entry.get_attr("IFA_ADDRESS"))), entry["index"])
+            (str(ipaddress.ip_address(address)), entry["index"])
             for entry in route.get_addr()
-            if entry["scope"] in (_GLOBAL, _SITE)
+            if entry["scope"] in (_GLOBAL, _SITE) and (address := address_of(entry))
         ]
     return HostAddresses(
         own=tuple(dict.fromkeys(address for address, _index in found)),

@@ -120,7 +120,7 @@ def sources_of_ipv6(there: Iterable[HostAddress], vips: Collection[str]) -> list
         for entry in there
         # One on the way out comes before one on lo, even where it is deprecated like that.
         if entry.ipv6
-        and not (entry.quiet and entry.interface == "lo")
+        and not (entry.quiet and entry.interface == LOOPBACK)
         and entry.text not in vips
         and _is_global(entry.text)
     ]

@@ -38,8 +38,8 @@ def _places(edges: Edges, record: PlacedRecord) -> list[int]:
     with contextlib.suppress(ProgramError):
         there += [each.program_id for each in edges.attachments() if each.interface in record.interfaces]
     with contextlib.suppress(ProgramError):
-        slots = edges.slots(record.slot.path) if record.slot else {}
-        there += [number for position, number in slots.items() if record.slot and position == record.slot.position]
+        if record.slot and (number := edges.slots(record.slot.path).get(record.slot.position)) is not None:
+            there.append(number)
     return there
 
 

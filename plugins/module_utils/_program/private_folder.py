@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 
 from .._kernel.lock import LOCK_ROOT
+from .._kernel.private import make_private
 from .._model.errors import ProgramError
 
 _PREFIX = "compile-"
@@ -22,7 +23,7 @@ _PREFIX = "compile-"
 def private_folder(files: Mapping[str, bytes], root: str = LOCK_ROOT) -> Iterator[str]:
     """A folder of our own with these files, relative name → content. ProgramError where it cannot be made."""
     try:
-        os.makedirs(root, mode=0o700, exist_ok=True)
+        make_private(root)
         _require_ours(root)
         # One at a time, so that nobody sweeps a folder away before its owner holds it.
         with _held(root):
