@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 
 COLLECTION = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
-ROOMS = ("_model", "_kernel", "_program", "_engine")
+ROOMS = ("_model", "_kernel", "_program", "_engine", "_agent", "_cli")
 """The rooms of module_utils that hosts need; what glues them to Ansible stays with the controller."""
 
 _SOURCES = "bpf/"

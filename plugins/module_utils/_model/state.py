@@ -124,6 +124,7 @@ class State:
 
     `settings`: the options of module balancer. `vips`, `overlay`: the last applied configuration, in config's own
     form; resources that may be large have a file of their own. `references`: resource → the reals it refers to.
+    `verdicts`: what checks said of reals, as last applied.
     `rings`: VIP → [digest of the ring's inputs, digest of its slots in the map]. `program`: what is loaded, and where.
     `learned`: the names of all VIPs that ever learned flows; `learning`: of those that a run was about to make visible.
     `interrupted`: the resources whose run began to write and has not ended.
@@ -136,6 +137,7 @@ class State:
     program: ProgramRecord = field(default_factory=ProgramRecord)
     vips: list[dict[str, t.Any]] = field(default_factory=list)
     overlay: list[dict[str, t.Any]] = field(default_factory=list)
+    verdicts: list[dict[str, t.Any]] = field(default_factory=list)
     references: dict[str, list[str]] = field(default_factory=dict)
     real_ids: Ids = field(default_factory=_real_ids)
     vip_numbers: Ids = field(default_factory=_vip_numbers)
@@ -292,6 +294,26 @@ def _overlay(value: t.Any, where: str) -> list[dict[str, t.Any]]:
     return found
 
 
+_VERDICT: Fields = {
+    "vip": vip_name,
+    "real": address,
+    "state": word(*REAL_STATES),
+    "since": text,
+    "reason": text,
+    "share": number(0, 100),
+}
+
+
+def _verdicts(value: t.Any, where: str) -> list[dict[str, t.Any]]:
+    found = many(lambda entry, place: read_fields(entry, place, _VERDICT))(value, where)
+    seen = set()
+    for index, entry in enumerate(found):
+        if (entry["vip"], entry["real"]) in seen:
+            raise Fault(f"{where}[{index}]", f"{entry['real']} of {entry['vip']} is listed twice")
+        seen.add((entry["vip"], entry["real"]))
+    return found
+
+
 _PREVIOUS = record(Previous, source_digest=maybe(text), tag=maybe(text), settings=stored_settings, migrated=text)
 _COMING = record(
     Coming,
@@ -332,6 +354,7 @@ _STATE = record(
     program=Optional(_PROGRAM),
     vips=Optional(stored_vips),
     overlay=Optional(_overlay),
+    verdicts=Optional(_verdicts),
     references=Optional(named(many(address))),
     real_ids=_ids(1),
     vip_numbers=_ids(0),

@@ -13,6 +13,7 @@ from operator import itemgetter
 
 from . import layout
 from .addresses import Address, Prefix, address_order, read_address, read_prefix
+from .checks import Announce, Check
 from .entries import Config
 from .faults import counted
 
@@ -118,6 +119,8 @@ class Vip:
     hash: str = DEFAULT_HASH
     reals: tuple[VipReal, ...] = ()
     down_reals: tuple[str, ...] = ()
+    check: Check | None = None
+    announce: Announce | None = None
 
 
 _REAL = itemgetter(*VipReal._fields)
@@ -129,7 +132,7 @@ def sorted_flags(flags: Iterable[str]) -> tuple[str, ...]:
 
 def vip_to_config(vip: Vip) -> dict[str, t.Any]:
     """The VIP in config's own form, every option given: feeding it back changes nothing."""
-    return {
+    found: dict[str, t.Any] = {
         "address": vip.key.address,
         "port": vip.key.port,
         "protocol": vip.key.protocol,
@@ -138,6 +141,11 @@ def vip_to_config(vip: Vip) -> dict[str, t.Any]:
         "reals": [real._asdict() for real in vip.reals],
         "down_reals": list(vip.down_reals),
     }
+    if vip.check is not None:
+        found["check"] = vip.check.to_config()
+    if vip.announce is not None:
+        found["announce"] = vip.announce.to_config()
+    return found
 
 
 def vips_from_config(config: Config) -> dict[VipKey, Vip]:
@@ -152,6 +160,8 @@ def vips_from_config(config: Config) -> dict[VipKey, Vip]:
             entry["hash"],
             tuple(map(VipReal._make, map(_REAL, entry["reals"]))),
             tuple(entry["down_reals"]),
+            Check.from_config(entry["check"]) if entry.get("check") else None,
+            Announce.from_config(entry["announce"]) if entry.get("announce") else None,
         )
     return found
 

@@ -1,0 +1,123 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a VIP says of its checks and of its announcement, in its own form; reading it is checks_input's."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+CHECK_TYPES = ("tcp", "tls", "http", "https", "udp", "dns", "external")
+ON_DOWN = ("purge", "keep")
+LAST_RESORT = ("keep", "withdraw")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What is asked of a real, and how often.
+
+    `address`, `port`: where the probe goes, through the tunnel to the real; "" and 0: the VIP's own. `headers`: (name,
+    value) sent with the request. `status`: codes that mean active; `drain_status`: codes that mean draining. `body`: a
+    text that the answer has. `host`: Host and server name. `verify`: whether a certificate has to be trusted.
+    `payload`, `expect`: bytes of udp, as hexadecimal digits; "" expects any answer. `query`, `record`: name and type
+    asked of dns. Times in seconds.
+    """
+
+    type: str
+    address: str = ""
+    port: int = 0
+    host: str = ""
+    path: str = "/"
+    method: str = "GET"
+    headers: tuple[tuple[str, str], ...] = ()
+    status: tuple[int, ...] = (200,)
+    drain_status: tuple[int, ...] = (503,)
+    body: str = ""
+    verify: bool = False
+    payload: str = ""
+    expect: str = ""
+    query: str = ""
+    record: str = "A"
+    interval: float = 1.0
+    timeout: float = 0.5
+    fast_interval: float = 0.2
+    fall: int = 4
+    rise: int = 3
+
+
+@dataclass(frozen=True)
+class Check:
+    """A VIP's check.
+
+    `min_healthy`: per cent of the VIP's active weight that verdicts leave; `slow_start`: seconds in which the weight of
+    a real that recovered grows; `on_down`: purge or keep the flows to a real that is down.
+    """
+
+    probe: Probe
+    min_healthy: int = 50
+    slow_start: float = 0.0
+    on_down: str = "purge"
+
+    def to_config(self) -> dict[str, t.Any]:
+        """In config's own form: what is not the built-in default, and the type."""
+        found: dict[str, t.Any] = {"type": self.probe.type}
+        for part, plain in ((self.probe, Probe(self.probe.type)), (self, Check(Probe(self.probe.type)))):
+            for item in fields(part):
+                value = getattr(part, item.name)
+                if item.name not in ("probe", "type") and value != getattr(plain, item.name):
+                    found[item.name] = _plain(item.name, value)
+        return found
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, t.Any]) -> Check:
+        """From its own form in state.json, which was validated when it was read."""
+        own = {name: config[name] for name in ("min_healthy", "slow_start", "on_down") if name in config}
+        rest = {name: _kept(name, value) for name, value in config.items() if name not in own}
+        return cls(Probe(**rest), **own)
+
+
+@dataclass(frozen=True)
+class Announce:
+    """How a VIP is announced.
+
+    `min_healthy`: as many reals have to be in; `communities`: of BGP; `last_resort`: what becomes of the announcement
+    where reals' health alone speaks against it.
+    """
+
+    enabled: bool = True
+    min_healthy: int = 1
+    communities: tuple[str, ...] = ()
+    last_resort: str = "keep"
+
+    def to_config(self) -> dict[str, t.Any]:
+        """In config's own form."""
+        return {**asdict(self), "communities": list(self.communities)}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, t.Any]) -> Announce:
+        """From its own form in state.json, which was validated when it was read."""
+        return cls(**{**config, "communities": tuple(config.get("communities", ()))})
+
+
+def _plain(name: str, value: t.Any) -> t.Any:
+    """A field's value as config has it."""
+    if name == "headers":
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _kept(name: str, value: t.Any) -> t.Any:
+    if name == "headers":
+        return tuple(sorted(value.items()))
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Target(t.NamedTuple):
+    """What is probed: a service at a real, once, however many VIPs ask for it. `address`, `port`: the service's."""
+
+    real: str
+    address: str
+    port: int
+    probe: Probe
