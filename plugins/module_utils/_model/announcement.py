@@ -18,8 +18,10 @@ READY, DRAINING = 1, 2
 
 
 class Ready(t.NamedTuple):
-    """Whether an address or prefix is announced. `metric`: 0 where it is not; `reasons`: why it is not, or is all the
-    same; `since`: seconds since the epoch; `vips`: the names of the VIPs there.
+    """Whether an address or prefix is announced.
+
+    `metric`: 0 where it is not; `reasons`: why it is not, or is all the same; `since`: seconds since the epoch; `vips`:
+    the names of the VIPs there.
     """
 
     place: str
