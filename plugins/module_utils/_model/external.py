@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import typing as t
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from .addresses import read_address
@@ -59,6 +59,27 @@ def parse_words(source: str, path: str) -> list[Word]:
     if faults.lines:
         raise StateError(f"{path} is damaged ({faults}): {REMEDY}")
     return list(words.values())
+
+
+def take_words(
+    known: Mapping[str, Sequence[Word]], read: Mapping[str, str | StateError], folder: str
+) -> tuple[dict[str, Sequence[Word]], list[str]]:
+    """The words of all files of verdicts.d by file name, and a sentence for each file that is damaged.
+
+    `known`: what they said when they were last whole; `read`: file name → its text, or why that cannot be read.
+    """
+    words: dict[str, Sequence[Word]] = {}
+    faults = []
+    for name in sorted(read):
+        source = read[name]
+        try:
+            if isinstance(source, StateError):
+                raise source
+            words[name] = parse_words(source, f"{folder}/{name}")
+        except StateError as error:
+            faults.append(str(error))
+            words[name] = known.get(name, ())
+    return words, faults
 
 
 def _too_large() -> t.NoReturn:

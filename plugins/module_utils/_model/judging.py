@@ -197,7 +197,9 @@ def _voices(
         for word in live(words[name], now):
             for key in _named(checked, word) if word.state != "active" else ():
                 due = min(due, word.until)
-                said.setdefault((key, word.real), []).append(_Said(word.state, now, f"{word.state} by {name}"))
+                said.setdefault((key, word.real), []).append(
+                    _Said(word.state, now, f"{word.state} by {name.removesuffix('.json')}")
+                )
     return said, due
 
 
