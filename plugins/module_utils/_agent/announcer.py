@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Hold the routes of one balancer to what it is ready for, and say so in ready.json.
 
-Every look reads the kernel's table: a route that somebody removed is put back, and one that is left from a VIP of before
-goes. It takes some milliseconds at 512 VIPs, and waits for nobody.
+Every look reads the kernel's table: a route that somebody removed is put back, and one that is left from a VIP of
+before goes. It takes some milliseconds at 512 VIPs, and waits for nobody.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import typing as t
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from .._kernel.announce_routes import by_place, change_table, read_table, rules_into
+from .._kernel.announce_routes import Table, by_place, change_table, read_table, rules_into
 from .._kernel.leaving import changing_routes, read_leaving
 from .._kernel.lock import LOCK_ROOT
 from .._kernel.run_files import RunFiles
@@ -28,6 +28,7 @@ from .._model.announcement import (
     decide,
     route_changes,
     wanted_routes,
+    with_failures,
 )
 from .._model.errors import FleetError
 from .._model.faults import counted
@@ -51,9 +52,7 @@ class Line(t.NamedTuple):
 class Announcer:
     """The announcements of one balancer; `ready`: address or prefix → what is announced, as of the last look."""
 
-    def __init__(
-        self, instance: str, table: int = TABLE, grace: float = GRACE_SECONDS, root: str = LOCK_ROOT
-    ) -> None:
+    def __init__(self, instance: str, table: int = TABLE, grace: float = GRACE_SECONDS, root: str = LOCK_ROOT) -> None:
         """`table`: the kernel's, for routes; `grace`: seconds that runs wait between withdrawing and taking away."""
         self.instance = instance
         self.table = table
@@ -91,34 +90,41 @@ class Announcer:
             troubles.append(str(error))
         return lines + self._news(troubles)
 
-    def stop(self) -> list[Line]:
-        """Take the routes of a balancer that is no more, or that announces elsewhere now, away."""
-        self._pasts = self._pasts or {}
-        return self.update(Seen(), 0.0)
+    def stop(self, others: Mapping[str, int | None], now: float) -> list[Line]:
+        """Take the routes of a balancer that is no more, or that is announced in another table, away."""
+        return self.update(Seen(others=others), now)
 
     def _look(self, seen: Seen, now: float, troubles: list[str]) -> list[Line]:
         before = self._pasts or {}
         there = read_table(self.table)
         seen = replace(seen, routes=by_place(there.ours), leaving=read_leaving(self._files.folder))
-        self._pasts = decide(seen, before, now)
-        self.wanted = wanted_routes(self._pasts, seen.others)
+        decided = decide(seen, before, now)
+        self.wanted = wanted_routes(decided, seen.others)
         changes = route_changes(self.wanted, there.ours, seen.others)
+        failed = change_table(self.table, changes) if changes else {}
+        self._pasts = with_failures(decided, before, {change.route.place: why for change, why in failed.items()})
         self.ready = {place: past.ready for place, past in self._pasts.items()}
-        troubles += change_table(self.table, changes) if changes else []
-        if self.wanted and there.foreign:
-            troubles.append(
+        troubles += [why for change, why in failed.items() if not change.adds]
+        if self.wanted:
+            troubles += self._intruders(there)
+        told = {place: past.ready for place, past in before.items()}
+        return [*_told(told, self.ready), *_repaired(changes, told, self.ready, seen.routes)]
+
+    def _intruders(self, there: Table) -> list[str]:
+        """What else uses our table."""
+        found = []
+        if there.foreign:
+            found.append(
                 f"table {self.table} has {counted(sum(there.foreign.values()), 'route')} of others (protocol"
                 f" {', '.join(map(str, sorted(there.foreign)))}), which routing daemons learn from it as well"
             )
-        if self.wanted:
-            rules = rules_into(self.table)
-            if rules:
-                troubles.append(
-                    f"{counted(rules, 'rule')} of this host lead into table {self.table}, so it sends what it has for"
-                    " these addresses to itself (ip rule): announce by a table of its own"
-                )
-        told = {place: past.ready for place, past in before.items()}
-        return [*_told(told, self.ready), *_repaired(changes, told, self.ready, seen.routes)]
+        rules = rules_into(self.table)
+        if rules:
+            found.append(
+                f"{counted(rules, 'rule')} of routing on this host may send packets into table {self.table}, which is"
+                " there to be announced: what the host sends to a VIP then ends on itself (ip rule)"
+            )
+        return found
 
     def _remembered(self, now: float, troubles: list[str]) -> dict[str, Past]:
         """What the agent before this one left."""
@@ -208,14 +214,18 @@ def _repaired(
         old, new = before.get(place), after.get(place)
         if change.adds and old is not None and new is not None and old.metric == new.metric and place not in there:
             back.append(place)
-        elif not change.adds and _strange(change.route, old):
+        elif not change.adds and _strange(change.route, old, new):
             left.append(place)
-    lines = [Line(True, _named("{} announced again: somebody had removed the route", back), tuple(back))] if back else []
+    lines = []
+    if back:
+        lines.append(Line(True, _named("{} announced again: somebody had removed the route", back), tuple(back)))
     if left:
-        lines.append(Line(True, _named("{} withdrawn: the route was nobody's", left), tuple(left)))
+        lines.append(Line(True, f"routes that nobody asked for are removed: {', '.join(left[:_NAMED])}", tuple(left)))
     return lines
 
 
-def _strange(route: Route, old: Ready | None) -> bool:
+def _strange(route: Route, old: Ready | None, new: Ready | None) -> bool:
     """Whether a route was not the last look's."""
-    return not route.loopback or old is None or not old.metric or old.metric != route.metric
+    if not route.loopback or (old is None and new is None):
+        return True
+    return old is not None and old.metric != route.metric

@@ -55,13 +55,11 @@ def withdrawn(instance: str, places: Collection[str], root: str = LOCK_ROOT) -> 
             held = tell_leaving(folder, places)
             shared = _places_of_others(instance, root)
             routes = [
-                route
-                for route in read_table(told.table).ours
-                if route.place in places and route.place not in shared
+                route for route in read_table(told.table).ours if route.place in places and route.place not in shared
             ]
             failed = change_table(told.table, [RouteChange(route, adds=False) for route in routes])
         if failed:
-            raise EngineError("; ".join(failed[:3]))
+            raise EngineError(next(iter(failed.values())))
         gone = {route.place for route in routes}
         if gone:
             time.sleep(told.grace)
@@ -86,9 +84,6 @@ def _places_of_others(instance: str, root: str) -> set[str]:
     with contextlib.suppress(OSError):
         names = [entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name != instance]
         return {
-            place
-            for name in names
-            for place, past in _told(run_folder(name, root)).places.items()
-            if past.ready.metric
+            place for name in names for place, past in _told(run_folder(name, root)).places.items() if past.ready.metric
         }
     return set()

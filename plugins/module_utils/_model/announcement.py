@@ -126,7 +126,7 @@ class Past:
 
     ready: Ready
     first: float
-    hold: Hold = Hold()
+    hold: Hold = field(default_factory=Hold)
 
 
 class _Word(t.NamedTuple):
@@ -167,10 +167,9 @@ def _decide_place(place: str, vips: list[SeenVip], seen: Seen, past: Past | None
     if was and not word.metric and not word.planned:
         hold = hold.gone(now)
     elif word.metric and not was:
-        until = hold.until(now)
-        if until > now:
-            told = f"it went {hold.level + 1} times in a short time, so it comes back in {max(round(until - now), 1)} s"
-            word = _Word(0, (told, *word.reasons))
+        if hold.until(now) > now:
+            often = f"it went {hold.level + 1} times in a short time, so it stays away for {hold.seconds:g} s"
+            word = _Word(0, (often, *word.reasons))
         else:
             hold = hold.back(now)
     since = past.ready.since if was == word.metric else now
@@ -191,7 +190,8 @@ def _word(place: str, vips: list[SeenVip], seen: Seen, first: float, now: float)
     waiting = _waiting(wanting, seen, now - first)
     if waiting:
         # Also where it was never announced: what is there comes from an earlier agent, and was well then.
-        return _Word(seen.routes.get(place, 0), waiting, planned=True)
+        there = seen.routes.get(place, 0)
+        return _Word(DRAINING if there and seen.drain is not None else there, waiting, planned=True)
     word = _met(wanting)
     if word.metric and seen.path:
         word = _Word(DRAINING, (seen.path, *word.reasons))
@@ -242,12 +242,25 @@ def judge_vip(vip: SeenVip) -> tuple[int, str]:
     return 0, fact
 
 
+def with_failures(
+    decided: Mapping[str, Past], before: Mapping[str, Past], failed: Mapping[str, str]
+) -> dict[str, Past]:
+    """The same where the kernel did not take routes. `failed`: place → why."""
+    found = dict(decided)
+    for place, why in failed.items():
+        if place in found:
+            ready = found[place].ready
+            was = before[place].ready if place in before else None
+            since = was.since if was is not None and not was.metric else ready.since
+            ready = ready._replace(metric=0, reasons=(why, *ready.reasons), since=since)
+            found[place] = replace(found[place], ready=ready)
+    return found
+
+
 def wanted_routes(decided: Mapping[str, Past], others: Mapping[str, int | None]) -> dict[str, int]:
     """Place → metric of the route that is to be there, where another balancer of the host may want one as well."""
     found = {place: past.ready.metric for place, past in decided.items() if past.ready.metric}
-    for place in found:
-        found[place] = min(found[place], others.get(place) or found[place])
-    return found
+    return {place: min(metric, others.get(place) or metric) for place, metric in found.items()}
 
 
 def route_changes(

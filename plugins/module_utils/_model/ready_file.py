@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import typing as t
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from .announcement import DRAINING, TABLE, Drain, Past, Ready
-from .hold_down import Hold
-from .records import Optional, flag, many, named, number, parse_record, record, seconds, text
+from .hold_down import MOST, Hold
+from .records import Fields, Optional, flag, many, named, number, parse_record, read_fields, record, seconds, text
 
 SCHEMA = 1
 GRACE_SECONDS = 1.0
@@ -44,8 +44,8 @@ class ReadyFile:
     @classmethod
     def from_json(cls, source: str, path: str) -> ReadyFile:
         """Read the file's text; StateError names the file and the field at fault."""
-        found = parse_record(source, path, _FILE, _ANEW)
-        return replace(found, places={place: _past(place, **each) for place, each in found.places.items()})
+        found = parse_record(source, path, lambda value, where: read_fields(value, where, _FILE), _ANEW)
+        return cls(found["table"], found["grace"], {place: make(place) for place, make in found["places"].items()})
 
 
 def _past_data(past: Past) -> dict[str, t.Any]:
@@ -55,28 +55,29 @@ def _past_data(past: Past) -> dict[str, t.Any]:
     return {**told, **past.hold._asdict()}
 
 
-def _past(place: str, went: float, came: float, level: int, **told: t.Any) -> Past:
-    ready = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
-    return Past(Ready(place, **ready), 0.0, Hold(went, came, level))
+def _past(
+    metric: int, reasons: list[str], since: float, vips: list[str], went: float, came: float, level: int
+) -> Callable[[str], Past]:
+    """What is remembered of the place that it is told."""
+    return lambda place: Past(Ready(place, metric, tuple(reasons), since, tuple(vips)), 0.0, Hold(went, came, level))
 
 
 _PAST = record(
-    dict,
+    _past,
     metric=number(0, DRAINING),
     reasons=many(text),
     since=seconds,
     vips=many(text),
     went=seconds,
     came=seconds,
-    level=number(0, 100),
+    level=number(0, MOST),
 )
-_FILE = record(
-    lambda schema, **fields: ReadyFile(**fields),
-    schema=number(SCHEMA, SCHEMA),
-    table=number(1, _LARGEST),
-    grace=seconds,
-    places=named(_PAST),
-)
+_FILE: Fields = {
+    "schema": number(SCHEMA, SCHEMA),
+    "table": number(1, _LARGEST),
+    "grace": seconds,
+    "places": named(_PAST),
+}
 
 
 def drain_to_json(drain: Drain) -> str:
