@@ -104,11 +104,14 @@ class Announcer:
         failed = change_table(self.table, changes) if changes else {}
         self._pasts = with_failures(decided, before, {change.route.place: why for change, why in failed.items()})
         self.ready = {place: past.ready for place, past in self._pasts.items()}
-        troubles += [why for change, why in failed.items() if not change.adds]
+        troubles += [
+            f"the route of {change.route.place} cannot be removed from table {self.table}: {why}"
+            for change, why in failed.items()
+            if not change.adds
+        ]
         if self.wanted:
             troubles += self._intruders(there)
-        told = {place: past.ready for place, past in before.items()}
-        return [*_told(told, self.ready), *_repaired(changes, told, self.ready, seen.routes)]
+        return [*_told(before, self._pasts), *_repaired(changes, before, self._pasts, seen.routes)]
 
     def _intruders(self, there: Table) -> list[str]:
         """What else uses our table."""
@@ -167,33 +170,33 @@ def others_of(announcers: Iterable[Announcer], places: Mapping[str, Iterable[str
     return found
 
 
-def _told(before: Mapping[str, Ready], after: Mapping[str, Ready]) -> list[Line]:
+def _told(before: Mapping[str, Past], after: Mapping[str, Past]) -> list[Line]:
     """A line for each way in which announcements changed, of as many places as it is so."""
     groups: dict[tuple[bool, str], list[str]] = {}
-    for place in [*after, *(place for place in before if place not in after)]:
-        old, new = before.get(place), after.get(place)
-        if new is None:
-            if old is not None and old.metric:
-                groups.setdefault((False, "{} withdrawn: no VIP is there any more"), []).append(place)
-        elif old is None or (old.metric, _lasting(old)) != (new.metric, _lasting(new)):
+    for place, new in after.items():
+        old = before.get(place)
+        if old is None or (old.ready.metric, _lasting(old.ready)) != (new.ready.metric, _lasting(new.ready)):
             groups.setdefault(_sentence(old, new), []).append(place)
+    for place, old in before.items():
+        if old.ready.metric and place not in after:
+            groups.setdefault((False, "{} withdrawn: no VIP is there any more"), []).append(place)
     return [Line(wrong, _named(text, places), tuple(places)) for (wrong, text), places in groups.items()]
 
 
 def _lasting(ready: Ready) -> tuple[str, ...]:
-    """Reasons without the numbers that count down."""
+    """Reasons without their numbers: that two reals of five fail, and not one, is told of the reals."""
     return tuple("".join(char for char in reason if not char.isdigit()) for reason in ready.reasons)
 
 
-def _sentence(old: Ready | None, new: Ready) -> tuple[bool, str]:
+def _sentence(old: Past | None, new: Past) -> tuple[bool, str]:
     """(whether it is bad news, what is said of a place)."""
     verb = "{} announced"
-    if new.metric == DRAINING:
+    if new.ready.metric == DRAINING:
         verb = "{} announced as draining"
-    elif not new.metric:
-        verb = "{} withdrawn" if old is not None and old.metric else "{} not announced"
-    reasons = "; ".join(new.reasons)
-    return bool(new.reasons), verb + (f": {reasons}" if reasons else "")
+    elif not new.ready.metric:
+        verb = "{} withdrawn" if old is not None and old.ready.metric else "{} not announced"
+    reasons = "; ".join(new.ready.reasons)
+    return bool(reasons) and not new.planned, verb + (f": {reasons}" if reasons else "")
 
 
 def _named(text: str, places: list[str]) -> str:
@@ -205,17 +208,18 @@ def _named(text: str, places: list[str]) -> str:
 
 
 def _repaired(
-    changes: Iterable[RouteChange], before: Mapping[str, Ready], after: Mapping[str, Ready], there: Mapping[str, int]
+    changes: Iterable[RouteChange], before: Mapping[str, Past], after: Mapping[str, Past], there: Mapping[str, int]
 ) -> list[Line]:
     """What somebody else had changed of the table."""
     back, left = [], []
-    for change in changes:
-        place = change.route.place
-        old, new = before.get(place), after.get(place)
-        if change.adds and old is not None and new is not None and old.metric == new.metric and place not in there:
-            back.append(place)
-        elif not change.adds and _strange(change.route, old, new):
-            left.append(place)
+    for route, adds in changes:
+        old, new = before.get(route.place), after.get(route.place)
+        if not adds:
+            if _strange(route, old, new):
+                left.append(route.place)
+        elif old is not None and new is not None and route.place not in there:
+            if old.ready.metric and old.ready.metric == new.ready.metric:
+                back.append(route.place)
     lines = []
     if back:
         lines.append(Line(True, _named("{} announced again: somebody had removed the route", back), tuple(back)))
@@ -224,8 +228,8 @@ def _repaired(
     return lines
 
 
-def _strange(route: Route, old: Ready | None, new: Ready | None) -> bool:
+def _strange(route: Route, old: Past | None, new: Past | None) -> bool:
     """Whether a route was not the last look's."""
     if not route.loopback or (old is None and new is None):
         return True
-    return old is not None and old.metric != route.metric
+    return old is not None and old.ready.metric != route.metric

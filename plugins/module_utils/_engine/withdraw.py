@@ -59,7 +59,8 @@ def withdrawn(instance: str, places: Collection[str], root: str = LOCK_ROOT) -> 
             ]
             failed = change_table(told.table, [RouteChange(route, adds=False) for route in routes])
         if failed:
-            raise EngineError(next(iter(failed.values())))
+            change, why = next(iter(failed.items()))
+            raise EngineError(f"the route of {change.route.place} in table {told.table} cannot be removed: {why}")
         gone = {route.place for route in routes}
         if gone:
             time.sleep(told.grace)

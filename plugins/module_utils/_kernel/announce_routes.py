@@ -83,7 +83,7 @@ def _read(body: bytes) -> Route:
 
 
 def change_table(table: int, changes: Sequence[RouteChange]) -> dict[RouteChange, str]:
-    """Add and remove routes of ours, in order; those changes that the kernel did not take, with a sentence.
+    """Add and remove routes of ours, in order; those changes that the kernel did not take, with the reason.
 
     One that is gone already is no failure. NetworkError where the kernel cannot be asked at all.
     """
@@ -96,20 +96,18 @@ def change_table(table: int, changes: Sequence[RouteChange]) -> dict[RouteChange
     except OSError as error:
         raise NetworkError(f"table {table} cannot be changed: {error.strerror}") from error
     return {
-        change: f"the route of {change.route.place} in table {table} {_failure(change, code)}"
+        change: _failure(change, code)
         for change, code in zip(changes, answers, strict=True)
         if code and (change.adds or code not in (errno.ESRCH, errno.ENOENT))
     }
 
 
 def _failure(change: RouteChange, code: int) -> str:
-    if not change.adds:
-        return f"cannot be removed: {os.strerror(code)}"
-    if code == errno.EEXIST:
-        return f"cannot be added: there is one of somebody else's with metric {change.route.metric}"
-    if code == errno.ENETDOWN:
-        return "cannot be added: lo is down (ip link set lo up)"
-    return f"cannot be added: {os.strerror(code)}"
+    if change.adds and code == errno.EEXIST:
+        return f"somebody else has a route there with metric {change.route.metric}"
+    if change.adds and code == errno.ENETDOWN:
+        return "lo is down (ip link set lo up)"
+    return os.strerror(code)
 
 
 def _body(table: int, route: Route) -> bytes:

@@ -122,11 +122,15 @@ class Seen:
 
 @dataclass(frozen=True)
 class Past:
-    """What is remembered of a place: its announcement, since when it is known, and how often it came and went."""
+    """What is remembered of a place: its announcement, since when it is known, and how often it came and went.
+
+    `planned`: whether what is announced, or is not, is somebody's wish.
+    """
 
     ready: Ready
     first: float
     hold: Hold = field(default_factory=Hold)
+    planned: bool = False
 
 
 class _Word(t.NamedTuple):
@@ -174,7 +178,7 @@ def _decide_place(place: str, vips: list[SeenVip], seen: Seen, past: Past | None
             hold = hold.back(now)
     since = past.ready.since if was == word.metric else now
     names = tuple(str(vip.key) for vip in vips)
-    return Past(Ready(place, word.metric, word.reasons, min(since, now), names), past.first, hold)
+    return Past(Ready(place, word.metric, word.reasons, min(since, now), names), past.first, hold, word.planned)
 
 
 def _word(place: str, vips: list[SeenVip], seen: Seen, first: float, now: float) -> _Word:
@@ -196,7 +200,7 @@ def _word(place: str, vips: list[SeenVip], seen: Seen, first: float, now: float)
     if word.metric and seen.path:
         word = _Word(DRAINING, (seen.path, *word.reasons))
     if word.metric and seen.drain is not None:
-        word = _Word(DRAINING, (_drained(seen.drain, "drained"), *word.reasons))
+        word = _Word(DRAINING, (_drained(seen.drain, "drained"), *word.reasons), planned=True)
     return word
 
 
@@ -252,7 +256,8 @@ def with_failures(
             ready = found[place].ready
             was = before[place].ready if place in before else None
             since = was.since if was is not None and not was.metric else ready.since
-            ready = ready._replace(metric=0, reasons=(why, *ready.reasons), since=since)
+            reasons = (f"the kernel does not take its route: {why}", *ready.reasons)
+            ready = ready._replace(metric=0, reasons=reasons, since=since)
             found[place] = replace(found[place], ready=ready)
     return found
 
