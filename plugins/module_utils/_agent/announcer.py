@@ -217,9 +217,13 @@ def _repaired(
         if not adds:
             if _strange(route, old, new):
                 left.append(route.place)
-        elif old is not None and new is not None and route.place not in there:
-            if old.ready.metric and old.ready.metric == new.ready.metric:
-                back.append(route.place)
+        elif (
+            old is not None
+            and new is not None
+            and 0 < old.ready.metric == new.ready.metric
+            and route.place not in there
+        ):
+            back.append(route.place)
     lines = []
     if back:
         lines.append(Line(True, _named("{} announced again: somebody had removed the route", back), tuple(back)))

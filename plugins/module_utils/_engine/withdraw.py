@@ -8,43 +8,45 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator
 
 from .._kernel.announce_routes import change_table, read_table
 from .._kernel.leaving import changing_routes, run_folder, tell_leaving
 from .._kernel.lock import LOCK_ROOT
 from .._kernel.private import read_private
 from .._model.announcement import RouteChange
+from .._model.drift import View
 from .._model.errors import EngineError, StateError
-from .._model.faults import counted
 from .._model.ready_file import ReadyFile
-from .._model.vips import Vip, VipKey
+from .._model.vip_plan import effective_state
 
 LOCK_SECONDS = 2.0
 """Whoever changes routes has done so within milliseconds."""
 
 
-def announced_places(vips: Iterable[Vip | VipKey]) -> set[str]:
-    """The addresses and prefixes of VIPs."""
-    return {(vip.key if isinstance(vip, Vip) else vip).address for vip in vips}
+def leaving_places(before: View, after: View) -> set[str]:
+    """The addresses and prefixes that no VIP with a real that serves has any more."""
+    return _served(before) - _served(after)
 
 
-def leaving_places(before: Mapping[VipKey, Vip], after: Mapping[VipKey, Vip]) -> set[str]:
-    """The addresses and prefixes that no VIP with a real has any more."""
-    kept = announced_places(vip for vip in after.values() if vip.reals)
-    return announced_places(vip for vip in before.values() if vip.reals) - kept
+def _served(view: View) -> set[str]:
+    return {
+        vip.key.address
+        for vip in view.vips.values()
+        if any(effective_state(real.address, real.state, view.overlay) != "down" for real in vip.reals)
+    }
 
 
 @contextlib.contextmanager
-def withdrawn(instance: str, places: Collection[str], root: str = LOCK_ROOT) -> Iterator[list[str]]:
-    """Do what takes these places away once nobody is told of them; one line for what was withdrawn.
+def withdrawn(instance: str, places: Collection[str], root: str = LOCK_ROOT) -> Iterator[None]:
+    """Do what takes these places away once nobody is told of them.
 
     Where routes of ours were there, that begins after a grace: neighbours need a moment to send elsewhere. Until it has
     ended, however it does, the agent announces none of them. Where no agent ever ran, nothing is looked at.
     """
     folder = run_folder(instance, root)
     if not places or not os.path.isdir(folder):
-        yield []
+        yield
         return
     told = _told(folder)
     held: int | None = None
@@ -61,10 +63,9 @@ def withdrawn(instance: str, places: Collection[str], root: str = LOCK_ROOT) -> 
         if failed:
             change, why = next(iter(failed.items()))
             raise EngineError(f"the route of {change.route.place} in table {told.table} cannot be removed: {why}")
-        gone = {route.place for route in routes}
-        if gone:
+        if routes:
             time.sleep(told.grace)
-        yield [f"{counted(len(gone), 'route')} withdrawn from table {told.table}"] if gone else []
+        yield
     finally:
         if held is not None:
             os.close(held)

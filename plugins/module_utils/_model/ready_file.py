@@ -15,6 +15,9 @@ from .hold_down import MOST, Hold
 from .records import Fields, Optional, flag, many, named, number, parse_record, read_fields, record, seconds, text
 
 SCHEMA = 1
+DRAIN_FILE = "drain.json"
+"""Beside state.json: what a person said of the balancer."""
+
 GRACE_SECONDS = 1.0
 """A laboratory's router stops sending 20 to 60 ms after a route is withdrawn, hardware after some hundreds."""
 
