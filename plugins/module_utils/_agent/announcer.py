@@ -17,22 +17,11 @@ from .._kernel.announce_routes import Table, by_place, change_table, read_table,
 from .._kernel.leaving import changing_routes, read_leaving
 from .._kernel.lock import LOCK_ROOT
 from .._kernel.run_files import RunFiles
-from .._model.announcement import (
-    DRAINING,
-    TABLE,
-    Past,
-    Ready,
-    Route,
-    RouteChange,
-    Seen,
-    decide,
-    route_changes,
-    wanted_routes,
-    with_failures,
-)
+from .._model.announcement import DRAINING, GRACE_SECONDS, TABLE, Ready, Route, RouteChange
+from .._model.announcing import Past, Seen, decide, route_changes, wanted_routes, with_failures
 from .._model.errors import FleetError
 from .._model.faults import counted
-from .._model.ready_file import GRACE_SECONDS, ReadyFile
+from .._model.ready_file import ReadyFile
 
 _BUSY_LOOKS = 20
 """So many looks at which a run was changing routes are told: each takes it milliseconds."""

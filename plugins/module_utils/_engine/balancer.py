@@ -17,6 +17,7 @@ from .._kernel.balancer_edges import BalancerEdges, KernelBalancerEdges
 from .._kernel.edges import pinned_info
 from .._kernel.state_files import StateFile
 from .._model import layout
+from .._model.announcement import DRAIN_FILE
 from .._model.balancer_plan import BalancerPlan, follows_gateway, plan_balancer, plan_gateway, plan_removal
 from .._model.balancer_snapshot import BalancerSnapshot
 from .._model.errors import FleetError, NetworkError
@@ -24,7 +25,6 @@ from .._model.limits import Limits
 from .._model.map_specs import MAPS, balancer_maps
 from .._model.pinned import PinnedMaps
 from .._model.program_file import ProgramFile
-from .._model.ready_file import DRAIN_FILE
 from .._model.snapshot import GatewayAnswer
 from .._model.state import State
 from .._model.steps import ClearSlot, Compile, Detach

@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from .._kernel.lock import locked
 from .._kernel.state_files import StateFile
 from .._kernel.state_folder import StateFolder
-from .._model.announcement import Drain
+from .._model.announcement import DRAIN_FILE, Drain
+from .._model.drain_file import drain_from_json, drain_to_json
 from .._model.errors import EngineError, StateError
-from .._model.ready_file import DRAIN_FILE, drain_from_json, drain_to_json
 from .request import Request, Result
 
 

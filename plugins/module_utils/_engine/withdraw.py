@@ -14,10 +14,9 @@ from .._kernel.announce_routes import change_table, read_table
 from .._kernel.leaving import changing_routes, run_folder, tell_leaving
 from .._kernel.lock import LOCK_ROOT
 from .._kernel.private import read_private
-from .._model.announcement import RouteChange
+from .._model.announcement import RouteChange, Told
 from .._model.drift import View
 from .._model.errors import EngineError, StateError
-from .._model.ready_file import ReadyFile
 from .._model.vip_plan import effective_state
 
 LOCK_SECONDS = 2.0
@@ -71,21 +70,19 @@ def withdrawn(instance: str, places: Collection[str], root: str = LOCK_ROOT) -> 
             os.close(held)
 
 
-def _told(folder: str) -> ReadyFile:
+def _told(folder: str) -> Told:
     """What the agent says of its routes; as it is by default where it says nothing that can be read."""
     path = os.path.join(folder, "ready.json")
     with contextlib.suppress(StateError, UnicodeDecodeError):
         source = read_private(path)
         if source is not None:
-            return ReadyFile.from_json(source, path)
-    return ReadyFile()
+            return Told.from_json(source, path)
+    return Told()
 
 
 def _places_of_others(instance: str, root: str) -> set[str]:
     """What other balancers of this host announce."""
     with contextlib.suppress(OSError):
         names = [entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name != instance]
-        return {
-            place for name in names for place, past in _told(run_folder(name, root)).places.items() if past.ready.metric
-        }
+        return {place for name in names for place, metric in _told(run_folder(name, root)).places.items() if metric}
     return set()

@@ -10,20 +10,12 @@ import typing as t
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from .announcement import DRAINING, TABLE, Drain, Past, Ready
+from .announcement import DRAINING, GRACE_SECONDS, LAST_TABLE, TABLE, WRITTEN_ANEW, Ready
+from .announcing import Past
 from .hold_down import MOST, Hold
-from .records import Fields, Optional, flag, many, named, number, parse_record, read_fields, record, seconds, text
+from .records import Fields, many, named, number, parse_record, read_fields, record, seconds, text
 
 SCHEMA = 1
-DRAIN_FILE = "drain.json"
-"""Beside state.json: what a person said of the balancer."""
-
-GRACE_SECONDS = 1.0
-"""A laboratory's router stops sending 20 to 60 ms after a route is withdrawn, hardware after some hundreds."""
-
-_LARGEST = 0xFFFFFFFF
-_ANEW = "the agent writes it anew"
-_DRAIN_ANEW = "drain or undrain the balancer again"
 
 
 @dataclass(frozen=True)
@@ -47,7 +39,7 @@ class ReadyFile:
     @classmethod
     def from_json(cls, source: str, path: str) -> ReadyFile:
         """Read the file's text; StateError names the file and the field at fault."""
-        found = parse_record(source, path, lambda value, where: read_fields(value, where, _FILE), _ANEW)
+        found = parse_record(source, path, lambda value, where: read_fields(value, where, _FILE), WRITTEN_ANEW)
         return cls(found["table"], found["grace"], {place: make(place) for place, make in found["places"].items()})
 
 
@@ -77,26 +69,7 @@ _PAST = record(
 )
 _FILE: Fields = {
     "schema": number(SCHEMA, SCHEMA),
-    "table": number(1, _LARGEST),
+    "table": number(1, LAST_TABLE),
     "grace": seconds,
     "places": named(_PAST),
 }
-
-
-def drain_to_json(drain: Drain) -> str:
-    """The text of drain.json."""
-    return json.dumps({"schema": SCHEMA, **drain._asdict()}) + "\n"
-
-
-def drain_from_json(source: str, path: str) -> Drain:
-    """Read the text of drain.json; StateError names the file and the field at fault."""
-    return parse_record(source, path, _DRAIN, _DRAIN_ANEW)
-
-
-_DRAIN = record(
-    lambda since, by, withdraw=False, **_schema: Drain(since, by, withdraw),
-    schema=number(SCHEMA, SCHEMA),
-    since=text,
-    by=text,
-    withdraw=Optional(flag),
-)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from .announcement import SeenVip
+from .announcing import SeenVip
 from .checks import Announce, Target
 from .faults import counted
 from .health import Health
