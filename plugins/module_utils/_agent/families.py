@@ -43,7 +43,7 @@ Samples = Iterable[tuple[tuple[str, ...], float]]
 
 
 class Of(t.NamedTuple):
-    """One balancer: what the agent knows of it, and what its program counted. `fill`: flow tables' entries, capacity."""
+    """One balancer: what the agent knows of it, and what its program counted. `fill`: entries, capacity of tables."""
 
     view: InstanceView
     counted: Counted

@@ -33,8 +33,9 @@ class MetricsSettings:
 def parse_metrics(params: Mapping[str, t.Any], faults: Faults, where: str = "") -> MetricsSettings:
     """What the options say; faults are added to `faults`, their names after `where`.
 
-    `metrics_listen`: one ADDRESS:PORT or a list of them, an empty one for the unix socket alone; `metrics_allow`: a list
-    of prefixes; `metrics_real`: whether every real of every VIP has a series. An address that others reach needs an allow list: nothing that listens there asks who somebody is.
+    `metrics_listen`: one ADDRESS:PORT or a list of them, an empty one for the unix socket alone; `metrics_allow`: a
+    list of prefixes; `metrics_real`: whether every real of every VIP has a series. An address that others reach needs
+    an allow list: nothing that listens there asks who somebody is.
     """
     given = params.get("metrics_listen")
     texts = [DEFAULT_LISTEN] if given is None else given if isinstance(given, (list, tuple)) else [given]
