@@ -14,13 +14,13 @@ import typing as t
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.metrics_core import Metric
-
 from .._engine.counters import Counted, Pair
 from .._model.announcement import DRAINING, READY
 from .._model.snapshot import RootArray
 from .view import InstanceView, View
+
+if t.TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
 
 DROPS = (
     "encapsulation_failures_v4",
@@ -257,10 +257,14 @@ def _sizes(views: Iterable[tuple[str, InstanceView]], field: str) -> Samples:
 
 
 def _gauge(name: str, text: str, labels: tuple[str, ...], samples: Samples) -> Metric:
+    from prometheus_client.core import GaugeMetricFamily  # pylint: disable=import-outside-toplevel
+
     return _filled(GaugeMetricFamily(name, text, labels=labels), samples)
 
 
 def _counter(name: str, text: str, labels: tuple[str, ...], samples: Samples) -> Metric:
+    from prometheus_client.core import CounterMetricFamily  # pylint: disable=import-outside-toplevel
+
     return _filled(CounterMetricFamily(name, text, labels=labels), samples)
 
 

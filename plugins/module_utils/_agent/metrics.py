@@ -18,17 +18,15 @@ import typing as t
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-import h11
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector as AnyCollector
-
 from .._engine.counters import Counted, CounterReader, Pair
 from .._kernel.private import make_private
 from .._model.metrics_settings import MetricsSettings
 from .families import Of, families
 from .view import View
+
+if t.TYPE_CHECKING:
+    import h11
+    from prometheus_client.metrics_core import Metric
 
 SOCKET = "/run/katran-fleet/metrics.sock"
 _READ_SECONDS = 5.0
@@ -40,7 +38,7 @@ _TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
 Answered = tuple[int, t.Sequence[tuple[str, str]], bytes]
 
 
-class Collector(AnyCollector):
+class Collector:
     """Makes the families anew for each scrape, as prometheus_client asks a collector."""
 
     def __init__(self, look: Callable[[], View], bpffs: Callable[[str], str], each_real: bool = False) -> None:
@@ -108,18 +106,14 @@ class Metrics:
         self._servers.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        # Who asks may go away meanwhile, or be too slow.
+        with contextlib.suppress(OSError, TimeoutError), contextlib.closing(writer):
             if self._is_allowed(writer.get_extra_info("peername")) and self._open < _CONNECTIONS:
                 self._open += 1
                 try:
                     await asyncio.wait_for(self._answer(reader, writer), _READ_SECONDS)
                 finally:
                     self._open -= 1
-        except (OSError, TimeoutError, h11.ProtocolError):
-            # Who asked went away, or asked for nothing that can be answered.
-            pass
-        finally:
-            writer.close()
 
     def _is_allowed(self, peer: t.Any) -> bool:
         if not isinstance(peer, tuple):
@@ -131,16 +125,15 @@ class Metrics:
         return found
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        import h11  # pylint: disable=import-outside-toplevel
+
         link = h11.Connection(h11.SERVER, max_incomplete_event_size=8192)
-        request = None
-        while not isinstance(request, h11.Request):
-            event = link.next_event()
-            if event is h11.NEED_DATA:
-                link.receive_data(await reader.read(4096))
-            elif isinstance(event, h11.Request):
-                request = event
-            else:
-                return
+        try:
+            request = await _request(link, reader)
+        except h11.ProtocolError:
+            return
+        if request is None:
+            return
         status, headers, body = await self._found(request)
         length = ("Content-Length", str(len(body)))
         head = h11.Response(status_code=status, headers=[*headers, length, ("Connection", "close")])
@@ -159,6 +152,8 @@ class Metrics:
         return 200, (("Content-Type", kind),), body
 
     async def _text(self, accepted: str) -> tuple[bytes, str]:
+        from prometheus_client.exposition import choose_encoder  # pylint: disable=import-outside-toplevel
+
         encoder, kind = choose_encoder(accepted)
         async with self._lock:
             last = self._last.get(kind)
@@ -168,7 +163,22 @@ class Metrics:
                 last = self._last[kind] = time.monotonic(), body, kind
         return last[1], last[2]
 
-    def _registry(self) -> CollectorRegistry:
+    def _registry(self) -> t.Any:
+        from prometheus_client import CollectorRegistry  # pylint: disable=import-outside-toplevel
+
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(self.collector)
+        registry.register(t.cast("t.Any", self.collector))
         return registry
+
+
+async def _request(link: h11.Connection, reader: asyncio.StreamReader) -> h11.Request | None:
+    """The request that comes; None where none does. ProtocolError of h11 for what is none."""
+    import h11  # pylint: disable=import-outside-toplevel
+
+    while True:
+        event = link.next_event()
+        if isinstance(event, h11.Request):
+            return event
+        if event is not h11.NEED_DATA:
+            return None
+        link.receive_data(await reader.read(4096))
