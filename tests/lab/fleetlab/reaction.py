@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How long it takes from the death of a service until no ring leads there, and back, trial after trial.
 
-Everything is measured from outside: the moment that a service ends, the slots of every balancer's rings, the moment that
-it answers again.
+Everything is measured from outside: the moment that a service ends, the slots of every balancer's rings, the moment
+that it answers again.
 """
 
 from __future__ import annotations
