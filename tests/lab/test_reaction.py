@@ -113,9 +113,8 @@ def test_requests_fail_in_the_window_alone(whole: Fleet) -> None:
     host = whole.lab.host("real3")
     found, began, _ended = ask(whole, 10.0, lambda: reaction.refuse(whole.lab, host))
     failed = [(at - began, flow) for at, flow in found if flow.error]
-    print(
-        f"{len(found)} requests, {len(failed)} failed, the last {max((at for at, _flow in failed), default=0):.2f} s after"
-    )
+    last = max((at for at, _flow in failed), default=0.0)
+    print(f"{len(found)} requests, {len(failed)} failed, the last {last:.2f} s after")
     assert failed, "the real that died had no share"
     assert all(0 <= at <= REFUSED_SECONDS + 0.5 for at, _flow in failed), failed[-3:]
     assert all(flow.real != "real3" for at, flow in found if at - began > REFUSED_SECONDS + 0.5)
