@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.checks import Check, Probe
-from ansible_collections.katran.fleet.plugins.module_utils._model.overlay import Overlay
+from ansible_collections.katran.fleet.plugins.module_utils._model.overlay import Overlay, effective_state
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
 from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import (
     NO_WORDS,
@@ -46,10 +46,12 @@ def equal(number: int, **options: object) -> Vip:
     return vip(*map(VipReal, REALS[:number]), **options)
 
 
-def verdict(
-    real: str, state: str = "down", since: str = SINCE[0], reason: str = "refused", share: int = 100
-) -> Verdict:
-    return Verdict(NAME, real, state, since, reason, share)
+def verdict(real: str, state: str = "down", since: str = SINCE[0], share: int = 100) -> Verdict:
+    return Verdict(NAME, real, state, since, "refused", share)
+
+
+def badness(each: Verdict) -> tuple[int, str]:
+    return -STRICT[each.state], each.since
 
 
 def said(*verdicts: Verdict) -> Mapping[str, Verdict]:
@@ -100,9 +102,7 @@ def test_never_below_the_floor_and_never_more_lenient(
 ) -> None:
     before, after = combine(one, overlay, {}), combine(one, overlay, said(*verdicts))
     # A person's word stands in the place of the inventory's.
-    expected = {
-        real.address: overlay[real.address].state if real.address in overlay else real.state for real in one.reals
-    }
+    expected = {real.address: effective_state(real.address, real.state, overlay) for real in one.reals}
     assert states(before) == expected
     assert one.check is not None
     assert weight_of(after, one) * 100 >= one.check.min_healthy * weight_of(before, one)
@@ -130,9 +130,7 @@ def test_a_real_goes_out_exactly_where_there_is_room_and_the_last_to_fail_stay(
         assert base[held.real].state == "active"
         assert base[held.real].weight
         # Without those that failed worse, and with it, less than the floor would be left.
-        worse = [
-            out for out in found.out.values() if (-STRICT[out.state], out.since) <= (-STRICT[held.state], held.since)
-        ]
+        worse = [out for out in found.out.values() if badness(out) <= badness(held)]
         gone = sum(base[out.real].weight for out in worse if base[out.real].state == "active")
         assert (total - gone - base[held.real].weight) * 100 < floor
     # Of equal weights, what stays in failed last.
@@ -140,7 +138,7 @@ def test_a_real_goes_out_exactly_where_there_is_room_and_the_last_to_fail_stay(
         taken = [out for out in found.out.values() if base[out.real].state == "active" and base[out.real].weight]
         for out in taken:
             for held in found.held.values():
-                assert (-STRICT[out.state], out.since) <= (-STRICT[held.state], held.since)
+                assert badness(out) <= badness(held)
 
 
 @many
