@@ -96,9 +96,9 @@ class _Stalls:
 class Prober:
     """Makes probes in an asyncio loop, without a task for each.
 
-    `answered`: told of each answer, says when the next is due; `reach`: how an aim is reached at present; `rate`: probes
-    a second at most, over all targets; `most`: probes under way at once. Where more is due than that, what has waited
-    longest comes first, later than it should: a probe's timeout counts from when it really begins.
+    `answered`: told of each answer, says when the next is due; `reach`: how an aim is reached at present; `rate`: most
+    probes a second, over all targets; `most`: probes under way at once. Where more is due, what has waited longest comes
+    first, later than it should: a probe's timeout counts from when it really begins.
     """
 
     def __init__(
