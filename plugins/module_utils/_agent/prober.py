@@ -97,7 +97,7 @@ class Prober:
     """Makes probes in an asyncio loop, without a task for each.
 
     `answered`: told of each answer, says when the next is due; `reach`: how an aim is reached at present; `rate`: most
-    probes a second, over all targets; `most`: probes under way at once. Where more is due, what has waited longest comes
+    probes a second, over all targets; `most`: probes under way at once. Where more is due, what waited longest comes
     first, later than it should: a probe's timeout counts from when it really begins.
     """
 
