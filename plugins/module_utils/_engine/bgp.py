@@ -83,7 +83,9 @@ def ensure_bgp(request: BgpRequest) -> BgpOutcome:
         packages = request.packages or PACKAGES
         plan = plan_presence(there, record, text, packages, bird.free_name(KEPT))
         plan.record = replace(plan.record, router_id=router_id)
-        outcome = BgpOutcome(plan.changes, masked(there.conf or ""), masked(text))
+        # Of the package's own file nothing is worth reading.
+        before = "" if there.untouched else masked(there.conf or "")
+        outcome = BgpOutcome(plan.changes, before, masked(text))
         if not there.installed:
             outcome.packages = list(packages)
             if not request.check:

@@ -57,7 +57,7 @@ def identity_of(path: str) -> str:
         found = os.stat(path)
     except OSError:
         return ""
-    return f"{found.st_dev}:{found.st_ino}:{found.st_mtime_ns}:{found.st_size}"
+    return f"{found.st_mtime_ns}:{found.st_size}"
 
 
 def owner_of(path: str) -> Owner | None:
