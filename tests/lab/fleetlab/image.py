@@ -28,6 +28,9 @@ _PACKAGES = (
     *("python3-apt", "systemd-sysv", "tcpdump"),
     # roles balancer and real
     *("bpftool", "linux-libc-dev", "nftables", "python3-bpfcc", "python3-netaddr", "python3-pyroute2"),
+    # the agent, and the two routing daemons that can announce for it
+    *("bird2", "frr", "python3-cryptography", "python3-dnspython", "python3-h11", "python3-numpy"),
+    *("python3-prometheus-client",),
     # services of the reals, load from the client
     *("iperf3", "nginx-light", "wrk"),
 )
@@ -43,6 +46,9 @@ _MASKED = (
     *("dev-hugepages.mount", "proc-sys-fs-binfmt_misc.automount", "sys-fs-fuse-connections.mount"),
     *("sys-kernel-config.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount"),
 )
+
+# What packages start by themselves and a host starts only when it is told to.
+_STOPPED = ("bird.service", "frr.service", "nginx.service")
 
 # Where each file of files/ goes, and its mode.
 _INSTALLED = {
@@ -168,7 +174,8 @@ def _customize(root: Path) -> None:
     for name in _MASKED:
         (units / name).unlink(missing_ok=True)
         (units / name).symlink_to("/dev/null")
-    (units / "multi-user.target.wants/nginx.service").unlink()
+    for name in _STOPPED:
+        (units / "multi-user.target.wants" / name).unlink()
     for name, (place, mode) in _INSTALLED.items():
         path = root / place
         path.parent.mkdir(parents=True, exist_ok=True)
