@@ -38,6 +38,7 @@ _PACKAGES = (
 # Services of real hardware, of logins at a console and of maintenance, all of which only cost time here.
 _MASKED = (
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer"),
+    *("logrotate.timer",),
     *("console-getty.service", "getty@.service", "getty-static.service", "e2scrub_reap.service"),
     *("kmod-static-nodes.service", "systemd-modules-load.service", "systemd-binfmt.service", "modprobe@.service"),
     *("systemd-firstboot.service", "systemd-networkd.service", "systemd-pstore.service"),
