@@ -19,6 +19,9 @@ from .._model.link_mtu import Links, Tunnel
 from .._model.options import parse_interfaces
 from .module import named
 
+UNITS = {"katran-restore.service": Unit(enabled=True)}
+"""The units of every host, beside the one that watches."""
+
 
 def run_host() -> None:
     """The whole of module host; its action plugin gives `files` and, where some differ, `contents`."""
@@ -28,9 +31,11 @@ def run_host() -> None:
         request = HostRequest(
             HostWanted(
                 params["files"],
-                units_wanted(params["follow_gateway"]),
+                UNITS,
                 parse_real_host(params["real"]),
                 links_of(params["real"], params["mtu_check"]),
+                params["agent"],
+                params["sync"],
             ),
             tuple(params["packages"]),
             params["contents"],
@@ -51,16 +56,6 @@ def run_host() -> None:
     if module._diff:  # pylint: disable=protected-access
         output["diff"] = {"prepared": "".join(f"{line}\n" for line in outcome.changes)}
     module.exit_json(**output)
-
-
-def units_wanted(follow_gateway: bool | None) -> dict[str, Unit]:
-    """The units of every host; the timer is the balancers' to say."""
-    return {
-        "katran-restore.service": Unit(enabled=True),
-        "katran-refresh.service": Unit(),
-        "katran-watch.service": Unit(enabled=True, active=True, resident=True),
-        "katran-refresh.timer": Unit(enabled=follow_gateway, active=follow_gateway),
-    }
 
 
 def links_of(real: Mapping[str, t.Any] | None, check: str) -> Links | None:

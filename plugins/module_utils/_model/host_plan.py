@@ -22,15 +22,18 @@ LIBRARY = "/usr/lib/katran-fleet"
 UNITS_FOLDER = "systemd"
 """The folder of the library that has the units."""
 
-RETIRED = ("katran-real.service",)
+RETIRED = ("katran-real.service", "katran-refresh.timer", "katran-refresh.service")
 """Units of earlier versions."""
 
+WATCH, AGENT = "katran-watch.service", "katran-agent.service"
+"""What watches the programs of a host, and what does so on a balancer, and much more."""
 
 HOST: Spec = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "packages": {"type": "list", "elements": "str", "default": []},
     "leaving": {"type": "list", "elements": "str", "default": []},
-    "follow_gateway": {"type": "bool"},
+    "agent": {"type": "bool"},
+    "sync": {"type": "bool", "default": False},
     "real": {
         "type": "dict",
         "options": {
@@ -84,13 +87,16 @@ class RealHost:
 class HostWanted:
     """What the host is to be. `files`: path in the library → SHA-256; None leaves the library and units as they are.
 
-    `links`: what a real's interfaces are to carry; None: nobody says.
+    `links`: what a real's interfaces are to carry; None: nobody says. `agent`: whether the host has one; None leaves
+    that as it is. `sync`: whether it tells others of flows.
     """
 
     files: Mapping[str, str] | None = None
     units: Mapping[str, Unit] = field(default_factory=dict)
     real: RealHost | None = None
     links: Links | None = None
+    agent: bool | None = None
+    sync: bool = False
 
 
 @dataclass(frozen=True)
@@ -265,10 +271,11 @@ def _plan_units(plan: HostPlan, wanted: HostWanted, there: HostSnapshot) -> None
         if unit.active not in ("inactive", "failed"):
             plan.add("stop", name, f"stop {name}")
         plan.add("unlink", name, f"remove the unit {name} of an earlier version")
-    masked = [name for name in wanted.units if there.units.get(name, UnitState()).link == "/dev/null"]
+    every = {**wanted.units, **_of_agent(wanted.agent, there)}
+    masked = [name for name in every if there.units.get(name, UnitState()).link == "/dev/null"]
     for name in masked:
         plan.warnings.append(f"unit {name} is masked on this host, and stays so (systemctl unmask {name})")
-    units = {name: unit for name, unit in wanted.units.items() if name not in masked}
+    units = {name: unit for name, unit in every.items() if name not in masked}
     for name in units:
         state = there.units.get(name, UnitState())
         target = f"{LIBRARY}/{UNITS_FOLDER}/{name}"
@@ -286,6 +293,16 @@ def _plan_units(plan: HostPlan, wanted: HostWanted, there: HostSnapshot) -> None
         engine = ("ansible_collections/", name.removesuffix(".service")) if to_be.resident else ()
         anew = name in touched or any(path.startswith(engine) for path in changed)
         _plan_unit(plan, name, to_be, there.units.get(name, UnitState()), anew)
+
+
+def _of_agent(agent: bool | None, there: HostSnapshot) -> dict[str, Unit]:
+    """The units of which a host has one: the agent watches programs itself."""
+    if agent is None:
+        agent = there.units.get(AGENT, UnitState()).enabled == "enabled"
+    return {
+        WATCH: Unit(enabled=not agent, active=not agent, resident=not agent),
+        AGENT: Unit(enabled=agent, active=agent, resident=agent),
+    }
 
 
 def _plan_unit(plan: HostPlan, name: str, unit: Unit, state: UnitState, touched: bool) -> None:
