@@ -14,13 +14,10 @@ from ansible.module_utils.common.text.converters import to_text
 from .._engine.host import HostRequest, ensure_host
 from .._model.errors import FleetError
 from .._model.faults import Faults
-from .._model.host_plan import HOST, HostWanted, RealHost, Unit
+from .._model.host_plan import HOST, HostWanted, RealHost
 from .._model.link_mtu import Links, Tunnel
 from .._model.options import parse_interfaces
 from .module import named
-
-UNITS = {"katran-restore.service": Unit(enabled=True)}
-"""The units of every host, beside the one that watches."""
 
 
 def run_host() -> None:
@@ -31,11 +28,10 @@ def run_host() -> None:
         request = HostRequest(
             HostWanted(
                 params["files"],
-                UNITS,
-                parse_real_host(params["real"]),
-                links_of(params["real"], params["mtu_check"]),
-                params["agent"],
-                params["sync"],
+                real=parse_real_host(params["real"]),
+                links=links_of(params["real"], params["mtu_check"]),
+                agent=params["agent"],
+                sync=params["sync"],
             ),
             tuple(params["packages"]),
             params["contents"],

@@ -31,11 +31,9 @@ from .._kernel.tree import read_digests, remove_files, remove_folders, remove_tr
 from .._kernel.units import change_unit, link_unit, read_units, reload_units, unlink_unit
 from .._model.errors import HostError, PartialError, StateError
 from .._model.host_plan import (
-    AGENT,
     LIBRARY,
     RETIRED,
     UNITS_FOLDER,
-    WATCH,
     HostPlan,
     HostSnapshot,
     HostWanted,
@@ -43,6 +41,7 @@ from .._model.host_plan import (
     is_parameter,
     plan_absence,
     plan_host,
+    units_of,
 )
 from .._model.host_record import HostRecord
 from .._model.options import is_instance
@@ -108,7 +107,10 @@ def ensure_host(request: HostRequest) -> HostOutcome:
         if request.absent:
             plan = plan_absence(there, request.leaving)
         else:
-            plan = plan_host(request.wanted, there, request.boot)
+            wanted = request.wanted
+            if wanted.files is not None:
+                wanted = replace(wanted, units=units_of(wanted.agent, there.units))
+            plan = plan_host(wanted, there, request.boot)
         if plan.faults:
             raise HostError("; ".join(plan.faults))
         outcome = HostOutcome(plan.changes, plan.warnings, [], [], plan.missing)
@@ -130,7 +132,7 @@ def read_host(request: HostRequest, record: HostRecord) -> HostSnapshot:
     """The host as it is, as far as it matters to what is wanted."""
     wanted = request.wanted
     real = record.real if request.absent else wanted.real
-    names = [*wanted.units, WATCH, AGENT, *RETIRED]
+    names = [*units_of(wanted.agent, {}), *RETIRED]
     whole = wanted.files is not None or request.absent
     sysctls, interfaces = set(real.sysctls() if real else ()), set(real.interfaces if real else ())
     if request.absent:

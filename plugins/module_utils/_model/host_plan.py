@@ -25,8 +25,8 @@ UNITS_FOLDER = "systemd"
 RETIRED = ("katran-real.service", "katran-refresh.timer", "katran-refresh.service")
 """Units of earlier versions."""
 
-WATCH, AGENT = "katran-watch.service", "katran-agent.service"
-"""What watches the programs of a host, and what does so on a balancer, and much more."""
+RESTORE, WATCH, AGENT = "katran-restore.service", "katran-watch.service", "katran-agent.service"
+"""What brings a host back at boot, what watches its programs, and what does so on a balancer, and much more."""
 
 HOST: Spec = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -60,6 +60,17 @@ class Unit:
     enabled: bool | None = None
     active: bool | None = None
     resident: bool = False
+
+
+def units_of(agent: bool | None, there: Mapping[str, UnitState]) -> dict[str, Unit]:
+    """The units of a host. `agent`: whether it has one, which watches programs itself; None: as it is `there`."""
+    if agent is None:
+        agent = there.get(AGENT, UnitState()).enabled == "enabled"
+    return {
+        RESTORE: Unit(enabled=True),
+        WATCH: Unit(enabled=not agent, active=not agent, resident=True),
+        AGENT: Unit(enabled=agent, active=agent, resident=True),
+    }
 
 
 @dataclass(frozen=True)
@@ -271,11 +282,10 @@ def _plan_units(plan: HostPlan, wanted: HostWanted, there: HostSnapshot) -> None
         if unit.active not in ("inactive", "failed"):
             plan.add("stop", name, f"stop {name}")
         plan.add("unlink", name, f"remove the unit {name} of an earlier version")
-    every = {**wanted.units, **_of_agent(wanted.agent, there)}
-    masked = [name for name in every if there.units.get(name, UnitState()).link == "/dev/null"]
+    masked = [name for name in wanted.units if there.units.get(name, UnitState()).link == "/dev/null"]
     for name in masked:
         plan.warnings.append(f"unit {name} is masked on this host, and stays so (systemctl unmask {name})")
-    units = {name: unit for name, unit in every.items() if name not in masked}
+    units = {name: unit for name, unit in wanted.units.items() if name not in masked}
     for name in units:
         state = there.units.get(name, UnitState())
         target = f"{LIBRARY}/{UNITS_FOLDER}/{name}"
@@ -293,16 +303,6 @@ def _plan_units(plan: HostPlan, wanted: HostWanted, there: HostSnapshot) -> None
         engine = ("ansible_collections/", name.removesuffix(".service")) if to_be.resident else ()
         anew = name in touched or any(path.startswith(engine) for path in changed)
         _plan_unit(plan, name, to_be, there.units.get(name, UnitState()), anew)
-
-
-def _of_agent(agent: bool | None, there: HostSnapshot) -> dict[str, Unit]:
-    """The units of which a host has one: the agent watches programs itself."""
-    if agent is None:
-        agent = there.units.get(AGENT, UnitState()).enabled == "enabled"
-    return {
-        WATCH: Unit(enabled=not agent, active=not agent, resident=not agent),
-        AGENT: Unit(enabled=agent, active=agent, resident=agent),
-    }
 
 
 def _plan_unit(plan: HostPlan, name: str, unit: Unit, state: UnitState, touched: bool) -> None:
