@@ -37,7 +37,7 @@ class Journal:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
             self._socket.setblocking(False)
 
-    def tell(self, priority: int, message: str, **fields: str | int | float) -> None:
+    def tell(self, priority: int, message: str, **fields: str | float) -> None:
         """One entry. Fields are named without their KATRAN_, in small letters."""
         found: dict[str, t.Any] = {f"KATRAN_{name.upper()}": value for name, value in fields.items() if value != ""}
         if self._socket is not None:
@@ -54,7 +54,7 @@ class Journal:
         sys.stderr.write(f"<{priority}>{message}\n")
         sys.stderr.flush()
 
-    def change(self, now: float, priority: int, message: str, **fields: str | int | float) -> None:
+    def change(self, now: float, priority: int, message: str, **fields: str | float) -> None:
         """One of many changes, told unless there were too many. `now` in seconds of any clock that never goes back."""
         self._left = min(self._burst, self._left + (now - self._at) * self._rate)
         self._at = now

@@ -11,6 +11,7 @@ import typing as t
 from .._engine.balancer import Balancer
 from .._engine.healthcheck import Healthcheck
 from .._engine.watch import Watch
+from .._kernel import loopback
 from .._kernel.edges import KernelEdges, pinned_ids
 from .._kernel.lock import locked
 from .._kernel.network import glance_at_gateway
@@ -49,16 +50,22 @@ class Looker:
         """All that is to be seen: `places` [instance, program, where, what is wrong], `balancers` instance → look."""
         self._watch.look()
         places = [
-            [place.instance, place.program, list(place.where) if isinstance(place.where, RootArray) else place.where, wrong]
+            [
+                place.instance,
+                place.program,
+                list(place.where) if isinstance(place.where, RootArray) else place.where,
+                wrong,
+            ]
             for place, wrong in self._watch.judged.items()
         ]
         there = instances()
+        own = sorted({each.address for each in loopback.host_addresses()})
         self._last = {name: each for name, each in self._last.items() if name in there}
         for name in there:
             found = self._of_balancer(name)
             if found is not None:
                 self._last[name] = found
-        return {"places": places, "balancers": self._last}
+        return {"places": places, "balancers": {name: {**each, "own": own} for name, each in self._last.items()}}
 
     def _of_balancer(self, instance: str) -> dict[str, t.Any] | None:
         """A balancer and its program healthcheck; None where another run changes just that."""

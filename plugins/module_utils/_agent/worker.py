@@ -26,7 +26,7 @@ _LONGEST_RUN = 180.0
 """Seconds after which a process that does not answer is given up."""
 
 
-class RunFailed(FleetError):
+class RunFailedError(FleetError):
     """A run said in one sentence why it could not be; `locked`: only because another run is at work."""
 
     def __init__(self, sentence: str, locked: bool = False) -> None:
@@ -50,16 +50,16 @@ class Worker:
         return self._process.pid if self._process is not None and self._process.returncode is None else None
 
     async def ask(self, job: str, **arguments: t.Any) -> t.Any:
-        """Have a job done; its answer. RunFailed where it failed, or where the process died of it."""
+        """Have a job done; its answer. RunFailedError where it failed, or where the process died of it."""
         async with self._turn:
             try:
                 return await asyncio.wait_for(self._asked(job, arguments), _LONGEST_RUN)
-            except (asyncio.TimeoutError, asyncio.CancelledError) as error:
+            except (TimeoutError, asyncio.CancelledError) as error:
                 # What it would say later would be taken for the answer to the next request.
                 await self._end()
                 if isinstance(error, asyncio.CancelledError):
                     raise
-                raise RunFailed(f"the run took longer than {_LONGEST_RUN:g} s and was ended") from error
+                raise RunFailedError(f"the run took longer than {_LONGEST_RUN:g} s and was ended") from error
 
     async def _asked(self, job: str, arguments: dict[str, t.Any]) -> t.Any:
         into, out = await self._running()
@@ -69,12 +69,12 @@ class Worker:
             line = await out.readline()
         except (ConnectionError, ValueError) as error:
             await self._end()
-            raise RunFailed(f"the process of runs does not answer: {error}") from error
+            raise RunFailedError(f"the process of runs does not answer: {error}") from error
         if not line.endswith(b"\n"):
-            raise RunFailed(f"the process of runs ended in the middle of one ({_ending(await self._end())})")
+            raise RunFailedError(f"the process of runs ended in the middle of one ({_ending(await self._end())})")
         answer = json.loads(line)
         if "error" in answer:
-            raise RunFailed(answer["error"], answer.get("locked", False))
+            raise RunFailedError(answer["error"], answer.get("locked", False))
         return answer["result"]
 
     async def _running(self) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
