@@ -22,7 +22,10 @@ _VIPS = '"vips": '
 
 @dataclass(frozen=True)
 class Known:
-    """A balancer as its last run left it. `verdicts`: as applied; `real_ids`: real → id; `loaded`: has it a program?"""
+    """A balancer as its last run left it.
+
+    `verdicts`: as applied; `real_ids`: real → id; `loaded`: whether it has a program.
+    """
 
     bpffs: str = ""
     vips: Mapping[VipKey, Vip] = field(default_factory=dict)

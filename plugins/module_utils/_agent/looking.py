@@ -23,7 +23,6 @@ from .._model import layout
 from .._model.balancer_plan import follows_gateway
 from .._model.errors import FleetError
 from .._model.healthcheck_record import HealthcheckRecord
-from .._model.snapshot import RootArray
 from .._model.state import State
 from .._program.own_pins import balancer_pins
 from .jobs_server import Jobs
@@ -50,16 +49,11 @@ class Looker:
         """All that is to be seen: `places` [instance, program, where, what is wrong], `balancers` instance → look."""
         self._watch.look()
         places = [
-            [
-                place.instance,
-                place.program,
-                list(place.where) if isinstance(place.where, RootArray) else place.where,
-                wrong,
-            ]
+            [place.instance, place.program, place.where if isinstance(place.where, str) else list(place.where), wrong]
             for place, wrong in self._watch.judged.items()
         ]
         there = instances()
-        own = sorted({each.address for each in loopback.host_addresses()})
+        own = sorted({each.text for each in loopback.host_addresses()})
         self._last = {name: each for name, each in self._last.items() if name in there}
         for name in there:
             found = self._of_balancer(name)
