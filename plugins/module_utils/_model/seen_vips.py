@@ -11,9 +11,9 @@ from .announcing import SeenVip
 from .checks import Announce, Target
 from .faults import counted
 from .health import Health
-from .overlay import Overlay
-from .verdicts import Verdict
-from .vip_plan import effective_state, ring_members
+from .overlay import Overlay, effective_state
+from .verdicts import Verdict, Words
+from .vip_plan import ring_members
 from .vips import Vip, VipKey
 from .watch import Place
 
@@ -41,7 +41,7 @@ def see_vip(
     verdicts and the floor have had their word; `filled`: whether the kernel's ring has slots; `healths`: real → what
     is probed there, and what is known of it.
     """
-    capable = [address for address, _weight in ring_members(vip, overlay)]
+    capable = [address for address, _weight in ring_members(vip, Words(overlay))]
     bad = [verdicts[address] for address in capable if address in verdicts and verdicts[address].state != "active"]
     out = {verdict.real for verdict in bad}
     waiting, patience = _waiting({address: healths[address] for address in capable if address in healths})
