@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Routes of VIPs in the kernel's table: held to what is ready, whoever else changes them, and withdrawn before a VIP goes."""
+"""Routes of VIPs in the kernel's table: held to what is ready whoever changes them, and withdrawn before a VIP goes."""
 
 from __future__ import annotations
 
@@ -154,8 +154,10 @@ class TestWhoeverElseChangesTheTable:
         announcer = Announcer("default")
         lines = texts(announcer.update(seen("198.51.100.1", "198.51.100.2"), 1000.0))
         assert lines == [
-            "198.51.100.1 is not announced: the kernel does not take its route: somebody else has a route there with"
-            " metric 1",
+            (
+                "198.51.100.1 is not announced: the kernel does not take its route: somebody else has a route there"
+                " with metric 1"
+            ),
             "198.51.100.2 is announced",
             "table 198 has 2 routes of others (protocol 4), which routing daemons learn from it as well",
         ]
@@ -423,11 +425,16 @@ def test_an_upgrade_withdraws_nothing(agent: Agent) -> None:
 def test_a_run_that_fails_or_is_killed_is_withdrawn_no_longer() -> None:
     announcer = Announcer("default", grace=0.01)
     announcer.update(seen("198.51.100.1"), 1000.0)
-    with pytest.raises(ZeroDivisionError), withdrawn("default", {"198.51.100.1"}):
-        assert routes() == {}
-        announcer.update(seen("198.51.100.1"), 1001.0)
-        assert routes() == {}
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with withdrawn("default", {"198.51.100.1"}):
+            assert routes() == {}
+            announcer.update(seen("198.51.100.1"), 1001.0)
+            assert routes() == {}
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     announcer.update(seen("198.51.100.1"), 1002.0)
     # It may know the VIPs as they were while the run went on.
     assert routes() == {}
