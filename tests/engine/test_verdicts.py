@@ -112,7 +112,7 @@ def quiet(verdicts: Sequence[Verdict]) -> None:
 
 @pytest.fixture(autouse=True)
 def host() -> Iterator[None]:
-    with sandbox(LINK), compiled_once():
+    with sandbox(LINK, "lb1"), compiled_once():
         lead_out()
         ensure(features=["udp_flow_migration"])
         apply([web(), vips(*REALS, address=DNS, **UDP), vips(*REALS, address=OLD)])
