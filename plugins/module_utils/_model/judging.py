@@ -24,9 +24,8 @@ from .addresses import address_order
 from .checks import Check, Target
 from .external import Word, live
 from .health import Health, resumed, strictest
-from .overlay import Overlay
+from .overlay import Overlay, effective_state
 from .verdicts import Verdict
-from .vip_plan import effective_state
 from .vips import Vip, VipKey, VipName, VipReal
 
 Pair = tuple[VipKey, str]
