@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from .._model.judging import LATEST
 from .._model.written import visible
 
 COLOURS: Mapping[str, str] = {"active": "32", "draining": "33", "unknown": "33", "down": "31"}
@@ -52,4 +53,7 @@ def span(seconds: float) -> str:
 
 def moment(at: float) -> str:
     """A time of day in the host's own zone, "-" where there is none."""
-    return datetime.fromtimestamp(at, tz=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S") if at else "-"
+    if not at:
+        return "-"
+    told = datetime.fromtimestamp(min(max(at, 0.0), LATEST), tz=UTC)
+    return told.astimezone().strftime("%Y-%m-%d %H:%M:%S")
