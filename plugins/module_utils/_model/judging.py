@@ -117,8 +117,9 @@ def carried(before: Checked, after: Checked, healths: Mapping[Target, Health]) -
 class Judged(t.NamedTuple):
     """What is to be applied.
 
-    `verdicts`: those that are not plainly active with their whole weight, sorted as state.json has them. `due`: when they change next by
-    themselves, in seconds since the epoch; infinite where they do not. `waiting`: the pairs that were never judged yet.
+    `verdicts`: those that are not plainly active with their whole weight, sorted as state.json has them. `due`: when
+    they change next by themselves, in seconds since the epoch; infinite where they do not. `waiting`: the pairs that
+    were never judged yet.
     """
 
     verdicts: tuple[Verdict, ...]
