@@ -30,7 +30,8 @@ def read(lab: Lab) -> dict[str, list[str]]:
 def reachable(lab: Lab, address: str) -> bool:
     """Whether the router sends what is for an address to any balancer, announced or not."""
     with network(lab.namespace_path(ROUTER)):
-        routes = json.loads(run(["ip", "-j", "route", "show", "match", address]) or "[]")
+        family = "-6" if ":" in address else "-4"
+        routes = json.loads(run(["ip", "-j", family, "route", "show", "match", address]) or "[]")
     return any(route.get("nexthops") or route.get("gateway") for route in routes)
 
 
