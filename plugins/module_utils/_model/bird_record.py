@@ -37,13 +37,8 @@ class BirdRecord:
         return parse_record(source, where, _RECORD, _ANEW)
 
 
-def _record(schema: int, **fields: object) -> BirdRecord:
-    assert schema == SCHEMA
-    return BirdRecord(**fields)  # type: ignore[arg-type]  # each as its reader reads it
-
-
 _RECORD = record(
-    _record,
+    lambda schema, **fields: BirdRecord(**fields),
     schema=number(SCHEMA, SCHEMA),
     read=text,
     router_id=text,

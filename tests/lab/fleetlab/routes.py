@@ -54,8 +54,8 @@ def wait(lab: Lab, addresses: Iterable[str], balancers: Iterable[str] = (), seco
             return waited
         if waited > seconds:
             raise LabError(
-                f"after {seconds:g} s the router still has no route to {'; '.join(missing)}: on a balancer, see ready.json"
-                " in /run/katran-fleet/default, `ip route show table 198` and `birdc show protocols`"
+                f"after {seconds:g} s the router still has no route to {'; '.join(missing)}: on a balancer, see"
+                " /run/katran-fleet/default/ready.json, `ip route show table 198` and `birdc show protocols`"
             )
         time.sleep(0.1)
 
@@ -70,4 +70,3 @@ def main(lab: Lab, inventory: str, seconds: float) -> int:
         for family, place in (("-4", VIPS_IPV4), ("-6", VIPS_IPV6)):
             print(run(["ip", family, "route", "show", "root", place]).rstrip())
     return 0
-
