@@ -38,7 +38,9 @@ class BirdRecord:
 
 
 _RECORD = record(
-    lambda schema, **fields: BirdRecord(**fields),
+    lambda read, router_id, enabled, active, backup=None, **_schema: BirdRecord(
+        read, router_id, enabled, active, backup
+    ),
     schema=number(SCHEMA, SCHEMA),
     read=text,
     router_id=text,
