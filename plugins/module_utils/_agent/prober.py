@@ -96,9 +96,9 @@ class _Stalls:
 class Prober:
     """Makes probes in an asyncio loop, without a task for each.
 
-    `answered`: told of each answer, says when the next is due; `reach`: how an aim is reached at present; `rate`: probes
-    a second at most, over all targets; `most`: probes under way at once. Where more is due than that, what has waited
-    longest comes first, later than it should: a probe's timeout counts from when it really begins.
+    `answered`: told of each answer, says when the next is due; `reach`: how an aim is reached at present; `rate`: most
+    probes a second, over all targets; `most`: probes under way at once. Where more is due, what waited longest comes
+    first, later than it should: a probe's timeout counts from when it really begins.
     """
 
     def __init__(
@@ -257,6 +257,9 @@ class Prober:
         except OSError as error:
             self._end(entry, failure(error, opening=True), now)
             return
+        except Exception as error:  # noqa: BLE001  # as in _go_on
+            self._end(entry, self._own_fault(error), now)
+            return
         entry.number = talk.socket.fileno()
         self._open[entry.number] = entry
         t.cast(select.epoll, self._epoll).register(entry.number, talk.EDGES)
@@ -311,8 +314,11 @@ class Prober:
         except OSError as error:
             return failure(error)
         except Exception as error:  # noqa: BLE001  # whatever a stranger's bytes set off: other probes go on
-            self._tell("a probe ended in an error of its own", error)
-            return Finding("", f"not asked: {type(error).__name__}")
+            return self._own_fault(error)
+
+    def _own_fault(self, error: Exception) -> Finding:
+        self._tell("a probe ended in an error of its own", error)
+        return Finding("", f"not asked: {type(error).__name__}")
 
     def _end(self, entry: _Entry, finding: Finding, now: float) -> None:
         """A probe is over: tell, and ask when the next is due."""

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 
 from .._kernel.lock import locked
 from .._kernel.maps import KernelMaps, Maps
@@ -18,7 +19,7 @@ from .._model.verdicts import Verdict, Words, by_check, by_vip, degraded, that_c
 from .._model.vips import Vip
 from .._program.requirements import require_capabilities
 from .flows import purge_gone
-from .request import Clock, Gone, Purge, Request, Result
+from .request import Clock, Gone, Request, Result
 from .resource import with_balancer
 from .vips import VipRun
 
@@ -37,7 +38,8 @@ def apply_verdicts(request: Request, verdicts: Sequence[Verdict]) -> Result:
         def work(maps: Maps, file: StateFile, state: State) -> Result:
             run = VerdictRun(request, maps, file, state, Clock())
             run.told = verdicts
-            run.purge = purge_gone
+            if isinstance(maps, KernelMaps):
+                run.purge = partial(purge_gone, maps)
             return run.run(Asked(None))
 
         result = with_balancer(request, work)
@@ -49,7 +51,7 @@ class VerdictRun(VipRun):
     """One run of what checks say: the same VIPs under other verdicts."""
 
     told: Sequence[Verdict] = ()
-    purge: Purge | None = None
+    purge: Callable[[Iterable[Gone], bool], dict[str, int]] | None = None
     _purging: Sequence[Gone] = ()
 
     def settles(self, state: str) -> Collection[str]:
@@ -108,9 +110,7 @@ class VerdictRun(VipRun):
         self._purge()
 
     def _purge(self) -> None:
-        if self.purge is None or not self._purging or not isinstance(self.maps, KernelMaps):
-            return
-        purged = self.purge(self.maps, self._purging, self.request.check)
+        purged = self.purge(self._purging, self.request.check) if self.purge and self._purging else {}
         for table, number in purged.items():
             self.result.operations[table] = self.result.operations.get(table, 0) + number
         if purged:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from .._kernel.maps import Maps
+from .._kernel.maps import KernelMaps, Maps
 from .._kernel.own_addresses import read_addresses
 from .._kernel.ring_workers import build_rings
 from .._kernel.state_files import StateFile
@@ -40,6 +40,7 @@ from .known_tables import known_table
 from .opened import limits_of, read_actual
 from .recovery import lost_warnings
 from .request import Clock, Request, Result
+from .withdraw import leaving_places, withdrawn
 
 
 def _idle(vips: Iterable[Vip]) -> list[str]:
@@ -129,7 +130,9 @@ class VipRun:
             references={name: reals for name, reals in self.state.references.items() if name not in settled},
         )
         if not self.request.check and (plan.operations or self.state.lost or after != self.state):
-            with self.clock.phase("write"):
+            # Maps in memory are nobody's that is told of them.
+            leaving = leaving_places(known, wanted) if isinstance(self.maps, KernelMaps) else ()
+            with self.clock.phase("write"), withdrawn(self.request.instance, leaving):
                 self._write(plan, after, wanted, actual.ring_size)
         elif self.request.check:
             self.foretell()

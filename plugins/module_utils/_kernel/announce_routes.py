@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The kernel's table of routes that say what this balancer is to be reached for; a routing daemon learns it.
 
-Each is a unicast route out of lo, with our protocol number. Daemons learn no route of type local; and no rule leads into
-the table, so the host sends nothing that way and takes nothing in.
+Each is a unicast route out of lo, with our protocol number. Daemons learn no route of type local; and no rule leads
+into the table, so the host sends nothing that way and takes nothing in.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import struct
 import typing as t
 from collections.abc import Iterable, Sequence
 
-from .._model.announcement import PROTOCOL, Route, RouteChange
+from .._model.announcement import DRAINING, PROTOCOL, READY, Route, RouteChange
 from .._model.errors import NetworkError
 from .rtnetlink import attribute, dump, exchange, number_of, read_attributes
 
@@ -82,8 +82,8 @@ def _read(body: bytes) -> Route:
     return Route(place, number_of(found, _PRIORITY), loopback)
 
 
-def change_table(table: int, changes: Sequence[RouteChange]) -> list[str]:
-    """Add and remove routes of ours, in order; a sentence for each change that the kernel did not take.
+def change_table(table: int, changes: Sequence[RouteChange]) -> dict[RouteChange, str]:
+    """Add and remove routes of ours, in order; those changes that the kernel did not take, with the reason.
 
     One that is gone already is no failure. NetworkError where the kernel cannot be asked at all.
     """
@@ -95,21 +95,19 @@ def change_table(table: int, changes: Sequence[RouteChange]) -> list[str]:
         answers = exchange(requests)
     except OSError as error:
         raise NetworkError(f"table {table} cannot be changed: {error.strerror}") from error
-    return [
-        f"the route of {change.route.place} in table {table} {_failure(change, code)}"
+    return {
+        change: _failure(change, code)
         for change, code in zip(changes, answers, strict=True)
         if code and (change.adds or code not in (errno.ESRCH, errno.ENOENT))
-    ]
+    }
 
 
 def _failure(change: RouteChange, code: int) -> str:
-    if not change.adds:
-        return f"cannot be removed: {os.strerror(code)}"
-    if code == errno.EEXIST:
-        return f"cannot be added: there is one of somebody else's with metric {change.route.metric}"
-    if code == errno.ENETDOWN:
-        return "cannot be added: lo is down (ip link set lo up)"
-    return f"cannot be added: {os.strerror(code)}"
+    if change.adds and code == errno.EEXIST:
+        return f"somebody else has a route there with metric {change.route.metric}"
+    if change.adds and code == errno.ENETDOWN:
+        return "lo is down (ip link set lo up)"
+    return os.strerror(code)
 
 
 def _body(table: int, route: Route) -> bytes:
@@ -142,9 +140,9 @@ def rules_into(table: int) -> int:
 
 
 def by_place(routes: Iterable[Route]) -> dict[str, int]:
-    """Place → the metric of its route, the best where there are several."""
+    """Place → the metric of its route, the best where there are several. One that no agent made is no place's."""
     found: dict[str, int] = {}
     for route in routes:
-        if route.loopback:
+        if route.loopback and route.metric in (READY, DRAINING):
             found[route.place] = min(route.metric, found.get(route.place, route.metric))
     return found

@@ -132,10 +132,7 @@ def _until(value: t.Any, where: str) -> float:
             return moment.timestamp()
         except (ValueError, OverflowError) as error:
             raise Fault(where, f"{shown(value)} is not a time of ISO 8601") from error
-    try:
-        found = seconds(value, where)
-    except OverflowError as error:
-        raise Fault(where, f"{shown(value)} is not a number of seconds since the epoch") from error
+    found = seconds(value, where)
     if not 0 <= found < _FAR:
         raise Fault(where, f"{shown(value)} is not a number of seconds since the epoch")
     return found

@@ -16,7 +16,7 @@ WINDOW_SECONDS = 60.0
 FIRST_SECONDS = 10.0
 LONGEST_SECONDS = 300.0
 DECAY_SECONDS = 300.0
-_MOST = 6
+MOST = 6
 """The level at which doubling reaches the longest time."""
 
 
@@ -26,6 +26,11 @@ class Hold(t.NamedTuple):
     went: float = 0.0
     came: float = 0.0
     level: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """How long it stays away, from when it went."""
+        return _seconds(self.level)
 
     def not_after(self, now: float) -> Hold:
         """The same where the clock was set back."""
@@ -38,19 +43,19 @@ class Hold(t.NamedTuple):
     def gone(self, now: float) -> Hold:
         """It goes."""
         level = self._level_at(now)
-        if self.went and now - self.went <= WINDOW_SECONDS + seconds(level):
-            level = min(level + 1, _MOST)
+        if self.went and now - self.went <= WINDOW_SECONDS + _seconds(level):
+            level = min(level + 1, MOST)
         return Hold(now, self.came, level)
 
     def until(self, now: float) -> float:
         """When it may come back, having gone."""
-        return self.went + seconds(self._level_at(now)) if self.went else 0.0
+        return self.went + _seconds(self._level_at(now)) if self.went else 0.0
 
     def back(self, now: float) -> Hold:
         """It comes back."""
         return Hold(self.went, now, self.level) if self.went else self
 
 
-def seconds(level: int) -> float:
+def _seconds(level: int) -> float:
     """How long a route of this level stays away."""
     return min(FIRST_SECONDS * 2 ** (level - 1), LONGEST_SECONDS) if level else 0.0

@@ -40,6 +40,8 @@ VARIABLES = frozenset(
         *("real_weight", "real_state", "server_id"),
         # of both
         *("instance", "bpffs", "lock_timeout", "host_packages", "mtu_check"),
+        # of announcements
+        *("bgp", "bgp_packages", "announce_table"),
         # of a run
         *("balancers_group", "reals_group", "become"),
     )

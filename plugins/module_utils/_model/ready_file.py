@@ -7,20 +7,15 @@ from __future__ import annotations
 
 import json
 import typing as t
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
-from .announcement import DRAINING, TABLE, Drain, Past, Ready
-from .hold_down import Hold
-from .records import Optional, flag, many, named, number, parse_record, record, seconds, text
+from .announcement import DRAINING, GRACE_SECONDS, LAST_TABLE, TABLE, WRITTEN_ANEW, Ready
+from .announcing import Past
+from .hold_down import MOST, Hold
+from .records import Fields, many, named, number, parse_record, read_fields, record, seconds, text
 
 SCHEMA = 1
-GRACE_SECONDS = 1.0
-"""A laboratory's router stops sending 20 to 60 ms after a route is withdrawn, hardware after some hundreds."""
-
-_LARGEST = 0xFFFFFFFF
-_ANEW = "the agent writes it anew"
-_DRAIN_ANEW = "drain or undrain the balancer again"
 
 
 @dataclass(frozen=True)
@@ -44,8 +39,8 @@ class ReadyFile:
     @classmethod
     def from_json(cls, source: str, path: str) -> ReadyFile:
         """Read the file's text; StateError names the file and the field at fault."""
-        found = parse_record(source, path, _FILE, _ANEW)
-        return replace(found, places={place: _past(place, **each) for place, each in found.places.items()})
+        found = parse_record(source, path, lambda value, where: read_fields(value, where, _FILE), WRITTEN_ANEW)
+        return cls(found["table"], found["grace"], {place: make(place) for place, make in found["places"].items()})
 
 
 def _past_data(past: Past) -> dict[str, t.Any]:
@@ -55,44 +50,26 @@ def _past_data(past: Past) -> dict[str, t.Any]:
     return {**told, **past.hold._asdict()}
 
 
-def _past(place: str, went: float, came: float, level: int, **told: t.Any) -> Past:
-    ready = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
-    return Past(Ready(place, **ready), 0.0, Hold(went, came, level))
+def _past(
+    metric: int, reasons: list[str], since: float, vips: list[str], went: float, came: float, level: int
+) -> Callable[[str], Past]:
+    """What is remembered of the place that it is told."""
+    return lambda place: Past(Ready(place, metric, tuple(reasons), since, tuple(vips)), 0.0, Hold(went, came, level))
 
 
 _PAST = record(
-    dict,
+    _past,
     metric=number(0, DRAINING),
     reasons=many(text),
     since=seconds,
     vips=many(text),
     went=seconds,
     came=seconds,
-    level=number(0, 100),
+    level=number(0, MOST),
 )
-_FILE = record(
-    lambda schema, **fields: ReadyFile(**fields),
-    schema=number(SCHEMA, SCHEMA),
-    table=number(1, _LARGEST),
-    grace=seconds,
-    places=named(_PAST),
-)
-
-
-def drain_to_json(drain: Drain) -> str:
-    """The text of drain.json."""
-    return json.dumps({"schema": SCHEMA, **drain._asdict()}) + "\n"
-
-
-def drain_from_json(source: str, path: str) -> Drain:
-    """Read the text of drain.json; StateError names the file and the field at fault."""
-    return parse_record(source, path, _DRAIN, _DRAIN_ANEW)
-
-
-_DRAIN = record(
-    lambda since, by, withdraw=False, **_schema: Drain(since, by, withdraw),
-    schema=number(SCHEMA, SCHEMA),
-    since=text,
-    by=text,
-    withdraw=Optional(flag),
-)
+_FILE: Fields = {
+    "schema": number(SCHEMA, SCHEMA),
+    "table": number(1, LAST_TABLE),
+    "grace": seconds,
+    "places": named(_PAST),
+}

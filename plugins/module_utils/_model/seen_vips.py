@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from .announcement import SeenVip
+from .announcing import SeenVip
 from .checks import Announce, Target
 from .faults import counted
 from .health import Health
@@ -19,6 +19,9 @@ from .watch import Place
 
 _NAMED = 3
 """As many failing reals are named."""
+
+_SEVERAL = 2
+"""One real that is silent says more of itself than of the way there."""
 
 _SLACK_SECONDS = 2.0
 _LONGEST_SECONDS = 30.0
@@ -66,9 +69,7 @@ def _waiting(healths: Mapping[str, tuple[Target, Health]]) -> tuple[str, float]:
     An external verdict is told, not asked for: nobody knows whether it comes.
     """
     without = [
-        (target, health)
-        for target, health in healths.values()
-        if not health.state and target.probe.type != "external"
+        (target, health) for target, health in healths.values() if not health.state and target.probe.type != "external"
     ]
     if not without:
         return "", 0.0
@@ -97,7 +98,7 @@ def doubt_path(vips: Mapping[VipKey, Vip], healths: Mapping[tuple[VipKey, str], 
         if health.state != "down" or last is None or last.state != "down" or last.took < target.probe.timeout:
             return ""
         silent.add(real)
-    if len(silent) < 2:  # noqa: PLR2004  # one that is silent says more of itself than of the way there
+    if len(silent) < _SEVERAL:
         return ""
     return (
         f"all {len(silent)} reals that are checked are silent, so the way to them may be broken here: traffic is asked"

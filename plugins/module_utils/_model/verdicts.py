@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from .addresses import address_order
 from .checks import Check
 from .faults import shortened, some
-from .overlay import Overlay, overlay_of
+from .overlay import Overlay, effective_state, overlay_of
 from .state import State
 from .vips import Vip, VipKey, VipReal
 
@@ -66,8 +66,8 @@ def combine(vip: Vip, overlay: Mapping[str, Overlay], verdicts: OfVip) -> Combin
     reals = vip.reals
     if overlay:
         reals = tuple(
-            real if over is None else real._replace(state=over.state)
-            for real, over in ((real, overlay.get(real.address)) for real in reals)
+            real._replace(state=effective_state(real.address, real.state, overlay)) if real.address in overlay else real
+            for real in reals
         )
     if vip.check is None or not verdicts:
         return Combined(reals, {}, {})

@@ -22,6 +22,7 @@ MOST_HEADERS, MOST_BODY, MOST_PIECES = 16 << 10, 64 << 10, 1024
 much as a small answer does."""
 
 _CHUNK = 64 << 10
+_PROTOCOL = b"HTTP/"
 _WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -160,6 +161,8 @@ class HttpPlan:
         self.status = frozenset(probe.status)
         self.drain_status = frozenset(probe.drain_status)
         self.body = probe.body.encode()
+        # A request that is none is told before the first probe: ValueError.
+        self._request(probe.host or "localhost")
         self._requests: dict[str, h11.Request] = {}
 
     def __call__(self, target: Target, reach: Reach) -> Talk:
@@ -191,7 +194,7 @@ class HttpPlan:
 class HttpTalk(TlsTalk):
     """A request and its answer, over TLS or not."""
 
-    __slots__ = ("_body", "_http", "_pieces", "_plan", "_received", "_rest")
+    __slots__ = ("_begin", "_body", "_http", "_judged", "_pieces", "_plan", "_received", "_rest")
 
     def __init__(
         self, opened: socket.socket, tls: Tls | None, address: str, plan: HttpPlan, request: h11.Request
@@ -200,6 +203,8 @@ class HttpTalk(TlsTalk):
         self._plan = plan
         self._http = h11.Connection(h11.CLIENT, MOST_HEADERS)
         self._rest = (self._http.send(request) or b"") + (self._http.send(h11.EndOfMessage()) or b"")
+        self._judged = False
+        self._begin = b""
         self._body = bytearray()
         self._received = self._pieces = 0
 
@@ -208,7 +213,8 @@ class HttpTalk(TlsTalk):
             self._rest = self._rest[self.socket.send(self._rest) :]
         while True:
             try:
-                data = self.socket.recv(_CHUNK)
+                # h11 looks at how long a header is only while it is incomplete.
+                data = self.socket.recv(_CHUNK if self._judged else MOST_HEADERS + 1 - self._received)
             except ssl.SSLEOFError:
                 # A server that ends without close_notify is as common as one that says it.
                 data = b""
@@ -221,6 +227,10 @@ class HttpTalk(TlsTalk):
         if not self._received:
             return Finding("down", "closed without an answer")
         self.late = "timeout: answer not finished"
+        if len(self._begin) < len(_PROTOCOL):
+            self._begin += data[: len(_PROTOCOL) - len(self._begin)]
+            if not _PROTOCOL.startswith(self._begin):
+                return Finding("down", "not HTTP")
         try:
             self._http.receive_data(data)
             return self._next_events()
@@ -233,7 +243,8 @@ class HttpTalk(TlsTalk):
         while self._pieces < MOST_PIECES:
             event = self._http.next_event()
             if event is h11.NEED_DATA:
-                return None
+                too_long = not self._judged and self._received > MOST_HEADERS
+                return Finding("down", "header too long") if too_long else None
             self._pieces += 1
             found = None
             if isinstance(event, h11.Response):
@@ -250,6 +261,7 @@ class HttpTalk(TlsTalk):
 
     def _judge(self, response: h11.Response) -> Finding | None:
         """What status and header alone say; None where the body decides."""
+        self._judged = True
         code = response.status_code
         if code not in self._plan.status:
             return Finding("draining" if code in self._plan.drain_status else "down", f"status {code}")

@@ -270,7 +270,7 @@ DAMAGES: list[tuple[str, str, t.Any, str]] = [
     (S, "verdicts/0/vip", "192.0.2.1", "verdicts[0].vip: 192.0.2.1 is not the name of a VIP"),
     (S, "verdicts/0/real", "web1", 'verdicts[0].real: "web1" is not an IP address'),
     (S, "verdicts/0/state", "asleep", 'verdicts[0].state: "asleep" is none of active, draining, down'),
-    (S, "verdicts/0/share", 101, "verdicts[0].share: 101 is not in 0 to 100"),
+    (S, "verdicts/0/share", 101, "verdicts[0].share: 101 is not a whole number of 0 to 100"),
     (S, "verdicts/0/reason", None, "verdicts[0].reason: null is not a text"),
     (S, "verdicts", [VERDICT] * 2, "verdicts[1]: 10.0.0.2 of 192.0.2.1:80/tcp is listed twice"),
     (S, "references", ["10.0.0.1"], 'references: ["10.0.0.1"] is not a mapping'),
