@@ -17,7 +17,7 @@ from .._kernel.private import read_private
 from .._model.announcement import RouteChange, Told
 from .._model.drift import View
 from .._model.errors import EngineError, StateError
-from .._model.vip_plan import effective_state
+from .._model.overlay import effective_state
 
 LOCK_SECONDS = 2.0
 """Whoever changes routes has done so within milliseconds."""
@@ -32,7 +32,7 @@ def _served(view: View) -> set[str]:
     return {
         vip.key.address
         for vip in view.vips.values()
-        if any(effective_state(real.address, real.state, view.overlay) != "down" for real in vip.reals)
+        if any(effective_state(real.address, real.state, view.words.overlay) != "down" for real in vip.reals)
     }
 
 
