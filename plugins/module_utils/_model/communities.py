@@ -15,7 +15,7 @@ GRACEFUL_SHUTDOWN = (65535, 0)
 _LARGEST = {2: 0xFFFF, 3: 0xFFFFFFFF}
 """Parts of a community → the largest number that each may be."""
 
-Community = t.Tuple[int, ...]
+Community = tuple[int, ...]
 """Two numbers of 16 bits, or three of 32 bits."""
 
 
