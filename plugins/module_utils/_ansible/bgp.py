@@ -21,9 +21,7 @@ from .module import named
 
 def run_bgp() -> None:
     """The whole of module bgp; its action plugin installs the package where it is missing."""
-    module = AnsibleModule(
-        argument_spec=BGP, supports_check_mode=True, required_if=[("state", "present", ("config",))]
-    )
+    module = AnsibleModule(argument_spec=BGP, supports_check_mode=True, required_if=[("state", "present", ("config",))])
     try:
         request, warnings = _request(module.params, module.check_mode)
         outcome = ensure_bgp(request)

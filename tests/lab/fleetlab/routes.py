@@ -69,4 +69,3 @@ def main(lab: Lab, inventory: str, seconds: float) -> int:
         for family, place in (("-4", VIPS_IPV4), ("-6", VIPS_IPV6)):
             print(run(["ip", family, "route", "show", "root", place]).rstrip())
     return 0
-
