@@ -50,6 +50,7 @@ def payloads() -> Payloads:
     [
         ("tree", 40),
         ("host", 180),
+        ("bgp", 160),
         ("flows", 230),
         ("flows_info", 230),
         ("simulate_info", 260),
