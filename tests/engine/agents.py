@@ -18,12 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.katran.fleet.plugins.module_utils._engine.agent import AgentOutcome, ensure_agent
 from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck import Healthcheck
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request, Result
 from ansible_collections.katran.fleet.plugins.module_utils._engine.resource import apply_resource
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT, StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.agent_settings import AGENT, parse_agent
 from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.healthcheck_settings import parse_healthcheck
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, BPFFS, SOURCES, ensure_balancer, run
@@ -139,6 +141,14 @@ def balance(**options: Any) -> None:
         "source_dir": BPF,
     }
     Healthcheck("default", BPFFS).ensure(parse_healthcheck(params), False, 5)
+    settle()
+
+
+def settle(**options: Any) -> AgentOutcome:
+    """Tell the agent its settings."""
+    params = {name: option.get("default") for name, option in AGENT.items()}
+    request = Request("default", BPFFS, 5, False)
+    return ensure_agent(request, parse_agent({**params, "interface": LINK, **options}))
 
 
 def apply(*vips: dict[str, Any]) -> Result:
@@ -229,6 +239,8 @@ class Agent:
             self.process.send_signal(number)
         status = self.process.wait(20)
         self._reader.join()
+        if self.process.stderr is not None:
+            self.process.stderr.close()
         return status
 
 

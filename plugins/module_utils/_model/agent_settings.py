@@ -62,9 +62,7 @@ class AgentSettings:
             "interface": self.interface,
             "announce_table": self.announce_table,
             "max_probes": self.max_probes,
-            "metrics_listen": [
-                f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.metrics.listen
-            ],
+            "metrics_listen": [_place(*each) for each in self.metrics.listen],
             "metrics_allow": list(self.metrics.allow[len(LOCAL) :]),
             "metrics_real": self.metrics.each_real,
             "sync": self.sync is not None,
@@ -114,6 +112,10 @@ def settings_changes(before: AgentSettings | None, after: AgentSettings | None) 
     return lines
 
 
+def _place(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def _word(value: t.Any) -> str:
     if isinstance(value, list):
         return ", ".join(value) or "none"
@@ -131,9 +133,8 @@ def _parse(params: Mapping[str, t.Any], faults: Faults) -> AgentSettings:
     metrics = parse_metrics(params, faults)
     sync = None
     if params["sync"]:
-        sync = parse_sync(
-            {name: params[f"sync_{name}"] for name in ("key", "port", "address", "peers")}, faults, "sync_"
-        )
+        own = {name: params[f"sync_{name}"] for name in ("key", "port", "address", "peers")}
+        sync = parse_sync(own, faults, "sync_")
     return AgentSettings(interface, table, rate, metrics, sync)
 
 
