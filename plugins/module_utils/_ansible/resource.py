@@ -43,6 +43,8 @@ def run_resource(name: str, purge: Purge | None = None) -> None:
             params["allow_empty"],
             allow_own_addresses=params.get("allow_own_addresses", False),
             ssh_port=params.get("ssh_port", SSH_PORT),
+            check_defaults=params.get("check_defaults"),
+            max_probes=params.get("max_probes"),
         )
         result = apply_resource(name, request, asked, purge if params.get("purge_flows") else None)
         output: dict[str, t.Any] = {

@@ -66,6 +66,10 @@ class Prefix(t.NamedTuple):
         """The canonical text."""
         return f"{self.address.text}/{self.length}"
 
+    def holds(self, address: Address) -> bool:
+        """Whether an address is in it."""
+        return address.ipv6 == self.address.ipv6 and _agree(address, self.address, self.length)
+
 
 @lru_cache(maxsize=1 << 17)
 def read_prefix(text: str) -> Prefix | str:
@@ -100,7 +104,7 @@ class _Range(t.NamedTuple):
 
     def holds(self, address: Address) -> bool:
         """Whether an address is one of them."""
-        return address.ipv6 == self.prefix.address.ipv6 and _agree(address, self.prefix.address, self.prefix.length)
+        return self.prefix.holds(address)
 
     def meets(self, prefix: Prefix) -> bool:
         """Whether a prefix has one of them."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
 CHECK_TYPES = ("tcp", "tls", "http", "https", "udp", "dns", "external")
@@ -67,15 +67,14 @@ class Check:
             for item in fields(part):
                 value = getattr(part, item.name)
                 if item.name not in ("probe", "type") and value != getattr(plain, item.name):
-                    found[item.name] = _plain(item.name, value)
+                    found[item.name] = own_form(item.name, value)
         return found
 
     @classmethod
     def from_config(cls, config: Mapping[str, t.Any]) -> Check:
         """From its own form in state.json, which was validated when it was read."""
-        own = {name: config[name] for name in ("min_healthy", "slow_start", "on_down") if name in config}
-        rest = {name: _kept(name, value) for name, value in config.items() if name not in own}
-        return cls(Probe(**rest), **own)
+        probe = {name: _kept(name, value) for name, value in config.items() if name in _OF_PROBE}
+        return cls(Probe(**probe), **{name: value for name, value in config.items() if name in _OF_CHECK})
 
 
 @dataclass(frozen=True)
@@ -98,20 +97,53 @@ class Announce:
     @classmethod
     def from_config(cls, config: Mapping[str, t.Any]) -> Announce:
         """From its own form in state.json, which was validated when it was read."""
-        return cls(**{**config, "communities": tuple(config.get("communities", ()))})
+        own = {name: config[name] for name in _OF_ANNOUNCE if name in config}
+        return cls(**{**own, "communities": tuple(config.get("communities", ()))})
 
 
-def _plain(name: str, value: t.Any) -> t.Any:
+_OF_PROBE = frozenset(item.name for item in fields(Probe))
+_OF_CHECK = frozenset(item.name for item in fields(Check)) - {"probe"}
+_OF_ANNOUNCE = tuple(item.name for item in fields(Announce))
+
+
+def own_form(name: str, value: t.Any) -> t.Any:
     """A field's value as config has it."""
     if name == "headers":
         return dict(value)
+    if name in ("status", "drain_status"):
+        return in_ranges(value)
+    if name in ("payload", "expect"):
+        # Without it, digits would be read as a text.
+        return f"hex:{value}" if value else ""
     return list(value) if isinstance(value, tuple) else value
 
 
 def _kept(name: str, value: t.Any) -> t.Any:
     if name == "headers":
         return tuple(sorted(value.items()))
-    return tuple(value) if isinstance(value, list) else value
+    if name in ("status", "drain_status"):
+        return tuple(code for each in value for code in _codes(each))
+    return value.removeprefix("hex:") if name in ("payload", "expect") else value
+
+
+def _codes(each: int | str) -> Iterable[int]:
+    first, _dash, last = str(each).partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def in_ranges(codes: Sequence[int]) -> list[int | str]:
+    """Sorted codes, of which three or more in a row are written as their first and last: 200-204."""
+    found: list[int | str] = []
+    row: list[int] = []
+    for code in (*codes, 0):
+        if row and code != row[-1] + 1:
+            found += row if len(row) < _ROW else [f"{row[0]}-{row[-1]}"]
+            row = []
+        row.append(code)
+    return found
+
+
+_ROW = 3
 
 
 class Target(t.NamedTuple):

@@ -25,7 +25,8 @@ class Asked:
     whether an empty config may remove every entry; `limits`: what the balancer that is to have the entries can hold;
     `kept`: whether the entries were let in before, and are in the form in which they were kept; `allow_own_addresses`:
     whether VIPs may cover what balancers need to reach; `ssh_port`: which port of theirs must not be balanced either;
-    `more_reals`: reals beside those of VIPs.
+    `more_reals`: reals beside those of VIPs; `check_defaults`: what lies under every check, as it was given;
+    `max_probes`: as many probes a second may come of all checks, None: any number.
     """
 
     config: Config | None
@@ -36,6 +37,8 @@ class Asked:
     allow_own_addresses: bool = False
     ssh_port: int = 22
     more_reals: Collection[str] = ()
+    check_defaults: t.Any = None
+    max_probes: int | None = None
 
     @property
     def deletes(self) -> bool:

@@ -22,6 +22,7 @@ from .features import FEATURES
 from .resources import FROM_VARIABLES, features_needed
 from .shape import as_told, words
 from .tables import LEADING, TABLES
+from .verdicts import NO_WORDS
 from .vips_input import Vips, resolve_vips
 
 VARIABLES = frozenset(
@@ -39,6 +40,8 @@ VARIABLES = frozenset(
         *("real_weight", "real_state", "server_id"),
         # of both
         *("instance", "bpffs", "lock_timeout", "host_packages", "mtu_check"),
+        # of announcements
+        *("bgp", "bgp_packages", "announce_table"),
         # of a run
         *("balancers_group", "reals_group", "become"),
     )
@@ -227,7 +230,7 @@ def drained_warnings(resources: Resources, addresses: Iterable[str]) -> list[str
             if isinstance(row, Mapping):
                 keys_of.setdefault(str(row.get("real")), []).append(str(row.get(table.key)))
         known = {canonical(real): keys for real, keys in keys_of.items() if read_address(real) is not None}
-        found += still_led(table, Drained(table, vips, {}, elsewhere), known)
+        found += still_led(table, Drained(table, vips, NO_WORDS, elsewhere), known)
     return found
 
 

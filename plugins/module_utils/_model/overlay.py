@@ -72,6 +72,12 @@ def overlay_of(state: State) -> dict[str, Overlay]:
     return {entry[0]: Overlay._make(entry) for entry in entries}
 
 
+def effective_state(address: str, state: str, overlay: Mapping[str, Overlay]) -> str:
+    """A real's state where a person's word stands in the place of the inventory's."""
+    over = overlay.get(address)
+    return state if over is None else over.state
+
+
 class RealStates(Resource):
     """The overlay, described as the other resources are. An operator says it by hand: no variable does."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from .addresses import read_address
 from .entries import Asked
@@ -41,10 +42,12 @@ def config_faults(
     allow_own_addresses: bool = False,
     ssh_port: int = SSH_PORT,
     reals: Iterable[str] = (),
+    check_defaults: t.Any = None,
+    max_probes: int | None = None,
 ) -> list[str]:
     """What the modules of these resources would say against their `config`; a sentence or several per resource.
 
-    `reals`: addresses of reals of which no VIP may know.
+    `reals`: addresses of reals of which no VIP may know; `check_defaults`, `max_probes`: as Asked has them.
     """
     found = []
     led = {str(entry.get("real")) for name in LEADING for _index, entry in _rows(resources, name)}
@@ -54,8 +57,9 @@ def config_faults(
         sentences = [shape_faults(name, config, resource.options)]
         if isinstance(config, (list, tuple)):
             told = [as_told(entry, resource.options) for entry in config]
+            asked = Asked(told, "overridden", True, limits, False, allow_own_addresses, ssh_port, more)
             try:
-                resource.check(Asked(told, "overridden", True, limits, False, allow_own_addresses, ssh_port, more))
+                resource.check(replace(asked, check_defaults=check_defaults, max_probes=max_probes))
             except ConfigError as error:
                 sentences.append(str(error))
         found += [sentence for sentence in sentences if sentence]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -13,6 +14,9 @@ from .written import hidden_in, number_fault
 
 Options = Mapping[str, Mapping[str, t.Any]]
 _TRUE = ("y", "yes", "on", "1", "true", "t", "1.0")
+_FEW = 10
+"""As many options can be looked through in a sentence."""
+
 _BOOLEANS = (*_TRUE, "n", "no", "off", "0", "false", "f", "0.0")
 
 
@@ -34,17 +38,18 @@ def shape_faults(name: str, config: t.Any, options: Options) -> str:
     if config is not None and not isinstance(config, (list, tuple)):
         faults.add("config", f"{config} is not a list")
     for index, entry in enumerate(config if isinstance(config, (list, tuple)) else ()):
-        _entry_shape(f"{name}[{index}]", entry, options, faults)
+        entry_shape(f"{name}[{index}]", entry, options, faults)
     return str(faults)
 
 
-def _entry_shape(where: str, entry: t.Any, options: Options, faults: Faults) -> None:
+def entry_shape(where: str, entry: t.Any, options: Options, faults: Faults) -> None:
+    """Add what of an entry does not have the shape of the options."""
     if not isinstance(entry, Mapping):
         faults.add(where, "is empty" if entry is None else f"{entry} is not a mapping")
         return
     for key in entry:
         if key not in options:
-            faults.add(f"{where}.{key}", f"there is no such option; there are {', '.join(options)}")
+            faults.add(f"{where}.{key}", f"there is no such option; {_meant(str(key), options)}")
     for key, option in options.items():
         value = entry.get(key)
         if value is None:
@@ -52,20 +57,30 @@ def _entry_shape(where: str, entry: t.Any, options: Options, faults: Faults) -> 
                 faults.add(f"{where}.{key}", "is missing")
         elif option["type"] == "list":
             _list_shape(f"{where}.{key}", value, option, faults)
+        elif option["type"] == "dict" and option.get("options"):
+            entry_shape(f"{where}.{key}", value, option["options"], faults)
         else:
             _value_shape(f"{where}.{key}", value, option, faults)
+
+
+def _meant(key: str, options: Options) -> str:
+    """Which options there are; where they are too many to look through, the one that is likely meant."""
+    near = difflib.get_close_matches(key, options, 1, 0.6) if len(options) > _FEW else []
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(options)}"
 
 
 def _list_shape(where: str, value: t.Any, option: Mapping[str, t.Any], faults: Faults) -> None:
     nested = option.get("options")
     if isinstance(value, str) and not nested:
         value = value.split(",")
+    if option.get("elements") == "str" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = [value]
     if not isinstance(value, (list, tuple)):
         faults.add(where, f"{value} is not a list")
         return
     for index, item in enumerate(value):
         if nested:
-            _entry_shape(f"{where}[{index}]", item, nested, faults)
+            entry_shape(f"{where}[{index}]", item, nested, faults)
         else:
             _value_shape(where, item, option, faults)
 
@@ -79,6 +94,8 @@ def _value_shape(where: str, value: t.Any, option: Mapping[str, t.Any], faults: 
         faults.add(where, f"{value} is neither true nor false")
     elif kind == "str" and isinstance(value, (Mapping, list, tuple)):
         faults.add(where, f"{value} is not a text")
+    elif kind == "dict" and not isinstance(value, Mapping):
+        faults.add(where, f"{value} is not a mapping")
     elif kind == "str" and isinstance(value, bool):
         faults.add(where, f"{value} is not a text: YAML reads yes, no, on and off without quotes as truth values")
     elif "choices" in option and value not in option["choices"]:
@@ -98,15 +115,24 @@ def as_told(entry: t.Any, options: Options) -> Mapping[str, t.Any]:
     for key, option in options.items():
         value = entry.get(key)
         faults = Faults()
-        if value is not None and option.get("options") is None:
+        nested = option.get("options")
+        if value is not None and nested is None:
             check = _list_shape if option["type"] == "list" else _value_shape
             check(key, value, option, faults)
-        if value is None or faults.lines or (option.get("options") and not isinstance(value, (list, tuple))):
+        # What is wrong inside of entries is left out there.
+        shaped = not nested or isinstance(value, Mapping if option["type"] == "dict" else (list, tuple))
+        if value is None or faults.lines or not shaped:
             if option.get("required"):
                 return UNREADABLE
             continue
-        found[key] = _value_told(value, option)
+        found[key] = _kind_told(value, nested) if nested and option["type"] == "dict" else _value_told(value, option)
     return found
+
+
+def _kind_told(entry: Mapping[str, t.Any], options: Options) -> Mapping[str, t.Any]:
+    """A mapping within an entry; unreadable without its first option, which says what all others are about."""
+    told, kind = as_told(entry, options), next(iter(options))
+    return UNREADABLE if entry.get(kind) is not None and kind not in told else told
 
 
 def _value_told(value: t.Any, option: Mapping[str, t.Any]) -> t.Any:
@@ -118,9 +144,13 @@ def _value_told(value: t.Any, option: Mapping[str, t.Any]) -> t.Any:
         return int(value)
     if kind == "bool":
         return value if isinstance(value, bool) else str(value).lower() in _TRUE
+    if kind in ("dict", "raw"):
+        return value
     return str(value)
 
 
 def words(value: t.Any) -> list[str]:
     """A list of texts as a module takes it: one text is split at its commas."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return [str(value)]
     return value.split(",") if isinstance(value, str) else list(map(str, value or ()))

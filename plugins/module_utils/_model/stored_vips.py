@@ -15,8 +15,23 @@ from operator import itemgetter
 
 from . import layout
 from .addresses import read_address, read_prefix
-from .records import Fault, Reader, address, flag, is_address, many, number, read_fields, text, word
+from .records import (
+    Fault,
+    Fields,
+    Optional,
+    Reader,
+    address,
+    flag,
+    is_address,
+    many,
+    maybe,
+    number,
+    read_fields,
+    text,
+    word,
+)
 from .shape import is_number
+from .stored_checks import stored_announce, stored_check
 from .vips import HASHES, MAX_WEIGHT, REAL_STATES, VipKey
 
 _PORT = 65535
@@ -62,12 +77,14 @@ def _all_sound(value: t.Any) -> bool:
                 return False
             if not _is_place(place) or len(set(map(_ADDRESS, reals))) < len(reals):
                 return False
+            if "check" in entry or "announce" in entry:
+                read_fields(entry, "", _OF_AGENT)
             every += reals
             addresses.update(down)
         addresses.update(map(_ADDRESS, every))
         sound = isinstance(value, list) and all(map(is_address, addresses)) and _twin(value) is None
         return sound and (not every or _sound_reals(every))
-    except (KeyError, TypeError, AttributeError, IndexError):
+    except (Fault, KeyError, TypeError, AttributeError, IndexError):
         return False
 
 
@@ -131,7 +148,7 @@ def _reals(value: t.Any, where: str) -> list[dict[str, t.Any]]:
     return found
 
 
-_FIELDS: dict[str, Reader[t.Any]] = {
+_FIELDS: Fields = {
     "address": _place,
     "port": number(0, _PORT),
     "protocol": word(*layout.PROTOCOLS),
@@ -139,7 +156,10 @@ _FIELDS: dict[str, Reader[t.Any]] = {
     "hash": word(*HASHES),
     "reals": _reals,
     "down_reals": many(address),
+    "check": Optional(maybe(stored_check)),
+    "announce": Optional(maybe(stored_announce)),
 }
+_OF_AGENT: Fields = {name: _FIELDS[name] for name in ("check", "announce")}
 
 
 def _vip(value: t.Any, where: str) -> None:

@@ -29,12 +29,12 @@ from .operations import (
     Put,
     PutDownSet,
     PutRing,
+    SharedSlots,
     ZeroCounters,
     blank,
-    digest,
 )
-from .overlay import Overlay
 from .ring import Job, build_each
+from .verdicts import Words
 from .vip_entries import (
     ADDRESS_MAPS,
     NUMBER_MAPS,
@@ -64,12 +64,6 @@ class VipPlan:
     rings: dict[str, list[str]]
 
 
-def effective_state(address: str, state: str, overlay: Mapping[str, Overlay]) -> str:
-    """A real's state in a VIP once the overlay is laid over it."""
-    over = overlay.get(address)
-    return over.state if over else state
-
-
 def references(vips: Iterable[Vip]) -> dict[str, bool]:
     """Every real that VIPs refer to, down sets included → whether it is local to this host."""
     found: dict[str, bool] = {}
@@ -81,20 +75,15 @@ def references(vips: Iterable[Vip]) -> dict[str, bool]:
     return found
 
 
-def ring_members(vip: Vip, overlay: Mapping[str, Overlay]) -> list[tuple[str, int]]:
+def ring_members(vip: Vip, words: Words) -> list[tuple[str, int]]:
     """(address, weight) of the reals that take new flows: active and of positive weight; sorted by address."""
-    return sorted(
-        (real.address, real.weight)
-        for real in vip.reals
-        if real.weight > 0 and effective_state(real.address, real.state, overlay) == "active"
-    )
+    reals = words.combined(vip).reals
+    return sorted((real.address, real.weight) for real in reals if real.weight > 0 and real.state == "active")
 
 
-def down_members(vip: Vip, overlay: Mapping[str, Overlay]) -> set[str]:
+def down_members(vip: Vip, words: Words) -> set[str]:
     """The reals whose UDP flows are moved away: listed as down_reals, or in state down."""
-    found = set(vip.down_reals)
-    found.update(real.address for real in vip.reals if effective_state(real.address, real.state, overlay) == "down")
-    return found
+    return {*vip.down_reals, *(real.address for real in words.combined(vip).reals if real.state == "down")}
 
 
 def ring_inputs(vip: Vip, size: int, members: Sequence[tuple[str, int]], ids: Sequence[int]) -> str:
@@ -127,7 +116,7 @@ class _VipPlanner:
     def __init__(
         self,
         wanted: Mapping[VipKey, Vip],
-        overlay: Mapping[str, Overlay],
+        words: Words,
         others: Mapping[str, bool],
         actual: Actual,
         recorded: Recorded,
@@ -135,12 +124,14 @@ class _VipPlanner:
     ) -> None:
         self.wanted = wanted
         self.learned = recorded.learned
-        self.overlay = overlay
+        self.words = words
         self.actual = actual
         self.real_ids = recorded.real_ids.copy()
         self.vip_numbers = recorded.vip_numbers.copy()
         self.rings = recorded.rings
         self.build = build
+        self.slots = SharedSlots(actual.ring_size)
+        self.compared: dict[tuple[str, str], int] = {}
         members = {real.address for vip in wanted.values() for real in vip.reals}
         self.refs = references(wanted.values())
         # What others say of a real counts unless a VIP has it; a list of down reals says nothing about it.
@@ -247,7 +238,7 @@ class _VipPlanner:
         for key in sorted(self.wanted):
             vip = self.wanted[key]
             number = self._number_of(key)
-            members = ring_members(vip, self.overlay)
+            members = ring_members(vip, self.words)
             ids = [self.real_ids.assigned[address] for address, _weight in members]
             inputs = ring_inputs(vip, size, members, ids)
             known = self.rings.get(str(key))
@@ -271,14 +262,21 @@ class _VipPlanner:
         empty = self.actual.is_empty(number) if cleared is None else not any(cleared)
         if ring is None and empty:
             return ""
-        slots = PutRing(number, ring, ids, 0).slots(self.actual.ring_size)
+        put = PutRing(number, ring, ids, 0)
+        slots, after = self.slots.of(put), self.slots.digest(put)
         if empty:
             changed = self.actual.ring_size
+        elif cleared is not None:
+            changed = _differences(memoryview(cleared), slots)
         else:
-            changed = _differences(self.actual.ring(number) if cleared is None else memoryview(cleared), slots)
+            # VIPs of the same reals had the same ring, and get the same: it is compared once.
+            pair = self.actual.digest(number), after
+            if pair not in self.compared:
+                self.compared[pair] = _differences(self.actual.ring(number), slots)
+            changed = self.compared[pair]
         if changed:
             self.appear.append(PutRing(number, ring, ids, changed))
-        return digest(slots)
+        return after
 
     def _plan_entries(self, target: Mapping[str, Mapping[bytes, bytes]]) -> None:
         """VIPs and what belongs to them: addresses and down sets appear before, and go after, the VIP itself."""
@@ -327,7 +325,7 @@ class _VipPlanner:
         found: dict[bytes, frozenset[int]] = {}
         if "vip_to_down_reals_map" in self.actual.entries:
             for key, vip in self.wanted.items():
-                down = down_members(vip, self.overlay) if "udp_flow_migration" in vip.flags else ()
+                down = down_members(vip, self.words) if "udp_flow_migration" in vip.flags else ()
                 if down:
                     found[down_set_key(key)] = frozenset(self.real_ids.assigned[address] for address in down)
         return found
@@ -365,7 +363,7 @@ def _differences(live: memoryview, slots: bytes) -> int:
 
 def plan_vips(
     wanted: Mapping[VipKey, Vip],
-    overlay: Mapping[str, Overlay],
+    words: Words,
     others: Mapping[str, bool],
     actual: Actual,
     recorded: Recorded,
@@ -375,4 +373,4 @@ def plan_vips(
 
     `build` builds rings as build_each does. What is `recorded` is not changed. PlanError where there is no room.
     """
-    return _VipPlanner(wanted, overlay, others, actual, recorded, build).plan()
+    return _VipPlanner(wanted, words, others, actual, recorded, build).plan()

@@ -13,6 +13,7 @@ from operator import itemgetter
 
 from . import layout
 from .addresses import Address, Prefix, address_order, read_address, read_prefix
+from .check_words import announce_changes, check_changes, check_words
 from .checks import Announce, Check
 from .entries import Config
 from .faults import counted
@@ -46,6 +47,11 @@ class VipName(t.NamedTuple):
         if host is None or isinstance(host, str) or (port is not None and port > 65535):
             return None
         return cls(host, port, found["protocol"] if found else None)
+
+    def means(self, key: VipKey) -> bool:
+        """Whether a VIP is called so; what the name leaves out is any."""
+        port = key.port if self.port is None else self.port
+        return VipKey.at(self.host, port, self.protocol or key.protocol) == key
 
 
 @dataclass(frozen=True)
@@ -174,7 +180,8 @@ def vip_changes(before: Mapping[VipKey, Vip], after: Mapping[VipKey, Vip]) -> li
         if old == new:
             continue
         if old is None and new is not None:
-            lines.append(f"vip {key}: added with {counted(len(new.reals), 'real')}")
+            checked = f", checked by {check_words(new.check)}" if new.check else ""
+            lines.append(f"vip {key}: added with {counted(len(new.reals), 'real')}{checked}")
         elif new is None:
             lines.append(f"vip {key}: removed")
         elif old is not None:
@@ -188,6 +195,7 @@ def _vip_differences(old: Vip, new: Vip) -> list[str]:
         lines.append(f"flags {','.join(old.flags) or 'none'} → {','.join(new.flags) or 'none'}")
     if old.hash != new.hash:
         lines.append(f"hash {old.hash} → {new.hash}")
+    lines += check_changes(old.check, new.check) + announce_changes(old.announce, new.announce)
     old_reals = {real.address: real for real in old.reals}
     new_reals = {real.address: real for real in new.reals}
     for address in sorted({*old_reals, *new_reals}, key=address_order):

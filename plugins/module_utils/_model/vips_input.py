@@ -21,11 +21,14 @@ from .addresses import (
     read_prefix,
     read_real_address,
 )
+from .check_values import ANNOUNCE_OPTIONS, CHECK_OPTIONS
+from .checks_input import Values, read_announce, read_check, read_defaults
 from .entries import Asked, Config
 from .faults import Faults, shortened
 from .features import FLAG_FEATURES, vip_features
 from .limits import Limits
 from .own_addresses import own_options, real_sentences
+from .probe_rate import MAX_PROBES, check_rate
 from .resource import PURGE, UNREADY, Resource, Row
 from .shape import Options, is_number, numbered
 from .vips import HASHES, MAX_WEIGHT, MORE_VIPS, REAL_STATES, Vip, VipKey, VipReal, sorted_flags, vips_from_config
@@ -110,8 +113,10 @@ def _is_itself(key: VipKey | None, real: Address) -> bool:
     return key is not None and key.prefixlen is None and key.ipv6 == real.ipv6 and key.packed == real.packed
 
 
-def _read_vip(entry: Mapping[str, t.Any], where: str, base: Vip, limits: Limits, faults: Faults) -> Vip:
-    """One entry over what it was."""
+def _read_vip(
+    entry: Mapping[str, t.Any], where: str, base: Vip, limits: Limits, defaults: Values, faults: Faults
+) -> Vip:
+    """One entry over what it was. `defaults`: of checks."""
     key = base.key
     flags, kind, reals, down = entry.get("flags"), entry.get("hash"), entry.get("reals"), entry.get("down_reals")
     if flags is not None:
@@ -136,7 +141,12 @@ def _read_vip(entry: Mapping[str, t.Any], where: str, base: Vip, limits: Limits,
         if down and not limits.has("udp_flow_migration"):
             faults.add(f"{where}.down_reals", "needs feature udp_flow_migration")
         new_down = tuple(sorted(_read_down_reals(down, where, key, faults), key=address_order))
-    return Vip(key, base.flags if flags is None else flags, kind or base.hash, new_reals, new_down)
+    check, announce = base.check, base.announce
+    if entry.get("check") is not None:
+        check = read_check(entry["check"], f"{where}.check", key, defaults, faults)
+    if entry.get("announce") is not None:
+        announce = read_announce(entry["announce"], f"{where}.announce", faults)
+    return Vip(key, base.flags if flags is None else flags, kind or base.hash, new_reals, new_down, check, announce)
 
 
 def _read_down_reals(texts: Sequence[t.Any], where: str, key: VipKey, faults: Faults) -> set[str]:
@@ -168,12 +178,15 @@ def resolve_vips(
         warnings = _check_vips(kept, {}, limits, faults)
         faults.check()
         return kept, warnings
+    defaults = read_defaults(asked.check_defaults, faults)
     where: dict[VipKey, str] = {}
     listed: dict[VipKey, Mapping[str, t.Any]] = {}
     for index, entry in numbered(entries):
         key = _read_vip_key(entry, f"vips[{index}]", None if asked.deletes else limits, faults)
         if key is None:
             _read_reals(entry.get("reals") or (), f"vips[{index}]", None, {}, limits, faults)
+            read_check(entry.get("check"), f"vips[{index}].check", None, defaults, faults)
+            read_announce(entry.get("announce"), f"vips[{index}].announce", faults)
             continue
         if key in where:
             faults.add(f"vips[{index}]", f"{key} is listed twice (also {where[key]})")
@@ -184,7 +197,7 @@ def resolve_vips(
         # Of what is to go, only its key counts.
         key: Vip(key)
         if asked.deletes
-        else _read_vip(entry, where[key], asked.base(before, key) or Vip(key), limits, faults)
+        else _read_vip(entry, where[key], asked.base(before, key) or Vip(key), limits, defaults, faults)
         for key, entry in listed.items()
     }
     after = asked.applied(before, read)
@@ -192,12 +205,27 @@ def resolve_vips(
     _check_covering(after, where, asked, faults)
     warnings = [] if asked.deletes else octal_ports((place, key.port) for key, place in where.items())
     warnings += _check_vips(after, where, limits, faults)
+    if not asked.deletes:
+        check_rate(after.values(), asked.max_probes, faults)
+        warnings += _agent_warnings(after, where)
     for key, place in where.items() if min_active > 0 else ():
         active = len(active_reals(after[key])) if key in after else min_active
         if active < min_active:
             faults.add(f"{place}.reals", f"{key} has {active} active, but min_active is {min_active}")
     faults.check()
     return after, warnings
+
+
+def _agent_warnings(after: Mapping[VipKey, Vip], where: Mapping[VipKey, str]) -> list[str]:
+    """What is valid of listed VIPs' checks and announcements, and yet hardly what was meant."""
+    vips = [(place, after[key]) for key, place in where.items() if key in after]
+    ports = ((f"{place}.check", vip.check.probe.port) for place, vip in vips if vip.check)
+    return octal_ports(ports) + [
+        f"{place}.announce.min_healthy: {vip.announce.min_healthy} reals have to be in, but there"
+        f" {'is' if len(vip.reals) == 1 else 'are'} {len(vip.reals)}, so that it is never announced"
+        for place, vip in vips
+        if vip.announce and vip.announce.enabled and vip.announce.min_healthy > len(vip.reals)
+    ]
 
 
 def _check_covering(after: Mapping[VipKey, Vip], where: Mapping[VipKey, str], asked: Asked, faults: Faults) -> None:
@@ -324,6 +352,8 @@ class Vips(Resource):
             },
         },
         "down_reals": {"type": "list", "elements": "str"},
+        "check": {"type": "dict", "options": CHECK_OPTIONS},
+        "announce": {"type": "dict", "options": ANNOUNCE_OPTIONS},
     }
     module_options: t.ClassVar[Options] = {
         **PURGE,
@@ -331,6 +361,8 @@ class Vips(Resource):
         **own_options(),
         "min_active": {"type": "int", "default": 0},
         "unseen_reals": {"type": "list", "elements": "str", "default": []},
+        "check_defaults": {"type": "dict", "default": {}},
+        "max_probes": {"type": "int", "default": MAX_PROBES},
     }
 
     def title(self, row: Row) -> str:

@@ -50,13 +50,14 @@ def payloads() -> Payloads:
     [
         ("tree", 40),
         ("host", 180),
+        ("bgp", 160),
         ("flows", 230),
         ("flows_info", 230),
         ("simulate_info", 260),
         ("decap", 285),
         ("xdp_root", 265),
-        # Of VIPs, the host's own addresses and gateways are read too.
-        *((name, 500) for name in RESOURCES),
+        # Of VIPs, the host's own addresses and gateways are read too, and routes are withdrawn.
+        *((name, 540) for name in RESOURCES),
         ("balancer_info", 480),
     ],
 )
