@@ -27,7 +27,7 @@ IPV4, IPV6 = "198.18.200.1", "fd6b:6174:7261:200::1"
 BOTH = ["lb1", "lb2"]
 TABLE, PROTOCOL = 198, 98
 CONF = "/etc/bird/bird.conf"
-PASSWORD = "laboratory-only"
+PASSWORD = "laboratory-only"  # noqa: S105  # of inventories/lab, which everybody may read
 READ = f"have bird read {CONF}"
 
 
