@@ -18,6 +18,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
 from ansible_collections.katran.fleet.plugins.module_utils._model.faults import Faults
 from ansible_collections.katran.fleet.plugins.module_utils._model.inventory import (
+    SYNC_FLAG,
     VARIABLES,
     Resources,
     Served,
@@ -34,9 +35,10 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs impo
 from ansible_collections.katran.fleet.plugins.module_utils._model.options import COMMON, Spec, parse_instance
 from ansible_collections.katran.fleet.plugins.module_utils._model.outer_sources import SETTINGS, OuterSources
 from ansible_collections.katran.fleet.plugins.module_utils._model.own_addresses import own_options
+from ansible_collections.katran.fleet.plugins.module_utils._model.probe_rate import MAX_PROBES
 from ansible_collections.katran.fleet.plugins.module_utils._model.resources import config_faults, config_warnings
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import BALANCER, parse_settings
-from ansible_collections.katran.fleet.plugins.module_utils._model.shape import words
+from ansible_collections.katran.fleet.plugins.module_utils._model.shape import is_true, words
 from ansible_collections.katran.fleet.plugins.module_utils._model.sources import DEFAULT_SOURCES
 from ansible_collections.katran.fleet.plugins.module_utils._model.written import number_fault
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables, VariableError
@@ -48,6 +50,9 @@ BALANCER_OPTIONS: Spec = {
     "allow_empty": {"type": "bool", "default": False},
     **own_options(),
     **MTU_CHECK,
+    "check_defaults": {"type": "dict"},
+    "max_probes": {"type": "int", "default": MAX_PROBES},
+    "sync": {"type": "bool", "default": False},
 }
 """The parameters of role balancer, without the prefix of its name, that are options of modules."""
 
@@ -127,8 +132,9 @@ class Fleet:
         resources = self._resources(host)
         extra = self._get(host, "balancer_extra_features")
         self.add_fault(host, *feature_faults(extra))
+        more = [*(["inline_decap"] if self._shares(host) else []), *([SYNC_FLAG] if self._syncs(host) else [])]
         told: Told = {
-            "features": resources.features([*words(extra), *(["inline_decap"] if self._shares(host) else [])]),
+            "features": resources.features([*words(extra), *more]),
             "sizes": dict(DEFAULT_SIZES),
             "resources": self._word_of(resources),
             "untouched": [] if self._is_set(host, "katran_features") else resources.untouched,
@@ -155,7 +161,9 @@ class Fleet:
         settings = self._parsed(host, parse_settings, {**read, "state": "loaded"})
         if settings is not None and not wrong:
             limits = Limits(settings.sizes, settings.features)
-        own = (read["allow_own_addresses"], read["ssh_port"])
+            if self._syncs(host) and not limits.has(SYNC_FLAG):
+                self.add_fault(host, f"katran_sync needs feature {SYNC_FLAG}, which katran_features leaves out")
+        own = (read["allow_own_addresses"], read["ssh_port"], read["check_defaults"], read["max_probes"])
         self.add_fault(host, *self._config_faults(resources, limits, *own))
         self.warnings[host] = config_warnings(resources.entries)
         return told
@@ -258,11 +266,22 @@ class Fleet:
             if not any((host, name) in self._failed for name in names):
                 values.update(found)
         self.add_fault(host, *list_faults(values))
-        key = tuple((name, id(value)) for name, value in values.items())
+        flagged = self._syncs(host) and self._may_have(host, SYNC_FLAG)
+        key = (flagged, *((name, id(value)) for name, value in values.items()))
         if key not in self._joined:
             good = {name: value for name, value in values.items() if value is None or isinstance(value, list)}
-            self._joined[key] = Resources.joined(good)
+            joined = Resources.joined(good)
+            self._joined[key] = joined.with_flag(SYNC_FLAG) if flagged else joined
         return self._joined[key]
+
+    def _syncs(self, host: str) -> bool:
+        """Whether the balancer exchanges flow exceptions with others; what is no truth value, its own check tells."""
+        own = "balancer_sync" in self._variables.raw(host)
+        return is_true(self._get(host, "balancer_sync" if own else "katran_sync"))
+
+    def _may_have(self, host: str, feature: str) -> bool:
+        """Whether a feature comes by itself, or is listed."""
+        return not self._is_set(host, "katran_features") or feature in words(self._get(host, "katran_features"))
 
     def _word_of(self, resources: Resources) -> str:
         """The word under which `resources` has these."""
@@ -273,11 +292,14 @@ class Fleet:
         self.resources[word] = resources.entries
         return word
 
-    def _config_faults(self, resources: Resources, limits: Limits, allow_own: bool, ssh_port: int) -> list[str]:
-        key = (id(resources), tuple(sorted(limits.sizes.items())), limits.features, allow_own, ssh_port)
+    def _config_faults(
+        self, resources: Resources, limits: Limits, allow_own: bool, ssh_port: int, checks: t.Any, probes: int
+    ) -> list[str]:
+        rest = allow_own, ssh_port, repr(checks), probes
+        key = (id(resources), tuple(sorted(limits.sizes.items())), limits.features, *rest)
         if key not in self._checked:
             reals = self._addresses_of(self.reals)
-            self._checked[key] = config_faults(resources.entries, limits, allow_own, ssh_port, reals)
+            self._checked[key] = config_faults(resources.entries, limits, allow_own, ssh_port, reals, checks, probes)
         return self._checked[key]
 
     def _served_vips(self, host: str, addresses: Sequence[str]) -> list[str] | None:
