@@ -9,6 +9,7 @@ import typing as t
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.katran.fleet.plugins.plugin_utils.library import digests, library, sources
+from ansible_collections.katran.fleet.plugins.plugin_utils.packages import install
 
 
 class ActionModule(ActionBase):
@@ -25,7 +26,7 @@ class ActionModule(ActionBase):
         if not needs:
             return found
         if needs["packages"]:
-            installed = self._install(needs["packages"], task_vars)
+            installed = install(self, needs["packages"], task_vars)
             if installed.get("failed"):
                 return installed
         again = self._module({**options, "contents": {path: files[path] for path in needs["files"]}}, task_vars)
@@ -38,18 +39,3 @@ class ActionModule(ActionBase):
 
     def _module(self, options: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
         return dict(self._execute_module(module_name="katran.fleet.host", module_args=options, task_vars=task_vars))
-
-    def _install(self, packages: list[str], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
-        """Install packages by whatever this distribution installs packages with."""
-        task = self._task.copy()
-        task.args = {"name": packages, "state": "present"}
-        action = self._shared_loader_obj.action_loader.get(
-            "ansible.legacy.package",
-            task=task,
-            connection=self._connection,
-            play_context=self._play_context,
-            loader=self._loader,
-            templar=self._templar,
-            shared_loader_obj=self._shared_loader_obj,
-        )
-        return dict(action.run(task_vars=task_vars))

@@ -30,8 +30,8 @@ options:
     default: present
   packages:
     description:
-      - The packages with bcc, netaddr and pyroute2 for the system's Python and the kernel's headers for programs.
-        Default is what Debian and Ubuntu call them; on another distribution they have to be given.
+      - The packages with bcc, netaddr and pyroute2 for the system's Python and the kernel's headers for programs,
+        and for O(agent) with h11, dnspython, prometheus_client and cryptography, for O(sync) with numpy. Default is what Debian and Ubuntu call them; on another distribution they have to be given.
       - They are installed where the host lacks what they bring.
     type: list
     elements: str
@@ -42,11 +42,16 @@ options:
     type: list
     elements: str
     default: []
-  follow_gateway:
+  agent:
     description:
-      - Whether the host looks every 15 seconds for another MAC address of its gateway, as a balancer needs it.
+      - Whether the host has C(katran-agent.service), as a balancer needs it, in place of C(katran-watch.service).
       - Without it, that stays as it is.
     type: bool
+  sync:
+    description:
+      - With O(agent), whether it tells other balancers of flows, for which it needs numpy.
+    type: bool
+    default: false
   real:
     description:
       - What the kernel needs of a real, which answers for VIPs on interface lo. ARP is answered for a link's own
@@ -127,7 +132,7 @@ seealso:
 EXAMPLES = r"""
 - name: A balancer
   katran.fleet.host:
-    follow_gateway: true
+    agent: true
 
 - name: Nothing of the collection, after the modules of the programs removed theirs
   katran.fleet.host:
@@ -149,7 +154,7 @@ changes:
   type: list
   elements: str
   sample:
-    - enable katran-refresh.timer
+    - enable katran-agent.service
     - net/ipv4/conf/eth0/rp_filter 1 → 2
 sources:
   description:

@@ -14,6 +14,11 @@ from dataclasses import replace
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import parse_addresses
+from ansible_collections.katran.fleet.plugins.module_utils._model.bgp_settings import (
+    bgp_warnings,
+    parse_bgp,
+    places_of,
+)
 from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import DECAP, parse_real
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
 from ansible_collections.katran.fleet.plugins.module_utils._model.faults import Faults
@@ -142,6 +147,7 @@ class Fleet:
             "mss": self._mss(),
         }
         told |= self._outer_sources(host, {"katran_decap_sources"}, True)
+        told |= self._bgp(host, resources)
         self._variables.add(host, {"balancer_told": told, "balancer_known": _unasked(told)})
         if "inline_decap" not in words(self._get(host, "balancer_features")) or self._get(host, "balancer_decap_any"):
             # Nothing ends there that needs a source.
@@ -165,8 +171,19 @@ class Fleet:
                 self.add_fault(host, f"katran_sync needs feature {SYNC_FLAG}, which katran_features leaves out")
         own = (read["allow_own_addresses"], read["ssh_port"], read["check_defaults"], read["max_probes"])
         self.add_fault(host, *self._config_faults(resources, limits, *own))
-        self.warnings[host] = config_warnings(resources.entries)
+        self.warnings[host] = self.warnings.get(host, []) + config_warnings(resources.entries)
         return told
+
+    def _bgp(self, host: str, resources: Resources) -> Told:
+        """Where VIPs may be that a balancer announces; None where nobody says which. No password is handed on."""
+        config = self._get(host, "katran_bgp") if self._is_set(host, "katran_bgp") else None
+        if config is not None:
+            try:
+                self.warnings.setdefault(host, []).extend(bgp_warnings(parse_bgp(config, "katran_bgp"), "katran_bgp"))
+            except ConfigError as error:
+                self.add_fault(host, str(error))
+        vips = resources.entries.get("vips")
+        return {"announces": config is not None, "places": None if vips is None else places_of(vips)}
 
     def review(self, hosts: Iterable[str], reals: Iterable[str]) -> None:
         """Warn balancers of what leads to `reals` that are drained, or to none that the inventory has."""

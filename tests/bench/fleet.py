@@ -29,6 +29,7 @@ from typing import Any, NoReturn
 import fleet_inventory
 from controller import Controller, Cost, Deploy
 from fleetlab import lifecycle
+from fleetlab import network as lab_network
 from fleetlab.plan import ROUTER, Host, Lab, LabError, hosts_of, lab_named
 from fleetlab.system import Progress, network, run
 
@@ -211,6 +212,7 @@ def laboratory(hosts: tuple[Host, ...], prefix: str, *, keep: bool) -> Iterator[
     try:
         begin, there = time.monotonic(), lifecycle.running_hosts(lab)
         lifecycle.up(lab, progress)
+        lab_network.route_statically(lab)
         seconds = None if there else time.monotonic() - begin
         with lifecycle.hold(lab, "tests/bench/fleet.py"):
             yield lab, progress, seconds

@@ -52,7 +52,7 @@ def write(
     proxy = directory / "proxy"
     proxy.write_text(_PROXY.format(group=proxy_group, lab=PROJECT / "tests/lab/lab"), encoding="utf-8")
     proxy.chmod(0o755)
-    for source, target in (("reals.yml", "reals.yml"), ("balancers.yml", "balancers/lab.yml")):
+    for source, target in (("reals.yml", "reals.yml"), ("balancers/vips.yml", "balancers/lab.yml")):
         text = (LAB_INVENTORY / "group_vars" / source).read_text(encoding="utf-8")
         (variables / target).write_text(text, encoding="utf-8")
     more = {"katran_vips__more": [_vip(number) for number in range(LAB_VIPS, vips)]}

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fleetlab import lifecycle
+from fleetlab import lifecycle, network
 from fleetlab.names import TESTED
 from fleetlab.plan import PROJECT, Lab, lab_named
 from fleetlab.runs import Fleet, Recap
@@ -28,6 +28,8 @@ def lab() -> Iterator[Lab]:
         lifecycle.down(wanted, progress)
     try:
         lifecycle.up(wanted, progress)
+        # What is tested is not the announcement, but for test_bgp.py, which takes these away.
+        network.route_statically(wanted)
         with lifecycle.hold(wanted, "tests/lab"):
             yield wanted
     finally:

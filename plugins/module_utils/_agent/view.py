@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -22,10 +21,10 @@ class InstanceView:
     """One balancer.
 
     `vips`: as state.json has them; `targets`: (VIP, real) → what is probed; `healths`: what is known of it; `verdicts`:
-    as applied; `degraded`: VIP → why its floor holds reals in; `ready`: place → announcement; `places`: where programs
-    are to run → what is wrong there, "" where nothing is; `gateway`: MAC, "" while unresolved; `pins`: what is wrong
-    with pins; `drift`: lines of what somebody else changed, since the start; `runs`, `failed_runs`: of the engine;
-    `sync`: counters of flow exceptions by name.
+    as applied; `active`: VIP → how many reals take its new flows; `degraded`: VIP → why its floor holds reals in;
+    `ready`: place → announcement; `places`: where programs are to run → what is wrong there, "" where nothing is;
+    `gateway`: MAC, "" while unresolved; `pins`: what is wrong with pins; `drift`: lines of what somebody else changed,
+    since the start; `runs`, `failed_runs`: of the engine; `sync`: flow exceptions by name, counters ending in _total.
     """
 
     name: str
@@ -33,6 +32,7 @@ class InstanceView:
     targets: Mapping[tuple[VipKey, str], Target] = field(default_factory=dict)
     healths: Mapping[Target, Health] = field(default_factory=dict)
     verdicts: Sequence[Verdict] = ()
+    active: Mapping[VipKey, int] = field(default_factory=dict)
     degraded: Mapping[VipKey, str] = field(default_factory=dict)
     ready: Mapping[str, Ready] = field(default_factory=dict)
     places: Mapping[Place, str] = field(default_factory=dict)
@@ -46,9 +46,15 @@ class InstanceView:
 
 @dataclass(frozen=True)
 class View:
-    """All of them. `now`: seconds since the epoch; `version`: of the engine."""
+    """All of them.
+
+    `now`: seconds since the epoch; `version`: of the engine; `started`: when the agent was (seconds since the epoch);
+    `lag`: the longest that the loop was late lately (s); `probes`: state of answers → how many there were.
+    """
 
     now: float
     version: str
     instances: Mapping[str, InstanceView] = field(default_factory=dict)
-    notes: Mapping[str, t.Any] = field(default_factory=dict)
+    started: float = 0.0
+    lag: float = 0.0
+    probes: Mapping[str, int] = field(default_factory=dict)

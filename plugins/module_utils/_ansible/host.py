@@ -14,7 +14,7 @@ from ansible.module_utils.common.text.converters import to_text
 from .._engine.host import HostRequest, ensure_host
 from .._model.errors import FleetError
 from .._model.faults import Faults
-from .._model.host_plan import HOST, HostWanted, RealHost, Unit
+from .._model.host_plan import HOST, HostWanted, RealHost
 from .._model.link_mtu import Links, Tunnel
 from .._model.options import parse_interfaces
 from .module import named
@@ -28,9 +28,10 @@ def run_host() -> None:
         request = HostRequest(
             HostWanted(
                 params["files"],
-                units_wanted(params["follow_gateway"]),
-                parse_real_host(params["real"]),
-                links_of(params["real"], params["mtu_check"]),
+                real=parse_real_host(params["real"]),
+                links=links_of(params["real"], params["mtu_check"]),
+                agent=params["agent"],
+                sync=params["sync"],
             ),
             tuple(params["packages"]),
             params["contents"],
@@ -51,16 +52,6 @@ def run_host() -> None:
     if module._diff:  # pylint: disable=protected-access
         output["diff"] = {"prepared": "".join(f"{line}\n" for line in outcome.changes)}
     module.exit_json(**output)
-
-
-def units_wanted(follow_gateway: bool | None) -> dict[str, Unit]:
-    """The units of every host; the timer is the balancers' to say."""
-    return {
-        "katran-restore.service": Unit(enabled=True),
-        "katran-refresh.service": Unit(),
-        "katran-watch.service": Unit(enabled=True, active=True, resident=True),
-        "katran-refresh.timer": Unit(enabled=follow_gateway, active=follow_gateway),
-    }
 
 
 def links_of(real: Mapping[str, t.Any] | None, check: str) -> Links | None:

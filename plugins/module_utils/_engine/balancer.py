@@ -17,6 +17,7 @@ from .._kernel.balancer_edges import BalancerEdges, KernelBalancerEdges
 from .._kernel.edges import pinned_info
 from .._kernel.state_files import StateFile
 from .._model import layout
+from .._model.announcement import DRAIN_FILE
 from .._model.balancer_plan import BalancerPlan, follows_gateway, plan_balancer, plan_gateway, plan_removal
 from .._model.balancer_snapshot import BalancerSnapshot
 from .._model.errors import FleetError, NetworkError
@@ -26,7 +27,7 @@ from .._model.pinned import PinnedMaps
 from .._model.program_file import ProgramFile
 from .._model.snapshot import GatewayAnswer
 from .._model.state import State
-from .._model.steps import Compile
+from .._model.steps import ClearSlot, Compile, Detach
 from .._model.tables import BALANCER_TABLES
 from .._model.wanted import Asking, Wanted, kept_wanted, wanted_back
 from .._program.balancer_executor import BalancerExecutor
@@ -41,9 +42,11 @@ from .known_tables import features_in_use, idle_resources
 from .recovery import lost_warnings
 from .request import Result
 from .run import Job, preview, run, told
+from .withdraw import withdrawn
 
 STATE_FILES = (
     "state.json",
+    DRAIN_FILE,
     *(table.file for table in BALANCER_TABLES.values()),
     BYTECODE_FILE,
     NEXT_FILE,
@@ -174,7 +177,8 @@ class Balancer:
             return _Planned(plan_removal(*found, self.file.directory, STATE_FILES), found[0])
 
         def execute(planned: _Planned) -> Result:
-            Executor(self.home).run(planned.plan.ordered())
+            with withdrawn(self.instance, _places(planned.state)):
+                Executor(self.home).run(planned.plan.ordered())
             return told(planned.plan)
 
         return Job(read, plan, _preview, execute, lambda: self._recover(known()))
@@ -234,7 +238,9 @@ class Balancer:
         plan, state = planned.plan, planned.state
         executor = BalancerExecutor(self.home, self.edges, self.tools, self.file, state, STATE_FILES)
         state.learned = plan.learned
-        executor.run(plan.ordered())
+        leaves = planned.wanted is not None and planned.wanted.state == "loaded" and plan.of(Detach, ClearSlot)
+        with withdrawn(self.instance, _places(state) if leaves else ()):
+            executor.run(plan.ordered())
         result = told(plan)
         if planned.wanted is not None:
             compiled = executor.bytecode if plan.of(Compile) else None
@@ -273,6 +279,11 @@ class Balancer:
             with self.edges.open_map(self.paths.map(name)) as opened:
                 size = self.edges.memory(opened)
                 result.maps[name] = {"id": opened.info.id, "entries": opened.info.entries, "bytes": size}
+
+
+def _places(state: State) -> set[str]:
+    """The addresses and prefixes of a balancer's VIPs."""
+    return {vip["address"] for vip in state.vips}
 
 
 def _preview(planned: _Planned) -> Result:

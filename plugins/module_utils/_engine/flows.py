@@ -9,7 +9,6 @@ of any port or of a prefix, client port 0 with hash_no_src_port.
 
 from __future__ import annotations
 
-import json
 import time
 import typing as t
 from array import array
@@ -30,7 +29,7 @@ from .._model import layout
 from .._model.errors import EngineError
 from .._model.faults import Faults
 from .._model.flow_selection import KEY_BYTES, Matcher, Owners, Selection, is_ipv6, parse_filters, vip_selection
-from .._model.snapshot import RootArray
+from .._model.on_record import program_on_record
 from .._model.vip_entries import VIP_MAPS, Actual, known_keys
 from .._model.vips import VipKey
 from .._program.own_pins import balancer_pins
@@ -204,35 +203,14 @@ def real_names(maps: KernelMaps) -> dict[int, str]:
     return found
 
 
-@dataclass(frozen=True)
-class _Record:
-    """What state.json says of the program: no more is asked of it here."""
-
-    tag: str | None = None
-    interfaces: tuple[str, ...] = ()
-    slot: RootArray | None = None
-    next: object = None
-
-
-def _record(request: Request) -> _Record:
-    """The program on record; none where the file is damaged, which who needs the rest of it tells."""
-    text = StateFolder(request.instance, request.bpffs).read_file("state.json")
-    try:
-        program = json.loads(text or "{}")["program"]
-        slot = RootArray(**program["slot"]) if program.get("slot") else None
-        return _Record(program.get("tag"), tuple(program.get("interfaces", ())), slot, program.get("next"))
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return _Record()
-
-
 @contextmanager
 def loaded(request: Request, warnings: list[str]) -> Iterator[KernelMaps | None]:
     """A balancer's maps; where none is loaded None in check mode, else EngineError.
 
     They are those of its program, whatever is pinned: of a difference `warnings` get a line.
     """
-    paths = Paths(request.bpffs, request.instance, "balancer")
-    found = balancer_pins(KernelEdges(), paths, _record(request))
+    paths, file = Paths(request.bpffs, request.instance, "balancer"), StateFolder(request.instance, request.bpffs)
+    found = balancer_pins(KernelEdges(), paths, program_on_record(file.read_file("state.json")))
     with KernelMaps(paths.maps, found.lost, hidden=found.strays) as maps:
         warnings += found.warnings(paths.maps, "balancer")
         if "vip_map" in found.maps:

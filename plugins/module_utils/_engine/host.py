@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from py_compile import PycInvalidationMode
 
@@ -41,6 +41,7 @@ from .._model.host_plan import (
     is_parameter,
     plan_absence,
     plan_host,
+    units_of,
 )
 from .._model.host_record import HostRecord
 from .._model.options import is_instance
@@ -51,9 +52,18 @@ LIBRARY_LOCK = os.path.join(LOCK_ROOT, "library.lock")
 """Held shared by whoever runs the library's engine, and alone by whoever writes it."""
 
 LOCK_SECONDS = 60.0
-_MODULES = ("bcc", "netaddr", "pyroute2")
+_MODULES = {"bcc": "python3-bpfcc", "netaddr": "python3-netaddr", "pyroute2": "python3-pyroute2"}
+"""What every host needs of Python → what Debian calls it."""
+
+_OF_AGENT = {
+    "h11": "python3-h11",
+    "dns": "python3-dnspython",
+    "prometheus_client": "python3-prometheus-client",
+    "cryptography": "python3-cryptography",
+}
+_OF_SYNC = {"numpy": "python3-numpy"}
 _HEADER = "/usr/include/linux/bpf.h"
-_PACKAGES = {"debian": ("python3-bpfcc", "python3-netaddr", "python3-pyroute2", "linux-libc-dev")}
+_HEADERS = "linux-libc-dev"
 _NFTABLES = "nftables"
 
 
@@ -97,7 +107,10 @@ def ensure_host(request: HostRequest) -> HostOutcome:
         if request.absent:
             plan = plan_absence(there, request.leaving)
         else:
-            plan = plan_host(request.wanted, there, request.boot)
+            wanted = request.wanted
+            if wanted.files is not None:
+                wanted = replace(wanted, units=units_of(wanted.agent, there.units))
+            plan = plan_host(wanted, there, request.boot)
         if plan.faults:
             raise HostError("; ".join(plan.faults))
         outcome = HostOutcome(plan.changes, plan.warnings, [], [], plan.missing)
@@ -119,7 +132,7 @@ def read_host(request: HostRequest, record: HostRecord) -> HostSnapshot:
     """The host as it is, as far as it matters to what is wanted."""
     wanted = request.wanted
     real = record.real if request.absent else wanted.real
-    names = [*wanted.units, *RETIRED]
+    names = [*units_of(wanted.agent, {}), *RETIRED]
     whole = wanted.files is not None or request.absent
     sysctls, interfaces = set(real.sysctls() if real else ()), set(real.interfaces if real else ())
     if request.absent:
@@ -127,7 +140,7 @@ def read_host(request: HostRequest, record: HostRecord) -> HostSnapshot:
         sysctls |= {name for name in record.before if is_parameter(name)}
         interfaces |= {name for name in record.before if not is_parameter(name)}
     return HostSnapshot(
-        lacks=[] if request.absent or not whole else lacks(real is not None and bool(real.mss)),
+        lacks=[] if request.absent or not whole else lacks(wanted),
         files=read_digests(LIBRARY) if whole else {},
         units=read_units(names) if whole else {},
         sysctls={name: read_sysctl(name) for name in sysctls},
@@ -147,23 +160,30 @@ def _instances() -> list[str]:
     return []
 
 
-def lacks(mss: bool) -> list[str]:
+def lacks(wanted: HostWanted) -> list[str]:
     """What the packages bring and this host has not."""
-    found = [f"Python's {name}" for name in _missing_modules()]
+    found = [f"Python's {name}" for name in _missing_modules(modules_of(wanted))]
     if not os.path.exists(_HEADER):
         found.append("the kernel's headers for programs")
-    if mss and not has_nft():
+    if wanted.real is not None and wanted.real.mss and not has_nft():
         found.append("nftables")
     return found
 
 
-def _missing_modules() -> list[str]:
-    """The modules that the system's Python cannot import."""
+def modules_of(wanted: HostWanted) -> dict[str, str]:
+    """What a host needs of Python → what Debian calls it."""
+    agent = _OF_AGENT | (_OF_SYNC if wanted.sync else {})
+    return _MODULES | (agent if wanted.agent else {})
+
+
+def _missing_modules(names: Iterable[str]) -> list[str]:
+    """Those of these modules that the system's Python cannot import."""
+    names = list(names)
     if os.path.realpath(sys.executable) == os.path.realpath(SYSTEM_PYTHON) and sys.prefix == sys.base_prefix:
-        return [name for name in _MODULES if importlib.util.find_spec(name) is None]
-    code = f"import importlib.util as u; print(*(n for n in {_MODULES!r} if u.find_spec(n) is None))"
+        return [name for name in names if importlib.util.find_spec(name) is None]
+    code = f"import importlib.util as u; print(*(n for n in {names!r} if u.find_spec(n) is None))"
     asked = subprocess.run([SYSTEM_PYTHON, "-I", "-c", code], capture_output=True, text=True, check=False)
-    return asked.stdout.split() if not asked.returncode else list(_MODULES)
+    return asked.stdout.split() if not asked.returncode else names
 
 
 def distribution_packages(wanted: HostWanted) -> list[str]:
@@ -174,13 +194,14 @@ def distribution_packages(wanted: HostWanted) -> list[str]:
     except OSError:
         release = {}
     words = {word for name in ("ID", "ID_LIKE") for word in release.get(name, "").strip('"').split()}
-    for name, packages in _PACKAGES.items():
-        if name in words:
-            return [*packages, *((_NFTABLES,) if wanted.real is not None and wanted.real.mss else ())]
+    modules = modules_of(wanted)
+    if "debian" in words:
+        more = (_NFTABLES,) if wanted.real is not None and wanted.real.mss else ()
+        return [*modules.values(), _HEADERS, *more]
     distribution = release.get("NAME", "this distribution").strip('"')
     raise HostError(
-        f"{distribution} is not known to katran.fleet: give the packages that hold bcc, netaddr and pyroute2 for"
-        " Python 3 as katran_host_packages"
+        f"{distribution} is not known to katran.fleet: give the packages that hold {', '.join(modules)} for Python 3 as"
+        " katran_host_packages"
     )
 
 

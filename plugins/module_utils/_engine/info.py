@@ -18,6 +18,7 @@ from .._kernel.ring_workers import build_rings
 from .._kernel.state_files import StateFile
 from .._kernel.xdp import attachments
 from .._model import layout
+from .._model.counters import GLOBAL_COUNTERS
 from .._model.errors import EngineError
 from .._model.flow_selection import Selection
 from .._model.kernel_view import KernelView, table_differences
@@ -38,33 +39,6 @@ from .known_tables import AnyTable, known_table
 from .opened import read_actual
 from .recovery import recovered
 from .request import Request
-
-GLOBAL_COUNTERS: tuple[tuple[str, str], ...] = (
-    ("packets", "lru_misses"),
-    ("tcp_syn_misses", "tcp_non_syn_misses"),
-    ("flood_checks", "flood_second"),
-    ("fallback_cache", ""),
-    ("icmp_too_big_v4", "icmp_too_big_v6"),
-    ("source_route_misses", "source_route_hits"),
-    ("decap_destination", ""),
-    ("encapsulation_failures_v4", "encapsulation_failures_v6"),
-    ("global_lru_absent", "global_lru_hits"),
-    ("real_outside_map", "ring_slot_empty"),
-    ("decapsulated_v4", "decapsulated_v6"),
-    ("quic_icmp", "quic_icmp_ignored"),
-    ("icmpv6_too_big_received", "icmpv6_too_big_below_1280"),
-    ("icmpv4_frag_needed_received", "icmpv4_frag_needed_below_1280"),
-    ("recirculated_v4", "recirculated_v6"),
-    ("udp_flows_migrated", ""),
-    ("frames_seen", "bytes_seen"),
-    ("frames_sent", "bytes_sent"),
-    ("frames_dropped", "bytes_dropped"),
-    ("frames_passed", "bytes_passed"),
-    ("egress_decapsulated_v4", "egress_decapsulated_v6"),
-    ("cidr_vip_matches", ""),
-)
-"""Names of v1 and v2 of stats[max_vips + n], in the order of n; an empty name is not counted."""
-
 
 SUBSETS = ("program", *OF_BALANCER, "rings", "healthcheck", "counters", "flows", "maps")
 """What can be asked for."""

@@ -13,6 +13,7 @@ from .._model import layout
 from .._model.ids import Ids
 from .._model.state import State
 from .._model.tables import BALANCER_TABLES
+from .._model.verdicts import NO_WORDS
 from .._model.vip_entries import Actual, adopt, known_keys, real_of, vips_in_kernel
 from .._model.vip_plan import ring_inputs, ring_members
 from .._model.vips import Vip, vip_to_config
@@ -60,7 +61,7 @@ def recovered(file: StateFile, state: State, maps: Maps) -> State:
 
 
 def _ring_in_kernel(vip: Vip, actual: Actual, real_ids: Ids, numbers: Ids) -> list[str]:
-    members = ring_members(vip, {})
+    members = ring_members(vip, NO_WORDS)
     ids = [real_ids.assigned.get(address, 0) for address, _weight in members]
     number = numbers.assigned.get(str(vip.key))
     inputs = ring_inputs(vip, actual.ring_size, members, ids)

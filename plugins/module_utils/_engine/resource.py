@@ -8,12 +8,12 @@ The one code path that writes the maps: the modules, restore at boot and whateve
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from .._kernel.edges import KernelEdges
 from .._kernel.lock import locked
-from .._kernel.maps import KernelMaps
+from .._kernel.maps import KernelMaps, Maps
 from .._kernel.pins import Paths
 from .._kernel.state_files import StateFile
 from .._kernel.tc import ways_out
@@ -21,6 +21,7 @@ from .._model.entries import Asked
 from .._model.errors import EngineError
 from .._model.healthcheck_record import HealthcheckRecord
 from .._model.resource import BALANCER
+from .._model.state import State
 from .._model.tables import TABLES
 from .._program.own_pins import healthcheck_pins
 from .._program.requirements import require_capabilities
@@ -64,11 +65,8 @@ def apply_locked(name: str, request: Request, asked: Asked, purge: Purge | None 
         found = healthcheck_pins(KernelEdges(), paths, record, ways_out)
         with open_maps_beside(table.program, table.maps, request, found) as (maps, lines):
             return _with_pins(TableRun(table, request, maps, file, Clock()).run(asked), lines)
-    state = file.read()
-    if not request.check:
-        Swap(file).recover(state)
-    with _told(request.instance), open_maps(request, state) as (maps, lines):
-        state = recovered(file, state, maps)
+
+    def work(maps: Maps, file: StateFile, state: State) -> Result:
         clock = Clock()
         if table is not None:
             result = BalancerTableRun(table, request, maps, file, state, clock).run(asked)
@@ -81,7 +79,23 @@ def apply_locked(name: str, request: Request, asked: Asked, purge: Purge | None 
                 result.operations[flow_table] = result.operations.get(flow_table, 0) + number
             if purged:
                 result.changes.append(f"{sum(purged.values())} flows of what goes purged")
-        return _with_pins(result, lines)
+        return result
+
+    return with_balancer(request, work, file)
+
+
+Work = Callable[[Maps, StateFile, State], Result]
+"""What a run does with a balancer's maps, its files and its state."""
+
+
+def with_balancer(request: Request, work: Work, file: StateFile | None = None) -> Result:
+    """Do something with a balancer's maps, once what a killed run began is finished; for a caller that has the lock."""
+    file = file or StateFile(request.instance, request.bpffs)
+    state = file.read()
+    if not request.check:
+        Swap(file).recover(state)
+    with _told(request.instance), open_maps(request, state) as (maps, lines):
+        return _with_pins(work(maps, file, recovered(file, state, maps)), lines)
 
 
 def _with_pins(result: Result, lines: Sequence[str]) -> Result:

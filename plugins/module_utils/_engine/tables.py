@@ -19,12 +19,12 @@ from .._model.faults import shortened
 from .._model.ids import Ids
 from .._model.limits import UNLIMITED, Limits
 from .._model.operations import Operation, count
-from .._model.overlay import overlay_of
 from .._model.readiness import hold_back_rows
 from .._model.references import other_references
 from .._model.state import State
 from .._model.table import Around, TableEntry
 from .._model.table_plan import plan_entries, plan_table
+from .._model.verdicts import words_of
 from .._model.vip_entries import Actual, adopt, real_entries
 from .._model.vips import vips_from_config
 from .execute import execute
@@ -226,11 +226,11 @@ class BalancerTableRun(TableRun):
         return found
 
     def drained(self, wanted: Items, limits: Limits) -> list[str]:
-        """Entries that lead to reals which the inventory or an operator drained, or that no VIP has."""
+        """Entries that lead to reals which take no new flow, or that no VIP has."""
         if self.state.recovered:
             return []
         vips = vips_from_config(self.state.vips)
-        return leading_warnings(self.table, wanted, vips, overlay_of(self.state), limits)
+        return leading_warnings(self.table, wanted, vips, words_of(self.state), limits)
 
     def is_unsettled(self) -> bool:
         """Whether ids or references change."""

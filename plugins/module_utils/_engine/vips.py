@@ -10,13 +10,13 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from .._kernel.maps import Maps
+from .._kernel.maps import KernelMaps, Maps
 from .._kernel.own_addresses import read_addresses
 from .._kernel.ring_workers import build_rings
 from .._kernel.state_files import StateFile
 from .._model import layout
 from .._model.decap_record import DecapRecord
-from .._model.draining import idle_by_hand, leading_warnings, may_lead_astray, require_active, require_active_by_hand
+from .._model.draining import idle_by_word, leading_warnings, may_lead_astray, require_active, require_active_by_hand
 from .._model.drift import Left, View, reals_drift, vip_drift
 from .._model.entries import Asked
 from .._model.errors import ProgramError, StateError
@@ -24,12 +24,13 @@ from .._model.faults import Faults
 from .._model.limits import Limits
 from .._model.lru_history import learners, may_be_known
 from .._model.operations import count
-from .._model.overlay import overlay_of, resolve_reals
+from .._model.overlay import resolve_reals
 from .._model.own_addresses import HostAddresses, asks_host, host_sentences
 from .._model.readiness import hold_back_vips
 from .._model.references import other_references
 from .._model.state import State
 from .._model.tables import BALANCER_TABLES, LEADING, ServerId, idle_routes, server_id_warnings
+from .._model.verdicts import Words, out_by_check, that_count, words_of
 from .._model.vip_entries import adopt, known_keys
 from .._model.vip_plan import Recorded, VipPlan, plan_vips, references
 from .._model.vips import Vip, VipKey, vip_changes, vip_to_config, vips_from_config
@@ -39,6 +40,7 @@ from .known_tables import known_table
 from .opened import limits_of, read_actual
 from .recovery import lost_warnings
 from .request import Clock, Request, Result
+from .withdraw import leaving_places, withdrawn
 
 
 def _idle(vips: Iterable[Vip]) -> list[str]:
@@ -73,7 +75,7 @@ class VipRun:
             actual = read_actual(self.maps)
             limits = limits_of(self.request, self.state, self.maps)
             asked = replace(asked, limits=limits)
-            known = View(vips_from_config(self.state.vips), overlay_of(self.state))
+            known = View(vips_from_config(self.state.vips), words_of(self.state))
         with self.clock.phase("validate"):
             wanted = self.resolve(known, asked)
             # From here on a VIP that is the same is the same object, and most comparisons cost nothing.
@@ -93,7 +95,7 @@ class VipRun:
             marked = may_be_known(wanted.vips.values(), learned)
             plan = plan_vips(
                 wanted.vips,
-                wanted.overlay,
+                wanted.words,
                 others,
                 actual,
                 Recorded(real_ids, numbers, self.state.rings, marked),
@@ -116,7 +118,8 @@ class VipRun:
         after = replace(
             self.state,
             vips=self.state.vips if vips == self.state.vips else vips,
-            overlay=[entry._asdict() for _address, entry in sorted(wanted.overlay.items())],
+            overlay=[entry._asdict() for _address, entry in sorted(wanted.words.overlay.items())],
+            verdicts=wanted.words.listed(),
             real_ids=plan.real_ids.settled(),
             vip_numbers=plan.vip_numbers.settled(),
             rings=plan.rings,
@@ -127,8 +130,12 @@ class VipRun:
             references={name: reals for name, reals in self.state.references.items() if name not in settled},
         )
         if not self.request.check and (plan.operations or self.state.lost or after != self.state):
-            with self.clock.phase("write"):
+            # Maps in memory are nobody's that is told of them.
+            leaving = leaving_places(known, wanted) if isinstance(self.maps, KernelMaps) else ()
+            with self.clock.phase("write"), withdrawn(self.request.instance, leaving):
                 self._write(plan, after, wanted, actual.ring_size)
+        elif self.request.check:
+            self.foretell()
         return self.result
 
     def settles(self, state: str) -> Collection[str]:
@@ -146,7 +153,7 @@ class VipRun:
         wanted, warnings = resolve_vips(known.vips, asked, self.request.min_active)
         warnings += self._covering(wanted, asked)
         wanted, held = hold_back_vips(known.vips, wanted, self.request.unready, self.request.unseen)
-        require_active(known.vips, wanted, known.overlay, self.request.min_active)
+        require_active(known.vips, wanted, known.words, self.request.min_active)
         self.result.warnings += warnings + held + idle_vips(wanted.values(), limits)
         self.result.warnings += self._without_source(wanted.values())
         if self.state.references.get("source_routes") and not _idle(known.vips.values()):
@@ -156,11 +163,17 @@ class VipRun:
         self.result.warnings += server_id_warnings(rows, wanted.values(), limits)
         self.result.warnings += [
             f"real {address} is {entry.state} by hand since {entry.since} (katran.fleet.reals, state deleted ends it)"
-            for address, entry in sorted(known.overlay.items())
+            for address, entry in sorted(known.words.overlay.items())
         ]
-        found = View(wanted, known.overlay)
-        self.result.warnings += idle_by_hand(wanted, known.overlay) + self.still_led(found, limits)
+        found = View(wanted, self.remaining(wanted, known.words))
+        self.result.warnings += out_by_check(wanted, found.words)
+        self.result.warnings += idle_by_word(wanted, found.words) + self.still_led(found, limits)
         return found
+
+    def remaining(self, vips: Mapping[VipKey, Vip], words: Words) -> Words:
+        """What was said, as far as these VIPs have the reals that checks spoke of."""
+        verdicts = that_count(words.verdicts, vips)
+        return words if verdicts == words.verdicts else Words(words.overlay, verdicts)
 
     def still_led(self, view: View, limits: Limits) -> list[str]:
         """What to say of source routes and server ids that lead to reals which take no new flow."""
@@ -169,11 +182,11 @@ class VipRun:
         found = []
         for name in LEADING:
             table, reals = BALANCER_TABLES[name], self.state.references.get(name)
-            if reals and may_lead_astray(table, reals, view.vips, view.overlay):
+            if reals and may_lead_astray(table, reals, view.vips, view.words):
                 # One that is damaged, its own module refuses: it is no reason not to drain.
                 with suppress(StateError):
                     rows = known_table(table, self.file, self.state, {"reals": {}})
-                    found += leading_warnings(table, rows, view.vips, view.overlay, limits)
+                    found += leading_warnings(table, rows, view.vips, view.words, limits)
         return found
 
     def _covering(self, vips: Mapping[VipKey, Vip], asked: Asked) -> list[str]:
@@ -254,7 +267,14 @@ class VipRun:
                 )
             )
             execute(plan.operations, self.maps, ring_size)
+        self.settle()
         self.file.write(after)
+
+    def settle(self) -> None:
+        """What has to be done before the result is on record."""
+
+    def foretell(self) -> None:
+        """What a review says of that."""
 
 
 class OverlayRun(VipRun):
@@ -269,17 +289,18 @@ class OverlayRun(VipRun):
         """The VIPs as they are, and the overlay that is wanted."""
         since = datetime.now(tz=UTC).isoformat(timespec="seconds")
         present = references(known.vips.values())
-        overlay, warnings = resolve_reals(known.overlay, asked, since, present)
+        overlay, warnings = resolve_reals(known.words.overlay, asked, since, present)
         self.result.warnings += warnings
-        require_active_by_hand(known.vips, known.overlay, overlay, asked.allow_empty)
-        found = View(known.vips, overlay)
-        self.result.warnings += idle_by_hand(known.vips, overlay) + self.still_led(found, asked.limits)
+        words = Words(overlay, known.words.verdicts)
+        require_active_by_hand(known.vips, known.words, words, asked.allow_empty)
+        found = View(known.vips, words)
+        self.result.warnings += idle_by_word(known.vips, words) + self.still_led(found, asked.limits)
         return found
 
     def report(self, old: View, new: View) -> None:
         """Say which reals' state changes."""
-        was = {address: entry.state for address, entry in old.overlay.items()}
-        now = {address: entry.state for address, entry in new.overlay.items()}
+        was = {address: entry.state for address, entry in old.words.overlay.items()}
+        now = {address: entry.state for address, entry in new.words.overlay.items()}
         changed = sorted(address for address in {*was, *now} if was.get(address) != now.get(address))
         self.result.before = [{"address": address, "state": was[address]} for address in changed if address in was]
         self.result.after = [{"address": address, "state": now[address]} for address in changed if address in now]

@@ -28,6 +28,9 @@ _KNOWN = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80
 _CONFIRMED = 0x02 | 0x40 | 0x80
 """Those in which it does not doubt it: reachable, noarp, permanent."""
 
+_PROBE = 0x10
+"""The state in which the kernel asks a neighbour whether it still has its MAC."""
+
 
 def _carriers(route: t.Any, names: Sequence[str]) -> set[int]:
     """The interfaces, and those above them that carry their addresses and routes: bonds, bridges, VLANs."""
@@ -81,6 +84,40 @@ def ask_gateway(interfaces: Sequence[str], confirm: bool = False, wait: bool = T
         places: list[tuple[str, set[int] | None]]
         places = [(name, _carriers(route, [name])) for name in interfaces] or [("", None)]
         return one_gateway([_behind(name, allowed, routes, ask) for name, allowed in places])
+
+
+def glance_at_gateway(interfaces: Sequence[str], expected: str = "") -> tuple[GatewayAnswer, bool]:
+    """What ask_gateway would answer at once, and whether the kernel is sure of it.
+
+    Nothing is waited for: where it is not sure, it is made to find out, and will tell of that by netlink. `expected`:
+    the MAC that packets are sent to; another one that the kernel heard of is asked for at once.
+    """
+    with open_route() as route:
+        routes = {name: default_routes(name) for name in FAMILIES}
+        doubted = []
+
+        def ask(hop: Hop) -> str:
+            mac, state = _neighbour(route, hop)
+            if not state & _CONFIRMED:
+                doubted.append((hop, mac))
+            return mac or ""
+
+        places: list[tuple[str, set[int] | None]]
+        places = [(name, _carriers(route, [name])) for name in interfaces] or [("", None)]
+        answer = one_gateway([_behind(name, allowed, routes, ask) for name, allowed in places])
+        for hop, mac in doubted:
+            if mac and expected and mac != expected:
+                _verify(route, hop, mac)
+            else:
+                _poke(hop)
+    return answer, not doubted
+
+
+def _verify(route: t.Any, hop: Hop, mac: str) -> None:
+    """Have the kernel ask a neighbour whether this is its MAC, without the seconds that it would give it otherwise."""
+    # One that is gone by now is asked for with the next glance.
+    with contextlib.suppress(Exception):
+        route.neigh("change", dst=hop.address, lladdr=mac, ifindex=hop.interface, state=_PROBE)
 
 
 def _behind(

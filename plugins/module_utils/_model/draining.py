@@ -13,50 +13,46 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from .addresses import address_order
 from .errors import ConfigError
-from .faults import shortened
+from .faults import shortened, some
 from .limits import Limits
-from .overlay import Overlay
 from .table import Table
-from .vip_plan import effective_state, ring_members
-from .vips import Vip, VipKey, VipReal, vip_to_config
+from .verdicts import Words, by_check
+from .vip_plan import ring_members
+from .vips import Vip, VipKey, vip_to_config
 
-_SOME = 5
-"""As many prefixes, ids or reals are named in a line."""
-
-Overlays = Mapping[str, Overlay]
 Configured = Mapping[VipKey, Vip]
 AnyTable = Table[t.Any, t.Any]
 
 
-def some(words: Sequence[str]) -> str:
-    """The first words, and how many more there are."""
-    more = len(words) - _SOME
-    return ", ".join(words) if more <= 0 else f"{', '.join(words[:_SOME])} and {more} more"
+def why_out(vip: Vip, words: Words) -> list[tuple[str, str]]:
+    """(address, why) of each real of a VIP that takes no new flow, in the VIP's order."""
+    combined = words.combined(vip)
+    found = []
+    for real in combined.reals:
+        if real.address in combined.out:
+            found.append((real.address, by_check(combined.out[real.address])))
+        elif real.state != "active":
+            found.append((real.address, f"{real.state} by hand" if real.address in words.overlay else real.state))
+        elif not real.weight:
+            found.append((real.address, "weight 0"))
+    return found
 
 
-def why_out(real: VipReal, overlay: Overlays) -> str:
-    """Why a real of a VIP takes no new flow; "" where it does."""
-    by_hand = overlay.get(real.address)
-    state = effective_state(real.address, real.state, overlay)
-    if state != "active":
-        return f"{state} by hand" if by_hand else state
-    return "" if real.weight else "weight 0"
-
-
-def without_active(vip: Vip, overlay: Overlays) -> str:
+def without_active(vip: Vip, words: Words) -> str:
     """A VIP without a real for new flows, and why each is none; "" where it has one, or no reals at all."""
-    if not vip.reals or ring_members(vip, overlay):
+    if not vip.reals or ring_members(vip, words):
         return ""
-    return f"{vip.key} ({some([f'{real.address} {why_out(real, overlay)}' for real in vip.reals])})"
+    return f"{vip.key} ({some([f'{address} {why}' for address, why in why_out(vip, words)])})"
 
 
-def starving(before: tuple[Configured, Overlays], after: tuple[Configured, Overlays]) -> list[str]:
+def starving(before: tuple[Configured, Words], after: tuple[Configured, Words]) -> list[str]:
     """The VIPs that lose their last real for new flows between two configurations, though they still have reals.
 
-    Each is (VIPs, overlay). A VIP that had none before loses nothing.
+    Each is (VIPs, words), of which the verdicts are the same. A VIP that had none before loses nothing.
     """
     (known, was), (wanted, now) = before, after
-    changed = {address for address in {*was, *now} if was.get(address) != now.get(address)}
+    over, under = was.overlay, now.overlay
+    changed = {address for address in {*over, *under} if over.get(address) != under.get(address)}
     found = []
     for key in sorted(wanted):
         vip, old = wanted[key], known.get(key)
@@ -68,7 +64,7 @@ def starving(before: tuple[Configured, Overlays], after: tuple[Configured, Overl
     return found
 
 
-def require_active_by_hand(vips: Configured, was: Overlays, now: Overlays, allow_empty: bool) -> None:
+def require_active_by_hand(vips: Configured, was: Words, now: Words, allow_empty: bool) -> None:
     """ConfigError where the overlay newly leaves VIPs without a real for new flows, unless that is said to be meant."""
     found = [] if allow_empty else starving((vips, was), (vips, now))
     if found:
@@ -77,13 +73,18 @@ def require_active_by_hand(vips: Configured, was: Overlays, now: Overlays, allow
         )
 
 
-def require_active(known: Configured, wanted: Configured, overlay: Overlays, min_active: int) -> None:
-    """ConfigError where a change of the VIPs takes the last real that nobody drained by hand, and VIPs need one."""
-    found = starving((known, overlay), (wanted, overlay)) if min_active > 0 and overlay else []
+def require_active(known: Configured, wanted: Configured, words: Words, min_active: int) -> None:
+    """ConfigError where a change of the VIPs takes the last real that neither a person nor checks took out.
+
+    Only where VIPs need one.
+    """
+    said = words.overlay or words.verdicts
+    found = starving((known, words), (wanted, words)) if min_active > 0 and said else []
     if found:
+        remedy = "end what was said by hand (katran.fleet.reals, state deleted), or " if words.overlay else ""
         raise ConfigError(
-            f"vips: no real would take new flows of {_joined(found)}, but min_active is {min_active}: end what was said"
-            " by hand (katran.fleet.reals, state deleted), or give min_active: 0 if that is meant"
+            f"vips: no real would take new flows of {_joined(found)}, but min_active is {min_active}:"
+            f" {remedy}give min_active: 0 if that is meant"
         )
 
 
@@ -91,12 +92,13 @@ def _joined(found: list[str]) -> str:
     return ", ".join(shortened(found, "and {} more VIPs"))
 
 
-def idle_by_hand(vips: Configured, overlay: Overlays) -> list[str]:
-    """A warning for each VIP that has no real for new flows because of what was said by hand."""
+def idle_by_word(vips: Configured, words: Words) -> list[str]:
+    """A warning for each VIP that has no real for new flows because of what was said by hand, or by checks."""
     found = []
-    for key in sorted(vips) if overlay else ():
-        if any(real.address in overlay for real in vips[key].reals):
-            line = without_active(vips[key], overlay)
+    overlay = words.overlay
+    for key in sorted(vips) if overlay or words.verdicts else ():
+        if words.combined(vips[key]).out or any(real.address in overlay for real in vips[key].reals):
+            line = without_active(vips[key], words)
             found += [f"vip {line}: no real takes new flows"] if line else []
     return shortened(found, "and {} more VIPs without a real for new flows")
 
@@ -104,9 +106,9 @@ def idle_by_hand(vips: Configured, overlay: Overlays) -> list[str]:
 class Drained:
     """Asked of reals to which a table's entries lead: what keeps new flows from them otherwise."""
 
-    def __init__(self, table: AnyTable, vips: Configured, overlay: Overlays, elsewhere: Collection[str] = ()) -> None:
+    def __init__(self, table: AnyTable, vips: Configured, words: Words, elsewhere: Collection[str] = ()) -> None:
         """`elsewhere`: reals that are none of VIPs and yet not gone."""
-        self._overlay = overlay
+        self._overlay = words.overlay
         self._vips = vips
         self._elsewhere = elsewhere
         self._listed = {real.address for vip in vips.values() for real in vip.reals}
@@ -115,10 +117,8 @@ class Drained:
         # That nobody follows them is told elsewhere, and then nobody goes where they lead.
         self._followed = bool(followers) or not vips
         for key in followers:
-            for real in vips[key].reals:
-                why = why_out(real, overlay)
-                if why:
-                    self._out.setdefault(real.address, []).append((why, str(key)))
+            for address, why in why_out(vips[key], words):
+                self._out.setdefault(address, []).append((why, str(key)))
             for address in vips[key].down_reals:
                 if address not in self._listed:
                     self._out.setdefault(address, []).append(("listed as down", str(key)))
@@ -158,18 +158,18 @@ def led_by(table: AnyTable, items: Iterable[tuple[t.Any, t.Any]], reals: Collect
     return {address: [table.shown(key) for key in sorted(keys)] for address, keys in found.items()}
 
 
-def may_lead_astray(table: AnyTable, reals: Iterable[str], vips: Configured, overlay: Overlays) -> bool:
+def may_lead_astray(table: AnyTable, reals: Iterable[str], vips: Configured, words: Words) -> bool:
     """Whether there may be such a warning: to read a large table's entries takes longer than to ask its reals."""
-    drained = Drained(table, vips, overlay)
+    drained = Drained(table, vips, words)
     return any(drained.why(address) for address in reals)
 
 
 def leading_warnings(
-    table: AnyTable, items: Mapping[t.Any, t.Any], vips: Configured, overlay: Overlays, limits: Limits
+    table: AnyTable, items: Mapping[t.Any, t.Any], vips: Configured, words: Words, limits: Limits
 ) -> list[str]:
     """What a table's run says of entries that lead to reals which take no new flow."""
     if not table.leads_to_reals or not items or (table.feature is not None and not limits.has(table.feature)):
         return []
-    drained = Drained(table, vips, overlay)
+    drained = Drained(table, vips, words)
     reals = {address for address in {item.real for item in items.values()} if drained.why(address)}
     return still_led(table, drained, led_by(table, items.items(), reals)) if reals else []

@@ -17,8 +17,8 @@ from . import layout
 from .faults import shortened
 from .ids import Ids
 from .operations import Delete, DeleteDownSet, Operation, Put, PutDownSet, PutRing
-from .overlay import Overlay
 from .table import Table
+from .verdicts import Words
 from .vip_entries import ADDRESS_MAPS, VIP_MAPS, Actual, address_entry, down_set_key, known_keys, vip_map_entry
 from .vip_plan import VipPlan, down_members
 from .vips import Vip, VipKey
@@ -30,15 +30,15 @@ _FOREIGN = "not ours, removed from {map}"
 
 @dataclass(frozen=True)
 class View:
-    """VIPs with the overlay over their reals: what a run found configured, or leaves configured."""
+    """VIPs and what was said of their reals beside: what a run found configured, or leaves configured."""
 
     vips: Mapping[VipKey, Vip]
-    overlay: Mapping[str, Overlay]
+    words: Words
 
     def down(self, key: VipKey) -> set[str]:
         """The reals whose flows to a VIP are moved away."""
         vip = self.vips.get(key)
-        return down_members(vip, self.overlay) if vip and "udp_flow_migration" in vip.flags else set()
+        return down_members(vip, self.words) if vip and "udp_flow_migration" in vip.flags else set()
 
 
 @dataclass(frozen=True)

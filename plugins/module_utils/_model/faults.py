@@ -5,16 +5,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .errors import ConfigError
 from .written import visible
 
 MAX_FAULTS = 20
+_SOME = 5
+"""As many prefixes, ids, VIPs or reals are named in a line."""
 
 
 def shortened(lines: list[str], rest: str) -> list[str]:
     """The first lines, and one that says how many more there are: `rest` with their number for {}."""
     more = len(lines) - MAX_FAULTS
     return lines if more <= 0 else [*lines[:MAX_FAULTS], rest.format(more)]
+
+
+def some(words: Sequence[str]) -> str:
+    """The first words, and how many more there are."""
+    more = len(words) - _SOME
+    return ", ".join(words) if more <= 0 else f"{', '.join(words[:_SOME])} and {more} more"
 
 
 def counted(number: int, noun: str) -> str:

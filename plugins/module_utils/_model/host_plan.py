@@ -22,15 +22,18 @@ LIBRARY = "/usr/lib/katran-fleet"
 UNITS_FOLDER = "systemd"
 """The folder of the library that has the units."""
 
-RETIRED = ("katran-real.service",)
+RETIRED = ("katran-real.service", "katran-refresh.timer", "katran-refresh.service")
 """Units of earlier versions."""
 
+RESTORE, WATCH, AGENT = "katran-restore.service", "katran-watch.service", "katran-agent.service"
+"""What brings a host back at boot, what watches its programs, and what does so on a balancer, and much more."""
 
 HOST: Spec = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "packages": {"type": "list", "elements": "str", "default": []},
     "leaving": {"type": "list", "elements": "str", "default": []},
-    "follow_gateway": {"type": "bool"},
+    "agent": {"type": "bool"},
+    "sync": {"type": "bool", "default": False},
     "real": {
         "type": "dict",
         "options": {
@@ -59,6 +62,17 @@ class Unit:
     resident: bool = False
 
 
+def units_of(agent: bool | None, there: Mapping[str, UnitState]) -> dict[str, Unit]:
+    """The units of a host. `agent`: whether it has one, which watches programs itself; None: as it is `there`."""
+    if agent is None:
+        agent = there.get(AGENT, UnitState()).enabled == "enabled"
+    return {
+        RESTORE: Unit(enabled=True),
+        WATCH: Unit(enabled=not agent, active=not agent, resident=True),
+        AGENT: Unit(enabled=agent, active=agent, resident=True),
+    }
+
+
 @dataclass(frozen=True)
 class RealHost:
     """What a real needs of its kernel. `mtu`, `mss` in bytes, 0 leaves them; `vips` None: those of before."""
@@ -84,13 +98,16 @@ class RealHost:
 class HostWanted:
     """What the host is to be. `files`: path in the library → SHA-256; None leaves the library and units as they are.
 
-    `links`: what a real's interfaces are to carry; None: nobody says.
+    `links`: what a real's interfaces are to carry; None: nobody says. `agent`: whether the host has one; None leaves
+    that as it is. `sync`: whether it tells others of flows.
     """
 
     files: Mapping[str, str] | None = None
     units: Mapping[str, Unit] = field(default_factory=dict)
     real: RealHost | None = None
     links: Links | None = None
+    agent: bool | None = None
+    sync: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from .features import FEATURES
 from .resources import FROM_VARIABLES, features_needed
 from .shape import as_told, words
 from .tables import LEADING, TABLES
+from .verdicts import NO_WORDS
 from .vips_input import Vips, resolve_vips
 
 VARIABLES = frozenset(
@@ -34,7 +35,7 @@ VARIABLES = frozenset(
         *("max_new_flows", "udp_timeout", "forwarding_cores", "numa", "root_array", "accept_rehash", "replace_foreign"),
         *("end_rollback", "min_active", "purge_flows", "allow_empty", "allow_own_addresses", *FROM_VARIABLES),
         # of their agents
-        *("agent", "check_defaults", "max_probes", "announce_table", "metrics_listen", "metrics_allow", "metrics_real"),
+        *("agent", "check_defaults", "max_probes", "metrics_listen", "metrics_allow", "metrics_real"),
         *("sync", "sync_key", "sync_port", "sync_address", "sync_peers"),
         # of reals
         *("real_interfaces", "real_mode", "real_vips", "real_sources", "real_mtu", "real_mss", "real_address"),
@@ -42,6 +43,8 @@ VARIABLES = frozenset(
         *("real_weight", "real_state", "server_id"),
         # of both
         *("instance", "bpffs", "lock_timeout", "host_packages", "mtu_check"),
+        # of announcements
+        *("bgp", "bgp_packages", "announce_table"),
         # of a run
         *("balancers_group", "reals_group", "become"),
     )
@@ -248,7 +251,7 @@ def drained_warnings(resources: Resources, addresses: Iterable[str]) -> list[str
             if isinstance(row, Mapping):
                 keys_of.setdefault(str(row.get("real")), []).append(str(row.get(table.key)))
         known = {canonical(real): keys for real, keys in keys_of.items() if read_address(real) is not None}
-        found += still_led(table, Drained(table, vips, {}, elsewhere), known)
+        found += still_led(table, Drained(table, vips, NO_WORDS, elsewhere), known)
     return found
 
 

@@ -17,11 +17,11 @@ from .addresses import address_order
 from .drift import Left, View, reals_drift, table_drift, vip_drift
 from .errors import PlanError
 from .lru_history import may_be_known
-from .overlay import Overlay, overlay_of
 from .ring import build_each
 from .state import State
 from .table import Table
 from .table_plan import plan_entries
+from .verdicts import Words, words_of
 from .vip_entries import Actual, adopt, down_set_key, known_keys, real_of, vip_map_entry, vips_in_kernel
 from .vip_plan import BuildRings, Recorded, down_members, plan_vips, references, ring_members
 from .vips import Vip, VipKey, VipReal, vips_from_config
@@ -40,7 +40,7 @@ class KernelView:
     def vips(self) -> list[Vip]:
         """The VIPs that packets meet, sorted, with the reals that they lead to."""
         actual, numbers, ids = self.actual, self.state.vip_numbers.assigned, self.state.real_ids.assigned
-        known, overlay = vips_from_config(self.state.vips), overlay_of(self.state)
+        known, words = vips_from_config(self.state.vips), words_of(self.state)
         there, live = self._reals(), vips_in_kernel(actual)
         found = []
         for key in sorted({*known, *live}):
@@ -55,13 +55,13 @@ class KernelView:
                 ring = self.state.rings.get(str(key), ["", ""])[1]
                 sound = number == numbers.get(str(key)) and self._is_ring(number, ring)
                 reals = []
-                for real in vip.reals if sound else _in_ring(vip, overlay, live[key]):
+                for real in vip.reals if sound else _in_ring(vip, words, live[key]):
                     # One of no id is in no map, so that nothing contradicts it.
                     now = there.get(ids[real.address]) if real.address in ids else real
                     reals += [] if now is None else [real._replace(address=now.address, local=now.local)]
                 reals.sort(key=lambda real: address_order(real.address))
                 found.append(
-                    replace(vip, flags=live[key].flags, reals=tuple(reals), down_reals=self._down(vip, overlay, there))
+                    replace(vip, flags=live[key].flags, reals=tuple(reals), down_reals=self._down(vip, words, there))
                 )
         return found
 
@@ -72,13 +72,13 @@ class KernelView:
             return []
         if not state.is_sure_of("vips"):
             return ["vips: a run was interrupted; the next one puts in order what it left"]
-        view = View(vips_from_config(state.vips), overlay_of(state))
+        view = View(vips_from_config(state.vips), words_of(state))
         names = {key: str(vip) for key, vip in known_keys(actual).items()}
         ids, numbers = adopt(actual, state.real_ids, state.vip_numbers, names)
         marked = may_be_known(view.vips.values(), state.learned)
         try:
             recorded = Recorded(ids, numbers, state.rings, marked)
-            plan = plan_vips(view.vips, view.overlay, self.others, actual, recorded, build)
+            plan = plan_vips(view.vips, view.words, self.others, actual, recorded, build)
         except PlanError as error:
             return [str(error)]
         lines = vip_drift(Left(view, state.vip_numbers, state.rings, marked), view, plan, actual)
@@ -114,22 +114,22 @@ class KernelView:
     def _is_ring(self, number: int, digest: str) -> bool:
         return self.actual.digest(number) == digest if digest else self.actual.is_empty(number)
 
-    def _down(self, vip: Vip, overlay: Mapping[str, Overlay], there: Mapping[int, VipReal]) -> tuple[str, ...]:
+    def _down(self, vip: Vip, words: Words, there: Mapping[int, VipReal]) -> tuple[str, ...]:
         """The reals that are listed as down, of those whose flows the kernel moves away."""
         ids = self.state.real_ids.assigned
-        expected = down_members(vip, overlay) if "udp_flow_migration" in vip.flags else set()
+        expected = down_members(vip, words) if "udp_flow_migration" in vip.flags else set()
         live = self.actual.down.get(down_set_key(vip.key), frozenset())
         if "vip_to_down_reals_map" not in self.actual.entries or live == {ids.get(each) for each in expected}:
             return vip.down_reals
-        stated = down_members(replace(vip, down_reals=()), overlay)
+        stated = down_members(replace(vip, down_reals=()), words)
         found = {there[number].address for number in live if number in there} - stated
         return tuple(sorted(found, key=address_order))
 
 
-def _in_ring(vip: Vip, overlay: Mapping[str, Overlay], live: Vip) -> list[VipReal]:
+def _in_ring(vip: Vip, words: Words, live: Vip) -> list[VipReal]:
     """The VIP's reals as a ring that somebody changed has them: those that are not in it have weight 0."""
     slots = {real.address: real for real in live.reals}
-    members = {address for address, _weight in ring_members(vip, overlay)}
+    members = {address for address, _weight in ring_members(vip, words)}
     mine = [
         real._replace(weight=0) if real.address in members and real.address not in slots else real for real in vip.reals
     ]

@@ -66,6 +66,12 @@ def resolve_reals(
     return after, warnings
 
 
+def effective_state(address: str, state: str, overlay: Mapping[str, Overlay]) -> str:
+    """A real's state in a VIP once the overlay is laid over it."""
+    over = overlay.get(address)
+    return over.state if over else state
+
+
 def overlay_of(state: State) -> dict[str, Overlay]:
     """The overlay as the last run left it."""
     entries = ((entry["address"], entry["state"], entry.get("since", "")) for entry in state.overlay)

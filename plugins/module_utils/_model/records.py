@@ -112,9 +112,13 @@ def number(low: int, high: int) -> Reader[int]:
 
 
 def seconds(value: t.Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise Fault(where, f"{shown(value)} is not a number")
-    return float(value)
+    try:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    except OverflowError:
+        # A whole number that no float holds.
+        pass
+    raise Fault(where, f"{shown(value)} is not a number")
 
 
 def word(*words: str) -> Reader[str]:

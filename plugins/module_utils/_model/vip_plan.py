@@ -33,8 +33,8 @@ from .operations import (
     blank,
     digest,
 )
-from .overlay import Overlay
 from .ring import Job, build_each
+from .verdicts import Words
 from .vip_entries import (
     ADDRESS_MAPS,
     NUMBER_MAPS,
@@ -64,12 +64,6 @@ class VipPlan:
     rings: dict[str, list[str]]
 
 
-def effective_state(address: str, state: str, overlay: Mapping[str, Overlay]) -> str:
-    """A real's state in a VIP once the overlay is laid over it."""
-    over = overlay.get(address)
-    return over.state if over else state
-
-
 def references(vips: Iterable[Vip]) -> dict[str, bool]:
     """Every real that VIPs refer to, down sets included → whether it is local to this host."""
     found: dict[str, bool] = {}
@@ -81,20 +75,15 @@ def references(vips: Iterable[Vip]) -> dict[str, bool]:
     return found
 
 
-def ring_members(vip: Vip, overlay: Mapping[str, Overlay]) -> list[tuple[str, int]]:
+def ring_members(vip: Vip, words: Words) -> list[tuple[str, int]]:
     """(address, weight) of the reals that take new flows: active and of positive weight; sorted by address."""
-    return sorted(
-        (real.address, real.weight)
-        for real in vip.reals
-        if real.weight > 0 and effective_state(real.address, real.state, overlay) == "active"
-    )
+    reals = words.combined(vip).reals
+    return sorted((real.address, real.weight) for real in reals if real.weight > 0 and real.state == "active")
 
 
-def down_members(vip: Vip, overlay: Mapping[str, Overlay]) -> set[str]:
+def down_members(vip: Vip, words: Words) -> set[str]:
     """The reals whose UDP flows are moved away: listed as down_reals, or in state down."""
-    found = set(vip.down_reals)
-    found.update(real.address for real in vip.reals if effective_state(real.address, real.state, overlay) == "down")
-    return found
+    return {*vip.down_reals, *(real.address for real in words.combined(vip).reals if real.state == "down")}
 
 
 def ring_inputs(vip: Vip, size: int, members: Sequence[tuple[str, int]], ids: Sequence[int]) -> str:
@@ -127,7 +116,7 @@ class _VipPlanner:
     def __init__(
         self,
         wanted: Mapping[VipKey, Vip],
-        overlay: Mapping[str, Overlay],
+        words: Words,
         others: Mapping[str, bool],
         actual: Actual,
         recorded: Recorded,
@@ -135,7 +124,7 @@ class _VipPlanner:
     ) -> None:
         self.wanted = wanted
         self.learned = recorded.learned
-        self.overlay = overlay
+        self.words = words
         self.actual = actual
         self.real_ids = recorded.real_ids.copy()
         self.vip_numbers = recorded.vip_numbers.copy()
@@ -247,7 +236,7 @@ class _VipPlanner:
         for key in sorted(self.wanted):
             vip = self.wanted[key]
             number = self._number_of(key)
-            members = ring_members(vip, self.overlay)
+            members = ring_members(vip, self.words)
             ids = [self.real_ids.assigned[address] for address, _weight in members]
             inputs = ring_inputs(vip, size, members, ids)
             known = self.rings.get(str(key))
@@ -327,7 +316,7 @@ class _VipPlanner:
         found: dict[bytes, frozenset[int]] = {}
         if "vip_to_down_reals_map" in self.actual.entries:
             for key, vip in self.wanted.items():
-                down = down_members(vip, self.overlay) if "udp_flow_migration" in vip.flags else ()
+                down = down_members(vip, self.words) if "udp_flow_migration" in vip.flags else ()
                 if down:
                     found[down_set_key(key)] = frozenset(self.real_ids.assigned[address] for address in down)
         return found
@@ -365,7 +354,7 @@ def _differences(live: memoryview, slots: bytes) -> int:
 
 def plan_vips(
     wanted: Mapping[VipKey, Vip],
-    overlay: Mapping[str, Overlay],
+    words: Words,
     others: Mapping[str, bool],
     actual: Actual,
     recorded: Recorded,
@@ -375,4 +364,4 @@ def plan_vips(
 
     `build` builds rings as build_each does. What is `recorded` is not changed. PlanError where there is no room.
     """
-    return _VipPlanner(wanted, overlay, others, actual, recorded, build).plan()
+    return _VipPlanner(wanted, words, others, actual, recorded, build).plan()

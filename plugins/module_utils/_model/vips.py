@@ -48,6 +48,11 @@ class VipName(t.NamedTuple):
             return None
         return cls(host, port, found["protocol"] if found else None)
 
+    def means(self, key: VipKey) -> bool:
+        """Whether a VIP is called so; what the name leaves out is any."""
+        port = key.port if self.port is None else self.port
+        return VipKey.at(self.host, port, self.protocol or key.protocol) == key
+
 
 @dataclass(frozen=True)
 class VipKey:

@@ -21,9 +21,9 @@ from .._model.balancer_snapshot import Room
 from .._model.layout import SLOT
 from .._model.map_specs import ARRAY, FLOOD, HASH, LPM_TRIE, LRU_HASH, MMAPABLE, PERCPU_ARRAY, global_counters_at
 from .._model.operations import digest
-from .._model.overlay import overlay_of
 from .._model.ring_slots import ring_slots
 from .._model.state import State
+from .._model.verdicts import words_of
 from .._model.vip_plan import ring_inputs, ring_members
 from .._model.vips import vips_from_config
 from .flow_tables import ById
@@ -111,9 +111,9 @@ class Migration:
                     for number in numbers.values():
                         slots[number * size : (number + 1) * size] = present[number * size : (number + 1) * size]
                 return
-            overlay = overlay_of(self.state)
+            words = words_of(self.state)
             vips = vips_from_config(self.state.vips)
-            jobs = [(str(key), vip, ring_members(vip, overlay)) for key, vip in sorted(vips.items())]
+            jobs = [(str(key), vip, ring_members(vip, words)) for key, vip in sorted(vips.items())]
             jobs = [job for job in jobs if job[2]]
             rings = build_rings([(members, self.new["ring"], vip.hash) for _key, vip, members in jobs])
             for (key, vip, members), ring in zip(jobs, rings, strict=True):

@@ -13,9 +13,9 @@ from .._kernel.ring_workers import build_rings
 from .._model import layout
 from .._model.hashing import flow_slot
 from .._model.layout import SLOT
-from .._model.overlay import overlay_of
 from .._model.ring_slots import ring_slots
 from .._model.state import State
+from .._model.verdicts import words_of
 from .._model.vip_plan import ring_members
 from .._model.vips import VipKey, vips_from_config
 
@@ -29,7 +29,7 @@ class _Chooser:
     def __init__(self, state: State, sizes: Mapping[str, int]) -> None:
         self.state = state
         self.sizes = sizes
-        self.overlay = overlay_of(state)
+        self.words = words_of(state)
         self.vips = vips_from_config(state.vips)
         self.exact = {(key.packed, key.port, key.protocol): key for key in self.vips if key.prefixlen is None}
         self.prefixes = sorted(
@@ -54,7 +54,7 @@ class _Chooser:
     def new_real(self, flow: bytes, key: VipKey) -> int:
         """The id of the real that the new ring chooses; 0 where there is none."""
         if key not in self.rings:
-            members = ring_members(self.vips[key], self.overlay)
+            members = ring_members(self.vips[key], self.words)
             slots = bytes(SLOT * self.sizes["ring"])
             if members:
                 ring = build_rings([(members, self.sizes["ring"], self.vips[key].hash)])[0]

@@ -41,6 +41,11 @@ def _group(lab: Lab, host: Host | None = None) -> Path:
     return group / host.name if host else group
 
 
+def host_group(lab: Lab, host: Host) -> Path:
+    """The host's group of cgroup v2; systemd's groups in it are named as on any host."""
+    return _group(lab, host)
+
+
 def beside(lab: Lab, name: str) -> Path:
     """A group of cgroup v2 for processes that work for the laboratory outside its hosts; they end when it goes.
 

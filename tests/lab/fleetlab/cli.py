@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from fleetlab import host, lifecycle
+from fleetlab import host, lifecycle, network
 from fleetlab.plan import DEFAULT_BALANCERS, DEFAULT_REALS, RUN, LabError, hosts_of, lab_named, names
 from fleetlab.system import Progress
 
@@ -21,6 +21,7 @@ def _arguments() -> argparse.Namespace:
     up.add_argument("--hosts", metavar="NAME,...", help="only these hosts (the router is always one); default: all")
     up.add_argument("--balancers", type=int, default=DEFAULT_BALANCERS, metavar="N", help="default %(default)s")
     up.add_argument("--reals", type=int, default=DEFAULT_REALS, metavar="N", help="default %(default)s")
+    up.add_argument("--static-routes", action="store_true", help="the router sends to every balancer, announced or not")
     up.add_argument("--rebuild-image", action="store_true", help="make the hosts' root filesystem anew, with updates")
     commands.add_parser("down", help="remove it and every trace of it")
     commands.add_parser("status", help="which laboratories and hosts there are")
@@ -36,6 +37,11 @@ def _arguments() -> argparse.Namespace:
     traffic.add_argument("--inventory", default="inventories/lab", help="where katran_vips is defined")
     traffic.add_argument("--flows", type=int, default=2500, metavar="N", help="flows per VIP (default %(default)s)")
     traffic.add_argument("--json", type=Path, metavar="FILE", help="write every flow and who answered it")
+    routes = commands.add_parser(
+        "routes", help="wait until the balancers announce every VIP; the router's table of them"
+    )
+    routes.add_argument("--inventory", default="inventories/lab", help="where katran_vips is defined")
+    routes.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help="at most (default %(default)s)")
     return parser.parse_args()
 
 
@@ -82,6 +88,8 @@ def main() -> int:
                 plan = hosts_of(arguments.balancers, arguments.reals)
                 lab = lab_named(arguments.lab, arguments.hosts, plan)
                 lifecycle.up(lab, progress, rebuild_image=arguments.rebuild_image)
+                if arguments.static_routes:
+                    network.route_statically(lifecycle.require_up(lab))
             case "down":
                 lifecycle.down(lab, progress)
             case "status":
@@ -99,6 +107,10 @@ def main() -> int:
                 from fleetlab import traffic
 
                 return traffic.main(lab, arguments.inventory, arguments.flows, arguments.json)
+            case "routes":
+                from fleetlab import routes
+
+                return routes.main(lab, arguments.inventory, arguments.wait)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1

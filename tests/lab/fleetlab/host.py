@@ -17,7 +17,7 @@ from fleetlab.system import enter_network, mount, move_mount, network, unshare_m
 SSH_PORT = 22
 # nspawn ends with 133 when its host asks for a reboot. A real host's XDP programs go with its kernel.
 _BOOT_AGAIN = 'while "$@"; [ $? -eq 133 ]; do ip link set dev eth1 xdp off 2>/dev/null; done'
-_SERVICES = {"real": ("nginx.service", "lab-echo.service")}
+_SERVICES = {"real": ("nginx.service", "lab-echo.service"), "router": ("lab-router.service",)}
 # In a host, root may do what a balancer needs and not more; nspawn's own list has CAP_SYS_ADMIN already.
 _ADDED = "CAP_NET_ADMIN,CAP_NET_RAW,CAP_BPF,CAP_PERFMON"
 _DROPPED = "CAP_MKNOD,CAP_SYS_NICE"

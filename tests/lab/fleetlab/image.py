@@ -28,6 +28,9 @@ _PACKAGES = (
     *("python3-apt", "systemd-sysv", "tcpdump"),
     # roles balancer and real
     *("bpftool", "linux-libc-dev", "nftables", "python3-bpfcc", "python3-netaddr", "python3-pyroute2"),
+    # the agent, and the two routing daemons that can announce for it
+    *("bird2", "frr", "python3-cryptography", "python3-dnspython", "python3-h11", "python3-numpy"),
+    *("python3-prometheus-client",),
     # services of the reals, load from the client
     *("iperf3", "nginx-light", "wrk"),
 )
@@ -35,6 +38,7 @@ _PACKAGES = (
 # Services of real hardware, of logins at a console and of maintenance, all of which only cost time here.
 _MASKED = (
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer"),
+    *("logrotate.timer",),
     *("console-getty.service", "getty@.service", "getty-static.service", "e2scrub_reap.service"),
     *("kmod-static-nodes.service", "systemd-modules-load.service", "systemd-binfmt.service", "modprobe@.service"),
     *("systemd-firstboot.service", "systemd-networkd.service", "systemd-pstore.service"),
@@ -44,12 +48,17 @@ _MASKED = (
     *("sys-kernel-config.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount"),
 )
 
+# What packages start by themselves and a host starts only when it is told to.
+_STOPPED = ("bird.service", "frr.service", "nginx.service")
+
 # Where each file of files/ goes, and its mode.
 _INSTALLED = {
     "sshd.conf": ("etc/ssh/sshd_config.d/lab.conf", 0o644),
     "lab-bpffs.service": ("etc/systemd/system/lab-bpffs.service", 0o644),
     "lab-echo.service": ("etc/systemd/system/lab-echo.service", 0o644),
     "lab-echo": ("usr/local/bin/lab-echo", 0o755),
+    "lab-router.service": ("etc/systemd/system/lab-router.service", 0o644),
+    "lab-router.conf": ("etc/lab/router.conf", 0o644),
     "nginx.conf": ("etc/nginx/sites-available/default", 0o644),
     "journald.conf": ("etc/systemd/journald.conf.d/lab.conf", 0o644),
 }
@@ -168,7 +177,8 @@ def _customize(root: Path) -> None:
     for name in _MASKED:
         (units / name).unlink(missing_ok=True)
         (units / name).symlink_to("/dev/null")
-    (units / "multi-user.target.wants/nginx.service").unlink()
+    for name in _STOPPED:
+        (units / "multi-user.target.wants" / name).unlink()
     for name, (place, mode) in _INSTALLED.items():
         path = root / place
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -69,13 +69,25 @@ def _router_commands(lab: Lab) -> list[str]:
             f"addr add {host.router_ipv6}/64 dev r-{host.name} nodad",
             f"link set r-{host.name} up",
         ]
+    return commands
+
+
+def route_statically(lab: Lab) -> None:
+    """Have the router send what no balancer announces to all of them alike, ready or not."""
     balancers = lab.with_role("balancer")
     if balancers:
-        commands += [
-            f"route add {VIPS_IPV4} " + " ".join(f"nexthop via {host.ipv4}" for host in balancers),
-            f"route add {VIPS_IPV6} " + " ".join(f"nexthop via {host.ipv6}" for host in balancers),
-        ]
-    return commands
+        ip(
+            [
+                f"route replace {VIPS_IPV4} " + " ".join(f"nexthop via {host.ipv4}" for host in balancers),
+                f"route replace {VIPS_IPV6} " + " ".join(f"nexthop via {host.ipv6}" for host in balancers),
+            ],
+            lab.namespace(ROUTER),
+        )
+
+
+def route_as_announced(lab: Lab) -> None:
+    """Have the router drop what no balancer announces."""
+    ip([f"route flush root {place} proto boot" for place in (VIPS_IPV4, VIPS_IPV6)], lab.namespace(ROUTER))
 
 
 def build(lab: Lab) -> None:

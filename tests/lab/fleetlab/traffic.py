@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fleetlab import routes
 from fleetlab.fleet import Vip, read_vips
 from fleetlab.flows import Flow, open_flows
 from fleetlab.lifecycle import require_up
@@ -110,6 +111,7 @@ def main(lab: Lab, inventory: str, count: int, output: Path | None) -> int:
     """Send, print the table and the verdict; 0 when every flow was answered by the real that the engine predicts."""
     lab = require_up(lab)
     vips = read_vips(PROJECT / inventory, lab.prefix)
+    routes.wait(lab, {vip.target.address for vip in vips})
     begin = time.monotonic()
     Progress(lab.prefix).say(f"sending {count:,} flows to each of {len(vips)} VIPs")
     reports = send(lab, vips, count)

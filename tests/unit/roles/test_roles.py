@@ -138,8 +138,8 @@ def test_every_option_is_passed_from_a_variable(role: str, file: str, module: st
         literal = LITERAL.get(module, {}).get(name)
         if literal is not None:
             assert value == literal
-        elif name == "follow_gateway":
-            assert variables_in(value) == {"host_follows_gateway"}
+        elif name == "agent":
+            assert variables_in(value) == {"host_agent"}
         else:
             words = ELSEWHERE.get(name, {name})
             if file == "tables.yml" and name == "planned":
@@ -246,9 +246,7 @@ def test_what_the_roles_tell_role_host() -> None:
     assert default_of("real", "mtu_check", katran_mtu_check="off") == "off"
     assert default_of("real", "mtu_check") == default_of("host", "mtu_check") == "warn"
     [task] = [task for task in load(ROOT / "roles/balancer/tasks/apply.yml") if "vars" in task]
-    follows = JINJA.from_string(task["vars"]["host_follows_gateway"])
-    assert follows.render(balancer_gateway_mac="auto") is True
-    assert follows.render(balancer_gateway_mac="02:00:00:00:00:01") is False
+    assert task["vars"]["host_agent"] is True
     assert default_of("host", "packages", katran_host_packages=["mine"]) == ["mine"]
     assert default_of("host", "packages") == []
 

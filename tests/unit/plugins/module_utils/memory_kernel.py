@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.recovery import recovered
-from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Clock, Request, Result
+from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Clock, Gone, Request, Result
 from ansible_collections.katran.fleet.plugins.module_utils._engine.tables import BalancerTableRun
+from ansible_collections.katran.fleet.plugins.module_utils._engine.verdicts import VerdictRun
 from ansible_collections.katran.fleet.plugins.module_utils._engine.vips import OverlayRun, VipRun
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.memory_maps import MemoryMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
@@ -26,6 +27,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.own_addresses 
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
 from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
 from ansible_collections.katran.fleet.plugins.module_utils._model.tables import TABLES
+from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.stored import SETTINGS
 
 Entry = dict[str, t.Any]
@@ -198,6 +200,8 @@ class Host:
     more: Sequence[MapSpec] = ()
     """Maps that its program has beside a balancer's."""
     addresses: HostAddresses = field(default_factory=HostAddresses)
+    purged: list[tuple[str, frozenset[int]]] = field(default_factory=list)
+    """(VIP, ids of reals) whose flows were purged for what checks said."""
 
     def __post_init__(self) -> None:
         self.maps = FusedMaps(self.shape, self.fuse, [*balancer_maps(self.shape).values(), *self.more])
@@ -228,9 +232,22 @@ class Host:
             run: t.Any = VipRun(request, self.maps, self.file, known, clock, lambda: self.addresses)
         elif resource == "reals":
             run = OverlayRun(request, self.maps, self.file, known, clock)
+        elif resource == "verdicts":
+            run = VerdictRun(request, self.maps, self.file, known, clock)
+            run.told = [Verdict(**entry) for entry in config or ()]
+            run.purge = self.purge
+            config = None
         else:
             run = BalancerTableRun(TABLES[resource], request, self.maps, self.file, known, clock)
         return t.cast(Result, run.run(Asked(config, state, allow_empty, **asked)))
+
+    def purge(self, gone: Iterable[Gone], check: bool) -> dict[str, int]:
+        """Note whose flows are to go; it is one write, and says that each had one."""
+        gone = list(gone)
+        if not check:
+            self.fuse.before()
+            self.purged += [(str(vip), ids or frozenset()) for vip, ids in gone]
+        return {"lru_mapping": len(gone)}
 
     def check(
         self, resource: str, config: Sequence[Entry] | None, state: str = "overridden", allow_empty: bool = True

@@ -56,8 +56,8 @@ def payloads() -> Payloads:
         ("simulate_info", 270),
         ("decap", 285),
         ("xdp_root", 265),
-        # Of VIPs, the host's own addresses and gateways are read too.
-        *((name, 530) for name in RESOURCES),
+        # Of VIPs, the host's own addresses and gateways are read too, and routes are withdrawn.
+        *((name, 560) for name in RESOURCES),
         ("balancer_info", 510),
     ],
 )

@@ -45,6 +45,14 @@ COMING = {
     "previous": PREVIOUS,
     "rolled_back_from": None,
 }
+VERDICT = {
+    "vip": "192.0.2.1:80/tcp",
+    "real": "10.0.0.2",
+    "state": "down",
+    "since": "2026-01-01T00:00:00+00:00",
+    "reason": "connection refused",
+    "share": 100,
+}
 # ld_imm64 of map 0, then exit.
 CODE = bytes.fromhex("1811000000000000 0000000000000000 9500000000000000".replace(" ", ""))
 
@@ -70,6 +78,7 @@ GOOD: dict[str, t.Any] = {
             stored_vip("2001:db8::/48", "fc00::1", port=0, protocol="udp", hash="maglev_v1"),
         ],
         "overlay": [{"address": "10.0.0.1", "state": "draining", "since": "2026-01-01T00:00:00+00:00"}],
+        "verdicts": [VERDICT],
         "references": {"server_ids": ["10.0.0.9"]},
         "real_ids": {"first": 1, "assigned": {"10.0.0.1": 3, "10.0.0.2": 4}, "quarantine": [7, 8]},
         "vip_numbers": {"first": 0, "assigned": {"192.0.2.1:80/tcp": 0}, "quarantine": []},
@@ -257,6 +266,13 @@ DAMAGES: list[tuple[str, str, t.Any, str]] = [
     (S, "overlay/0/state", "asleep", 'overlay[0].state: "asleep" is none of active, draining, down'),
     (S, "overlay/0/address", 1, "overlay[0].address: 1 is not a text"),
     (S, "overlay", [{"address": "10.0.0.1", "state": "down"}] * 2, "overlay[1]: 10.0.0.1 is listed twice"),
+    (S, "verdicts", None, "verdicts: null is not a list"),
+    (S, "verdicts/0/vip", "192.0.2.1", "verdicts[0].vip: 192.0.2.1 is not the name of a VIP"),
+    (S, "verdicts/0/real", "web1", 'verdicts[0].real: "web1" is not an IP address'),
+    (S, "verdicts/0/state", "asleep", 'verdicts[0].state: "asleep" is none of active, draining, down'),
+    (S, "verdicts/0/share", 101, "verdicts[0].share: 101 is not a whole number of 0 to 100"),
+    (S, "verdicts/0/reason", None, "verdicts[0].reason: null is not a text"),
+    (S, "verdicts", [VERDICT] * 2, "verdicts[1]: 10.0.0.2 of 192.0.2.1:80/tcp is listed twice"),
     (S, "references", ["10.0.0.1"], 'references: ["10.0.0.1"] is not a mapping'),
     (S, "references/server_ids", ["x"], 'references.server_ids[0]: "x" is not an IP address'),
     (S, "real_ids", Gone, "real_ids: is missing"),

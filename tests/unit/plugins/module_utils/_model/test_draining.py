@@ -5,29 +5,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.draining import (
     Drained,
-    idle_by_hand,
+    idle_by_word,
     leading_warnings,
     led_by,
     may_lead_astray,
     require_active,
     require_active_by_hand,
-    some,
     starving,
     still_led,
     why_out,
     without_active,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
-from ansible_collections.katran.fleet.plugins.module_utils._model.faults import MAX_FAULTS
+from ansible_collections.katran.fleet.plugins.module_utils._model.faults import MAX_FAULTS, some
 from ansible_collections.katran.fleet.plugins.module_utils._model.limits import Limits
 from ansible_collections.katran.fleet.plugins.module_utils._model.overlay import Overlay
 from ansible_collections.katran.fleet.plugins.module_utils._model.tables import TABLES, ServerId
+from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import NO_WORDS, Words
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import Vip, VipKey, VipReal
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.configs import ALL, SIZES, vip, vips
 
@@ -49,8 +50,8 @@ def only(found: dict[VipKey, Vip]) -> Vip:
     return each
 
 
-def by_hand(state: str, *addresses: str) -> dict[str, Overlay]:
-    return {address: Overlay(address, state) for address in addresses}
+def by_hand(state: str, *addresses: str) -> Words:
+    return Words({address: Overlay(address, state) for address in addresses})
 
 
 @pytest.mark.parametrize(
@@ -62,12 +63,12 @@ def test_some_words(count: int, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "weight", "overlay", "why"),
+    ("state", "weight", "words", "why"),
     [
-        ("active", 1, {}, ""),
-        ("active", 0, {}, "weight 0"),
-        ("draining", 1, {}, "draining"),
-        ("down", 0, {}, "down"),
+        ("active", 1, NO_WORDS, ""),
+        ("active", 0, NO_WORDS, "weight 0"),
+        ("draining", 1, NO_WORDS, "draining"),
+        ("down", 0, NO_WORDS, "down"),
         ("active", 1, by_hand("draining", A), "draining by hand"),
         ("active", 1, by_hand("draining", B), ""),
         ("down", 1, by_hand("active", A), ""),
@@ -75,49 +76,50 @@ def test_some_words(count: int, words: str) -> None:
         ("draining", 1, by_hand("down", A), "down by hand"),
     ],
 )
-def test_why_a_real_takes_no_new_flow(state: str, weight: int, overlay: dict[str, Overlay], why: str) -> None:
-    assert why_out(VipReal(A, weight, state), overlay) == why
+def test_why_a_real_takes_no_new_flow(state: str, weight: int, words: Words, why: str) -> None:
+    found = replace(only(made(one())), reals=(VipReal(A, weight, state),))
+    assert why_out(found, words) == ([(A, why)] if why else [])
 
 
 def test_a_vip_without_an_active_real() -> None:
     both = only(made(one(A, B)))
     assert without_active(both, by_hand("down", A)) == ""
     assert without_active(both, by_hand("down", A, B)) == f"{NAME} ({A} down by hand, {B} down by hand)"
-    assert without_active(only(made(one())), {}) == ""
+    assert without_active(only(made(one())), NO_WORDS) == ""
 
 
 def test_which_vips_lose_their_last_real() -> None:
     known = made(one(A, B), vip(port=80, reals=[{"address": C}]))
-    assert starving((known, {}), (known, by_hand("down", A))) == []
+    assert starving((known, NO_WORDS), (known, by_hand("down", A))) == []
     line = f"{NAME} ({A} down by hand, {B} down by hand)"
-    assert starving((known, {}), (known, by_hand("down", A, B))) == [line]
+    assert starving((known, NO_WORDS), (known, by_hand("down", A, B))) == [line]
     # What was so before loses nothing, by whichever of the two it was.
     assert starving((known, by_hand("down", A, B)), (known, by_hand("draining", A, B))) == []
     weights = made(vip(reals=[{"address": A, "weight": 0}]))
-    assert starving((weights, {}), (made(one()), {})) == []
+    assert starving((weights, NO_WORDS), (made(one()), NO_WORDS)) == []
     # A VIP that is new lost nothing, and one without reals is meant to have none.
-    assert starving(({}, {}), (known, by_hand("down", A, B, C))) == []
-    assert starving((known, {}), (made(one(), vip(port=80)), {})) == []
+    assert starving(({}, NO_WORDS), (known, by_hand("down", A, B, C))) == []
+    assert starving((known, NO_WORDS), (made(one(), vip(port=80)), NO_WORDS)) == []
     # By the inventory, sorted by VIP.
     down = made(
         vip(reals=[{"address": A, "state": "down"}]),
         vip(port=80, reals=[{"address": C, "weight": 0}]),
     )
-    assert starving((known, {}), (down, {})) == [
+    assert starving((known, NO_WORDS), (down, NO_WORDS)) == [
         f"198.51.100.1:80/tcp ({C} weight 0)",
         f"{NAME} ({A} down)",
     ]
     # An end of what was said by hand can be one, too.
     inactive = made(vip(reals=[{"address": A, "state": "down"}]))
-    assert starving((inactive, by_hand("active", A)), (inactive, {})) == [f"{NAME} ({A} down)"]
+    assert starving((inactive, by_hand("active", A)), (inactive, NO_WORDS)) == [f"{NAME} ({A} down)"]
 
 
 def test_by_hand_it_is_refused() -> None:
     known = made(one(A))
-    require_active_by_hand(known, {}, by_hand("down", A), True)
-    require_active_by_hand(known, {}, {}, False)
+    require_active_by_hand(known, NO_WORDS, by_hand("down", A), True)
+    require_active_by_hand(known, NO_WORDS, NO_WORDS, False)
     with pytest.raises(ConfigError) as told:
-        require_active_by_hand(known, {}, by_hand("down", A), False)
+        require_active_by_hand(known, NO_WORDS, by_hand("down", A), False)
     assert str(told.value) == (
         f"config: no real would take new flows of {NAME} ({A} down by hand): give allow_empty: true if that is meant"
     )
@@ -126,9 +128,9 @@ def test_by_hand_it_is_refused() -> None:
 def test_by_the_inventory_it_is_refused() -> None:
     known, wanted, overlay = made(one(A, B)), made(one(A)), by_hand("down", A)
     require_active(known, wanted, overlay, 0)
-    require_active(known, wanted, {}, 1)
+    require_active(known, wanted, NO_WORDS, 1)
     # What the inventory itself says, it may.
-    require_active(known, made(vip(reals=[{"address": A, "state": "down"}])), {}, 1)
+    require_active(known, made(vip(reals=[{"address": A, "state": "down"}])), NO_WORDS, 1)
     with pytest.raises(ConfigError) as told:
         require_active(known, wanted, overlay, 1)
     assert str(told.value) == (
@@ -140,10 +142,10 @@ def test_by_the_inventory_it_is_refused() -> None:
 def test_many_are_told_in_few_words() -> None:
     known = made_many(MAX_FAULTS + 2)
     with pytest.raises(ConfigError) as told:
-        require_active_by_hand(known, {}, by_hand("down", A), False)
+        require_active_by_hand(known, NO_WORDS, by_hand("down", A), False)
     assert str(told.value).count(NAME[:12]) == MAX_FAULTS
     assert ", and 2 more VIPs: give allow_empty" in str(told.value)
-    warnings = idle_by_hand(known, by_hand("down", A))
+    warnings = idle_by_word(known, by_hand("down", A))
     assert len(warnings) == MAX_FAULTS + 1
     assert warnings[-1] == "and 2 more VIPs without a real for new flows"
 
@@ -153,14 +155,14 @@ def made_many(count: int) -> dict[VipKey, Vip]:
     return vips(entries, limits=Limits({**SIZES, "vips": 99, "reals": 99}, ALL.features))[0]
 
 
-def test_vips_that_are_idle_by_hand() -> None:
+def test_vips_that_are_idle_by_word() -> None:
     known = made(one(A, B), vip(port=80, reals=[{"address": C, "state": "down"}]), vip(port=81))
-    assert idle_by_hand(known, {}) == []
-    assert idle_by_hand(known, by_hand("down", A)) == []
-    assert idle_by_hand(known, by_hand("down", A, B)) == [
+    assert idle_by_word(known, NO_WORDS) == []
+    assert idle_by_word(known, by_hand("down", A)) == []
+    assert idle_by_word(known, by_hand("down", A, B)) == [
         f"vip {NAME} ({A} down by hand, {B} down by hand): no real takes new flows"
     ]
-    assert idle_by_hand(known, by_hand("down", C)) == [
+    assert idle_by_word(known, by_hand("down", C)) == [
         f"vip 198.51.100.1:80/tcp ({C} down by hand): no real takes new flows"
     ]
 
@@ -180,10 +182,10 @@ def test_what_keeps_new_flows_from_a_real() -> None:
     assert drained.why("10.0.0.9") == ""
     assert drained.why("10.0.0.8") == "which no VIP has"
     # Without VIPs, nobody knows.
-    assert Drained(IDS, {}, {}).why(A) == ""
+    assert Drained(IDS, {}, NO_WORDS).why(A) == ""
     assert Drained(IDS, {}, by_hand("down", A)).why(A) == "which is down by hand"
     assert Drained(IDS, known, by_hand("active", A)).why(A) == ""
-    assert Drained(ROUTES, known, {}).why(A) == ""
+    assert Drained(ROUTES, known, NO_WORDS).why(A) == ""
 
 
 def test_a_real_that_is_listed_as_down() -> None:
@@ -195,7 +197,7 @@ def test_a_real_that_is_listed_as_down() -> None:
         down_reals=[A, B],
     )
     known = made(entry)
-    drained = Drained(IDS, known, {})
+    drained = Drained(IDS, known, NO_WORDS)
     assert drained.why(B) == "which is listed as down in 198.51.100.1:53/udp"
     assert drained.why(A) == ""
 
@@ -222,10 +224,10 @@ def test_which_keys_lead_where() -> None:
 
 def test_whether_to_look_closer() -> None:
     known = made(one(A, B))
-    assert may_lead_astray(IDS, [A, B], known, {}) is False
+    assert may_lead_astray(IDS, [A, B], known, NO_WORDS) is False
     assert may_lead_astray(IDS, [A, B], known, by_hand("down", B)) is True
-    assert may_lead_astray(IDS, [A, C], known, {}) is True
-    assert may_lead_astray(IDS, [], known, {}) is False
+    assert may_lead_astray(IDS, [A, C], known, NO_WORDS) is True
+    assert may_lead_astray(IDS, [], known, NO_WORDS) is False
 
 
 def test_what_a_tables_run_says() -> None:
@@ -234,7 +236,7 @@ def test_what_a_tables_run_says() -> None:
     overlay = by_hand("down", B)
     expected = [f"server_ids: 2, 3 lead to {B}, which is down by hand: packets that carry them still go there"]
     assert leading_warnings(IDS, items, known, overlay, ALL) == expected
-    assert leading_warnings(IDS, items, known, {}, ALL) == []
+    assert leading_warnings(IDS, items, known, NO_WORDS, ALL) == []
     assert leading_warnings(IDS, {}, known, overlay, ALL) == []
     # Maps that the program does not have lead nowhere.
     without = Limits(SIZES, frozenset())

@@ -26,7 +26,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.host_plan impo
     plan_host,
 )
 
-RESTORE, TIMER = "katran-restore.service", "katran-refresh.timer"
+RESTORE, TIMER = "katran-restore.service", "katran-probe.timer"
 FILES = {"bpf/a.c": "1", f"systemd/{RESTORE}": "2", f"systemd/{TIMER}": "3"}
 UNITS = {RESTORE: Unit(enabled=True), TIMER: Unit(enabled=True, active=True)}
 REAL = RealHost(("eth0",), mtu=1600, mss=1400, vips=("198.51.100.1",))

@@ -21,6 +21,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.operations imp
     ZeroCounters,
     count,
 )
+from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import NO_WORDS
 from ansible_collections.katran.fleet.plugins.module_utils._model.vip_entries import (
     ADDRESS_MAPS,
     NUMBER_MAPS,
@@ -45,7 +46,7 @@ def vip(text: str, *reals: str, flags: tuple[str, ...] = ()) -> Vip:
 
 def plan(wanted: list[Vip], actual: Actual, real_ids: Ids | None = None, numbers: Ids | None = None) -> VipPlan:
     recorded = Recorded(real_ids or Ids(1), numbers or Ids(0), {})
-    return plan_vips({each.key: each for each in wanted}, {}, {}, actual, recorded)
+    return plan_vips({each.key: each for each in wanted}, NO_WORDS, {}, actual, recorded)
 
 
 def kinds(operations: list[Operation]) -> list[str]:
@@ -81,7 +82,7 @@ def of(host: Host, wanted: list[Vip]) -> VipPlan:
     )
     state = host.state
     recorded = Recorded(state.real_ids, state.vip_numbers, state.rings)
-    return plan_vips({each.key: each for each in wanted}, {}, {}, actual, recorded)
+    return plan_vips({each.key: each for each in wanted}, NO_WORDS, {}, actual, recorded)
 
 
 def planning_maps(host: Host) -> set[str]:

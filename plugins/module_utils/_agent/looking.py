@@ -1,0 +1,138 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Looks at what the kernel has of the programs, and the runs that follow a gateway; both in a process of their own."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from .._engine.balancer import Balancer
+from .._engine.healthcheck import Healthcheck
+from .._engine.watch import Watch
+from .._kernel import loopback
+from .._kernel.edges import KernelEdges, pinned_ids
+from .._kernel.lock import locked
+from .._kernel.network import glance_at_gateway
+from .._kernel.pins import Paths
+from .._kernel.state_files import StateFile
+from .._kernel.state_folder import instances, read_bpffs
+from .._kernel.tc import ways_out
+from .._model import layout
+from .._model.balancer_plan import follows_gateway
+from .._model.errors import FleetError
+from .._model.healthcheck_record import HealthcheckRecord
+from .._model.state import State
+from .._program.own_pins import balancer_pins
+from .jobs_server import Jobs
+
+LOCK_SECONDS = 1.0
+"""A look or a run that meets another run comes again in a moment: nothing of the agent's waits longer."""
+
+_NO_MAC = layout.mac_bytes("00:00:00:00:00:00")
+
+
+class Looker:
+    """Jobs `look` and `follow`. What a look says of an instance is in InstanceLook's form."""
+
+    def __init__(self) -> None:
+        self._watch = Watch()
+        self._states: dict[str, tuple[t.Any, State]] = {}
+        self._last: dict[str, dict[str, t.Any]] = {}
+
+    def jobs(self) -> Jobs:
+        """Their names."""
+        return {"look": self.look, "follow": self.follow}
+
+    def look(self) -> dict[str, t.Any]:
+        """All that is to be seen: `places` [instance, program, where, what is wrong], `balancers` instance → look."""
+        self._watch.look()
+        places = [
+            [place.instance, place.program, place.where if isinstance(place.where, str) else list(place.where), wrong]
+            for place, wrong in self._watch.judged.items()
+        ]
+        there = instances()
+        own = sorted({each.text for each in loopback.host_addresses()})
+        self._last = {name: each for name, each in self._last.items() if name in there}
+        for name in there:
+            found = self._of_balancer(name)
+            if found is not None:
+                self._last[name] = found
+        return {"places": places, "balancers": {name: {**each, "own": own} for name, each in self._last.items()}}
+
+    def _of_balancer(self, instance: str) -> dict[str, t.Any] | None:
+        """A balancer and its program healthcheck; None where another run changes just that."""
+        file = StateFile(instance, read_bpffs(instance))
+        try:
+            with locked(instance, False, 0):
+                found = self._gateway_and_pins(file)
+                return {**found, **_checker(file)}
+        except (FleetError, OSError) as error:
+            if "is locked by another run" in str(error):
+                return None
+            return {"wrong": str(error)}
+
+    def _gateway_and_pins(self, file: StateFile) -> dict[str, t.Any]:
+        state = self._state(file)
+        if state is None or not state.program.tag:
+            return {}
+        edges = KernelEdges()
+        paths = Paths(file.bpffs, file.instance, "balancer")
+        pins = balancer_pins(edges, paths, state.program)
+        mac = ""
+        if "ctl_array" in pins.maps:
+            with edges.open_map_by_id(pins.maps["ctl_array"].id) as ctl:
+                there = ctl.lookup(layout.u32(layout.CTL_GATEWAY_MAC))
+            mac = layout.parse_mac(there) if there and there != _NO_MAC else ""
+        found: dict[str, t.Any] = {"loaded": True, "mac": mac, "pins": pins.warnings(paths.maps, "balancer")}
+        if follows_gateway(state):
+            found |= _glance(list(state.settings["interfaces"]), mac)
+        return found
+
+    def _state(self, file: StateFile) -> State | None:
+        """state.json, which is parsed once until it is another."""
+        try:
+            status = os.stat(file.path)
+        except FileNotFoundError:
+            self._states.pop(file.instance, None)
+            return None
+        stamp = status.st_ino, status.st_mtime_ns, status.st_size
+        if self._states.get(file.instance, (None,))[0] != stamp:
+            self._states[file.instance] = stamp, file.read()
+        return self._states[file.instance][1]
+
+    def follow(self, instance: str, balancer: bool, checker: bool) -> list[str]:
+        """Send to the gateway's MAC of today, and let program healthcheck follow addresses; a line for each change."""
+        file = StateFile(instance, read_bpffs(instance))
+        lines = []
+        if balancer:
+            lines += Balancer(instance, file.bpffs, file).follow_gateway(False, LOCK_SECONDS).changes
+        if checker and file.read_file("healthcheck.json") is not None:
+            lines += Healthcheck(instance, file.bpffs, file).ensure(None, False, LOCK_SECONDS).changes
+        return lines
+
+
+def _glance(interfaces: list[str], mac: str) -> dict[str, t.Any]:
+    """What the gateway's MAC is, and whether the kernel is sure."""
+    answer, sure = glance_at_gateway(interfaces, mac)
+    return {"gateway": answer.mac, "sure": sure, "gateway_wrong": answer.sentence}
+
+
+def _checker(file: StateFile) -> dict[str, t.Any]:
+    """Whether program healthcheck runs where it was put, and whether its gateway is known."""
+    if file.read_file("healthcheck.json") is None:
+        return {"checker": "", "attached": False}
+    record = file.read_record(HealthcheckRecord, "healthcheck")
+    interface = record.options.get("interface", "")
+    places = ways_out([interface]) if interface else {}
+    ours = pinned_ids(KernelEdges(), Paths(file.bpffs, file.instance, "healthcheck"))
+    running = {each.program_id for place in places.values() for each in place.filters}
+    found: dict[str, t.Any] = {"checker": interface, "attached": bool(ours & running)}
+    if interface in places and record.options.get("gateway_mac") == "auto":
+        written = record.settings.get("gateway_mac", "")
+        answer, sure = glance_at_gateway([interface], written)
+        found["checker_follows"] = bool(answer.mac) and (sure or not written)
+    else:
+        found["checker_follows"] = interface in places
+    return found
