@@ -17,6 +17,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.addresses impo
 from ansible_collections.katran.fleet.plugins.module_utils._model.bgp_settings import (
     bgp_warnings,
     parse_bgp,
+    parse_table,
     places_of,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import DECAP, parse_real
@@ -180,6 +181,8 @@ class Fleet:
         if config is not None:
             try:
                 self.warnings.setdefault(host, []).extend(bgp_warnings(parse_bgp(config, "katran_bgp"), "katran_bgp"))
+                if self._is_set(host, "katran_announce_table"):
+                    parse_table(self._get(host, "katran_announce_table"), "katran_announce_table")
             except ConfigError as error:
                 self.add_fault(host, str(error))
         vips = resources.entries.get("vips")

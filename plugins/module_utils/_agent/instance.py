@@ -114,7 +114,7 @@ class Instance:
 
     def reach(self, target: Target) -> Reach:
         """How a probe gets to its target at present."""
-        return reach_of(target.real, self.way)
+        return reach_of(target, self.way)
 
     def see(self, look: Mapping[str, t.Any], places: Mapping[Place, str], now: float) -> None:
         """Take what a look found. `now`: loop time."""

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from . import ramp
-from .addresses import address_order
 from .checks import Check, Target
 from .external import Word, live
 from .health import Health, resumed, strictest
@@ -37,6 +36,9 @@ EXTERNAL = "external"
 STARTING = "slow start"
 WAITING = "slow start once it is let in"
 """Reasons of verdicts that are active: the share grows; and it will, once nobody has the real out any more."""
+
+LATEST = 253402128000.0
+"""The last moment that can be told in any time zone: two days before the year 10000."""
 
 _NOTHING = Health()
 
@@ -115,8 +117,9 @@ def carried(before: Checked, after: Checked, healths: Mapping[Target, Health]) -
 class Judged(t.NamedTuple):
     """What is to be applied.
 
-    `verdicts`: those that are not plainly active with their whole weight, sorted. `due`: when they change next by
-    themselves, in seconds since the epoch; infinite where they do not. `waiting`: the pairs that were never judged yet.
+    `verdicts`: those that are not plainly active with their whole weight, sorted as state.json has them. `due`: when
+    they change next by themselves, in seconds since the epoch; infinite where they do not. `waiting`: the pairs that
+    were never judged yet.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -163,7 +166,6 @@ def judge(
             due = min(due, step)
             if started is not None:
                 verdicts[pair] = started
-    ordered = sorted(verdicts, key=lambda pair: (pair[0], address_order(pair[1])))
     waiting = (
         pair
         for target, pairs in checked.pairs.items()
@@ -171,7 +173,7 @@ def judge(
         for pair in pairs
         if pair not in was
     )
-    return Judged(tuple(verdicts[pair] for pair in ordered), due, frozenset(waiting))
+    return Judged(tuple(sorted(verdicts.values())), due, frozenset(waiting))
 
 
 def _voices(
@@ -277,8 +279,8 @@ def _slow_start(
 
 
 def iso(at: float) -> str:
-    """Seconds since the epoch as ISO 8601, to the millisecond."""
-    return datetime.fromtimestamp(at, tz=UTC).isoformat(timespec="milliseconds")
+    """Seconds since the epoch as ISO 8601, to the millisecond; of what no calendar has, the nearest that it has."""
+    return datetime.fromtimestamp(min(max(at, 0.0), LATEST), tz=UTC).isoformat(timespec="milliseconds")
 
 
 def epoch(moment: str) -> float:

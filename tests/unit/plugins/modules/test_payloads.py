@@ -50,6 +50,7 @@ def payloads() -> Payloads:
     [
         ("tree", 40),
         ("host", 180),
+        ("bgp", 160),
         # Who reads state.json can tell what is wrong with the checks in it.
         ("flows", 240),
         ("flows_info", 240),

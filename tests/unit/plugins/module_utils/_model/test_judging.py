@@ -28,7 +28,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.judging import
     unmatched,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.overlay import Overlay
-from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict
+from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict, Words, by_vip
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import Vip, VipKey, VipReal
 
 NOW = 1.8e9
@@ -126,16 +126,12 @@ def test_one_health_is_a_verdict_in_each_vip() -> None:
     assert found.verdicts == (verdict_of(), verdict_of(name=DNS))
 
 
-def test_verdicts_are_sorted() -> None:
+def test_verdicts_are_sorted_as_state_json_has_them() -> None:
     far = "10.0.0.10"
     known = checked(vip(DNS, TCP, VipReal(R2), VipReal(far)), vip(WEB, TCP))
-    healths = {each: down() for each in known.pairs}
-    assert [(each.vip, each.real) for each in judged_of(known, healths).verdicts] == [
-        (WEB, R1),
-        (WEB, R2),
-        (DNS, R2),
-        (DNS, far),
-    ]
+    found = judged_of(known, {each: down() for each in known.pairs}).verdicts
+    assert [(each.vip, each.real) for each in found] == [(WEB, R1), (WEB, R2), (DNS, far), (DNS, R2)]
+    assert [each._asdict() for each in found] == Words({}, by_vip(found)).listed()
 
 
 def test_a_verdict_keeps_its_time_while_its_state_holds() -> None:
@@ -382,3 +378,5 @@ def test_the_order_of_what_is_known_is_irrelevant(order: list[tuple[str, str]]) 
 def test_times_in_words() -> None:
     assert iso(NOW) == "2027-01-15T08:00:00.000+00:00"
     assert epoch(iso(NOW + 0.25)) == NOW + 0.25
+    assert iso(-1e300) == "1970-01-01T00:00:00.000+00:00"
+    assert iso(1e300) == "9999-12-30T00:00:00.000+00:00"
