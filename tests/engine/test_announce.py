@@ -458,6 +458,21 @@ def test_a_run_that_fails_or_is_killed_is_withdrawn_no_longer() -> None:
     assert routes() == {"198.51.100.1": READY}
 
 
+def test_what_was_seen_before_a_run_ended_announces_nothing() -> None:
+    announcer = Announcer("default", grace=0.01)
+    announcer.update(seen("198.51.100.1"), 1000.0)
+    looked = time.monotonic()
+    with withdrawn("default", {"198.51.100.1"}):
+        announcer.update(seen("198.51.100.1", read_at=looked), 1001.0)
+    for at in range(3):
+        announcer.update(seen("198.51.100.1", read_at=looked), 1002.0 + at)
+        assert routes() == {}
+        assert announcer.wants_news
+    announcer.update(seen("198.51.100.1", read_at=time.monotonic()), 1005.0)
+    assert routes() == {"198.51.100.1": READY}
+    assert not announcer.wants_news
+
+
 def test_where_no_agent_is_a_run_waits_for_nothing() -> None:
     ensure_balancer("loaded")
     apply(vip())

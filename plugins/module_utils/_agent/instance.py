@@ -62,6 +62,7 @@ class Instance:
         self.gateway = ""
         self.pins: Sequence[str] = ()
         self.looked = False
+        self._looked_at = 0.0
         self._empty: frozenset[str] = frozenset()
         self._sight = Sight(name)
         self._reader = StateReader(name)
@@ -136,8 +137,10 @@ class Instance:
         return reach_of(target, self.way)
 
     def see(self, look: Mapping[str, t.Any], places: Mapping[Place, str], now: float) -> None:
-        """Take what a look found. `now`: loop time."""
+        """Take what a look found. `now`: loop time when it began."""
         self.looked = True
+        if not look.get("held"):
+            self._looked_at = now
         self.places = places
         self.pins = look.get("pins", ())
         empty = frozenset(look.get("empty", ()))
@@ -197,7 +200,7 @@ class Instance:
     def seen(self, others: Mapping[str, int | None]) -> Seen:
         """What its announcements are decided from."""
         return self._sight.of(
-            self.checks, self._words, self.places, self.gateway, self._empty, self.sync.in_sync, others
+            self.checks, self._words, self.places, self.gateway, self._empty, self.sync.in_sync, others, self._looked_at
         )
 
     def announce(self, others: Mapping[str, int | None], now: float) -> None:

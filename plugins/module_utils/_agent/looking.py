@@ -63,8 +63,8 @@ class Looker:
         self._last = {name: each for name, each in self._last.items() if name in there}
         for name in there:
             found = self._of_balancer(name)
-            if found is not None:
-                self._last[name] = found
+            # What was seen before a run that goes on just now is shown as that.
+            self._last[name] = {**self._last.get(name, {}), "held": True} if found is None else found
         return {"places": places, "balancers": {name: {**each, "own": own} for name, each in self._last.items()}}
 
     def _of_balancer(self, instance: str) -> dict[str, t.Any] | None:

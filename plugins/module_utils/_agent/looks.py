@@ -59,7 +59,7 @@ class Looks:
             try:
                 look = await self.worker.ask("look")
                 self._troubles.end("look")
-                self._see(look)
+                self._see(look, began)
                 await self._follow(look["balancers"], told)
             except FleetError as error:
                 self._troubles.begin("look", f"katran-agent cannot look at the kernel: {error}")
@@ -67,8 +67,8 @@ class Looks:
                 await asyncio.wait_for(self._kernel.told.wait(), _LOOK_SECONDS)
             await asyncio.sleep(max(0.0, began + _GAP_SECONDS - self._loop.time()))
 
-    def _see(self, look: Look) -> None:
-        """Tell where programs run no more, or again, and let balancers know what concerns them."""
+    def _see(self, look: Look, began: float) -> None:
+        """Tell where programs run no more, or again, and let balancers know what concerns them. `began`: loop time."""
         after = {
             Place(instance, program, where if isinstance(where, str) else RootArray(*where)): wrong
             for instance, program, where, wrong in look["places"]
@@ -85,7 +85,7 @@ class Looks:
         self._places = after
         for name, each in self._instances.items():
             mine = {place: wrong for place, wrong in after.items() if place.instance == name}
-            each.see(look["balancers"].get(name, {}), mine, self._loop.time())
+            each.see(look["balancers"].get(name, {}), mine, began)
 
     async def _follow(self, balancers: Mapping[str, Look], told: bool) -> None:
         """Have the gateway's MAC followed where it is another, and all of it where something may be."""

@@ -60,8 +60,9 @@ class Sight:
         empty: Collection[str],
         in_sync: bool,
         others: Mapping[str, int | None],
+        read_at: float,
     ) -> Seen:
-        """What is seen. `empty`: names of VIPs whose ring in the kernel has no slot.
+        """What is seen. `empty`: names of VIPs whose ring in the kernel has no slot; `read_at`: when the kernel was looked at.
 
         `words` and `empty` are the same objects for as long as nothing else is so.
         """
@@ -79,6 +80,7 @@ class Sight:
             _SYNC_SECONDS,
             read_drain(self._folder),
             others=others,
+            read_at=read_at,
         )
 
     @staticmethod
