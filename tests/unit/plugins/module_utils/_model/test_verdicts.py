@@ -24,6 +24,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts impor
     by_vip,
     combine,
     degraded,
+    newly_down,
     out_by_check,
     that_count,
 )
@@ -295,6 +296,34 @@ def test_many_are_told_in_few_lines() -> None:
 
 
 def test_words_are_kept_in_one_order() -> None:
+    other = replace(equal(2), key=VipKey.read("198.51.100.10:443/tcp"))
     verdicts = [verdict(real) for real in REALS[:3]]
-    listed = Words({}, by_vip(reversed(verdicts))).listed()
+    verdicts.append(verdict(REALS[1])._replace(vip=str(other.key)))
+    listed = Words({}, that_count(by_vip(reversed(verdicts)), {other.key: other, KEY: equal(3)})).listed()
     assert listed == [each._asdict() for each in verdicts]
+
+
+def test_whose_flows_are_removed() -> None:
+    def gone(one: Vip, before: list[Verdict], after: list[Verdict], old: Vip | None = None) -> set[str]:
+        known = {KEY: old or one}
+        found = newly_down((known, Words({}, by_vip(before))), ({KEY: one}, Words({}, by_vip(after))))
+        return set(found.get(KEY, ()))
+
+    bad = [verdict(real, since=since) for real, since in zip(REALS, SINCE, strict=False)]
+    four = equal(4)
+    assert gone(four, [], bad[:1]) == {REALS[0]}
+    assert gone(four, bad[:1], bad[:2]) == {REALS[1]}
+    assert gone(four, bad[:2], bad[:2]) == set()
+    # The floor keeps the third in, until less of it is asked for.
+    assert gone(four, bad[:2], bad[:3]) == set()
+    assert gone(equal(4, min_healthy=0), bad[:3], bad[:3], four) == {REALS[2]}
+    # One that drains has its flows; once it is down it has not.
+    draining = [verdict(REALS[0], "draining")]
+    assert (gone(four, [], draining), gone(four, draining, bad[:1])) == (set(), {REALS[0]})
+    keeping = replace(four, check=Check(Probe("tcp"), on_down="keep"))
+    assert gone(keeping, [], bad[:1]) == set()
+    udp = VipKey.read("198.51.100.1:443/udp")
+    for flags, moved in (("quic",), False), (("udp_flow_migration",), True):
+        one = replace(four, key=udp, flags=flags)
+        words = Words({}, by_vip([bad[0]._replace(vip=str(udp))]))
+        assert newly_down(({udp: one}, NO_WORDS), ({udp: one}, words)) == ({} if moved else {udp: {REALS[0]}})
