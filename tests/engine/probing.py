@@ -152,7 +152,7 @@ def asked(*targets: Target, way: Way = WAY) -> list[Answer]:
                 done.set_result(None)
             return started + 60
 
-        prober = Prober(answered, lambda aim: reach_of(aim.target.real, way))
+        prober = Prober(answered, lambda aim: reach_of(aim.target, way))
         prober.set_targets({Aim("default", target): 0.0 for target in targets})
         await asyncio.wait_for(done, 10)
         prober.stop()

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 
 from .._model.checks import Probe, Target
 from .._model.health import Answer
-from .._model.probe_path import Reach
+from .._model.probe_path import LOOPBACK, Reach
 from .probes.plans import plan_of
 from .probes.talk import Finding, Plan, Talk, failure
 
@@ -255,7 +255,8 @@ class Prober:
         try:
             entry.talk = talk = plan(target, reach)
         except OSError as error:
-            self._end(entry, failure(error, opening=True), now)
+            # On lo, no route says that the VIP is not there.
+            self._end(entry, failure(error, opening=reach.device != LOOPBACK), now)
             return
         except Exception as error:  # noqa: BLE001  # as in _go_on
             self._end(entry, self._own_fault(error), now)

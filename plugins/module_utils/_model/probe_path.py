@@ -9,20 +9,22 @@ import typing as t
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
-LOOPBACK = "lo"
+from .checks import Target
 
-_ACCEPT_LOCAL, _LOOSE = "1", "0"
+LOOPBACK = "lo"
 
 
 class Reach(t.NamedTuple):
     """How a probe's socket is set up.
 
-    `mark`: its SO_MARK, 0 for none; `device`: the interface that it is bound to, "" for none; `obstacle`: why no probe
-    can be made at present, "" where one can.
+    `mark`: its SO_MARK, 0 for none; `device`: the interface that it is bound to, "" for none; `like`: it has the source
+    address that packets to this address have, "": the kernel chooses; `obstacle`: why no probe can be made at present,
+    "" where one can.
     """
 
     mark: int = 0
     device: str = ""
+    like: str = ""
     obstacle: str = ""
 
 
@@ -39,13 +41,15 @@ class Way(t.NamedTuple):
     own: AbstractSet[str]
 
 
-def reach_of(real: str, way: Way) -> Reach:
+def reach_of(target: Target, way: Way) -> Reach:
     """How to reach a service at a real.
 
     A real that is this host is asked on lo, without a tunnel: bound to lo, so that a probe of a VIP that is missing
     there goes nowhere, instead of through the network to another real. Any other is asked by its mark, bound to the
     interface of program healthcheck, or the kernel would deliver it to the VIP that lo has where this host is a real.
+    To such a VIP in IPv6, the kernel would choose the VIP itself as the source (RFC 6724, rule 1).
     """
+    real, address = target.real, target.address
     if real in way.own:
         return Reach(device=LOOPBACK)
     if not way.attached:
@@ -53,18 +57,14 @@ def reach_of(real: str, way: Way) -> Reach:
     mark = way.marks.get(real, 0)
     if not mark:
         return Reach(obstacle="program healthcheck does not know the real yet")
-    return Reach(mark, way.device)
+    return Reach(mark, way.device, real if ":" in address and address in way.own else "")
 
 
 def probe_sysctls(device: str) -> dict[str, str]:
     """What the kernel has to be told so that a balancer that is a real hears other reals' answers: name → value.
 
-    These come from a VIP, which is an address of its own too: without `accept_local` the kernel takes them for forged.
-    The reverse path of such an address leads to lo, so that no `rp_filter` but off lets them pass; the kernel uses the
-    higher value of `all` and the interface. IPv6 needs nothing.
+    These come from a VIP, which is an address of its own too: without `accept_local` the kernel takes them for forged,
+    and with it an `rp_filter` of 1 does, whose way to a VIP is lo. The kernel goes by the higher rp_filter of `all` and
+    the interface: 2 on the interface is enough, whatever `all` has. IPv6 needs nothing.
     """
-    return {
-        f"net.ipv4.conf.{device}.accept_local": _ACCEPT_LOCAL,
-        f"net.ipv4.conf.{device}.rp_filter": _LOOSE,
-        "net.ipv4.conf.all.rp_filter": _LOOSE,
-    }
+    return {f"net.ipv4.conf.{device}.accept_local": "1", f"net.ipv4.conf.{device}.rp_filter": "2"}

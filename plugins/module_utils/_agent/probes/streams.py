@@ -10,12 +10,13 @@ import socket
 import ssl
 import typing as t
 
-import h11
-
 from ..._model.checks import Probe, Target
 from ..._model.probe_path import Reach
 from .certificates import expiry
 from .talk import FOUND, Finding, Plan, Talk, check_connected, failure, open_socket
+
+if t.TYPE_CHECKING:
+    import h11
 
 MOST_HEADERS, MOST_BODY, MOST_PIECES = 16 << 10, 64 << 10, 1024
 """Bytes of an answer's header section and of its body that are looked at, and pieces that it comes in: each costs as
@@ -179,6 +180,8 @@ class HttpPlan:
         return address if target.port == self._port else f"{address}:{target.port}"
 
     def _request(self, host: str) -> h11.Request:
+        import h11  # pylint: disable=import-outside-toplevel  # Debian's, on hosts alone
+
         probe = self._probe
         headers = {"Host": host, "User-Agent": "katran-agent", "Accept": "*/*", "Connection": "close"}
         if probe.method not in ("GET", "HEAD", "OPTIONS", "TRACE"):
@@ -199,6 +202,8 @@ class HttpTalk(TlsTalk):
     def __init__(
         self, opened: socket.socket, tls: Tls | None, address: str, plan: HttpPlan, request: h11.Request
     ) -> None:
+        import h11  # pylint: disable=import-outside-toplevel  # as above
+
         super().__init__(opened, tls, address)
         self._plan = plan
         self._http = h11.Connection(h11.CLIENT, MOST_HEADERS)
@@ -223,6 +228,8 @@ class HttpTalk(TlsTalk):
                 return found or Finding("down", "answer cut short")
 
     def _take(self, data: bytes) -> Finding | None:
+        import h11  # pylint: disable=import-outside-toplevel  # as above
+
         self._received += len(data)
         if not self._received:
             return Finding("down", "closed without an answer")
@@ -240,6 +247,8 @@ class HttpTalk(TlsTalk):
             return Finding("down", "header too long" if error.error_status_hint == 431 else "not HTTP")
 
     def _next_events(self) -> Finding | None:
+        import h11  # pylint: disable=import-outside-toplevel  # as above
+
         while self._pieces < MOST_PIECES:
             event = self._http.next_event()
             if event is h11.NEED_DATA:

@@ -20,6 +20,11 @@ BROKEN = select.EPOLLERR | select.EPOLLHUP
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """struct linger {on, 0 s}: no TIME_WAIT, so that thousands of probes a second do not use the ports up."""
 
+_IP_BIND_ADDRESS_NO_PORT = 24
+"""Of linux/in.h: module socket has no name for it in Python 3.11."""
+
+_ANY_PORT = 9
+
 _ABOUT_THE_REAL = {
     errno.ECONNREFUSED: "connection refused",
     errno.ECONNRESET: "connection reset",
@@ -56,7 +61,7 @@ FOUND = Finding("active")
 def failure(error: OSError, *, opening: bool = False) -> Finding:
     """What an error says: down where it came from the real, "" where it is this host's own.
 
-    `opening`: while the socket was opened.
+    `opening`: while the socket was opened, when most errors are of this host's own routes and filters.
     """
     code = error.errno or 0
     if code in _ABOUT_THE_REAL and (not opening or code in _BEFORE_ANY_ANSWER):
@@ -108,6 +113,8 @@ def open_socket(target: Target, reach: Reach, kind: int) -> socket.socket:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, reach.device.encode())
         if kind == socket.SOCK_STREAM:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        if reach.like:
+            _take_source(opened, family, reach)
         code = opened.connect_ex((target.address, target.port))
         if code not in (0, errno.EINPROGRESS):
             raise OSError(code, os.strerror(code))
@@ -115,6 +122,18 @@ def open_socket(target: Target, reach: Reach, kind: int) -> socket.socket:
         opened.close()
         raise
     return opened
+
+
+def _take_source(opened: socket.socket, family: int, reach: Reach) -> None:
+    """Give a socket the source address that packets to `reach.like` have."""
+    with socket.socket(family, socket.SOCK_DGRAM) as asking:
+        asking.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, reach.device.encode())
+        # Of a datagram socket this asks the routes, and sends nothing.
+        asking.connect((reach.like, _ANY_PORT))
+        source = asking.getsockname()[0]
+    # The port is chosen by connect(), for this destination, of all that are free there.
+    opened.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+    opened.bind((source, 0))
 
 
 def check_connected(opened: socket.socket, events: int) -> None:

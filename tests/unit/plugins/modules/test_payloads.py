@@ -50,10 +50,11 @@ def payloads() -> Payloads:
     [
         ("tree", 40),
         ("host", 180),
-        ("flows", 230),
-        ("flows_info", 230),
+        ("bgp", 160),
+        ("flows", 240),
+        ("flows_info", 240),
         # A VIP has its check and its announcement with it.
-        ("simulate_info", 265),
+        ("simulate_info", 270),
         ("decap", 285),
         ("xdp_root", 265),
         # Of VIPs, the host's own addresses and gateways are read too, and routes are withdrawn. Checks are read, kept
