@@ -195,14 +195,19 @@ def newly_down(
         moved = key.protocol == "udp" and "udp_flow_migration" in vip.flags
         if vip.check is None or vip.check.on_down != "purge" or moved:
             continue
-        out = _down(now.combined(vip).out) - (_down(was.combined(old).out) if old is not None else set())
+        out = _dead(vip, now) - (_dead(old, was) if old is not None else set())
         if out:
             found[key] = frozenset(out)
     return found
 
 
-def _down(out: OfVip) -> set[str]:
-    return {real for real, verdict in out.items() if verdict.state == "down"}
+def _dead(vip: Vip, words: Words) -> set[str]:
+    """The reals that are down, and that checks say are, whoever said so first."""
+    said = words.verdicts.get(str(vip.key))
+    if not said:
+        return set()
+    bad = {real for real, verdict in said.items() if verdict.state == "down"}
+    return {real.address for real in words.combined(vip).reals if real.state == "down" and real.address in bad}
 
 
 # In words

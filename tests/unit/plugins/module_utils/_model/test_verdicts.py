@@ -320,6 +320,11 @@ def test_whose_flows_are_removed() -> None:
     # One that drains has its flows; once it is down it has not.
     draining = [verdict(REALS[0], "draining")]
     assert (gone(four, [], draining), gone(four, draining, bad[:1])) == (set(), {REALS[0]})
+    # Flows to what a person took down go as well once it does not answer.
+    by_hand = {REALS[0]: Overlay(REALS[0], "down")}
+    dead = ({KEY: four}, Words(by_hand, by_vip(bad[:1])))
+    assert newly_down(({KEY: four}, Words(by_hand)), dead) == {KEY: {REALS[0]}}
+    assert newly_down(dead, dead) == {}
     keeping = replace(four, check=Check(Probe("tcp"), on_down="keep"))
     assert gone(keeping, [], bad[:1]) == set()
     udp = VipKey.read("198.51.100.1:443/udp")
