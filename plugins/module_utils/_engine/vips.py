@@ -279,7 +279,8 @@ class VipRun:
     def _see_down(self, known: View, wanted: View) -> None:
         """See to which reals flows are removed, as checks have them down."""
         ids = self.state.real_ids.assigned
-        found = newly_down((known.vips, known.words), (wanted.vips, wanted.words))
+        moves = "vip_to_down_reals_map" in self.maps.names()
+        found = newly_down((known.vips, known.words), (wanted.vips, wanted.words), moves)
         self._down = [(key, frozenset(ids[real] for real in reals if real in ids)) for key, reals in found.items()]
 
     def _purge(self) -> None:

@@ -182,17 +182,17 @@ def that_count(verdicts: Mapping[str, OfVip], vips: Mapping[VipKey, Vip]) -> dic
 
 
 def newly_down(
-    before: tuple[Mapping[VipKey, Vip], Words], after: tuple[Mapping[VipKey, Vip], Words]
+    before: tuple[Mapping[VipKey, Vip], Words], after: tuple[Mapping[VipKey, Vip], Words], moves: bool = True
 ) -> dict[VipKey, frozenset[str]]:
     """VIP → the reals that checks have down now, of which the flows are to be removed. Each is (VIPs, words).
 
-    Not where Check.on_down keeps them, nor where the VIP's down set moves them.
+    Not where Check.on_down keeps them, nor where the VIP's down set moves them; `moves`: whether the program can.
     """
     (known, was), (wanted, now) = before, after
     found = {}
     for key in sorted(wanted) if now.verdicts else ():
         vip, old = wanted[key], known.get(key)
-        moved = key.protocol == "udp" and "udp_flow_migration" in vip.flags
+        moved = moves and key.protocol == "udp" and "udp_flow_migration" in vip.flags
         if vip.check is None or vip.check.on_down != "purge" or moved:
             continue
         out = _dead(vip, now) - (_dead(old, was) if old is not None else set())

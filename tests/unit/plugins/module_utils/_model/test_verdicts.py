@@ -331,4 +331,6 @@ def test_whose_flows_are_removed() -> None:
     for flags, moved in (("quic",), False), (("udp_flow_migration",), True):
         one = replace(four, key=udp, flags=flags)
         words = Words({}, by_vip([bad[0]._replace(vip=str(udp))]))
-        assert newly_down(({udp: one}, NO_WORDS), ({udp: one}, words)) == ({} if moved else {udp: {REALS[0]}})
+        before, after = ({udp: one}, NO_WORDS), ({udp: one}, words)
+        assert newly_down(before, after) == ({} if moved else {udp: {REALS[0]}})
+        assert newly_down(before, after, moves=False) == {udp: {REALS[0]}}
