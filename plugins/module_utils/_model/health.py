@@ -27,17 +27,22 @@ never answers for longer than that, 2 s, stays out, and no flapping makes more t
 from __future__ import annotations
 
 import hashlib
+import math
 import typing as t
 from dataclasses import dataclass, replace
 
 from .checks import Probe, Target
+from .written import visible
 
 STATES = ("active", "draining", "down")
 HISTORY = 20
 """As many changes of a target are kept."""
 
 UNMADE_SECONDS = 1.0
-"""A probe that could not be made is tried again so soon: nothing was sent, and what it lacks may be there any moment."""
+"""A probe that could not be made is tried again so soon: nothing was sent, and what it lacks may be there soon."""
+
+LONGEST_REASON = 120
+"""Characters: some of what services say of themselves is told, and kept in files."""
 
 _STRICTNESS = {state: rank for rank, state in enumerate(STATES)}
 
@@ -98,6 +103,7 @@ def step(health: Health, probe: Probe, answer: Answer, now: float) -> Health:
     answers are now draining, now down is draining after `fall` of them. An answer that proves nothing is told as
     `last`; it neither counts nor breaks what was counted.
     """
+    answer = _told(answer)
     if not answer.state:
         return replace(health, last=answer, asked=now)
     agree = health.streak == answer.state
@@ -110,9 +116,24 @@ def step(health: Health, probe: Probe, answer: Answer, now: float) -> Health:
     state = _verdict(found, probe, side)
     if state == health.state:
         return found
-    reason = answer.reason if state == answer.state else f"answers differ, the last: {answer.reason or answer.state}"
+    reason = answer.reason
+    if state != answer.state:
+        reason = shortened(f"answers differ, the last: {reason or answer.state}")
     history = (*health.history, Change(now, state, reason))[-HISTORY:]
     return replace(found, state=state, since=now, reason=reason, history=history, apart=0)
+
+
+def _told(answer: Answer) -> Answer:
+    """The answer with a reason that can be written down and read by people, whatever a service put into it."""
+    if len(answer.reason) > LONGEST_REASON or not answer.reason.isprintable():
+        answer = answer._replace(reason=shortened(answer.reason))
+    return answer if math.isfinite(answer.expires) else answer._replace(expires=0.0)
+
+
+def shortened(reason: str) -> str:
+    """A reason as it is kept: of bounded length, with what cannot be seen as escapes."""
+    found = visible(reason[: LONGEST_REASON + 1])
+    return found if len(found) <= LONGEST_REASON else f"{found[: LONGEST_REASON - 1]}…"
 
 
 def _verdict(health: Health, probe: Probe, side: int) -> str:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ansible_collections.katran.fleet.plugins.module_utils._model.checks import Probe, Target
 from ansible_collections.katran.fleet.plugins.module_utils._model.health import (
     HISTORY,
+    LONGEST_REASON,
     Answer,
     Change,
     Health,
@@ -23,6 +24,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.health import 
     next_due,
     phase,
     resumed,
+    shortened,
     step,
     strictest,
 )
@@ -101,6 +103,17 @@ def test_what_is_told_of_a_change() -> None:
 def test_the_reason_where_answers_differ() -> None:
     assert fed(judged(), DRAIN, REFUSED, DRAIN, REFUSED).reason == "answers differ, the last: connection refused"
     assert fed(judged("down"), DRAIN, OK, OK).reason == "answers differ, the last: active"
+
+
+def test_a_reason_is_bounded_and_can_be_seen() -> None:
+    health = fed(judged(), *[Answer("down", "\0\ud800" + "x" * 500, 0.1, math.inf)] * 4)
+    assert health.reason == f"\\x00\\ud800{'x' * 109}…"
+    assert len(health.reason) == LONGEST_REASON
+    assert health.last == Answer("down", health.reason, 0.1, 0.0)
+    mixed = fed(judged(), *[DRAIN, Answer("down", "y" * 120)] * 2)
+    assert mixed.reason == f"answers differ, the last: {'y' * 93}…"
+    assert shortened("x" * 120) == "x" * 120
+    assert shortened("x" * 121) == "x" * 119 + "…"
 
 
 def test_the_last_twenty_changes() -> None:
