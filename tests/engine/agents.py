@@ -165,6 +165,18 @@ def slots(address: str = VIP) -> dict[str, int]:
     return {reals[number]: count for number, count in counted.items() if number in reals}
 
 
+def routes() -> dict[str, int]:
+    """Address → metric of the route that announces it."""
+    found = run("ip", "-j", "route", "show", "table", "198")
+    return {each["dst"]: each.get("metric", 0) for each in json.loads(found or "[]")}
+
+
+def gateway() -> str:
+    """The MAC that the program sends to."""
+    with KernelMaps(MAPS) as maps:
+        return layout.parse_mac(maps.entries("ctl_array")[layout.u32(layout.CTL_GATEWAY_MAC)])
+
+
 def until(what: Callable[[], object], seconds: float = 5.0) -> float:
     """Wait until something is so; how long that took."""
     began = time.monotonic()

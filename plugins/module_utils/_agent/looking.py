@@ -14,8 +14,8 @@ from .._engine.healthcheck import Healthcheck
 from .._engine.watch import Watch
 from .._kernel import bpf, loopback
 from .._kernel.edges import KernelEdges, pinned_ids
+from .._kernel.glance import glance_at_gateway
 from .._kernel.lock import locked
-from .._kernel.network import glance_at_gateway
 from .._kernel.open_map import Map
 from .._kernel.pins import Paths
 from .._kernel.state_files import StateFile

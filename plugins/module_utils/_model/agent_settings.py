@@ -31,7 +31,7 @@ AGENT: Spec = {
     "interface": {"type": "str", "default": ""},
     "announce_table": {"type": "int", "default": TABLE},
     "max_probes": {"type": "int", "default": MAX_PROBES},
-    "metrics_listen": {"type": "raw", "default": [DEFAULT_LISTEN]},
+    "metrics_listen": {"type": "raw", "default": DEFAULT_LISTEN},
     "metrics_allow": {"type": "list", "elements": "str", "default": []},
     "metrics_real": {"type": "bool", "default": False},
     "sync": {"type": "bool", "default": False},
@@ -93,6 +93,13 @@ def parse_agent(params: Mapping[str, t.Any]) -> AgentSettings:
     found = _parse(params, faults)
     faults.check()
     return found
+
+
+def agent_faults(params: Mapping[str, t.Any]) -> list[str]:
+    """A sentence for each thing that is wrong with the options, which begins with the option's name."""
+    faults = Faults()
+    _parse(params, faults)
+    return faults.lines
 
 
 def settings_changes(before: AgentSettings | None, after: AgentSettings | None) -> list[str]:
