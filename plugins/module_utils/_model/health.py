@@ -6,7 +6,7 @@
 The loop around it makes a probe of each target when it is due and hands its answer to `step`:
 
     health = step(health, target.probe, answer, time.time())
-    due = next_due(health, target.probe, started, time.monotonic())
+    due = next_due(health, target.probe, started, time.monotonic(), phase(target, salt))
 
 Wall-clock time is only told, never reckoned with; when a probe is due is reckoned in monotonic time. So a clock that
 jumps changes no verdict and no schedule.
@@ -44,6 +44,10 @@ UNMADE_SECONDS = 1.0
 LONGEST_REASON = 120
 """Characters: some of what services say of themselves is told, and kept in files."""
 
+_DRIFT = 0.1
+"""As much of its interval a target comes nearer to its place in it each time."""
+
+_ROUNDING = 1e-6
 _STRICTNESS = {state: rank for rank, state in enumerate(STATES)}
 
 
@@ -164,17 +168,28 @@ def is_pressing(health: Health) -> bool:
     return not health.state or _side(health.state, health.last.state) > 0
 
 
-def next_due(health: Health, probe: Probe, started: float, now: float) -> float:
+def next_due(health: Health, probe: Probe, started: float, now: float, place: float | None = None) -> float:
     """When to ask next, in the monotonic time of `started` (of the last probe) and `now` (of its answer), in seconds.
 
-    From start to start, so that targets that were spread stay so; never before the last probe has ended.
+    From start to start, and never before the last probe has ended. `place`: where in its interval the target is asked,
+    as phase() says. One that is active comes back there, a little earlier each time, from whatever hurried it: so
+    targets that all failed or were all asked at once do not go on in step. At once it must not: one that flaps in time
+    with its interval would meet its probes in the same way over and over.
     """
     gap = probe.interval
     if is_pressing(health):
         gap = min(probe.fast_interval, gap)
     elif health.last is not None and not health.last.state:
         gap = min(UNMADE_SECONDS, gap)
+    elif place is not None and health.state == "active":
+        gap -= min(_late(place, gap, started), gap * _DRIFT)
     return max(started + gap, now)
+
+
+def _late(place: float, interval: float, started: float) -> float:
+    """How long after its place in the interval something started; 0 where it did so there, but for rounding."""
+    late = (started / interval - place) % 1.0
+    return 0.0 if late > 1 - _ROUNDING or late < _ROUNDING else late * interval
 
 
 def resumed(health: Health) -> Health:
@@ -194,5 +209,6 @@ def phase(target: Target, salt: str) -> float:
 
 
 def first_due(target: Target, salt: str, now: float) -> float:
-    """When to ask a target first, in the monotonic time of `now`: within one interval."""
-    return now + phase(target, salt) * target.probe.interval
+    """When to ask a target first, in the monotonic time of `now`: at its place in the interval that follows."""
+    interval = target.probe.interval
+    return now + ((phase(target, salt) - now / interval) % 1.0) * interval

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -269,4 +270,39 @@ def test_a_phase_is_the_same_at_each_start() -> None:
     assert phase(target, "a") != phase(target, "b")
     assert phase(target, "a") != phase(target._replace(port=80), "a")
     assert phase(target, "a") != phase(target._replace(probe=TCP), "a")
-    assert first_due(target, "a", 1000.0) == 1000.0 + 2.0 * phase(target, "a")
+    assert first_due(target, "a", 1000.0) == pytest.approx(1000.0 + 2.0 * phase(target, "a"))
+    assert 1000.0 < first_due(target, "a", 1000.0) <= 1002.0
+
+
+@given(st.floats(0.0, 0.9999), st.floats(0.1, 60.0), st.floats(0.0, 1e7))
+def test_a_target_comes_back_to_its_place(place: float, interval: float, started: float) -> None:
+    probe = Probe("tcp", interval=interval)
+    healthy, due = fed(judged(), OK), started
+    for number in range(20):
+        later = next_due(healthy, probe, due, due, place)
+        assert 0.9 - 1e-4 <= (later - due) / interval <= 1 + 1e-4
+        due = later
+        if number >= 10:
+            off = (due / interval - place) % 1.0
+            assert min(off, 1 - off) < 1e-4
+
+
+def test_one_that_is_out_or_not_judged_yet_is_asked_from_start_to_start() -> None:
+    for health, gap in (
+        (fed(judged("down"), OK), 1.0),
+        (fed(judged("draining"), OK), 1.0),
+        (fed(judged(), REFUSED), 0.2),
+        (Health(), 1.0),
+    ):
+        assert next_due(health, TCP, 10.5, 10.5, 0.0) == 10.5 + gap
+
+
+def test_who_was_asked_all_at_once_is_out_of_step_soon() -> None:
+    targets = [Target("10.0.0.1", f"198.51.100.{number}", 443, TCP) for number in range(200)]
+    due = dict.fromkeys(targets, 1000.0)
+    for _each in range(11):
+        due = {target: next_due(fed(judged(), OK), TCP, at, at, phase(target, "lb1")) for target, at in due.items()}
+    tenths = Counter(math.floor(at * 10) % 10 for at in due.values())
+    assert max(tenths.values()) < 45
+    # Without a place they would go on together.
+    assert {next_due(fed(judged(), OK), TCP, 1000.0, 1000.0) for _target in targets} == {1001.0}
