@@ -6,12 +6,10 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.plugins.action import ActionBase
-
-from ansible_collections.katran.fleet.plugins.plugin_utils.packages import install
+from ansible_collections.katran.fleet.plugins.plugin_utils.packages import InstallingAction
 
 
-class ActionModule(ActionBase):
+class ActionModule(InstallingAction):
     """Installs packages only where the host lacks them."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
@@ -20,7 +18,7 @@ class ActionModule(ActionBase):
         needs = found.pop("needs", None)
         if not needs or self._task.check_mode:
             return found
-        installed = install(self, needs["packages"], task_vars)
+        installed = self._install(needs["packages"], task_vars)
         if installed.get("failed"):
             return installed
         again = self._module(task_vars)

@@ -6,13 +6,11 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.plugins.action import ActionBase
-
 from ansible_collections.katran.fleet.plugins.plugin_utils.library import digests, library, sources
-from ansible_collections.katran.fleet.plugins.plugin_utils.packages import install
+from ansible_collections.katran.fleet.plugins.plugin_utils.packages import InstallingAction
 
 
-class ActionModule(ActionBase):
+class ActionModule(InstallingAction):
     """Sends digests, and contents and packages only where the host lacks them."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
@@ -26,7 +24,7 @@ class ActionModule(ActionBase):
         if not needs:
             return found
         if needs["packages"]:
-            installed = install(self, needs["packages"], task_vars)
+            installed = self._install(needs["packages"], task_vars)
             if installed.get("failed"):
                 return installed
         again = self._module({**options, "contents": {path: files[path] for path in needs["files"]}}, task_vars)

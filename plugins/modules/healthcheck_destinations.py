@@ -12,6 +12,9 @@ version_added: 0.1.0
 description:
   - A checker that sets C(SO_MARK) on its socket probes the real of that mark, whatever the rings say, once module
     M(katran.fleet.healthcheck) is attached.
+  - The marks 1258291200 to 1275068415 (C(0x4B000000) to C(0x4BFFFFFF)) are those of the agent's probes, which it keeps
+    itself. This module neither adds nor changes one, and O(state=overridden) leaves them. Only O(state=deleted) that
+    names one removes it, until the agent needs it again.
 author:
   - The katran.fleet authors (@katran-fleet)
 extends_documentation_fragment:
@@ -27,7 +30,7 @@ options:
     suboptions:
       mark:
         description:
-          - The socket's mark, 1 to 4294967295.
+          - The socket's mark, 1 to 4294967295, and none of the agent's.
         type: int
         required: true
       real:

@@ -10,8 +10,9 @@ module: host
 short_description: Compare a host with what every host of the fleet is to be, and make it so
 version_added: 0.1.0
 description:
-  - Packages, the engine with the programs' sources and its units in C(/usr/lib/katran-fleet), and what a real needs of
-    its kernel. All of it is read from the host on every run, reported and repaired, whatever the run before got to.
+  - Packages, the engine with the programs' sources and its units in C(/usr/lib/katran-fleet), the command C(katran) in
+    C(/usr/local/bin), and what a real needs of its kernel. All of it is read from the host on every run, reported and
+    repaired, whatever the run before got to.
   - Where nothing differs it is one run of one small module. Packages are installed by M(ansible.builtin.package).
   - C(katran-restore.service) brings back at boot what the kernel forgot.
 author:
@@ -31,7 +32,8 @@ options:
   packages:
     description:
       - The packages with bcc, netaddr and pyroute2 for the system's Python and the kernel's headers for programs,
-        and for O(agent) with h11, dnspython, prometheus_client and cryptography, for O(sync) with numpy. Default is what Debian and Ubuntu call them; on another distribution they have to be given.
+        and for O(agent) with h11, dnspython, prometheus_client and cryptography, for O(sync) with numpy. Default is
+        what Debian and Ubuntu call them; on another distribution they have to be given.
       - They are installed where the host lacks what they bring.
     type: list
     elements: str

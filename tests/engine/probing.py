@@ -21,9 +21,8 @@ from cryptography.x509.oid import NameOID
 
 from ansible_collections.katran.fleet.plugins.module_utils._agent.prober import Aim, Prober
 from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck import Healthcheck
-from ansible_collections.katran.fleet.plugins.module_utils._engine.resource import apply_resource
+from ansible_collections.katran.fleet.plugins.module_utils._engine.probe_destinations import keep_probe_destinations
 from ansible_collections.katran.fleet.plugins.module_utils._model.checks import Probe, Target
-from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.health import Answer
 from ansible_collections.katran.fleet.plugins.module_utils._model.healthcheck_settings import parse_healthcheck
 from ansible_collections.katran.fleet.plugins.module_utils._model.probe_path import Way, reach_of
@@ -133,8 +132,7 @@ def attach(**options: Any) -> None:
         **options,
     }
     Healthcheck("default", BPFFS).ensure(parse_healthcheck(settings), False, 5)
-    rows = [{"mark": mark, "real": real} for real, mark in MARKS.items()]
-    apply_resource("healthcheck_destinations", request(), Asked(rows, "overridden"))
+    keep_probe_destinations(request(), MARKS)
 
 
 WAY = Way("out", True, MARKS, frozenset())

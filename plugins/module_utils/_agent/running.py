@@ -8,23 +8,14 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping, Sequence
 
-from .._engine.known_tables import known_table
+from .._engine.probe_destinations import keep_probe_destinations
 from .._engine.request import Request, Result
-from .._engine.resource import apply_locked
 from .._engine.verdicts import apply_verdicts
-from .._kernel.lock import locked
-from .._kernel.state_folder import StateFolder
-from .._model.entries import Asked
-from .._model.marks import is_ours
-from .._model.tables import TABLES
 from .._model.verdicts import Verdict
-from .._program.requirements import require_capabilities
 from .jobs_server import Jobs
 
 LOCK_SECONDS = 1.0
 """As long a run waits for another one: then the agent asks again, for what is wanted by then."""
-
-_DESTINATIONS = TABLES["healthcheck_destinations"]
 
 
 def jobs() -> Jobs:
@@ -40,17 +31,7 @@ def _apply(instance: str, bpffs: str, verdicts: Sequence[Sequence[t.Any]]) -> di
 
 def _mark(instance: str, bpffs: str, marks: Mapping[str, int]) -> dict[str, t.Any]:
     """Let these marks, real → mark, lead to reals, and no others of the agent's."""
-    require_capabilities()
-    request = Request(instance, bpffs, LOCK_SECONDS, check=False)
-    with locked(instance, True, LOCK_SECONDS):
-        rows = [{"mark": mark, "real": real} for real, mark in marks.items()]
-        result = _told(apply_locked(_DESTINATIONS.name, request, Asked(rows, "merged")))
-        there = known_table(_DESTINATIONS, StateFolder(instance, bpffs), None, {"hc_reals_map": {}})
-        stale = [{"mark": mark} for mark in there if is_ours(mark) and mark not in marks.values()]
-        if stale:
-            gone = _told(apply_locked(_DESTINATIONS.name, request, Asked(stale, "deleted")))
-            result["changes"] += gone["changes"]
-        return result
+    return _told(keep_probe_destinations(Request(instance, bpffs, LOCK_SECONDS, check=False), marks))
 
 
 def _told(result: Result) -> dict[str, t.Any]:

@@ -17,7 +17,8 @@ from pathlib import Path
 from .._model.sync_settings import SyncSettings
 
 _MODULE = "ansible_collections.katran.fleet.plugins.module_utils._agent.sync_process"
-_ROOT = str(Path(__file__).resolve().parents[5])
+# Not resolved: in a clone the collection is a link.
+_ROOT = str(Path(__file__).absolute().parents[6])
 _AGAIN = 2.0
 """Seconds until a process that ended is started anew."""
 

@@ -87,7 +87,7 @@ class Loop:
         self._scan: Iterator[None] | None = None
         self._asked = self._scanned = 0
         self._scan_at = [self._started]
-        self._waiting_since = self._started
+        self._locked_since: float | None = None
         self._settled = False
         self.trouble = ""
         self.counts: Counter[str] = Counter()
@@ -174,13 +174,8 @@ class Loop:
             except StopIteration:
                 self._scan = None
             except (FleetError, OSError) as error:
-                # Another run may hold the lock: what is open serves peers meanwhile.
                 self._scan = None
-                locked = isinstance(error, StateError) and self._clock() - self._waiting_since < LONGEST_LOCK
-                if not locked:
-                    self._close_tables()
-                    self._failed(str(error))
-                self._scan_at.append(self._clock() + (LOCK_RETRY if locked else 1.0))
+                self._scan_at.append(self._clock() + self._put_off(error))
         now = self._clock()
         for name, peer in self._peers.items():
             for datagram in peer.sender.tick(now):
@@ -190,10 +185,23 @@ class Loop:
         due = [*self._scan_at, *(peer.sender.next_tick(now) for peer in self._peers.values())]
         return max(min(due) - now, 0.0)
 
+    def _put_off(self, error: FleetError | OSError) -> float:
+        """Seconds until a scan that failed is tried again."""
+        now = self._clock()
+        if isinstance(error, StateError):
+            # Another run holds the lock; what is open serves peers meanwhile.
+            self._locked_since = self._locked_since or now
+            if now - self._locked_since < LONGEST_LOCK:
+                return LOCK_RETRY
+        self._close_tables()
+        self._failed(str(error))
+        return 1.0
+
     def _scanning(self) -> Iterator[None]:
         asked, started = self._asked, self._clock()
         # The program, and with it the maps, may be another since.
         tables = Tables(self._request)
+        self._locked_since = None
         self._close_tables()
         self._tables = tables
         self._take_over(tables, started)
@@ -217,7 +225,6 @@ class Loop:
             peer.sender.tell(statements)
         tables.write(self._holdings.review(now, tables.numbers.get, tables.vips.may_hold))
         self._scanned = asked
-        self._waiting_since = now
         self.trouble = ""
         self.counts["scans"] += 1
         seconds = self._clock() - started

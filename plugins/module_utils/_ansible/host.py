@@ -32,6 +32,7 @@ def run_host() -> None:
                 links=links_of(params["real"], params["mtu_check"]),
                 agent=params["agent"],
                 sync=params["sync"],
+                command=params["files"] is not None,
             ),
             tuple(params["packages"]),
             params["contents"],

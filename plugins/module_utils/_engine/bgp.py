@@ -141,10 +141,9 @@ def _read_bird(record: BirdRecord | None) -> Bird:
 def _router_id(settings: BgpSettings, record: BirdRecord | None) -> str:
     local = bird.local_ipv4()
     towards = [bird.source_towards(each.address) for each in settings.neighbors if ":" not in each.address]
-    candidates = [address for address in towards if address in local.values()]
-    return choose_router_id(
-        settings, record.router_id if record else "", local.values(), [*candidates, *local.values()]
-    )
+    candidates = [address for address in towards if address and address in local.values()]
+    kept = record.router_id if record else ""
+    return choose_router_id(settings, kept, local.values(), [*candidates, *local.values()])
 
 
 def _execute(plan: BirdPlan, record: BirdRecord | None, text: str) -> None:

@@ -19,6 +19,7 @@ from .._model.operations import (
     Put,
     PutDownSet,
     PutRing,
+    SharedSlots,
     ZeroCounters,
     blank,
     map_of,
@@ -27,22 +28,23 @@ from .._model.operations import (
 
 def execute(operations: Iterable[Operation], maps: Maps, ring_size: int) -> None:
     """Carry out operations in order. EngineError names the map that refused."""
+    slots = SharedSlots(ring_size)
     for each in operations:
         try:
-            _execute_one(each, maps, ring_size)
+            _execute_one(each, maps, slots)
         except OSError as error:
             sentence = f"map {map_of(each)}: {map_failure(error)}; the next run goes on from here"
             raise EngineError(sentence) from error
 
 
-def _execute_one(each: Operation, maps: Maps, ring_size: int) -> None:
+def _execute_one(each: Operation, maps: Maps, slots: SharedSlots) -> None:
     match each:
         case Put():
             maps.put(each.map, each.entries)
         case Delete():
             maps.delete(each.map, each.keys)
         case PutRing():
-            maps.put_ring(each.number, each.slots(ring_size), each.changed)
+            maps.put_ring(each.number, slots.of(each), each.changed)
         case BlankSlots():
             maps.put_ring(each.number, blank(maps.ring(each.number), each.ids), each.changed)
         case PutDownSet():

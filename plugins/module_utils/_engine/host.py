@@ -27,8 +27,9 @@ from .._kernel.nft import has_nft, read_mss, set_mss
 from .._kernel.parameters import read_mtu, read_sysctl, write_mtu, write_sysctl
 from .._kernel.private import close_folder, make_private, open_folders, read_private, require_folder
 from .._kernel.state_folder import STATE_ROOT
-from .._kernel.tree import read_digests, remove_files, remove_folders, remove_tree, write_file
+from .._kernel.tree import read_command, read_digests, remove_files, remove_folders, remove_tree, write_file
 from .._kernel.units import change_unit, link_unit, read_units, reload_units, unlink_unit
+from .._model import host_command
 from .._model.errors import HostError, PartialError, StateError
 from .._model.host_plan import (
     LIBRARY,
@@ -149,6 +150,7 @@ def read_host(request: HostRequest, record: HostRecord) -> HostSnapshot:
         before=record.before,
         kept=record.real,
         open_folders=open_folders((STATE_ROOT, LOCK_ROOT)),
+        command=read_command(host_command.PATH) if wanted.command or request.absent else None,
         instances=_instances() if request.absent else (),
     )
 
@@ -301,6 +303,10 @@ def _do(step: Step, plan: HostPlan, contents: Mapping[str, str]) -> None:
             write_sysctl(step.subject, step.value)
         case "mtu":
             write_mtu(step.subject, step.value)
+        case "command" if step.value:
+            write_file(step.subject, step.value, runs=True)
+        case "command":
+            remove_files(step.subject)
         case "mss":
             set_mss(int(step.value), plan.bounded_vips(loopback_addresses() if plan.known_vips else ()))
         case "enable" | "disable" | "start" | "restart" | "stop":

@@ -26,6 +26,7 @@ from .._model.tables import TABLES
 from .._program.own_pins import healthcheck_pins
 from .._program.requirements import require_capabilities
 from .._program.swap import Swap
+from .known_tables import AnyTable
 from .opened import open_maps, open_maps_beside
 from .recovery import recovered
 from .request import Clock, Purge, Request, Result
@@ -60,11 +61,7 @@ def apply_locked(name: str, request: Request, asked: Asked, purge: Purge | None 
     file = StateFile(request.instance, request.bpffs)
     table = TABLES.get(name)
     if table is not None and table.program != BALANCER:
-        paths = Paths(request.bpffs, request.instance, table.program)
-        record = file.read_record(HealthcheckRecord, table.program)
-        found = healthcheck_pins(KernelEdges(), paths, record, ways_out)
-        with open_maps_beside(table.program, table.maps, request, found) as (maps, lines):
-            return _with_pins(TableRun(table, request, maps, file, Clock()).run(asked), lines)
+        return beside_balancer(table, request, file, asked)
 
     def work(maps: Maps, file: StateFile, state: State) -> Result:
         clock = Clock()
@@ -82,6 +79,15 @@ def apply_locked(name: str, request: Request, asked: Asked, purge: Purge | None 
         return result
 
     return with_balancer(request, work, file)
+
+
+def beside_balancer(table: AnyTable, request: Request, file: StateFile, asked: Asked) -> Result:
+    """Apply what is asked of a table whose program needs no balancer; for a caller that has the lock."""
+    paths = Paths(request.bpffs, request.instance, table.program)
+    record = file.read_record(HealthcheckRecord, table.program)
+    found = healthcheck_pins(KernelEdges(), paths, record, ways_out)
+    with open_maps_beside(table.program, table.maps, request, found) as (maps, lines):
+        return _with_pins(TableRun(table, request, maps, file, Clock()).run(asked), lines)
 
 
 Work = Callable[[Maps, StateFile, State], Result]

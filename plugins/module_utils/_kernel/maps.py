@@ -105,6 +105,8 @@ class KernelMaps:
         self._opener: Opener = opener or _Kernel()
         self._open: dict[str, Map] = {}
         self._ring_map: mmap.mmap | None = None
+        # (slots before, slots after, what differs) of the last ring: VIPs of the same reals have the same change.
+        self._change: tuple[bytes, bytes, list[tuple[int, int]]] | None = None
         self._names = frozenset(self._opener.listed(directory)).difference(hidden).union(self._unpinned)
 
     def close(self) -> None:
@@ -178,9 +180,12 @@ class KernelMaps:
         if changed * 8 > len(live):
             live[:] = new
             return
-        for slot, (old, value) in enumerate(zip(live, new, strict=True)):
-            if old != value:
-                live[slot] = value
+        before = bytes(live)
+        if self._change is None or self._change[:2] != (before, slots):
+            differing = [(slot, value) for slot, (old, value) in enumerate(zip(live, new, strict=True)) if old != value]
+            self._change = before, slots, differing
+        for slot, value in self._change[2]:
+            live[slot] = value
 
     def down_sets(self) -> dict[bytes, frozenset[int]]:
         """vip_definition → the real ids that are down for it."""

@@ -9,12 +9,14 @@ import contextlib
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 
 from .._model.errors import TreeError
 
 _FILE, _FOLDER = 0o644, 0o755
 _CACHE = "__pycache__"
+_LONGEST = 1 << 16
 
 
 def _files(dest: str) -> Iterator[tuple[str, str, bool]]:
@@ -100,14 +102,33 @@ def remove_tree(dest: str) -> None:
         raise TreeError(f"{dest}: {error.strerror}: {error.filename}") from error
 
 
-def write_file(path: str, content: str) -> None:
-    """Replace a text file, in one step; its folders are made where they are missing."""
+def read_command(path: str) -> str | None:
+    """The text of a file that all may run, None where there is none.
+
+    Where it is no such file, the text differs from that of one: it ends with a comment that says what is wrong.
+    """
+    try:
+        status = os.lstat(path)
+        if not stat.S_ISREG(status.st_mode):
+            return "# no file"
+        with open(path, encoding="utf-8") as source:
+            text = source.read(_LONGEST)
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError):
+        return "# no text"
+    wrong = status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) != _FOLDER
+    return f"{text}# mode {stat.S_IMODE(status.st_mode):04o}\n" if wrong else text
+
+
+def write_file(path: str, content: str, runs: bool = False) -> None:
+    """Replace a text file, in one step; its folders are made where they are missing. `runs`: all may run it."""
     os.makedirs(os.path.dirname(path), mode=_FOLDER, exist_ok=True)
     temporary = f"{path}.{os.getpid()}"
     try:
         with open(temporary, "w", encoding="utf-8") as target:
             target.write(content)
-        os.chmod(temporary, _FILE)
+        os.chmod(temporary, _FOLDER if runs else _FILE)
         os.rename(temporary, path)
     except OSError:
         with contextlib.suppress(OSError):

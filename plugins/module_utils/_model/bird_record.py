@@ -37,13 +37,10 @@ class BirdRecord:
         return parse_record(source, where, _RECORD, _ANEW)
 
 
-def _record(schema: int, **fields: object) -> BirdRecord:
-    assert schema == SCHEMA
-    return BirdRecord(**fields)  # type: ignore[arg-type]  # each as its reader reads it
-
-
 _RECORD = record(
-    _record,
+    lambda read, router_id, enabled, active, backup=None, **_schema: BirdRecord(
+        read, router_id, enabled, active, backup
+    ),
     schema=number(SCHEMA, SCHEMA),
     read=text,
     router_id=text,

@@ -12,6 +12,7 @@ import typing as t
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from . import host_command
 from .folders import closing
 from .link_mtu import MTU_CHECK, TUNNEL, Links, link_faults
 from .options import Spec, no_interface
@@ -99,7 +100,7 @@ class HostWanted:
     """What the host is to be. `files`: path in the library → SHA-256; None leaves the library and units as they are.
 
     `links`: what a real's interfaces are to carry; None: nobody says. `agent`: whether the host has one; None leaves
-    that as it is. `sync`: whether it tells others of flows.
+    that as it is. `sync`: whether it tells others of flows. `command`: whether katran is to be in the PATH.
     """
 
     files: Mapping[str, str] | None = None
@@ -108,6 +109,7 @@ class HostWanted:
     links: Links | None = None
     agent: bool | None = None
     sync: bool = False
+    command: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ class HostSnapshot:
 
     `lacks`: what it has not of what packages bring. `before`: setting → the value that it had before it was ours.
     `kept`: the settings of a real that the last run left, which a boot brings back. `open_folders`: those for root
-    alone that are open to others → their mode. `instances`: what keeps state here.
+    alone that are open to others → their mode. `command`: the text of katran in the PATH, None where there is none.
+    `instances`: what keeps state here.
     """
 
     lacks: Sequence[str] = ()
@@ -148,12 +151,13 @@ class HostSnapshot:
     before: Mapping[str, str] = field(default_factory=dict)
     kept: RealHost | None = None
     open_folders: Mapping[str, int] = field(default_factory=dict)
+    command: str | None = None
     instances: Sequence[str] = ()
 
 
 Verb = t.Literal[
     "install", "write", "remove", "link", "unlink", "reload", "enable", "disable", "start", "restart", "stop",
-    "sysctl", "mtu", "mss", "close",
+    "sysctl", "mtu", "mss", "close", "command",
 ]  # fmt: skip
 
 
@@ -212,6 +216,8 @@ def plan_host(wanted: HostWanted, there: HostSnapshot, boot: bool = False) -> Ho
     if wanted.files is not None:
         _plan_files(plan, wanted.files, there)
         _plan_units(plan, wanted, there)
+    if wanted.command:
+        _plan_command(plan, there.command)
     if wanted.real is not None:
         _plan_kernel(plan, wanted.real, there, boot)
         _plan_mss(plan, wanted.real, there.mss)
@@ -253,6 +259,8 @@ def plan_absence(there: HostSnapshot, leaving: Collection[str] = ()) -> HostPlan
         plan.warnings.append(
             f"{no_interface(interface)}: where it moved to another network namespace, its MTU and rp_filter stay"
         )
+    if host_command.is_ours(there.command):
+        plan.add("command", host_command.PATH, f"remove {host_command.PATH}")
     if there.mss is not None:
         plan.add("mss", "", "remove the MSS of VIPs", "0")
     for path in sorted(there.files):
@@ -272,6 +280,15 @@ def _plan_files(plan: HostPlan, files: Mapping[str, str], there: HostSnapshot) -
             plan.add("write", path, f"{'rewrite' if path in there.files else 'write'} {path}")
     for path in sorted(set(there.files) - set(files)):
         plan.add("remove", path, f"remove {path}")
+
+
+def _plan_command(plan: HostPlan, there: str | None) -> None:
+    warning = host_command.stays(there)
+    if warning:
+        plan.warnings.append(warning)
+    elif there != host_command.TEXT:
+        verb = "write" if there is None else "rewrite"
+        plan.add("command", host_command.PATH, f"{verb} {host_command.PATH}", host_command.TEXT)
 
 
 def _plan_units(plan: HostPlan, wanted: HostWanted, there: HostSnapshot) -> None:

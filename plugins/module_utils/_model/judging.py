@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from . import ramp
-from .addresses import address_order
 from .checks import Check, Target
 from .external import Word, live
 from .health import Health, resumed, strictest
@@ -37,6 +36,9 @@ EXTERNAL = "external"
 STARTING = "slow start"
 WAITING = "slow start once it is let in"
 """Reasons of verdicts that are active: the share grows; and it will, once nobody has the real out any more."""
+
+LATEST = 253402128000.0
+"""The last moment that can be told in any time zone: two days before the year 10000."""
 
 _NOTHING = Health()
 
@@ -115,8 +117,9 @@ def carried(before: Checked, after: Checked, healths: Mapping[Target, Health]) -
 class Judged(t.NamedTuple):
     """What is to be applied.
 
-    `verdicts`: those that are not plainly active with their whole weight, sorted. `due`: when they change next by
-    themselves, in seconds since the epoch; infinite where they do not. `waiting`: the pairs that were never judged yet.
+    `verdicts`: those that are not plainly active with their whole weight, sorted as state.json has them. `due`: when
+    they change next by themselves, in seconds since the epoch; infinite where they do not. `waiting`: the pairs that
+    were never judged yet.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -163,7 +166,6 @@ def judge(
             due = min(due, step)
             if started is not None:
                 verdicts[pair] = started
-    ordered = sorted(verdicts, key=lambda pair: (pair[0], address_order(pair[1])))
     waiting = (
         pair
         for target, pairs in checked.pairs.items()
@@ -171,7 +173,7 @@ def judge(
         for pair in pairs
         if pair not in was
     )
-    return Judged(tuple(verdicts[pair] for pair in ordered), due, frozenset(waiting))
+    return Judged(tuple(sorted(verdicts.values())), due, frozenset(waiting))
 
 
 def _voices(
@@ -263,22 +265,32 @@ def _slow_start(
     if old.state != "active" or old.reason == WAITING:
         since = iso(now)
     else:
-        since = old.since
-        if epoch(since) > now:
-            # The clock went back: on from where it is, instead of waiting for the clock.
-            since = iso(ramp.begun(old.share, seconds, now))
+        since = _since_of_start(old, seconds, now)
     share = ramp.share(epoch(since), seconds, now)
     if share >= ramp.FULL:
         return None, math.inf
     return Verdict(str(key), address, "active", since, STARTING, share), ramp.next_step(epoch(since), seconds, now)
 
 
+def _since_of_start(old: Verdict, seconds: float, now: float) -> str:
+    """Since when a real starts slowly that has a share by now.
+
+    No step gives more than STEP, and none takes anything: also where the clock jumped, the agent was away for a while,
+    or slow_start is another. Then the real goes on from its share as if it had come to that, or to the next, just now.
+    """
+    since = epoch(old.since)
+    least = max(ramp.STEP, old.share // ramp.STEP * ramp.STEP)
+    wanted = ramp.share(since, seconds, now)
+    share = min(max(wanted, least), old.share // ramp.STEP * ramp.STEP + ramp.STEP)
+    return old.since if share == wanted and since <= now else iso(ramp.begun(share, seconds, now))
+
+
 # Times
 
 
 def iso(at: float) -> str:
-    """Seconds since the epoch as ISO 8601, to the millisecond."""
-    return datetime.fromtimestamp(at, tz=UTC).isoformat(timespec="milliseconds")
+    """Seconds since the epoch as ISO 8601, to the millisecond; of what no calendar has, the nearest that it has."""
+    return datetime.fromtimestamp(min(max(at, 0.0), LATEST), tz=UTC).isoformat(timespec="milliseconds")
 
 
 def epoch(moment: str) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 MARK_BASE = 0x4B000000
 """Marks of the agent's probes: this, and the id of the real in the bits below."""
 
+MARK_LAST = 0x4BFFFFFF
 _MASK = 0xFF000000
 
 

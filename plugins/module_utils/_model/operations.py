@@ -45,6 +45,36 @@ class PutRing:
         return bytes(ring_size * SLOT) if self.ring is None else ring_slots(self.ring, self.ids)
 
 
+class SharedSlots:
+    """The slots of rings that many VIPs share, made once: of the last few, as each takes half a megabyte."""
+
+    _KEPT = 8
+
+    def __init__(self, ring_size: int) -> None:
+        self._ring_size = ring_size
+        self._known: dict[tuple[int, tuple[int, ...]], tuple[PutRing, bytes]] = {}
+        self._digests: dict[tuple[int, tuple[int, ...]], str] = {}
+
+    def of(self, put: PutRing) -> bytes:
+        """What PutRing.slots makes."""
+        # The operation is kept as well, so that no other ring gets the place in memory that stands for its own.
+        key = id(put.ring), put.ids
+        if key not in self._known:
+            if len(self._known) >= self._KEPT:
+                oldest = next(iter(self._known))
+                del self._known[oldest]
+                self._digests.pop(oldest, None)
+            self._known[key] = put, put.slots(self._ring_size)
+        return self._known[key][1]
+
+    def digest(self, put: PutRing) -> str:
+        """The digest of that."""
+        slots, key = self.of(put), (id(put.ring), put.ids)
+        if key not in self._digests:
+            self._digests[key] = digest(slots)
+        return self._digests[key]
+
+
 @dataclass(frozen=True)
 class BlankSlots:
     """Zero the slots of a VIP's ring that lead to these reals: only where ids must be reused within the run."""

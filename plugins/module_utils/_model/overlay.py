@@ -66,16 +66,16 @@ def resolve_reals(
     return after, warnings
 
 
-def effective_state(address: str, state: str, overlay: Mapping[str, Overlay]) -> str:
-    """A real's state in a VIP once the overlay is laid over it."""
-    over = overlay.get(address)
-    return over.state if over else state
-
-
 def overlay_of(state: State) -> dict[str, Overlay]:
     """The overlay as the last run left it."""
     entries = ((entry["address"], entry["state"], entry.get("since", "")) for entry in state.overlay)
     return {entry[0]: Overlay._make(entry) for entry in entries}
+
+
+def effective_state(address: str, state: str, overlay: Mapping[str, Overlay]) -> str:
+    """A real's state where a person's word stands in the place of the inventory's."""
+    over = overlay.get(address)
+    return state if over is None else over.state
 
 
 class RealStates(Resource):

@@ -177,7 +177,8 @@ class Holdings:
             before = self.flows.get(each.key)
             mine = before is not None and before.owner == owner
             if each.word == WITHDRAW:
-                if before is not None and mine and before.real == each.address:
+                # Of nobody's, held since before this process began, the real tells that it was this one's.
+                if mine or (before is not None and not before.owner and before.real == each.address):
                     self._drop(each.key)
                     writes[each.key] = None
                 continue

@@ -6,17 +6,19 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from . import layout
 from .addresses import Prefix, address_order, ipv4_lookalike, prefix_fault, read_host, read_known_host, read_prefix
+from .entries import Asked
 from .errors import ConfigError
 from .faults import Faults
 from .features import vip_words
 from .limits import Limits
 from .map_specs import DEFAULT_SIZES, HC_SOURCE_IPV4, HC_SOURCE_IPV6, HEALTHCHECK_SPECS
+from .marks import MARK_BASE, MARK_LAST, is_ours
 from .resource import BALANCER, UNREADY, Row
-from .shape import Options, is_number
+from .shape import Options, is_number, numbered
 from .table import Around, Table, TableEntry
 from .vip_entries import real_of
 from .vips import Vip, vips_from_config
@@ -295,6 +297,23 @@ class HealthcheckDestinations(Table[int, HealthcheckDestination]):
             raise ConfigError(f"{value} is not a mark (1 to 4294967295)")
         return t.cast(int, value)
 
+    def resolve(self, before: Mapping[int, HealthcheckDestination], asked: Asked) -> dict[int, HealthcheckDestination]:
+        """The table after applying what is asked, which the agent's marks outlive unless they are deleted by name."""
+        after = super().resolve(before, asked)
+        listed = {entry.get("mark"): index for index, entry in numbered(asked.config or ())}
+        if asked.deletes:
+            return {**{mark: item for mark, item in before.items() if is_ours(mark) and mark not in listed}, **after}
+        faults = Faults()
+        for mark, item in after.items():
+            # What is read back and applied as it is changes nothing.
+            if mark in listed and is_ours(mark) and before.get(mark) != item and not asked.kept:
+                sentence = f"{mark} is one of the marks of the agent's probes ({MARK_BASE} to {MARK_LAST})"
+                faults.add(f"{self.name}[{listed[mark]}].mark", sentence)
+        after = {**{mark: item for mark, item in before.items() if is_ours(mark)}, **after}
+        self.check_room(after, asked.limits, faults)
+        faults.check()
+        return after
+
     def check_room(self, after: Collection[int], limits: Limits, faults: Faults) -> None:
         """No size says how large the map is."""
         room = HEALTHCHECK_SPECS["hc_reals_map"].entries(limits.sizes)
@@ -331,6 +350,20 @@ class HealthcheckDestinations(Table[int, HealthcheckDestination]):
         """Mark and real."""
         del reals
         return {"mark": self.key_in(name, key), "real": real_of(*layout.parse_real_definition(value)).address}
+
+
+class ProbeDestinations(HealthcheckDestinations):
+    """Those of the agent's probes alone: the others stay as they are."""
+
+    def resolve(self, before: Mapping[int, HealthcheckDestination], asked: Asked) -> dict[int, HealthcheckDestination]:
+        """The table with exactly these marks of the agent's."""
+        # Room is looked for once, for all of them.
+        others = {mark: item for mark, item in before.items() if not is_ours(mark)}
+        found = {**others, **dict(map(self.item, asked.config or ()))}
+        faults = Faults()
+        self.check_room(found, asked.limits, faults)
+        faults.check()
+        return found
 
 
 TABLES: dict[str, Table[t.Any, t.Any]] = {

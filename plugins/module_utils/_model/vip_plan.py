@@ -29,9 +29,9 @@ from .operations import (
     Put,
     PutDownSet,
     PutRing,
+    SharedSlots,
     ZeroCounters,
     blank,
-    digest,
 )
 from .ring import Job, build_each
 from .verdicts import Words
@@ -130,6 +130,8 @@ class _VipPlanner:
         self.vip_numbers = recorded.vip_numbers.copy()
         self.rings = recorded.rings
         self.build = build
+        self.slots = SharedSlots(actual.ring_size)
+        self.compared: dict[tuple[str, str], int] = {}
         members = {real.address for vip in wanted.values() for real in vip.reals}
         self.refs = references(wanted.values())
         # What others say of a real counts unless a VIP has it; a list of down reals says nothing about it.
@@ -260,14 +262,21 @@ class _VipPlanner:
         empty = self.actual.is_empty(number) if cleared is None else not any(cleared)
         if ring is None and empty:
             return ""
-        slots = PutRing(number, ring, ids, 0).slots(self.actual.ring_size)
+        put = PutRing(number, ring, ids, 0)
+        slots, after = self.slots.of(put), self.slots.digest(put)
         if empty:
             changed = self.actual.ring_size
+        elif cleared is not None:
+            changed = _differences(memoryview(cleared), slots)
         else:
-            changed = _differences(self.actual.ring(number) if cleared is None else memoryview(cleared), slots)
+            # VIPs of the same reals had the same ring, and get the same: it is compared once.
+            pair = self.actual.digest(number), after
+            if pair not in self.compared:
+                self.compared[pair] = _differences(self.actual.ring(number), slots)
+            changed = self.compared[pair]
         if changed:
             self.appear.append(PutRing(number, ring, ids, changed))
-        return digest(slots)
+        return after
 
     def _plan_entries(self, target: Mapping[str, Mapping[bytes, bytes]]) -> None:
         """VIPs and what belongs to them: addresses and down sets appear before, and go after, the VIP itself."""

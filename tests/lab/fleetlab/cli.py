@@ -37,9 +37,7 @@ def _arguments() -> argparse.Namespace:
     traffic.add_argument("--inventory", default="inventories/lab", help="where katran_vips is defined")
     traffic.add_argument("--flows", type=int, default=2500, metavar="N", help="flows per VIP (default %(default)s)")
     traffic.add_argument("--json", type=Path, metavar="FILE", help="write every flow and who answered it")
-    routes = commands.add_parser(
-        "routes", help="wait until the balancers announce every VIP; the router's table of them"
-    )
+    routes = commands.add_parser("routes", help="wait until every VIP is announced, and show the router's table")
     routes.add_argument("--inventory", default="inventories/lab", help="where katran_vips is defined")
     routes.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help="at most (default %(default)s)")
     return parser.parse_args()

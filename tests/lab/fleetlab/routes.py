@@ -30,7 +30,8 @@ def read(lab: Lab) -> dict[str, list[str]]:
 def reachable(lab: Lab, address: str) -> bool:
     """Whether the router sends what is for an address to any balancer, announced or not."""
     with network(lab.namespace_path(ROUTER)):
-        routes = json.loads(run(["ip", "-j", "route", "show", "match", address]) or "[]")
+        family = "-6" if ":" in address else "-4"
+        routes = json.loads(run(["ip", "-j", family, "route", "show", "match", address]) or "[]")
     return any(route.get("nexthops") or route.get("gateway") for route in routes)
 
 
@@ -53,8 +54,8 @@ def wait(lab: Lab, addresses: Iterable[str], balancers: Iterable[str] = (), seco
             return waited
         if waited > seconds:
             raise LabError(
-                f"after {seconds:g} s the router still has no route to {'; '.join(missing)}: on a balancer, see ready.json"
-                " in /run/katran-fleet/default, `ip route show table 198` and `birdc show protocols`"
+                f"after {seconds:g} s the router still has no route to {'; '.join(missing)}: on a balancer, see"
+                " /run/katran-fleet/default/ready.json, `ip route show table 198` and `birdc show protocols`"
             )
         time.sleep(0.1)
 

@@ -20,9 +20,13 @@ def plays(name: str) -> list[dict[str, Any]]:
 
 
 def role(play: dict[str, Any]) -> dict[str, Any]:
-    """The one task of a play that runs a role of ours."""
-    [task] = [task for task in play["tasks"] if "ansible.builtin.import_role" in task]
-    return task
+    """The first task of a play that runs a role of ours."""
+    return next(task for task in play["tasks"] if "ansible.builtin.import_role" in task)
+
+
+def roles(play: dict[str, Any]) -> list[dict[str, Any]]:
+    """Which roles of ours a play runs, and what of them."""
+    return [task["ansible.builtin.import_role"] for task in play["tasks"] if "ansible.builtin.import_role" in task]
 
 
 @pytest.mark.parametrize("name", ["deploy", "preflight"])
@@ -50,6 +54,9 @@ def test_the_order_of_a_deploy() -> None:
             ("reals", "real", {"name": "katran.fleet.real", "tasks_from": "withdraw"}),
         )
     ]
+    # What a balancer is ready for is announced once it balances it; the rest comes of readiness, not of an order.
+    assert [len(roles(play)) for play in plays("deploy")] == [0, 1, 1, 2, 1]
+    assert roles(plays("deploy")[3])[1] == {"name": "katran.fleet.bgp", "tasks_from": "apply"}
     for play in plays("deploy")[1:]:
         assert play["become"] == "{{ katran_become | default(true) }}"
         # A host that fails, or a real that does, is no reason to leave the others as they are.
@@ -59,9 +66,19 @@ def test_the_order_of_a_deploy() -> None:
 def test_a_balancer_that_cannot_be_asked_ends_nothing() -> None:
     asking = plays("deploy")[1]
     assert asking["hosts"] == "{{ katran_balancers_group | default('balancers') }}"
-    [task] = asking["tasks"]
+    task, review = asking["tasks"]
     assert task["when"] == "inventory_hostname in deploy_preflight.ask"
     assert (task["failed_when"], task["ignore_unreachable"]) == (False, True)
+    assert review["ansible.builtin.import_role"] == {"name": "katran.fleet.bgp", "tasks_from": "review"}
+
+
+def test_somebody_elses_routing_daemon_ends_the_run_before_any_host_changes() -> None:
+    path = PLAYBOOKS.parent / "roles/bgp/tasks/review.yml"
+    [task] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert task["any_errors_fatal"] is True
+    assert (task["check_mode"], task["changed_when"], task["ignore_unreachable"]) == (True, False, True)
+    [apply] = yaml.safe_load(path.with_name("apply.yml").read_text(encoding="utf-8"))
+    assert (task["katran.fleet.bgp"], task["when"]) == (apply["katran.fleet.bgp"], apply["when"])
 
 
 def test_what_a_deploy_tells_its_roles() -> None:
@@ -81,8 +98,8 @@ def test_what_a_deploy_knows_of_the_hosts_that_are_done() -> None:
     check, _ask, reals, balancers, withdraw = plays("deploy")
     assert check["tasks"][0]["register"] == "deploy_preflight"
     for play, note in ((reals, "deploy_prepared"), (balancers, "deploy_balanced")):
-        done, noted = play["tasks"]
-        assert done is role(play)
+        *done, noted = play["tasks"]
+        assert [task["ansible.builtin.import_role"] for task in done] == roles(play)
         # Only after the role, and of the hosts that it did not fail on; the run tells it from a note of one before.
         assert noted["ansible.builtin.set_fact"] == {
             note: {"run": "{{ deploy_preflight.run }}", "hosts": "{{ ansible_play_hosts }}"}

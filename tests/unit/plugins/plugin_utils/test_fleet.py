@@ -65,6 +65,10 @@ def test_what_a_balancer_is_told() -> None:
         "ask": [],
         "families": ["ipv4"],
         "mss": 0,
+        "announces": False,
+        "places": [{"place": "198.51.100.1/32", "communities": []}],
+        "checked": False,
+        "peers": [],
     }
     vips = [VIP, {**VIP, "protocol": "udp", "flags": ["quic"]}]
     assert one.resources == {"0": {"vips": vips, "decap_destinations": []}}
@@ -443,3 +447,41 @@ def test_a_vip_that_takes_ssh_from_a_real_of_which_no_vip_knows() -> None:
         one.balancer("lb1")
         found = [line for line in one.faults.get("lb1", []) if "10.0.0.9:22/tcp covers the real 10.0.0.9" in line]
         assert bool(found) == known
+
+
+BGP: dict[str, Any] = {"as": 65001, "neighbors": [{"address": "10.0.0.254", "as": 65000, "password": "hunter2"}]}
+
+
+def test_what_a_balancer_is_told_of_its_announcements() -> None:
+    vips = [{**VIP, "announce": {"communities": ["65001:80"]}}, {**VIP, "port": 80, "announce": {"enabled": False}}]
+    one = fleet({"lb1": {**LB, "katran_vips": vips, "katran_bgp": BGP, "katran_announce_table": 77}})
+    told = one.balancer("lb1")
+    assert (told["announces"], told["places"]) == (True, [{"place": "198.51.100.1/32", "communities": ["65001:80"]}])
+    assert one.faults == {"lb1": []}
+    # What is printed of a run has no password.
+    assert "hunter2" not in str(told)
+    # Where nobody says which VIPs there are, whatever the balancer has is announced.
+    without = fleet({"lb1": {"katran_interfaces": ["eth0"], "katran_bgp": BGP}}).balancer("lb1")
+    assert (without["announces"], without["places"]) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("variables", "fault"),
+    [
+        ({"katran_bgp": {**BGP, "as": 0}}, "katran_bgp.as: AS 0 is reserved"),
+        ({"katran_bgp": {"as": 65001, "neighbors": [{"address": "10.0.0.254"}]}}, "neighbors[0].as: is missing"),
+        ({"katran_bgp": "10.0.0.254"}, "katran_bgp: str is not a mapping"),
+        ({"katran_bgp": BGP, "katran_announce_table": 254}, "katran_announce_table: 254 is the kernel's table main"),
+        ({"katran_bpg": BGP}, "katran_bpg: there is no such variable; did you mean katran_bgp?"),
+    ],
+)
+def test_what_is_wrong_with_announcements_is_told(variables: dict[str, Any], fault: str) -> None:
+    [told] = faults_of(**variables)
+    assert fault in told
+    assert "hunter2" not in told
+
+
+def test_what_may_surprise_of_announcements_is_told() -> None:
+    one = fleet({"lb1": {**LB, "katran_bgp": {**BGP, "local_pref": 50}}})
+    one.balancer("lb1")
+    assert [line for line in one.warnings["lb1"] if line.startswith("katran_bgp.local_pref: it goes to neighbors")]

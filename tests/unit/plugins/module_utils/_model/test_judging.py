@@ -28,7 +28,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.judging import
     unmatched,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.overlay import Overlay
-from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict
+from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict, Words, by_vip
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import Vip, VipKey, VipReal
 
 NOW = 1.8e9
@@ -126,16 +126,12 @@ def test_one_health_is_a_verdict_in_each_vip() -> None:
     assert found.verdicts == (verdict_of(), verdict_of(name=DNS))
 
 
-def test_verdicts_are_sorted() -> None:
+def test_verdicts_are_sorted_as_state_json_has_them() -> None:
     far = "10.0.0.10"
     known = checked(vip(DNS, TCP, VipReal(R2), VipReal(far)), vip(WEB, TCP))
-    healths = {each: down() for each in known.pairs}
-    assert [(each.vip, each.real) for each in judged_of(known, healths).verdicts] == [
-        (WEB, R1),
-        (WEB, R2),
-        (DNS, R2),
-        (DNS, far),
-    ]
+    found = judged_of(known, {each: down() for each in known.pairs}).verdicts
+    assert [(each.vip, each.real) for each in found] == [(WEB, R1), (WEB, R2), (DNS, far), (DNS, R2)]
+    assert [each._asdict() for each in found] == Words({}, by_vip(found)).listed()
 
 
 def test_a_verdict_keeps_its_time_while_its_state_holds() -> None:
@@ -302,9 +298,34 @@ def test_a_clock_that_went_back_holds_up_no_start() -> None:
     assert found.due == pytest.approx(NOW + 10)
 
 
+@pytest.mark.parametrize(
+    ("old", "slow_start", "share", "since"),
+    [
+        # The agent was away, or the clock jumped ahead: one step, and the others in their time.
+        (starting(50, NOW - 3600), 90.0, 60, NOW - 50),
+        (starting(90, NOW - 3600), 90.0, 100, 0.0),
+        (starting(50, NOW)._replace(since="?"), 90.0, 60, NOW - 50),
+        # The clock went back by less than the start has taken.
+        (starting(50, NOW - 20), 90.0, 50, NOW - 40),
+        (starting(10, NOW + 7200), 90.0, 10, NOW),
+        # Another slow_start.
+        (starting(50, NOW - 40), 9.0, 60, NOW - 5),
+        (starting(50, NOW - 40), 900.0, 50, NOW - 400),
+        # Somebody else's share.
+        (starting(3, NOW - 5), 90.0, 10, NOW - 5),
+        (starting(57, NOW - 5), 90.0, 50, NOW - 40),
+        (starting(0, NOW - 45), 90.0, 10, NOW),
+    ],
+)
+def test_no_step_is_larger_and_none_goes_back(old: Verdict, slow_start: float, share: int, since: float) -> None:
+    check = Check(Probe("tcp"), slow_start=slow_start)
+    found = judged_of(checked(vip(WEB, check)), {target(check=check): ACTIVE}, [old])
+    assert found.verdicts == (() if share == 100 else (starting(share, since),))
+    assert share == 100 or NOW < found.due <= NOW + slow_start / 9 + 1e-6
+
+
 def test_a_time_that_cannot_be_read_is_long_past() -> None:
     assert epoch("yesterday") == 0.0
-    assert judged_of(slow(), {target(check=SLOW): ACTIVE}, [starting(50, NOW)._replace(since="?")]).verdicts == ()
 
 
 # Carried over
@@ -382,3 +403,5 @@ def test_the_order_of_what_is_known_is_irrelevant(order: list[tuple[str, str]]) 
 def test_times_in_words() -> None:
     assert iso(NOW) == "2027-01-15T08:00:00.000+00:00"
     assert epoch(iso(NOW + 0.25)) == NOW + 0.25
+    assert iso(-1e300) == "1970-01-01T00:00:00.000+00:00"
+    assert iso(1e300) == "9999-12-30T00:00:00.000+00:00"

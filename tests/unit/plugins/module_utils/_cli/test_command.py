@@ -1,0 +1,77 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command katran: what it refuses, and how."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from ansible_collections.katran.fleet.plugins.module_utils._cli.checks import filter_of, seconds
+from ansible_collections.katran.fleet.plugins.module_utils._cli.main import COMMANDS, main
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import EngineError
+from ansible_collections.katran.fleet.plugins.module_utils._model.vips import VipKey
+
+WEB, DNS, SIX = (VipKey.read(name) for name in ("198.51.100.1:443/tcp", "198.51.100.2:53/udp", "[2001:db8::1]:443/tcp"))
+REAL = "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("which", "found"),
+    [
+        (None, [WEB, DNS, SIX]),
+        ("198.51.100.1:443/tcp", [WEB]),
+        ("198.51.100.1:443", [WEB]),
+        ("198.51.100.1", [WEB]),
+        ("198.51.100.1:80", []),
+        ("2001:db8::1", [SIX]),
+        ("2001:DB8:0::1", [SIX]),
+        ("[2001:db8::1]:443/tcp", [SIX]),
+        (REAL, [WEB, DNS, SIX]),
+        ("10.0.0.2", []),
+    ],
+)
+def test_what_is_asked_for(which: str | None, found: list[VipKey]) -> None:
+    chosen = filter_of(which)
+    assert [key for key in (WEB, DNS, SIX) if chosen(key, REAL)] == found
+
+
+@pytest.mark.parametrize("which", ["web", "10.0.0", "198.51.100.1:443/icmp", "", "\x1b[2J"])
+def test_what_is_nothing(which: str) -> None:
+    with pytest.raises(EngineError, match=r"is neither the name of a VIP, such as 198.51.100.1:443/tcp, nor a real's$"):
+        filter_of(which)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "3601"])
+def test_how_long_to_wait(value: str) -> None:
+    assert seconds("0.5") == 0.5
+    with pytest.raises(argparse.ArgumentTypeError, match="is not more than 0 and at most 3600"):
+        seconds(value)
+
+
+def test_every_subcommand_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [command.name for command in COMMANDS] == sorted(command.name for command in COMMANDS)
+    for command in COMMANDS:
+        with pytest.raises(SystemExit) as ended:
+            main([command.name, "--help"])
+        assert ended.value.code == 0
+        assert command.help in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["checks", "--nonsense"], ["checks", "--wait", "x"]])
+def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: katran" in capsys.readouterr().err
+
+
+def test_a_fault_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["checks", "web"]) == 2
+    assert capsys.readouterr().err == (
+        "katran: web is neither the name of a VIP, such as 198.51.100.1:443/tcp, nor a real's\n"
+    )
+    assert main(["checks", "--instance", "../x"]) == 2
+    assert capsys.readouterr().err == "katran: ../x is not the name of an instance\n"

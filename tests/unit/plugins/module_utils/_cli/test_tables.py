@@ -1,0 +1,56 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tables that people read."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.katran.fleet.plugins.module_utils._cli.tables import moment, span, table
+
+
+def test_a_table() -> None:
+    rows = [("198.51.100.1:443/tcp", "active 30 %", "-"), ("", "down", "")]
+    assert table(("VIP", "STATE", "X"), rows, coloured=False) == (
+        "VIP                   STATE        X\n198.51.100.1:443/tcp  active 30 %  -\n                      down\n"
+    )
+    painted = table(("VIP", "down", "X"), rows, coloured=True).splitlines()
+    assert "\x1b" not in painted[0]
+    assert "\x1b[32mactive 30 %\x1b[0m" in painted[1]
+    assert "\x1b[31mdown       \x1b[0m" in painted[2]
+
+
+def test_what_a_service_says_cannot_steer_a_terminal() -> None:
+    assert table(("A",), [("\x1b[2J\nroot",)], coloured=False) == "A\n\\x1b[2J\\nroot\n"
+
+
+def test_a_pipe_is_not_coloured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "\x1b" not in table(("A",), [("down",)])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-3.0, "0.0 s"),
+        (0.04, "0.0 s"),
+        (0.3, "0.3 s"),
+        (9.94, "9.9 s"),
+        (10.4, "10 s"),
+        (59.4, "59 s"),
+        (60.0, "1 min"),
+        (3599.0, "59 min"),
+        (3600.0, "1 h"),
+        (86399.0, "23 h"),
+        (86400.0, "1 d"),
+        (1e7, "115 d"),
+    ],
+)
+def test_times(seconds: float, words: str) -> None:
+    assert span(seconds) == words
+
+
+def test_moments() -> None:
+    assert moment(0.0) == "-"
+    for at in (-1e300, 1.8e9, 1e300):
+        assert len(moment(at)) == len("2027-01-15 08:00:00")
