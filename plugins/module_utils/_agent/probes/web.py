@@ -26,21 +26,40 @@ _CHUNK = 64 << 10
 _PROTOCOL = b"HTTP/"
 _STATE = b"katran-state"
 _PLAIN = re.compile(rb"HTTP/1\.[01] ([2-5][0-9][0-9])(?: [\t\x20-\x7e]*)?\r\n((?:[A-Za-z-]+:[\t\x20-\x7e]*\r\n)*)\r\n")
-_PLAIN_LENGTH = re.compile(rb"\ncontent-length:[\t ]*[0-9]{1,15}[\t ]*\r")
+_PLAIN_LENGTH = re.compile(rb"\ncontent-length:[\t ]*([0-9]{1,15})[\t ]*\r")
 
 
-def plain_status(data: bytes) -> int:
-    """The status of an answer whose header is whole, of plain letters, and says nothing that could matter here; else 0.
+class Plain(t.NamedTuple):
+    """An answer told by its look: its status (0: h11 has to look), and its body, None where that is not clear."""
 
-    For these h11 has the same answer, a third of a probe later.
+    status: int
+    body: bytes | None = None
+
+
+_NOT_PLAIN = Plain(0)
+_WITHOUT_BODY = (204, 304)
+
+
+def plain_answer(data: bytes) -> Plain:
+    """An answer whose header is whole, of plain letters, and says nothing else that matters here.
+
+    For these h11 has the same answer, a third of a probe later. A body is that of a length that is said, and there.
     """
     found = _PLAIN.match(data)
     if not found:
-        return 0
+        return _NOT_PLAIN
+    status = int(found[1])
     fields = b"\n" + found[2].lower()
+    if b"\ntransfer-encoding:" in fields or _STATE in fields:
+        return _NOT_PLAIN
     lengths = fields.count(b"\ncontent-length:")
-    odd = lengths > 1 or b"\ntransfer-encoding:" in fields or _STATE in fields
-    return 0 if odd or (lengths and not _PLAIN_LENGTH.search(fields)) else int(found[1])
+    if not lengths:
+        return Plain(status)
+    length = _PLAIN_LENGTH.search(fields)
+    if lengths > 1 or not length:
+        return _NOT_PLAIN
+    end = found.end() + int(length[1])
+    return Plain(status, data[found.end() : end] if len(data) >= end and status not in _WITHOUT_BODY else None)
 
 
 class Question(t.NamedTuple):
@@ -60,6 +79,7 @@ class HttpPlan:
         self.status = frozenset(probe.status)
         self.drain_status = frozenset(probe.drain_status)
         self.body = probe.body.encode()
+        self.has_body = probe.method != "HEAD"
         # A request that is none is told before the first probe: ValueError.
         self._question(probe.host or "localhost")
         self._questions: dict[str, Question] = {}
@@ -132,9 +152,10 @@ class HttpTalk(TlsTalk):
         self._received += len(data)
         if not self._received:
             return Finding("down", "closed without an answer")
-        status = plain_status(data) if not self._http and not self._plan.body else 0
-        if status:
-            return self._by_status(status) or FOUND
+        if not self._http:
+            found = self._plainly(data)
+            if found:
+                return found
         self.late = "timeout: answer not finished"
         if len(self._begin) < len(_PROTOCOL):
             self._begin += data[: len(_PROTOCOL) - len(self._begin)]
@@ -148,6 +169,17 @@ class HttpTalk(TlsTalk):
             if not data:
                 return Finding("down", "answer cut short")
             return Finding("down", "header too long" if error.error_status_hint == 431 else "not HTTP")
+
+    def _plainly(self, data: bytes) -> Finding | None:
+        """What the first bytes say by their look alone."""
+        status, body = plain_answer(data)
+        if not status:
+            return None
+        wanted = self._plan.body
+        found = self._by_status(status)
+        if found or not wanted:
+            return found or FOUND
+        return FOUND if body and self._plan.has_body and wanted in body else None
 
     def _asked(self) -> h11.Connection:
         """What h11 knows once the request is sent."""

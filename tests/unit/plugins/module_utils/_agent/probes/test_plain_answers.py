@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.katran.fleet.plugins.module_utils._agent.probes.web import plain_status
+from ansible_collections.katran.fleet.plugins.module_utils._agent.probes.web import plain_answer
 
 PLAIN = (
     b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Fri, 27 Nov 2026 12:30:29 GMT\r\nContent-Type: text/html\r\n"
@@ -56,8 +56,8 @@ answers = st.builds(
 )
 
 
-def by_h11(data: bytes) -> int:
-    """The status, 0 where it is no answer, or one whose header says more than its status."""
+def by_h11(data: bytes) -> tuple[int, bytes | None]:
+    """Status and body; 0 where it is no answer, or one whose header says more than its status; None: body not whole."""
     http = h11.Connection(h11.CLIENT)
     http.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
     http.send(h11.EndOfMessage())
@@ -65,37 +65,53 @@ def by_h11(data: bytes) -> int:
     try:
         event = http.next_event()
     except h11.RemoteProtocolError:
-        return 0
-    if not isinstance(event, h11.Response):
-        return 0
-    return 0 if any(name == b"katran-state" for name, _value in event.headers) else event.status_code
+        return 0, None
+    if not isinstance(event, h11.Response) or any(name == b"katran-state" for name, _value in event.headers):
+        return 0, None
+    body = b""
+    for _each in range(9):
+        more = http.next_event()
+        if isinstance(more, h11.EndOfMessage):
+            return event.status_code, body
+        if isinstance(more, h11.Data):
+            body += more.data
+    return event.status_code, None
+
+
+def agree(data: bytes) -> None:
+    status, body = plain_answer(data)
+    if status:
+        known, known_body = by_h11(data)
+        assert status == known
+        assert body in (None, known_body)
 
 
 @given(answers)
 def test_what_looks_plain_is(data: bytes) -> None:
-    status = plain_status(data)
-    assert status in (0, by_h11(data))
+    agree(data)
 
 
 @given(st.integers(0, len(PLAIN) - 1), st.integers(0, 255))
 def test_one_other_byte(place: int, byte: int) -> None:
-    data = PLAIN[:place] + bytes([byte]) + PLAIN[place + 1 :]
-    assert plain_status(data) in (0, by_h11(data))
+    agree(PLAIN[:place] + bytes([byte]) + PLAIN[place + 1 :])
 
 
 def test_the_usual_answers_are_plain() -> None:
-    assert plain_status(PLAIN) == 200
-    assert plain_status(PLAIN.replace(b"200 OK", b"503")) == 503
-    assert plain_status(b"HTTP/1.0 404 Not Found\r\n\r\n") == 404
+    assert plain_answer(PLAIN) == (200, b"ok\n")
+    assert plain_answer(PLAIN + b"more") == (200, b"ok\n")
+    assert plain_answer(PLAIN[:-1]) == (200, None)
+    assert plain_answer(PLAIN.replace(b"200 OK", b"503")) == (503, b"ok\n")
+    assert plain_answer(PLAIN.replace(b"200 OK", b"304")) == (304, None)
+    assert plain_answer(b"HTTP/1.0 404 Not Found\r\n\r\n") == (404, None)
 
 
 @pytest.mark.parametrize("end", range(len(PLAIN) - 3))
 def test_half_an_answer_is_none(end: int) -> None:
-    assert plain_status(PLAIN[:end]) == 0
+    assert plain_answer(PLAIN[:end]).status == 0
 
 
 @pytest.mark.parametrize(
     "line", [b"Katran-State: drain", b"Transfer-Encoding: chunked", b"Content-Length: 4", b"X-Odd: \xe4"]
 )
 def test_what_may_matter_is_left_to_h11(line: bytes) -> None:
-    assert plain_status(re.sub(b"\r\n", b"\r\n" + line + b"\r\n", PLAIN, count=1)) == 0
+    assert plain_answer(re.sub(b"\r\n", b"\r\n" + line + b"\r\n", PLAIN, count=1)).status == 0
