@@ -19,7 +19,7 @@ options:
     description:
       - Variables by name. C(katran_vips), C(katran_source_routes), C(katran_server_ids) and
         C(katran_decap_destinations) count, and those of several teams, like C(katran_vips__NAME).
-        C(katran_extra_features) is added.
+        C(katran_extra_features) is added, and with C(katran_sync) feature V(global_lru).
       - V(tcp_server_id) comes by itself only where server ids serve TCP alone. Beside a VIP with flag C(quic) or
         C(udp_stable_routing), say it in C(katran_extra_features).
     type: dict
@@ -45,10 +45,12 @@ from collections.abc import Callable, Mapping
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.inventory import (
+    SYNC_FLAG,
     Resources,
     feature_faults,
     resource_variables,
 )
+from ansible_collections.katran.fleet.plugins.module_utils._model.shape import is_true, words
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import is_omitted, plain
 
 
@@ -77,7 +79,8 @@ def features(variables: Mapping[str, t.Any]) -> list[str]:
     extra = variables.get("katran_extra_features") or []
     for fault in feature_faults(extra):
         raise AnsibleFilterError(f"katran.fleet.features: {fault}")
-    return resources_of(variables, "features").features(extra)
+    more = [SYNC_FLAG] if is_true(variables.get("katran_sync")) else []
+    return resources_of(variables, "features").features([*words(extra), *more])
 
 
 class FilterModule:

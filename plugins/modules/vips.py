@@ -121,6 +121,175 @@ options:
           - Reals whose UDP flows are moved away, whether or not they are in O(config[].reals).
         type: list
         elements: str
+      check:
+        description:
+          - How its reals are checked, through the tunnel to each of them. Absent for a new VIP means not at all.
+          - A check is given whole. What it does not say has the default of O(check_defaults), whatever was there
+            before; an empty mapping ends it.
+        type: dict
+        suboptions:
+          type:
+            description:
+              - What is asked. It must be said, unless O(check_defaults) has it.
+              - V(tcp) - a connection is accepted. V(tls) - and its handshake succeeds. V(http) and V(https) - a
+                request is answered with O(config[].check.status), O(config[].check.drain_status) or another status.
+                V(udp) - a datagram is answered. V(dns) - a question is answered without an error. V(external) -
+                nothing is asked; others write verdicts into C(verdicts.d).
+            type: str
+            choices:
+              - tcp
+              - tls
+              - http
+              - https
+              - udp
+              - dns
+              - external
+          address:
+            description:
+              - Where probes go, through the tunnel to each real. Default is the VIP's own address. A VIP that is a
+                prefix needs one, in that prefix; it is of the VIP's family.
+            type: str
+          port:
+            description:
+              - The port to which probes go. Default is the VIP's own, which V(0) is not. A check of type V(udp) of a
+                VIP of TCP needs one.
+            type: int
+          host:
+            description:
+              - The name of the service, of V(tls), V(http) and V(https) - header Host, the name asked for in TLS,
+                and the one that a certificate has to bear where O(config[].check.verify) is set. Default is the
+                address.
+            type: str
+          path:
+            description:
+              - What is asked for, of V(http) and V(https). It begins with V(/), which is the default.
+            type: str
+          method:
+            description:
+              - How it is asked for, of V(http) and V(https). Default is V(GET).
+            type: str
+            choices:
+              - GET
+              - HEAD
+              - OPTIONS
+              - POST
+          headers:
+            description:
+              - Headers of the request, names and values, of V(http) and V(https). They are in C(state.json) and in
+                results of modules, so they should hold no secret that opens more than the check.
+            type: dict
+          status:
+            description:
+              - The statuses that mean active, of V(http) and V(https), each from 100 to 599 or a range such as
+                V(200-299). Default is V(200).
+            type: list
+            elements: str
+          drain_status:
+            description:
+              - The statuses that mean that a real is draining, in the same way. Default is V(503), unless
+                O(config[].check.status) has it. All others mean that it is down.
+            type: list
+            elements: str
+          body:
+            description:
+              - A text that the answer must have in it, of V(http) and V(https). Default is any answer.
+            type: str
+          verify:
+            description:
+              - Whether the certificate must be trusted by the balancer and bear the name in O(config[].check.host),
+                of V(tls) and V(https). Default is V(false).
+            type: bool
+          payload:
+            description:
+              - What is sent, of V(udp), as a text or as C(hex:) and hexadecimal digits. Default is an empty
+                datagram.
+            type: str
+          expect:
+            description:
+              - What the answer must have in it, of V(udp), in the same way. Default is any answer.
+            type: str
+          query:
+            description:
+              - The domain that is asked for, of V(dns), which must be said.
+            type: str
+          record:
+            description:
+              - The type of record that is asked for, of V(dns). Default is V(A).
+            type: str
+            choices:
+              - A
+              - AAAA
+              - CNAME
+              - MX
+              - NS
+              - PTR
+              - SOA
+              - SRV
+              - TXT
+          interval:
+            description:
+              - Seconds from one probe to the next, 0.1 to 3600. Default is V(1.0).
+            type: raw
+          timeout:
+            description:
+              - Seconds in which an answer must be there, 0.01 to 60. Default is V(0.5).
+            type: raw
+          fast_interval:
+            description:
+              - Seconds from one probe to the next after a failure, from 0.1 to O(config[].check.interval). Default
+                is V(0.2), or O(config[].check.interval) where that is less.
+            type: raw
+          fall:
+            description:
+              - As many answers in a row make an active real another, 1 to 100. Default is V(4).
+            type: int
+          rise:
+            description:
+              - As many good answers in a row make it active again, 1 to 100. Default is V(3).
+            type: int
+          min_healthy:
+            description:
+              - Per cent of the VIP's weight of active reals that checks leave, however many fail. Of those that
+                failed, the last stay in. V(0) lets all go. Default is V(50).
+            type: int
+          slow_start:
+            description:
+              - Seconds in which the weight of a real that is active again grows, 0 to 3600. Default is V(0).
+            type: raw
+          on_down:
+            description:
+              - What becomes of the flows to a real that is down. V(purge) balances them anew, V(keep) leaves them
+                where they are. Default is V(purge).
+            type: str
+            choices:
+              - purge
+              - keep
+      announce:
+        description:
+          - How routers learn of it, where the balancer announces its VIPs. It is given whole; an empty mapping means
+            the defaults, which hold where none is given.
+        type: dict
+        suboptions:
+          enabled:
+            description:
+              - Whether the VIP is announced at all. Default is V(true).
+            type: bool
+          min_healthy:
+            description:
+              - As many of its reals have to be in. Default is V(1).
+            type: int
+          communities:
+            description:
+              - Communities of BGP that its route gets, such as V("65001:80"), in quotes.
+            type: list
+            elements: str
+          last_resort:
+            description:
+              - What becomes of the announcement where the reals' health alone speaks against it. Default is V(keep).
+            type: str
+            choices:
+              - keep
+              - withdraw
   min_active:
     description:
       - How many of its reals must take new flows for a VIP of O(config) to be applied; others are an error. That is
@@ -150,6 +319,19 @@ options:
     type: list
     elements: str
     default: []
+  check_defaults:
+    description:
+      - What lies under every O(config[].check), with the same options but C(address). What means nothing for a check's
+        type is passed over there.
+      - A VIP without a check does not get one by it.
+    type: dict
+    default: {}
+  max_probes:
+    description:
+      - As many probes a second may all checks of the balancer make while all is well, 1 to 100000. A service that
+        several VIPs ask in the same way counts once.
+    type: int
+    default: 2000
   purge_flows:
     description:
       - Also remove the connection-table entries of VIPs that are removed, and of reals that are removed from a VIP.
@@ -173,12 +355,27 @@ EXAMPLES = r"""
             weight: 10
           - address: 10.0.0.12
             state: draining
+        check:
+          type: https
+          path: /healthz
+          host: www.example.net
+        announce:
+          min_healthy: 1
+          communities: ["65001:80"]
       - address: 2001:db8::1
         port: 443
         protocol: udp
         flags: [quic]
         reals:
           - address: 2001:db8:1::11
+
+- name: Check a VIP no more
+  katran.fleet.vips:
+    config:
+      - address: 198.51.100.1
+        port: 443
+        protocol: tcp
+        check: {}
 
 - name: Give one real more weight
   katran.fleet.vips:

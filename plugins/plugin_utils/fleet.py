@@ -14,19 +14,21 @@ from dataclasses import replace
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import parse_addresses
+from ansible_collections.katran.fleet.plugins.module_utils._model.agent_settings import AGENT, agent_faults
 from ansible_collections.katran.fleet.plugins.module_utils._model.bgp_settings import (
     bgp_warnings,
     parse_bgp,
-    parse_table,
     places_of,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import DECAP, parse_real
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
 from ansible_collections.katran.fleet.plugins.module_utils._model.faults import Faults
 from ansible_collections.katran.fleet.plugins.module_utils._model.inventory import (
+    SYNC_FLAG,
     VARIABLES,
     Resources,
     Served,
+    asks_reals,
     drained_warnings,
     feature_faults,
     list_faults,
@@ -40,9 +42,10 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs impo
 from ansible_collections.katran.fleet.plugins.module_utils._model.options import COMMON, Spec, parse_instance
 from ansible_collections.katran.fleet.plugins.module_utils._model.outer_sources import SETTINGS, OuterSources
 from ansible_collections.katran.fleet.plugins.module_utils._model.own_addresses import own_options
+from ansible_collections.katran.fleet.plugins.module_utils._model.probe_rate import MAX_PROBES
 from ansible_collections.katran.fleet.plugins.module_utils._model.resources import config_faults, config_warnings
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import BALANCER, parse_settings
-from ansible_collections.katran.fleet.plugins.module_utils._model.shape import words
+from ansible_collections.katran.fleet.plugins.module_utils._model.shape import is_true, words
 from ansible_collections.katran.fleet.plugins.module_utils._model.sources import DEFAULT_SOURCES
 from ansible_collections.katran.fleet.plugins.module_utils._model.written import number_fault
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables, VariableError
@@ -54,8 +57,14 @@ BALANCER_OPTIONS: Spec = {
     "allow_empty": {"type": "bool", "default": False},
     **own_options(),
     **MTU_CHECK,
+    "check_defaults": {"type": "dict"},
+    "max_probes": {"type": "int", "default": MAX_PROBES},
+    "sync": {"type": "bool", "default": False},
 }
 """The parameters of role balancer, without the prefix of its name, that are options of modules."""
+
+AGENT_OPTIONS: Spec = {name: option for name, option in AGENT.items() if name not in ("state", "interface")}
+"""Those of its agent."""
 
 REAL_OPTIONS: Spec = {
     **COMMON,
@@ -133,8 +142,9 @@ class Fleet:
         resources = self._resources(host)
         extra = self._get(host, "balancer_extra_features")
         self.add_fault(host, *feature_faults(extra))
+        more = [*(["inline_decap"] if self._shares(host) else []), *([SYNC_FLAG] if self._syncs(host) else [])]
         told: Told = {
-            "features": resources.features([*words(extra), *(["inline_decap"] if self._shares(host) else [])]),
+            "features": resources.features([*words(extra), *more]),
             "sizes": dict(DEFAULT_SIZES),
             "resources": self._word_of(resources),
             "untouched": [] if self._is_set(host, "katran_features") else resources.untouched,
@@ -143,6 +153,7 @@ class Fleet:
         }
         told |= self._outer_sources(host, {"katran_decap_sources"}, True)
         told |= self._bgp(host, resources)
+        told |= self._agent(host, resources)
         self._variables.add(host, {"balancer_told": told, "balancer_known": _unasked(told)})
         if "inline_decap" not in words(self._get(host, "balancer_features")) or self._get(host, "balancer_decap_any"):
             # Nothing ends there that needs a source.
@@ -162,7 +173,9 @@ class Fleet:
         settings = self._parsed(host, parse_settings, {**read, "state": "loaded"})
         if settings is not None and not wrong:
             limits = Limits(settings.sizes, settings.features)
-        own = (read["allow_own_addresses"], read["ssh_port"])
+            if self._syncs(host) and not limits.has(SYNC_FLAG):
+                self.add_fault(host, f"katran_sync needs feature {SYNC_FLAG}, which katran_features leaves out")
+        own = (read["allow_own_addresses"], read["ssh_port"], read["check_defaults"], read["max_probes"])
         self.add_fault(host, *self._config_faults(resources, limits, *own))
         self.warnings[host] = self.warnings.get(host, []) + config_warnings(resources.entries)
         return told
@@ -173,12 +186,28 @@ class Fleet:
         if config is not None:
             try:
                 self.warnings.setdefault(host, []).extend(bgp_warnings(parse_bgp(config, "katran_bgp"), "katran_bgp"))
-                if self._is_set(host, "katran_announce_table"):
-                    parse_table(self._get(host, "katran_announce_table"), "katran_announce_table")
             except ConfigError as error:
                 self.add_fault(host, str(error))
         vips = resources.entries.get("vips")
         return {"announces": config is not None, "places": None if vips is None else places_of(vips)}
+
+    def _agent(self, host: str, resources: Resources) -> Told:
+        """Whether the agent asks reals through the tunnel, and which other balancers it tells of flows."""
+        read, wrong = option_faults(self._options(host, "balancer", AGENT_OPTIONS), AGENT_OPTIONS)
+        self.add_fault(host, *wrong)
+        peers = list(read["sync_peers"]) or [self._peer(each) for each in self._balancers if each != host]
+        if not read["sync_address"]:
+            # Which one it is, the host finds out.
+            read["sync_address"] = "::1" if any(":" in peer for peer in peers) else "127.0.0.1"
+        if not wrong:
+            found = agent_faults({**read, "interface": "", "sync_peers": peers})
+            self.add_fault(host, *(f"katran_{sentence}" for sentence in found))
+        return {"checked": asks_reals(resources.entries.get("vips", ())), "peers": peers if read["sync"] else []}
+
+    def _peer(self, host: str) -> str:
+        """The address to which a balancer is told of flows."""
+        told = self._get(host, "katran_sync_address") or self._variables.raw(host).get("ansible_host") or host
+        return str(told)
 
     def review(self, hosts: Iterable[str], reals: Iterable[str]) -> None:
         """Warn balancers of what leads to `reals` that are drained, or to none that the inventory has."""
@@ -278,11 +307,22 @@ class Fleet:
             if not any((host, name) in self._failed for name in names):
                 values.update(found)
         self.add_fault(host, *list_faults(values))
-        key = tuple((name, id(value)) for name, value in values.items())
+        flagged = self._syncs(host) and self._may_have(host, SYNC_FLAG)
+        key = (flagged, *((name, id(value)) for name, value in values.items()))
         if key not in self._joined:
             good = {name: value for name, value in values.items() if value is None or isinstance(value, list)}
-            self._joined[key] = Resources.joined(good)
+            joined = Resources.joined(good)
+            self._joined[key] = joined.with_flag(SYNC_FLAG) if flagged else joined
         return self._joined[key]
+
+    def _syncs(self, host: str) -> bool:
+        """Whether the balancer exchanges flow exceptions with others; what is no truth value, its own check tells."""
+        own = "balancer_sync" in self._variables.raw(host)
+        return is_true(self._get(host, "balancer_sync" if own else "katran_sync"))
+
+    def _may_have(self, host: str, feature: str) -> bool:
+        """Whether a feature comes by itself, or is listed."""
+        return not self._is_set(host, "katran_features") or feature in words(self._get(host, "katran_features"))
 
     def _word_of(self, resources: Resources) -> str:
         """The word under which `resources` has these."""
@@ -293,11 +333,14 @@ class Fleet:
         self.resources[word] = resources.entries
         return word
 
-    def _config_faults(self, resources: Resources, limits: Limits, allow_own: bool, ssh_port: int) -> list[str]:
-        key = (id(resources), tuple(sorted(limits.sizes.items())), limits.features, allow_own, ssh_port)
+    def _config_faults(
+        self, resources: Resources, limits: Limits, allow_own: bool, ssh_port: int, checks: t.Any, probes: int
+    ) -> list[str]:
+        rest = allow_own, ssh_port, repr(checks), probes
+        key = (id(resources), tuple(sorted(limits.sizes.items())), limits.features, *rest)
         if key not in self._checked:
             reals = self._addresses_of(self.reals)
-            self._checked[key] = config_faults(resources.entries, limits, allow_own, ssh_port, reals)
+            self._checked[key] = config_faults(resources.entries, limits, allow_own, ssh_port, reals, checks, probes)
         return self._checked[key]
 
     def _served_vips(self, host: str, addresses: Sequence[str]) -> list[str] | None:

@@ -34,6 +34,9 @@ VARIABLES = frozenset(
         *("decap_any", "decap_sources", "healthcheck_sources"),
         *("max_new_flows", "udp_timeout", "forwarding_cores", "numa", "root_array", "accept_rehash", "replace_foreign"),
         *("end_rollback", "min_active", "purge_flows", "allow_empty", "allow_own_addresses", *FROM_VARIABLES),
+        # of their agents
+        *("agent", "check_defaults", "max_probes", "metrics_listen", "metrics_allow", "metrics_real"),
+        *("sync", "sync_key", "sync_port", "sync_address", "sync_peers"),
         # of reals
         *("real_interfaces", "real_mode", "real_vips", "real_sources", "real_mtu", "real_mss", "real_address"),
         "real_attach",
@@ -47,6 +50,9 @@ VARIABLES = frozenset(
     )
 )
 """The variables that an operator may set; of resources, also those of several teams, NAME__TEAM."""
+
+SYNC_FLAG = "global_lru"
+"""The feature, and the flag of VIPs, that takes flow exceptions of other balancers in: katran_sync brings them."""
 
 GROUPS = {"katran_balancers_group": "balancers", "katran_reals_group": "reals"}
 """Variable that says which hosts are which → the group where it is not set."""
@@ -128,6 +134,13 @@ class Resources:
                 found[resource] = [entry for name in names for entry in variables[name] or ()]
         return cls(found)
 
+    def with_flag(self, flag: str) -> Resources:
+        """The same with a flag at every VIP, beside those that it has. What is no VIP stays as it is."""
+        if "vips" not in self.entries:
+            return self
+        vips = [_flagged(vip, flag) for vip in self.entries["vips"]]
+        return Resources({**self.entries, "vips": vips})
+
     @property
     def untouched(self) -> list[str]:
         """The resources that no variable is about."""
@@ -164,6 +177,24 @@ class Resources:
             " ".join(str(vip.get(name)) for name in ("address", "port", "protocol"))
             for vip in starved_vips(self.entries.get("vips", ()), least)
         ]
+
+
+def _flagged(vip: t.Any, flag: str) -> t.Any:
+    """A VIP with one more flag, unless it has it or nobody can tell."""
+    if not isinstance(vip, Mapping) or not isinstance(vip.get("flags") or [], (str, list, tuple)):
+        return vip
+    flags = words(vip.get("flags"))
+    return vip if flag in flags else {**vip, "flags": [*flags, flag]}
+
+
+def asks_reals(vips: t.Any) -> bool:
+    """Whether a VIP has a check that is made at its reals, and not told by others."""
+    return isinstance(vips, (list, tuple)) and any(
+        isinstance(vip, Mapping)
+        and isinstance(vip.get("check"), Mapping)
+        and vip["check"].get("type") not in (None, "external")
+        for vip in vips
+    )
 
 
 def starved_vips(vips: Iterable[t.Any], least: int) -> list[Mapping[str, t.Any]]:

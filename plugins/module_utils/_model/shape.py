@@ -103,6 +103,11 @@ def _value_shape(where: str, value: t.Any, option: Mapping[str, t.Any], faults: 
         faults.add(where, told or f"{value} is none of {', '.join(option['choices'])}")
 
 
+def is_true(value: t.Any) -> bool:
+    """Whether a value is one of the words for true, as Ansible takes them."""
+    return str(value).lower() in _TRUE
+
+
 def is_number(value: t.Any, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
@@ -143,7 +148,7 @@ def _value_told(value: t.Any, option: Mapping[str, t.Any]) -> t.Any:
     if kind == "int":
         return int(value)
     if kind == "bool":
-        return value if isinstance(value, bool) else str(value).lower() in _TRUE
+        return is_true(value)
     if kind in ("dict", "raw"):
         return value
     return str(value)
