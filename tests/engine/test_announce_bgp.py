@@ -171,9 +171,7 @@ def test_draining_is_told_without_a_withdrawal() -> None:
     announcer = Announcer("default")
     announcer.update(seen("198.18.0.1", "2001:db8::1"), 1.0)
     assert within(2, lambda: len(reached()) == 2)
-    with subprocess.Popen(
-        ["ip", "-n", FAR, "monitor", "route"], stdout=subprocess.PIPE, text=True
-    ) as monitor:
+    with subprocess.Popen(["ip", "-n", FAR, "monitor", "route"], stdout=subprocess.PIPE, text=True) as monitor:
         time.sleep(0.2)
         announcer.update(seen("198.18.0.1", "2001:db8::1", drain=Drain("now", "anna")), 2.0)
         shutdown = "(65535,0)"
