@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout, sync_ledger
@@ -28,6 +28,9 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.sync_records i
     WITHDRAW,
     Statement,
 )
+
+# A busy machine is no fault of what is tested.
+PATIENT = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 REALS = {number: (layout.pack_address(f"10.0.0.{number}"), False) for number in range(1, 6)}
 NUMBERS = {real: number for number, real in REALS.items()}
@@ -184,6 +187,14 @@ def test_what_is_not_refreshed_is_dropped_but_not_soon() -> None:
     assert review(KEEP_TCP + 1000.0) == {flow(2)}
 
 
+def test_what_was_taken_out_of_the_tables_is_held_no_longer() -> None:
+    held = holdings()
+    hear(held, "a", (SET, 1, 2), (SET, 2, 3))
+    held.forget([flow(1)])
+    assert set(held.flows) == {flow(2)}
+    assert held.counts["a"] == 1
+
+
 def test_reals_that_go_or_come_back_with_another_id() -> None:
     held = holdings()
     hear(held, "a", (SET, 1, 2), (SET, 2, 3), (SET, 3, 4))
@@ -224,6 +235,7 @@ WORDS = st.tuples(
 
 
 @given(st.lists(WORDS, max_size=60), st.integers(0, 6))
+@PATIENT
 def test_the_tables_have_what_is_held_and_nothing_else(words: list[Any], room: int) -> None:
     held, table = holdings(room), dict[bytes, int | None]()
     for owner, word, number, real in words:

@@ -9,7 +9,7 @@ import base64
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.faults import Faults
@@ -18,6 +18,9 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.sync_settings 
     parse_sync,
     read_key,
 )
+
+# A busy machine is no fault of what is tested.
+PATIENT = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 KEY = bytes(range(100, 132))
 GOOD: dict[str, Any] = {"address": "192.0.2.1", "port": 9464, "peers": ["192.0.2.2", "192.0.2.1"], "key": KEY.hex()}
@@ -45,6 +48,7 @@ def test_forms_of_a_key(text: str) -> None:
 
 
 @given(st.binary(min_size=32, max_size=32).filter(lambda key: len(set(key)) >= 8))
+@PATIENT
 def test_both_forms_of_any_key_are_read(key: bytes) -> None:
     faults = Faults()
     assert read_key(key.hex(), faults, "k") == read_key(base64.b64encode(key).decode(), faults, "k") == key
@@ -73,6 +77,7 @@ def test_a_key_that_is_none(key: Any, sentence: str) -> None:
 
 
 @given(st.text(min_size=8, max_size=80))
+@PATIENT
 def test_no_key_is_ever_shown(text: str) -> None:
     faults = Faults()
     read_key(text, faults, "katran_sync_key")
