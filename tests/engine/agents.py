@@ -190,7 +190,7 @@ def checks() -> dict[str, Any]:
     """checks.json: real → what is known of it."""
     try:
         found = json.loads((RUN / "checks.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, json.JSONDecodeError):
         return {}
     return {each["real"]: each for each in found["targets"]}
 

@@ -43,6 +43,7 @@ class Runs:
         self._verdicts: tuple[Verdict, ...] = ()
         self._stored: tuple[Verdict, ...] = ()
         self._tried: t.Any = None
+        self._marked_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
     def start(self, ended: Told) -> asyncio.Task[None]:
@@ -56,6 +57,11 @@ class Runs:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+
+    def saw(self, marks: Mapping[str, int], began: float) -> None:
+        """Which marks lead to reals, as a look found that began at this loop time; a run since then knows better."""
+        if began >= self._marked_at:
+            self.marked = marks
 
     def want(
         self,
@@ -113,7 +119,7 @@ class Runs:
     async def _mark(self) -> None:
         marks = self._marks or {}
         await self._ask("marks", marks=marks)
-        self.marked = marks
+        self.marked, self._marked_at = marks, asyncio.get_running_loop().time()
 
     async def _apply(self) -> None:
         began = time.monotonic()

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .._kernel.state_folder import STATE_ROOT, StateFolder
+from .._model.errors import StateError
 from .._model.overlay import Overlay, overlay_of
 from .._model.state import State
 from .._model.verdicts import Verdict
@@ -46,20 +47,27 @@ class StateReader:
         self._folder = StateFolder(instance, "", root)
         self._path = os.path.join(self._folder.directory, _NAME)
         self._stamp: t.Any = ()
+        self._error: StateError | None = None
         self._line = ""
         self._vips: Mapping[VipKey, Vip] = {}
 
     def read(self) -> Known | None:
-        """What it says, None where that is what it said before. StateError where it is damaged, once.
+        """What it says, None where that is what it said before. StateError where it is damaged.
 
         Where there is none, nothing is known.
         """
         stamp = stamp_of(self._path)
         if stamp == self._stamp:
+            if self._error is not None:
+                raise self._error
             return None
-        self._stamp = stamp
-        text = self._folder.read_file(_NAME)
-        return Known() if text is None else self._parsed(text)
+        self._stamp, self._error = stamp, None
+        try:
+            text = self._folder.read_file(_NAME)
+            return Known() if text is None else self._parsed(text)
+        except StateError as error:
+            self._error = error
+            raise
 
     def _parsed(self, text: str) -> Known:
         lines = text.splitlines()
