@@ -104,7 +104,7 @@ class Checks:
 
     def judge(self, stored: Sequence[Verdict]) -> list[tuple[Verdict | None, Verdict | None]]:
         """Judge anew; which verdicts are others than before, as (before, after). `stored`: as last applied."""
-        # What an earlier agent found is no news.
+        # What an earlier agent told is no news.
         known = self.judged.verdicts if self.ready else stored
         before = {(each.vip, each.real): each for each in known}
         self.judged = judge(self.checked, self.known.overlay, self.healths, self.words, stored, time.time())

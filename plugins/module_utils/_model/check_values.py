@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from .addresses import Address, read_address, read_host
 from .checks import CHECK_TYPES, LAST_RESORT, ON_DOWN
 from .shape import Options, is_number
-from .written import as_base_60, hidden_in, number_fault
+from .written import hidden_in, number_fault
 
 METHODS = ("GET", "HEAD", "OPTIONS", "POST")
 RECORDS = ("A", "AAAA", "CNAME", "MX", "NS", "PTR", "SOA", "SRV", "TXT")
@@ -87,7 +87,6 @@ _LONGEST_NAME = 253
 _DECIMAL = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII)
 _STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?", re.ASCII)
 _COMMUNITY = re.compile(r"(0|[1-9][0-9]{0,9})(:(0|[1-9][0-9]{0,9})){1,2}", re.ASCII)
-_OF_COMMUNITY = range(2, 4)
 _TRUTH = "YAML reads yes, no, on and off without quotes as truth values"
 
 Read = Callable[[t.Any], t.Any]
@@ -144,10 +143,11 @@ def _text(value: t.Any) -> str:
 
 def _seen(value: t.Any) -> str:
     """A text without anything that cannot be seen."""
-    told = hidden_in(_text(value))
-    if told:
-        raise ValueError(told)
-    return t.cast("str", value)
+    text = _text(value)
+    told = hidden_in(text)
+    if told or " " in text:
+        raise ValueError(told or f"{text!a} has white space in it")
+    return text
 
 
 def _address(value: t.Any) -> str:
@@ -217,7 +217,7 @@ def _headers(value: t.Any) -> tuple[tuple[str, str], ...]:
 def _header_value(name: str, given: t.Any) -> str:
     if isinstance(given, bool) or not isinstance(given, (str, int, float)):
         why = f"{given} is not a text" + (f": {_TRUTH}" if isinstance(given, bool) else "")
-        raise ValueError("has no value" if given is None else f"{name} has no text for its value: {why}")
+        raise ValueError(f"{name} has no value" if given is None else f"{name} has no text for its value: {why}")
     text = str(given)
     if "\r" in text or "\n" in text:
         raise ValueError(f"the value of {name} has a line end in it, behind which there would be another header")
@@ -271,6 +271,14 @@ def _query(value: t.Any) -> str:
     return name or "."
 
 
+def _as_number(text: str) -> str | None:
+    """That YAML made a number of a community, in a sentence; None where it cannot have."""
+    if not text.isascii() or not text.isdecimal() or not 1 << 16 <= int(text[:15]) < 60 << 16:
+        return None
+    first, last = divmod(int(text), 60)
+    return f"{text} is a number: YAML reads {first}:{last} without quotes as one of base 60; put quotes around it"
+
+
 def _communities(value: t.Any) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"{value} is not a list")
@@ -279,10 +287,7 @@ def _communities(value: t.Any) -> tuple[str, ...]:
         text = str(each)
         parts = text.split(":") if _COMMUNITY.fullmatch(text) else []
         if not parts or max(map(int, parts)) >= (1 << 16 if len(parts) == 2 else 1 << 32):
-            told = (
-                as_base_60(text, _OF_COMMUNITY) or f"{each} is not a community (65001:80, or 65001:1:80 of a large one)"
-            )
-            raise ValueError(told)
+            raise ValueError(_as_number(text) or f"{each} is not a community (65001:80, or 65001:1:80 of a large one)")
         if text in found:
             raise ValueError(f"{text} is listed twice")
         found.append(text)

@@ -116,9 +116,9 @@ def _check_of(kind: str, values: Values, meant: frozenset[str], key: VipKey | No
 
 def _check_needs(kind: str, values: Values, options: Values, where: str, faults: Faults) -> None:
     """What an option needs of others of the same check."""
-    if kind == "dns" and not {**values, **options}.get("query"):
+    if kind == "dns" and "query" not in {**values, **options}:
         faults.add(f"{where}.query", "is missing: a dns check asks for the name of a domain")
-    if values.get("verify") and not {**values, **options}.get("host"):
+    if values.get("verify") and "host" not in {**values, **options}:
         faults.add(f"{where}.verify", "needs host, the name that the certificate has to bear")
     if values.get("body") and values.get("method") == "HEAD":
         faults.add(f"{where}.body", "an answer to HEAD has no body")

@@ -53,6 +53,17 @@ VERDICT = {
     "reason": "connection refused",
     "share": 100,
 }
+CHECK = {
+    "type": "https",
+    "path": "/healthz",
+    "headers": {"X-Probe": "1"},
+    "status": [200, "204-206"],
+    "drain_status": [],
+    "interval": 2.5,
+    "fall": 2,
+    "on_down": "keep",
+}
+ANNOUNCE = {"enabled": True, "min_healthy": 1, "communities": ["65001:80"], "last_resort": "withdraw"}
 # ld_imm64 of map 0, then exit.
 CODE = bytes.fromhex("1811000000000000 0000000000000000 9500000000000000".replace(" ", ""))
 
@@ -74,7 +85,13 @@ GOOD: dict[str, t.Any] = {
             "next": COMING,
         },
         "vips": [
-            stored_vip("192.0.2.1", "10.0.0.1", "10.0.0.2", flags=["quic"], down_reals=["10.0.0.3"]),
+            stored_vip(
+                *("192.0.2.1", "10.0.0.1", "10.0.0.2"),
+                flags=["quic"],
+                down_reals=["10.0.0.3"],
+                check=CHECK,
+                announce=ANNOUNCE,
+            ),
             stored_vip("2001:db8::/48", "fc00::1", port=0, protocol="udp", hash="maglev_v1"),
         ],
         "overlay": [{"address": "10.0.0.1", "state": "draining", "since": "2026-01-01T00:00:00+00:00"}],
@@ -262,6 +279,29 @@ DAMAGES: list[tuple[str, str, t.Any, str]] = [
     (S, "vips/0/reals/1", REAL, "vips[0].reals[1]: 10.0.0.1 is listed twice"),
     (S, "vips/0/down_reals", ["x"], 'vips[0].down_reals[0]: "x" is not an IP address'),
     (S, "vips/1", stored_vip("192.0.2.1"), "vips[1]: 192.0.2.1, 80/tcp is listed twice"),
+    (S, "vips/0/check", "tcp", 'vips[0].check: "tcp" is not a mapping'),
+    (S, "vips/0/check", {}, "vips[0].check.type: is missing"),
+    (S, "vips/0/check/type", "icmp", 'vips[0].check.type: "icmp" is none of tcp, tls, http'),
+    (S, "vips/0/check/type", None, "vips[0].check.type: null is none of tcp, tls, http"),
+    (S, "vips/0/check/path", "healthz", 'vips[0].check.path: "healthz" does not begin with /'),
+    (S, "vips/0/check/path", 7, "vips[0].check.path: 7 is not a text"),
+    (S, "vips/0/check/interval", 0.01, "vips[0].check.interval: 0.01 is not a number of seconds from 0.1 to 3600"),
+    (S, "vips/0/check/interval", True, "vips[0].check.interval: True is not a number"),
+    (S, "vips/0/check/interval", None, "vips[0].check.interval: None is not a number of seconds"),
+    (S, "vips/0/check/fall", "2", "vips[0].check.fall: 2 is not a whole number (1 to 100)"),
+    (S, "vips/0/check/fall", 2.5, "vips[0].check.fall: 2.5 is not a whole number (1 to 100)"),
+    (S, "vips/0/check/headers", {"X": "a\r\nb"}, "vips[0].check.headers: the value of X has a line end in it"),
+    (S, "vips/0/check/headers", [["X", "1"]], "vips[0].check.headers: [['X', '1']] is not a mapping"),
+    (S, "vips/0/check/headers", {"X": 1}, 'vips[0].check.headers: {"X": 1} is not written as {"X": "1"}'),
+    (S, "vips/0/check/status", ["200"], 'vips[0].check.status: ["200"] is not written as [200]'),
+    (S, "vips/0/check/status", [600], "vips[0].check.status: 600 is neither a status"),
+    (S, "vips/0/check/status", 200, "vips[0].check.status: 200 is not a list"),
+    (S, "vips/0/check/payload", "ping", 'vips[0].check.payload: "ping" is not written as "hex:70696e67"'),
+    (S, "vips/0/check/payload", "hex:7", "vips[0].check.payload: hex:7 is not hex:"),
+    (S, "vips/0/announce", [], "vips[0].announce: [] is not a mapping"),
+    (S, "vips/0/announce/min_healthy", -1, "vips[0].announce.min_healthy: -1 is not a number of reals"),
+    (S, "vips/0/announce/communities", ["a"], "vips[0].announce.communities: a is not a community"),
+    (S, "vips/0/announce/last_resort", "go", "vips[0].announce.last_resort: go is none of keep, withdraw"),
     (S, "overlay", None, "overlay: null is not a list"),
     (S, "overlay/0/state", "asleep", 'overlay[0].state: "asleep" is none of active, draining, down'),
     (S, "overlay/0/address", 1, "overlay[0].address: 1 is not a text"),
@@ -434,7 +474,7 @@ def test_keys_of_a_later_version_are_passed_over(name: str) -> None:
     def richer(value: t.Any) -> t.Any:
         if isinstance(value, dict):
             # A mapping of any names takes no other.
-            free = {"generic", "references", "rings", "assigned", "before"}
+            free = {"generic", "references", "rings", "assigned", "before", "headers"}
             return {key: each if key in free else richer(each) for key, each in value.items()} | {"invented": [1]}
         return [richer(each) for each in value] if isinstance(value, list) else value
 
