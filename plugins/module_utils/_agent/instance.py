@@ -180,7 +180,7 @@ class Instance:
         reals = {target.real for target in self.checks.checked.pairs} - self.way.own
         marks = marks_of(reals, self.checks.known.real_ids) if self.way.device and self.way.attached else None
         verdicts = self.checks.judged.verdicts if self.checks.known.loaded and self.checks.ready else self._stored
-        self.runs.want(self.bpffs, marks, verdicts, self._stored)
+        self.runs.want(self.bpffs, marks, verdicts, self._stored, self.checks.known.interrupted)
 
     def judge(self) -> None:
         """Judge anew where something may have changed, tell it, and have it applied."""

@@ -25,7 +25,8 @@ _VIPS = '"vips": '
 class Known:
     """A balancer as its last run left it.
 
-    `verdicts`: as applied; `real_ids`: real → id; `loaded`: whether it has a program.
+    `verdicts`: as applied; `real_ids`: real → id; `loaded`: whether it has a program;
+    `interrupted`: whether a run began to write and has not ended, as far as the file says.
     """
 
     bpffs: str = ""
@@ -34,6 +35,7 @@ class Known:
     verdicts: Sequence[Verdict] = ()
     real_ids: Mapping[str, int] = field(default_factory=dict)
     loaded: bool = False
+    interrupted: bool = False
 
 
 class StateReader:
@@ -86,6 +88,7 @@ class StateReader:
             tuple(Verdict(**each) for each in state.verdicts),
             dict(state.real_ids.assigned),
             bool(state.program.tag),
+            bool(state.interrupted),
         )
 
 
