@@ -52,8 +52,7 @@ options:
       - One address and port, or a list of them, where metrics are served beside the unix socket; an empty list for the
         socket alone. An address that others reach needs O(metrics_allow).
     type: raw
-    default:
-      - 127.0.0.1:9463
+    default: 127.0.0.1:9463
   metrics_allow:
     description:
       - The prefixes of who may read metrics beside the host itself.

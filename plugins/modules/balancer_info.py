@@ -33,6 +33,7 @@ options:
       - server_ids
       - decap_destinations
       - rings
+      - checks
       - healthcheck
       - counters
       - flows
@@ -45,6 +46,7 @@ options:
       - server_ids
       - decap_destinations
       - rings
+      - checks
       - healthcheck
       - counters
       - flows
@@ -103,7 +105,7 @@ decap_destinations:
 rings:
   description:
     - For each VIP the slots of its ring that each real has, which is its share of new flows once all is said by the
-      inventory and by hand. A real without address is none, and packets of its slots are dropped.
+      inventory, by hand and by checks. A real without address is none, and packets of its slots are dropped.
   returned: when gathered
   type: list
   elements: dict
@@ -112,6 +114,54 @@ rings:
       reals:
         - address: 10.0.0.1
           slots: 65537
+checks:
+  description:
+    - What checks say of every real of each VIP that has a check, since when and why, and what the agent knows of it. That
+      works without the agent as well.
+  returned: when gathered
+  type: dict
+  contains:
+    agent:
+      description: Whether the agent is V(running), is V(stopped) or V(never ran).
+      type: str
+    at:
+      description: When the agent last wrote what it knows; null where it never did.
+      type: str
+    degraded:
+      description: The VIPs of which C(check.min_healthy) keeps reals in, and which.
+      type: list
+      elements: dict
+    reals:
+      description:
+        - A row for each real of a VIP. RV(ignore:state) is what was applied, RV(ignore:wanted) what is about to be;
+          RV(ignore:share) is per cent of its weight; RV(ignore:held) says that it is in although its state is another,
+          as the VIP's floor keeps it. RV(ignore:last) is the last answer, RV(ignore:history) are the last changes.
+      type: list
+      elements: dict
+  sample:
+    agent: running
+    at: "2026-11-27T12:00:00.000+00:00"
+    degraded: []
+    reals:
+      - vip: 198.51.100.1:443/tcp
+        real: 10.0.0.11
+        type: https
+        state: down
+        since: "2026-11-27T11:58:31.402+00:00"
+        reason: connection refused
+        share: 100
+        wanted: ""
+        held: false
+        last:
+          state: down
+          reason: connection refused
+          took: 0.0004
+          expires: null
+          at: "2026-11-27T11:59:59.812+00:00"
+        history:
+          - at: "2026-11-27T11:58:31.402+00:00"
+            state: down
+            reason: connection refused
 healthcheck:
   description:
     - The health-check program with its settings, destinations in the form of module

@@ -32,7 +32,8 @@ options:
   packages:
     description:
       - The packages with bcc, netaddr and pyroute2 for the system's Python and the kernel's headers for programs,
-        and for O(agent) with h11, dnspython, prometheus_client and cryptography, for O(sync) with numpy. Default is what Debian and Ubuntu call them; on another distribution they have to be given.
+        and for O(agent) with h11, dnspython, prometheus_client and cryptography, for O(sync) with numpy. Default is
+        what Debian and Ubuntu call them; on another distribution they have to be given.
       - They are installed where the host lacks what they bring.
     type: list
     elements: str

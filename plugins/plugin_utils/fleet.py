@@ -14,10 +14,10 @@ from dataclasses import replace
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import parse_addresses
+from ansible_collections.katran.fleet.plugins.module_utils._model.agent_settings import AGENT, agent_faults
 from ansible_collections.katran.fleet.plugins.module_utils._model.bgp_settings import (
     bgp_warnings,
     parse_bgp,
-    parse_table,
     places_of,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import DECAP, parse_real
@@ -28,6 +28,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.inventory impo
     VARIABLES,
     Resources,
     Served,
+    asks_reals,
     drained_warnings,
     feature_faults,
     list_faults,
@@ -61,6 +62,9 @@ BALANCER_OPTIONS: Spec = {
     "sync": {"type": "bool", "default": False},
 }
 """The parameters of role balancer, without the prefix of its name, that are options of modules."""
+
+AGENT_OPTIONS: Spec = {name: option for name, option in AGENT.items() if name not in ("state", "interface")}
+"""Those of its agent."""
 
 REAL_OPTIONS: Spec = {
     **COMMON,
@@ -149,6 +153,7 @@ class Fleet:
         }
         told |= self._outer_sources(host, {"katran_decap_sources"}, True)
         told |= self._bgp(host, resources)
+        told |= self._agent(host, resources)
         self._variables.add(host, {"balancer_told": told, "balancer_known": _unasked(told)})
         if "inline_decap" not in words(self._get(host, "balancer_features")) or self._get(host, "balancer_decap_any"):
             # Nothing ends there that needs a source.
@@ -181,12 +186,28 @@ class Fleet:
         if config is not None:
             try:
                 self.warnings.setdefault(host, []).extend(bgp_warnings(parse_bgp(config, "katran_bgp"), "katran_bgp"))
-                if self._is_set(host, "katran_announce_table"):
-                    parse_table(self._get(host, "katran_announce_table"), "katran_announce_table")
             except ConfigError as error:
                 self.add_fault(host, str(error))
         vips = resources.entries.get("vips")
         return {"announces": config is not None, "places": None if vips is None else places_of(vips)}
+
+    def _agent(self, host: str, resources: Resources) -> Told:
+        """Whether the agent asks reals through the tunnel, and which other balancers it tells of flows."""
+        read, wrong = option_faults(self._options(host, "balancer", AGENT_OPTIONS), AGENT_OPTIONS)
+        self.add_fault(host, *wrong)
+        peers = list(read["sync_peers"]) or [self._peer(each) for each in self._balancers if each != host]
+        if not read["sync_address"]:
+            # Which one it is, the host finds out.
+            read["sync_address"] = "::1" if any(":" in peer for peer in peers) else "127.0.0.1"
+        if not wrong:
+            found = agent_faults({**read, "interface": "", "sync_peers": peers})
+            self.add_fault(host, *(f"katran_{sentence}" for sentence in found))
+        return {"checked": asks_reals(resources.entries.get("vips", ())), "peers": peers if read["sync"] else []}
+
+    def _peer(self, host: str) -> str:
+        """The address to which a balancer is told of flows."""
+        told = self._get(host, "katran_sync_address") or self._variables.raw(host).get("ansible_host") or host
+        return str(told)
 
     def review(self, hosts: Iterable[str], reals: Iterable[str]) -> None:
         """Warn balancers of what leads to `reals` that are drained, or to none that the inventory has."""

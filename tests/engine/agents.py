@@ -18,12 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.katran.fleet.plugins.module_utils._engine.agent import AgentOutcome, ensure_agent
 from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck import Healthcheck
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request, Result
 from ansible_collections.katran.fleet.plugins.module_utils._engine.resource import apply_resource
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT, StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.agent_settings import AGENT, parse_agent
 from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.healthcheck_settings import parse_healthcheck
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, BPFFS, SOURCES, ensure_balancer, run
@@ -139,6 +141,14 @@ def balance(**options: Any) -> None:
         "source_dir": BPF,
     }
     Healthcheck("default", BPFFS).ensure(parse_healthcheck(params), False, 5)
+    settle()
+
+
+def settle(**options: Any) -> AgentOutcome:
+    """Tell the agent its settings."""
+    params = {name: option.get("default") for name, option in AGENT.items()}
+    request = Request("default", BPFFS, 5, False)
+    return ensure_agent(request, parse_agent({**params, "interface": LINK, **options}))
 
 
 def apply(*vips: dict[str, Any]) -> Result:
@@ -153,6 +163,18 @@ def slots(address: str = VIP) -> dict[str, int]:
         ring = maps.ring(state.vip_numbers.assigned[f"{address}:80/tcp"])
     counted = Counter(layout.parse_u32(ring[at : at + 4]) for at in range(0, len(ring), 4))
     return {reals[number]: count for number, count in counted.items() if number in reals}
+
+
+def routes() -> dict[str, int]:
+    """Address → metric of the route that announces it."""
+    found = run("ip", "-j", "route", "show", "table", "198")
+    return {each["dst"]: each.get("metric", 0) for each in json.loads(found or "[]")}
+
+
+def gateway() -> str:
+    """The MAC that the program sends to."""
+    with KernelMaps(MAPS) as maps:
+        return layout.parse_mac(maps.entries("ctl_array")[layout.u32(layout.CTL_GATEWAY_MAC)])
 
 
 def until(what: Callable[[], object], seconds: float = 5.0) -> float:
@@ -229,6 +251,8 @@ class Agent:
             self.process.send_signal(number)
         status = self.process.wait(20)
         self._reader.join()
+        if self.process.stderr is not None:
+            self.process.stderr.close()
         return status
 
 

@@ -3,13 +3,34 @@
 
 from __future__ import annotations
 
+import json
+import os
+import random
+import signal
+import socket
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.lock import locked
 from ansible_collections.katran.fleet.tests.engine import agents
-from ansible_collections.katran.fleet.tests.engine.agents import QUICK, Service, apply, checks, slots, until, vip
-from ansible_collections.katran.fleet.tests.engine.sandbox import compiled_once, sandbox
+from ansible_collections.katran.fleet.tests.engine.agents import (
+    QUICK,
+    RUN,
+    STATE,
+    Service,
+    apply,
+    checks,
+    slots,
+    until,
+    vip,
+)
+from ansible_collections.katran.fleet.tests.engine.host import snapshot
+from ansible_collections.katran.fleet.tests.engine.sandbox import compiled_once, run, sandbox
+
+NAME = "vip 198.51.100.1:80/tcp"
 
 
 @pytest.fixture(name="services", autouse=True)
@@ -18,6 +39,7 @@ def fleet() -> Iterator[dict[str, Service]]:
         agents.install()
         agents.balance()
         services = {real: Service(real) for real in reals}
+        apply(vip(*reals, check=QUICK))
         try:
             yield services
         finally:
@@ -25,16 +47,283 @@ def fleet() -> Iterator[dict[str, Service]]:
                 each.kill()
 
 
+def judged(*states: str) -> bool:
+    """Whether all reals have a verdict, one of these."""
+    found = checks()
+    return len(found) == 3 and all(each["state"] in states for each in found.values())
+
+
+def verdicts() -> list[tuple[str, str]]:
+    found = json.loads((STATE / "state.json").read_text(encoding="utf-8"))["verdicts"]
+    return [(each["real"], each["state"]) for each in found]
+
+
 def test_a_service_that_dies_is_out_and_comes_back(services: dict[str, Service]) -> None:
-    apply(vip(*services, check=QUICK))
     whole = slots()
     with agents.agent() as agent:
-        until(lambda: len(checks()) == 3 and all(each["state"] == "active" for each in checks().values()), 10)
+        until(lambda: judged("active"), 10)
         services["10.0.0.2"].kill()
         until(lambda: "10.0.0.2" not in slots())
-        agent.said("vip 198.51.100.1:80/tcp: real 10.0.0.2 active → down (connection refused)")
+        agent.said(f"<4>{NAME}: real 10.0.0.2 active → down (connection refused)")
+        agent.said("verdicts applied")
         services["10.0.0.2"].start()
         until(lambda: slots() == whole)
-        agent.said("vip 198.51.100.1:80/tcp: real 10.0.0.2 down → active")
+        agent.said(f"<5>{NAME}: real 10.0.0.2 down → active")
         assert agent.end() == 0
     assert slots() == whole
+
+
+def test_a_deploy_and_a_restart_keep_verdicts(services: dict[str, Service]) -> None:
+    services["10.0.0.2"].kill()
+    with agents.agent() as agent:
+        until(lambda: "10.0.0.2" not in slots(), 10)
+        # What another run does in between keeps every word.
+        apply(vip(*services, check=QUICK), vip("10.0.0.1", address=agents.OTHER_VIP))
+        assert "10.0.0.2" not in slots()
+        until(lambda: (RUN / "checks.json").exists())
+        agent.end()
+    before = slots()
+    written = (RUN / "checks.json").read_text(encoding="utf-8")
+    with agents.agent() as agent:
+        until(lambda: (RUN / "checks.json").read_text(encoding="utf-8") != written)
+        assert slots() == before
+        time.sleep(1.5)
+        assert not [line for line in agent.lines if "10.0.0.2" in line and "→" in line]
+        assert slots() == before
+        agent.end()
+
+
+@pytest.mark.parametrize("name", ["checks.json", "ready.json"])
+def test_what_an_earlier_agent_left_damaged_takes_nothing_out_and_lets_nothing_in(
+    services: dict[str, Service], name: str
+) -> None:
+    services["10.0.0.2"].kill()
+    with agents.agent() as agent:
+        until(lambda: "10.0.0.2" not in slots(), 10)
+        agent.end()
+    (RUN / name).write_text("[1", encoding="ascii")
+    before = slots()
+    with agents.agent() as agent:
+        agent.said(f"{RUN / name} is damaged")
+        until(lambda: judged("active", "down"), 10)
+        assert slots() == before
+        assert verdicts() == [("10.0.0.2", "down")]
+        agent.end()
+
+
+def test_damaged_settings_are_told_and_the_former_ones_hold(services: dict[str, Service]) -> None:
+    with agents.agent() as agent:
+        until(lambda: judged("active"), 10)
+        path = STATE / "agent.json"
+        whole = path.read_text(encoding="utf-8")
+        path.write_text("[1", encoding="ascii")
+        agent.said(f"<4>{path} is damaged")
+        services["10.0.0.2"].kill()
+        until(lambda: "10.0.0.2" not in slots())
+        path.write_text(whole, encoding="utf-8")
+        agent.said("<5>well again, after:")
+        agent.end()
+
+
+def test_a_balancer_without_settings_is_left_alone(services: dict[str, Service]) -> None:
+    (STATE / "agent.json").unlink()
+    whole = slots()
+    services["10.0.0.2"].kill()
+    with agents.agent() as agent:
+        time.sleep(2)
+        assert slots() == whole
+        # As soon as there are some, it takes part.
+        agents.settle()
+        until(lambda: "10.0.0.2" not in slots(), 10)
+        agent.end()
+
+
+def test_a_reload_loses_nothing(services: dict[str, Service]) -> None:
+    services["10.0.0.2"].kill()
+    with agents.agent() as agent:
+        until(lambda: "10.0.0.2" not in slots(), 10)
+        since = {real: each["since"] for real, each in checks().items()}
+        workers = agent.workers()
+        agents.settle(max_probes=777)
+        agent.process.send_signal(signal.SIGHUP)
+        agent.said("settings read again")
+        time.sleep(1.5)
+        assert {real: each["since"] for real, each in checks().items()} == since
+        assert agent.workers() == workers
+        assert "10.0.0.2" not in slots()
+        agent.end()
+
+
+def test_a_worker_that_dies_is_replaced(services: dict[str, Service]) -> None:
+    with agents.agent() as agent:
+        until(lambda: judged("active"), 10)
+        for pid in agent.workers():
+            os.kill(pid, signal.SIGKILL)
+        services["10.0.0.2"].kill()
+        until(lambda: "10.0.0.2" not in slots())
+        assert len(agent.workers()) == 2
+        agent.end()
+
+
+def test_workers_die_with_the_agent(services: dict[str, Service]) -> None:
+    with agents.agent() as agent:
+        until(lambda: judged("active"), 10)
+        workers = agent.workers()
+        assert len(workers) == 2
+        agent.end(signal.SIGKILL)
+        until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in workers))
+
+
+def test_another_run_that_holds_the_lock_is_waited_for(services: dict[str, Service]) -> None:
+    with agents.agent() as agent:
+        until(lambda: judged("active"), 10)
+        with locked("default", True, 5):
+            services["10.0.0.2"].kill()
+            agent.said("real 10.0.0.2 active → down")
+            time.sleep(2.5)
+            # Probes go on, and what is wanted by the end is what is made.
+            services["10.0.0.3"].kill()
+            agent.said("real 10.0.0.3 active → down")
+            assert set(slots()) == set(services)
+        until(lambda: verdicts() == [("10.0.0.2", "down"), ("10.0.0.3", "down")])
+        # That it had to wait is no news.
+        assert not [line for line in agent.lines if "locked" in line]
+        # The floor: half of the weight stays, the one that failed last.
+        assert set(slots()) == {"10.0.0.1", "10.0.0.3"}
+        agent.end()
+
+
+def test_a_state_that_is_damaged_is_told_once_and_probes_go_on(services: dict[str, Service]) -> None:
+    with agents.agent() as agent:
+        until(lambda: judged("active"), 10)
+        path = STATE / "state.json"
+        whole = path.read_text(encoding="utf-8")
+        path.write_text("[1", encoding="ascii")
+        agent.said(f"<4>{path} is damaged")
+        services["10.0.0.2"].kill()
+        agent.said("real 10.0.0.2 active → down")
+        time.sleep(1.5)
+        damaged = [line for line in agent.lines if f"{path} is damaged" in line]
+        assert len(damaged) <= 3, damaged
+        path.write_text(whole, encoding="utf-8")
+        until(lambda: "10.0.0.2" not in slots(), 10)
+        agent.end()
+
+
+def test_others_may_say_what_they_know(services: dict[str, Service]) -> None:
+    whole = slots()
+    with agents.agent() as agent:
+        until(lambda: judged("active"), 10)
+        folder = RUN / "verdicts.d"
+        folder.mkdir(mode=0o700)
+        word = {"vip": "198.51.100.1:80/tcp", "real": "10.0.0.3", "state": "down", "until": time.time() + 4}
+        (folder / "consul.json").write_text(json.dumps([word]), encoding="ascii")
+        until(lambda: "10.0.0.3" not in slots())
+        # It ends by itself.
+        until(lambda: slots() == whole, 8)
+        agent.end()
+
+
+def test_a_kick_asks_all_at_once(services: dict[str, Service]) -> None:
+    slow = {"type": "tcp", "interval": 60.0, "rise": 1, "fall": 1}
+    apply(vip(*services, check=slow))
+    with agents.agent() as agent:
+        until(lambda: len(checks()) == 3)
+        time.sleep(1)
+        (RUN / "kick").touch()
+        until(lambda: judged("active"), 5)
+        services["10.0.0.2"].kill()
+        (RUN / "kick").touch()
+        until(lambda: "10.0.0.2" not in slots())
+        agent.end()
+
+
+def test_killed_at_random_under_load(services: dict[str, Service]) -> None:
+    """Fifty times: not a slot differs from what verdicts say, and the lock never stays taken."""
+    chance = random.Random(7)
+    whole, out = snapshot(), None
+    for number in range(50):
+        with agents.agent() as agent:
+            # Now and then there is something to apply when it is killed.
+            service = services["10.0.0.2"]
+            if number % 5 == 2:
+                service.kill()
+            elif number % 5 == 4:
+                service.start()
+            time.sleep(chance.uniform(0.2, 1.6))
+            agent.end(signal.SIGKILL)
+        with locked("default", True, 0.5):
+            pass
+        if out is None and "10.0.0.2" not in slots():
+            out = slots()
+    for service in services.values():
+        service.kill()
+        service.start()
+    with agents.agent() as agent:
+        until(lambda: judged("active") and not verdicts(), 15)
+        until(lambda: snapshot() == whole)
+        agent.end()
+
+
+def test_a_filter_that_is_taken_off_comes_back_and_proves_nothing_meanwhile(services: dict[str, Service]) -> None:
+    whole = slots()
+    with agents.agent() as agent:
+        until(lambda: judged("active"), 10)
+        run("tc", "qdisc", "del", "dev", agents.LINK, "clsact")
+        agent.said("filter", 6)
+        until(lambda: all(each["last"]["state"] == "active" for each in checks().values()), 6)
+        assert slots() == whole
+        assert not [line for line in agent.lines if "→ down" in line]
+        agent.end()
+
+
+def test_a_program_that_is_taken_off_is_told(services: dict[str, Service]) -> None:
+    with agents.agent() as agent:
+        until(lambda: judged("active"), 10)
+        until(lambda: agents.routes() == {agents.VIP: 1}, 10)
+        run("ip", "link", "set", agents.LINK, "xdp", "off")
+        agent.said("<4>interface lb0: balancer of instance default was taken off", 3)
+        until(lambda: agents.routes() == {}, 3)
+        agents.balance()
+        agent.said("<5>interface lb0: balancer of instance default runs there as it should", 6)
+        agent.end()
+
+
+def test_a_gateway_that_has_another_mac_is_followed(services: dict[str, Service]) -> None:
+    with agents.agent() as agent:
+        until(lambda: judged("active"), 10)
+        mac = "02:00:00:00:77:01"
+        agents.in_namespace(agents.ROUTER, "ip", "link", "set", f"{agents.LINK}-peer", "address", mac)
+        # As a router that takes over says so: the kernel hears of another MAC.
+        announce_address(mac)
+        agent.said(f"→ {mac}", 4)
+        until(lambda: agents.gateway() == mac)
+        until(lambda: all(each["last"]["state"] == "active" for each in checks().values()), 6)
+        agent.end()
+
+
+def announce_address(mac: str) -> None:
+    """A gratuitous ARP of the gateway's."""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    own = socket.inet_aton(agents.GATEWAY)
+    frame = b"\xff" * 6 + raw + b"\x08\x06\x00\x01\x08\x00\x06\x04\x00\x02" + raw + own + b"\xff" * 6 + own
+    code = (
+        "import socket, sys; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW);"
+        f" s.bind(('{agents.LINK}-peer', 0)); s.send(bytes.fromhex('{frame.hex()}'))"
+    )
+    # Entries are locked for a second against a quarrel about an address.
+    time.sleep(1.1)
+    agents.in_namespace(agents.ROUTER, "python3", "-c", code)
+
+
+def test_metrics_are_served(services: dict[str, Service]) -> None:
+    with agents.agent() as agent:
+        until(lambda: judged("active"), 10)
+        with socket.create_connection(("127.0.0.1", 9463), 5) as one:
+            one.sendall(b"GET /metrics HTTP/1.1\r\nHost: lb\r\n\r\n")
+            answer = b""
+            while data := one.recv(65536):
+                answer += data
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b'katran_engine_runs_total{balancer="default",result="done"}' in answer
+        agent.end()

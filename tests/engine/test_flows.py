@@ -101,6 +101,18 @@ def purge(check: bool = False, **options: Any) -> Found:
     return purge_flows(request(check), {"vip": None, "real": None, "client": None, **options})
 
 
+def test_a_table_that_cpus_share_is_one(maps: KernelMaps) -> None:
+    outer = maps.map("global_lru_maps")
+    value = outer.lookup(layout.u32(0))
+    assert value is not None
+    with bpf.map_by_id(layout.parse_u32(value)) as table:
+        outer.update(layout.u32(1), layout.u32(table.fd))
+    found = find_flows(request(), {"limit": 10})
+    rows = [(each["cpu"], each["entries"]) for each in found.tables if each["table"] == "global_lru_maps"]
+    assert rows == [(None, 1)]
+    assert len([row for row in found.flows if row["table"] == "global_lru_maps"]) == 1
+
+
 def test_every_table_is_searched() -> None:
     found = find()
     assert found.total == 5

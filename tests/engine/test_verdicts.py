@@ -17,13 +17,18 @@ from ansible_collections.katran.fleet.plugins.module_utils._engine.request impor
 from ansible_collections.katran.fleet.plugins.module_utils._engine.resource import apply_resource
 from ansible_collections.katran.fleet.plugins.module_utils._engine.verdicts import apply_verdicts
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.run_files import RunFiles
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.checks_record import ChecksRecord
 from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import EngineError
+from ansible_collections.katran.fleet.plugins.module_utils._model.health import Answer, Change, Health
+from ansible_collections.katran.fleet.plugins.module_utils._model.judging import Checked, iso
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
 from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
 from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict
+from ansible_collections.katran.fleet.plugins.module_utils._model.vips import vips_from_config
 from ansible_collections.katran.fleet.tests.engine.life import (
     LINK,
     MAPS,
@@ -338,3 +343,58 @@ def test_without_a_balancer_there_is_a_sentence() -> None:
     with pytest.raises(EngineError, match="balancer blue is not loaded on this host"):
         apply_verdicts(Request("blue", BPFFS, 5, False), down(A))
     assert json.loads(Path(STATE, "state.json").read_text(encoding="utf-8"))["verdicts"] == []
+
+
+# What is told
+
+
+def checks(warnings: list[str] | None = None) -> dict[str, Any]:
+    found = gather_info(Request("default", BPFFS, 5, True), ["checks"])
+    assert found.get("warnings", []) == (warnings or [])
+    return dict(found["checks"])
+
+
+def test_without_the_agent_what_was_applied_is_told() -> None:
+    say([*down(A, B, C), *down(A, vip=DNS, state="draining", reason="503")])
+    found = checks(["the agent has not run on this host: what checks said last holds"])
+    assert (found["agent"], found["at"]) == ("never ran", None)
+    why = f"{C} (down: connection refused) stays in: min_healthy is 50 %"
+    assert found["degraded"] == [{"vip": name(WEB), "reason": why}]
+    rows = {(row["vip"], row["real"]): row for row in found["reals"]}
+    assert set(rows) == {(name(vip), real) for vip in (WEB, DNS) for real in REALS}
+    told = {real: (rows[name(WEB), real]["state"], rows[name(WEB), real]["held"]) for real in REALS}
+    assert told == {A: ("down", False), B: ("down", False), C: ("down", True), D: ("unknown", False)}
+    one = rows[name(DNS), A]
+    assert (one["type"], one["state"], one["since"], one["reason"]) == ("tcp", "draining", SINCE.format(0), "503")
+    assert (one["last"], one["history"]) == (None, [])
+
+
+def test_with_the_agent_its_knowledge_is_told_beside() -> None:
+    say(down(A))
+    [target] = {
+        target
+        for (key, real), target in Checked.of(vips_from_config(state().vips)).targets.items()
+        if (str(key), real) == (name(WEB), A)
+    }
+    now = time.time()
+    answer = Answer("down", "connection refused", 0.002)
+    history = (Change(now - 9, "down", "refused"),)
+    health = Health("down", now - 9, "connection refused", "down", 4, last=answer, asked=now - 1, history=history)
+    files = RunFiles("default")
+    files.write(files.checks, ChecksRecord({target: health}, {target: [name(WEB)]}, at=now).to_json())
+    found = checks()
+    assert found["agent"] == "running"
+    [row] = [row for row in found["reals"] if (row["vip"], row["real"]) == (name(WEB), A)]
+    told = row["state"], row["last"]["reason"], row["history"][0]["reason"]
+    assert told == ("down", "connection refused", "refused")
+    files.write(files.checks, ChecksRecord({}, {}, at=now - 100).to_json())
+    sentence = f"the agent does not run: what is known of checks is of {iso(now - 100)}"
+    assert checks([sentence])["agent"] == "stopped"
+    Path(files.checks).write_text("{", encoding="utf-8")
+    warnings = gather_info(Request("default", BPFFS, 5, True), ["checks"])["warnings"]
+    assert warnings[0].startswith(f"{files.checks} is damaged")
+
+
+def test_where_nobody_checks_there_is_nothing_to_tell() -> None:
+    apply([vips(*REALS, address=OLD)])
+    assert checks() == {"agent": "never ran", "at": None, "degraded": [], "reals": []}

@@ -59,17 +59,22 @@ def apply(instance: str, config: list[Entry]) -> None:
 
 
 @contextmanager
-def two_balancers(flows: int = 4000, global_flows: int = 4000, ring: int = 4093, **options: Any) -> Iterator[None]:
+def two_balancers(flows: int = 4000, global_flows: int = 4000, ring: int = 4093) -> Iterator[None]:
     """Both loaded, their addresses on lo. `flows` and so on: of each."""
     with sandbox(), compiled_once():
         run("ip", "link", "set", "lo", "up")
         for address in (*ADDRESSES.values(), STRANGER):
             run("ip", "addr", "add", f"{address}/32", "dev", "lo")
-        sizes = {"flows": flows, "global_flows": global_flows, "ring": ring}
         for instance in (EAST, WEST):
-            made = wanted("loaded", interfaces=[], features=FEATURES, sizes=sizes, **options)
-            Balancer(instance, BPFFS).ensure(made, False, 5)
+            load(instance, flows=flows, global_flows=global_flows, ring=ring)
         yield
+
+
+def load(instance: str, **sizes: int) -> None:
+    """Load a balancer, or change the sizes of one."""
+    sizes = {"flows": 4000, "global_flows": 4000, "ring": 4093, **sizes}
+    made = wanted("loaded", interfaces=[], features=FEATURES, sizes=sizes)
+    Balancer(instance, BPFFS).ensure(made, False, 5)
 
 
 @contextmanager
@@ -91,14 +96,14 @@ def tables(instance: str, name: str) -> Iterator[list[bpf.Map]]:
 
 
 def held(instance: str) -> dict[bytes, str]:
-    """Flow → address of its real, of the global tables: which all have the same."""
+    """Flow → address of its real, or "gone", of the global tables: which all have the same."""
     with opened(instance) as maps:
         names = {
             layout.parse_u32(key): layout.unpack_address(value[:16], bool(value[16] & 1))
             for key, value in maps.entries("reals").items()
         }
     with tables(instance, "global_lru_maps") as each:
-        found = [{key: names[layout.parse_u32(value)] for key, value in table.items()} for table in each]
+        found = [{key: names.get(layout.parse_u32(value), "gone") for key, value in table.items()} for table in each]
     assert all(one == found[0] for one in found), "tables of CPUs differ"
     return found[0]
 
@@ -153,13 +158,13 @@ def names_of(instance: str) -> dict[int, str]:
         }
 
 
-def exceptions(instance: str, keys: Sequence[bytes], before: Sequence[int], gone: Sequence[str] = ()) -> dict[bytes, str]:
+def exceptions(instance: str, keys: Sequence[bytes], before: Sequence[int]) -> dict[bytes, str]:
     """Of these flows, those whose real of before is there and not the ring's: flow → real."""
     names = names_of(instance)
     return {
         key: names[old]
         for key, old, new in zip(keys, before, by_ring(instance, keys).tolist(), strict=True)
-        if old != new and old in names and names[old] not in gone
+        if old != new and old in names
     }
 
 

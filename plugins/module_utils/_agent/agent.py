@@ -6,34 +6,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from .._kernel.state_folder import instances
-from .._model.errors import FleetError, StateError
+from .._model.errors import StateError
 from .._model.health import Answer
 from .._model.probe_path import Reach
-from .._model.snapshot import RootArray
-from .._model.watch import Place, news
+from .announcer import others_of
 from .instance import Instance
-from .journal import NOTICE, WARNING, Journal
-from .kernel_told import Kernel
+from .journal import NOTICE, Journal
+from .looks import Looks
 from .notify import notify, watchdog_seconds
 from .prober import Aim, Prober
+from .services import MetricsService
+from .settings_files import SettingsFiles
+from .troubles import Troubles
 from .version import VERSION
 from .view import View
 from .worker import Worker
 
-TICK_SECONDS = 0.1
+_TICK_SECONDS = 0.1
 _FILES_SECONDS = 0.2
-_LOOK_SECONDS = 3.0
-_FOLLOW_SECONDS = 15.0
-"""So often program healthcheck and the gateway's MAC are compared although nothing was told."""
-
-_NEWS_SECONDS = 1.0
-"""What the kernel tells is followed no more often than this."""
+_ANNOUNCE_SECONDS = 0.5
 
 
 class Agent:
@@ -42,17 +37,15 @@ class Agent:
     def __init__(self, command: Sequence[str], journal: Journal, salt: str) -> None:
         self._loop = asyncio.get_running_loop()
         self._journal, self._salt = journal, salt
-        self._runs = Worker([*command, "runs"])
-        self._looks = Worker([*command, "looks"])
-        self._kernel = Kernel()
-        self._prober = Prober(self._answered, self._reach)
         self._instances: dict[str, Instance] = {}
-        self._places: dict[Place, str] = {}
-        self._wrong = ""
-        self._balancers: Mapping[str, Mapping[str, t.Any]] = {}
-        self._follows: dict[str, str] = {}
-        self._followed = 0.0
-        self._reading = 0.0
+        self._settings = SettingsFiles(Troubles(journal))
+        self._troubles = Troubles(journal)
+        self._runs = Worker([*command, "runs"])
+        self._looks = Looks(Worker([*command, "looks"]), journal, self._instances)
+        self._prober = Prober(self._answered, self._reach)
+        self._metrics = MetricsService(self.view, lambda name: self._instances[name].bpffs, journal)
+        self._closing: set[asyncio.Task[None]] = set()
+        self._read_at = self._announced_at = 0.0
         self._started = time.time()
         self._lag = 0.0
         self._answers: dict[str, int] = {}
@@ -62,13 +55,14 @@ class Agent:
     async def run(self) -> None:
         """Until `stopping` is set. Verdicts, routes and flows stay as they are."""
         self._read_all()
-        notify("READY=1", f"STATUS={self._status()}")
         work = [
             self._loop.create_task(self._tick_forever(), name="ticks"),
-            self._loop.create_task(self._look_forever(), name="looks"),
+            self._loop.create_task(self._looks.forever(), name="looks"),
+            self._loop.create_task(self._serve_forever(), name="services"),
         ]
         if watchdog_seconds():
             work.append(self._loop.create_task(self._be_watched(), name="watchdog"))
+        notify("READY=1", f"STATUS={self._status()}")
         ending = self._loop.create_task(self.stopping.wait(), name="end")
         try:
             while not ending.done():
@@ -86,10 +80,11 @@ class Agent:
 
     async def _close(self) -> None:
         self._prober.stop()
-        self._kernel.close()
+        self._looks.close()
+        await self._metrics.close()
         for each in self._instances.values():
             await each.close()
-        await asyncio.gather(self._runs.close(), self._looks.close())
+        await asyncio.gather(self._runs.close(), self._looks.worker.close(), *self._closing)
 
     # Time
 
@@ -97,47 +92,36 @@ class Agent:
         due = self._loop.time()
         while True:
             self._tick(self._loop.time())
-            due = max(due + TICK_SECONDS, self._loop.time())
+            due = max(due + _TICK_SECONDS, self._loop.time())
             await asyncio.sleep(due - self._loop.time())
             self._lag = max(self._loop.time() - due, self._lag * 0.99)
 
     def _tick(self, now: float) -> None:
-        if self.reloading.is_set() or now - self._reading >= _FILES_SECONDS:
-            self._reading = now
+        reloading = self.reloading.is_set()
+        if reloading or now - self._read_at >= _FILES_SECONDS:
+            self._read_at = now
             self._read_all()
-            if self.reloading.is_set():
-                self.reloading.clear()
-                self._kernel.told.set()
-                notify("READY=1", f"STATUS={self._status()}")
         for each in self._instances.values():
             each.judge()
             each.write(now)
+        if reloading or now - self._announced_at >= _ANNOUNCE_SECONDS:
+            self._announced_at = now
+            self._announce()
+        if reloading:
+            self.reloading.clear()
+            self._looks.hurry()
+            self._journal.tell(NOTICE, "settings read again")
+            notify("READY=1", f"STATUS={self._status()}")
         self._journal.sum_up(time.monotonic())
 
-    def _read_all(self) -> None:
-        """What runs left, what others say, and whether somebody asks for all checks at once."""
-        try:
-            there = instances()
-        except StateError as error:
-            self._say(str(error))
-            return
-        for name in there:
-            if name not in self._instances:
-                self._instances[name] = Instance(name, self._salt, self._runs, self._journal, self._on_targets)
-        for name in [name for name in self._instances if name not in there]:
-            gone = self._instances.pop(name)
-            self._loop.create_task(gone.close())
-            self._on_targets(gone)
-        for each in self._instances.values():
-            each.refresh()
-            if each.was_kicked():
-                self._prober.kick([Aim(each.name, target) for target in each.checks.checked.pairs])
-
-    def _say(self, sentence: str) -> None:
-        if sentence != self._wrong:
-            self._wrong = sentence
-            if sentence:
-                self._journal.tell(WARNING, sentence)
+    async def _serve_forever(self) -> None:
+        """Have metrics and flow exceptions follow the settings."""
+        while True:
+            every = {name: each.settings for name, each in self._instances.items()}
+            await self._metrics.keep(every, self._loop.time())
+            for each in list(self._instances.values()):
+                await each.sync.keep(each.settings if each.bpffs else None, each.bpffs)
+            await asyncio.sleep(_ANNOUNCE_SECONDS)
 
     async def _be_watched(self) -> None:
         """Tell systemd that the loop goes round, which only a loop that does can."""
@@ -146,13 +130,63 @@ class Agent:
             await asyncio.sleep(watchdog_seconds())
 
     def _status(self) -> str:
-        checked = sum(len(each.checks.checked.pairs) for each in self._instances.values())
-        out = sum(len(each.checks.judged.verdicts) for each in self._instances.values())
-        return f"{len(self._instances)} balancers, {checked} targets checked, {out} verdicts"
+        targets = sum(len(each.checks.checked.pairs) for each in self._instances.values())
+        verdicts = sum(len(each.checks.judged.verdicts) for each in self._instances.values())
+        return f"balancers: {len(self._instances)}, targets checked: {targets}, verdicts: {verdicts}"
+
+    # Files
+
+    def _read_all(self) -> None:
+        """What runs left, what others say, and whether somebody asks for all checks at once."""
+        try:
+            there = instances()
+            self._troubles.end("instances")
+        except StateError as error:
+            self._troubles.begin("instances", str(error))
+            return
+        self._settle(there)
+        for each in self._instances.values():
+            each.refresh()
+            if each.was_kicked():
+                self._prober.kick([Aim(each.name, target) for target in each.checks.checked.pairs])
+
+    def _settle(self, there: Sequence[str]) -> None:
+        """Take part in the balancers that have settings, and in no others."""
+        wanted = self._settings.read(there)
+        for name, settings in wanted.items():
+            each = self._instances.get(name)
+            if each is None:
+                self._instances[name] = Instance(
+                    name, settings, self._salt, self._runs, self._journal, self._on_targets
+                )
+            elif each.settings != settings:
+                each.adjust(settings, time.time())
+        gone = [name for name in self._instances if name not in wanted]
+        for name in gone:
+            task = self._loop.create_task(self._instances.pop(name).close(kept=False))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        if gone:
+            self._on_targets()
+        self._prober.rate = float(sum(each.max_probes for each in wanted.values()) or 1)
+
+    def _announce(self) -> None:
+        """Hold every balancer's routes to what it is ready for."""
+        announcers = [each.announcer for each in self._instances.values()]
+        places = (
+            {
+                name: {vip.key.address for vip in each.checks.known.vips.values()}
+                for name, each in self._instances.items()
+            }
+            if len(announcers) > 1
+            else {}
+        )
+        for name, each in self._instances.items():
+            each.announce(others_of(announcers, places, name), time.time())
 
     # Probes
 
-    def _on_targets(self, _instance: Instance) -> None:
+    def _on_targets(self) -> None:
         now = self._loop.time()
         self._prober.set_targets(
             {
@@ -177,70 +211,9 @@ class Agent:
         instance = self._instances.get(aim.instance)
         return instance.reach(aim.target) if instance else Reach(obstacle="the balancer is gone")
 
-    # The kernel
-
-    async def _look_forever(self) -> None:
-        while True:
-            told = self._kernel.told.is_set()
-            self._kernel.told.clear()
-            try:
-                self._seen(await self._looks.ask("look"))
-                await self._follow(told)
-                self._say("")
-            except FleetError as error:
-                self._say(f"katran-agent cannot look at the kernel: {error}")
-            began = self._loop.time()
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._kernel.told.wait(), _LOOK_SECONDS)
-            await asyncio.sleep(max(0.0, began + 0.2 - self._loop.time()))
-
-    def _seen(self, look: Mapping[str, t.Any]) -> None:
-        """Take a look, and tell where programs run no more, or again."""
-        after = {
-            Place(instance, program, RootArray(*where) if isinstance(where, list) else where): wrong
-            for instance, program, where, wrong in look["places"]
-        }
-        for place, sentence in after.items():
-            for wrong, line in news(self._places, {place: sentence}):
-                fields = {"instance": place.instance, "program": place.program, "place": place.spot}
-                self._journal.tell(WARNING if wrong else NOTICE, line, **fields)
-        self._places = after
-        for name, each in self._instances.items():
-            mine = {place: wrong for place, wrong in after.items() if place.instance == name}
-            each.see(look["balancers"].get(name, {}), mine, self._loop.time())
-        self._balancers = look["balancers"]
-
-    async def _follow(self, told: bool) -> None:
-        """Have the gateway's MAC followed where it is another, and program healthcheck where something was told."""
-        now = self._loop.time()
-        every = now - self._followed >= _FOLLOW_SECONDS or (told and now - self._followed >= _NEWS_SECONDS)
-        if every:
-            self._followed = now
-        for name, look in self._balancers.items():
-            known = look.get("gateway", "")
-            moved = bool(known) and look.get("sure", False) and known != look.get("mac")
-            balancer = bool(known) and (moved or every)
-            checker = bool(look.get("checker_follows")) and (moved or every)
-            if balancer or checker:
-                await self._follow_one(name, balancer, checker)
-
-    async def _follow_one(self, name: str, balancer: bool, checker: bool) -> None:
-        try:
-            lines = await self._looks.ask("follow", instance=name, balancer=balancer, checker=checker)
-        except FleetError as error:
-            if not getattr(error, "locked", False) and self._follows.get(name) != str(error):
-                self._follows[name] = str(error)
-                self._journal.tell(WARNING, str(error), instance=name)
-            return
-        self._follows.pop(name, None)
-        for line in lines:
-            self._journal.tell(NOTICE, line, instance=name)
-        if lines:
-            self._kernel.told.set()
-
     # What others are shown
 
     def view(self) -> View:
         """What is known at this moment."""
-        found = {name: each.view() for name, each in self._instances.items()}
+        found = {name: each.view() for name, each in list(self._instances.items())}
         return View(time.time(), VERSION, found, self._started, self._lag, dict(self._answers))

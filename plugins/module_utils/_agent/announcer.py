@@ -9,6 +9,7 @@ before goes. It takes some milliseconds at 512 VIPs, and waits for nobody.
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -19,7 +20,7 @@ from .._kernel.lock import LOCK_ROOT
 from .._kernel.run_files import RunFiles
 from .._model.announcement import DRAINING, GRACE_SECONDS, TABLE, Ready, Route, RouteChange
 from .._model.announcing import Past, Seen, decide, route_changes, wanted_routes, with_failures
-from .._model.errors import FleetError
+from .._model.errors import FleetError, NetworkError
 from .._model.faults import counted
 from .._model.ready_file import ReadyFile
 
@@ -50,6 +51,7 @@ class Announcer:
         self._grace = grace
         self._files = RunFiles(instance, root)
         self._pasts: dict[str, Past] | None = None
+        self._left: tuple[int, frozenset[str]] | None = None
         self._written = ""
         self._troubles: tuple[str, ...] = ()
         self._busy = 0
@@ -80,8 +82,15 @@ class Announcer:
         return lines + self._news(troubles)
 
     def stop(self, others: Mapping[str, int | None], now: float) -> list[Line]:
-        """Take the routes of a balancer that is no more, or that is announced in another table, away."""
-        return self.update(Seen(others=others), now)
+        """Take the routes of a balancer that is no more, or that is announced in another table, away: its own alone."""
+        foreign = dict.fromkeys(self._foreign_places())
+        return self.update(Seen(others={**foreign, **others}), now)
+
+    def _foreign_places(self) -> set[str]:
+        """Where the table has routes that this balancer did not ask for."""
+        with contextlib.suppress(NetworkError):
+            return {route.place for route in read_table(self.table).ours} - set(self.wanted or self.ready)
+        return set()
 
     def _look(self, seen: Seen, now: float, troubles: list[str]) -> list[Line]:
         before = self._pasts or {}
@@ -93,6 +102,7 @@ class Announcer:
         failed = change_table(self.table, changes) if changes else {}
         self._pasts = with_failures(decided, before, {change.route.place: why for change, why in failed.items()})
         self.ready = {place: past.ready for place, past in self._pasts.items()}
+        self._leave_old_table(seen.others)
         troubles += [
             f"the route of {change.route.place} cannot be removed from table {self.table}: {why}"
             for change, why in failed.items()
@@ -101,6 +111,15 @@ class Announcer:
         if self.wanted:
             troubles += self._intruders(there)
         return [*_told(before, self._pasts), *_repaired(changes, before, self._pasts, seen.routes)]
+
+    def _leave_old_table(self, others: Mapping[str, int | None]) -> None:
+        """Take away what an earlier agent had put into another table."""
+        if self._left is None:
+            return
+        table, places = self._left
+        old = [route for route in read_table(table).ours if route.place in places and route.place not in others]
+        change_table(table, [RouteChange(route, adds=False) for route in old])
+        self._left = None
 
     def _intruders(self, there: Table) -> list[str]:
         """What else uses our table."""
@@ -126,6 +145,8 @@ class Announcer:
         except FleetError as error:
             troubles.append(str(error))
             return {}
+        if file.table != self.table:
+            self._left = file.table, frozenset(place for place, past in file.places.items() if past.ready.metric)
         return {place: replace(past, first=now) for place, past in file.places.items()}
 
     def _write(self, troubles: list[str]) -> None:

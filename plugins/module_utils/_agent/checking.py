@@ -41,6 +41,10 @@ class Checks:
         self._wrong: set[str] = set()
         self.stale = True
         """Whether something happened that may change verdicts."""
+        self.ready = False
+        """Whether verdicts were judged: until then, those that are applied hold."""
+        self.version = 0
+        """Differs once a verdict of a target is another."""
 
     def resume(self) -> None:
         """Go on from what an earlier agent knew."""
@@ -60,6 +64,7 @@ class Checks:
             self.healths = carried(before, self.checked, {**self._resumed, **self.healths})
             self._resumed = {}
         self.stale = True
+        self.version += 1
 
     def first(self, now: float) -> dict[Target, float]:
         """What is probed → when first, in loop time."""
@@ -71,7 +76,9 @@ class Checks:
         health = step(before, target.probe, answer, time.time())
         if target in self.checked.pairs:
             self.healths[target] = health
-            self.stale = self.stale or health.state != before.state
+            if health.state != before.state:
+                self.stale = True
+                self.version += 1
         return next_due(health, target.probe, started, now)
 
     def read_words(self) -> None:
@@ -97,9 +104,11 @@ class Checks:
 
     def judge(self, stored: Sequence[Verdict]) -> list[tuple[Verdict | None, Verdict | None]]:
         """Judge anew; which verdicts are others than before, as (before, after). `stored`: as last applied."""
-        before = {(each.vip, each.real): each for each in self.judged.verdicts}
+        # What an earlier agent told is no news.
+        known = self.judged.verdicts if self.ready else stored
+        before = {(each.vip, each.real): each for each in known}
         self.judged = judge(self.checked, self.known.overlay, self.healths, self.words, stored, time.time())
-        self.stale = False
+        self.stale, self.ready = False, True
         after = {(each.vip, each.real): each for each in self.judged.verdicts}
         return [
             (before.get(pair), after.get(pair))

@@ -1,36 +1,36 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One balancer in the agent: what it knows, the runs that it wants, and the files that it keeps in /run."""
+"""One balancer in the agent: what it knows of it, what it has made of that, and what it shows."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import time
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
 
+from .._kernel.agent_lock import hold
 from .._kernel.run_files import RunFiles
+from .._model.agent_settings import AgentSettings
+from .._model.announcing import Seen
 from .._model.checks import Target
-from .._model.errors import FleetError, StateError
+from .._model.errors import StateError
 from .._model.marks import marks_of
 from .._model.probe_path import Reach, Way, reach_of
 from .._model.verdicts import Verdict, Words, by_vip, degraded
 from .._model.vips import VipKey
 from .._model.watch import Place
+from .announcer import Announcer
+from .applying import Runs
 from .checking import Checks, told
 from .journal import NOTICE, WARNING, Journal
 from .known import StateReader
+from .services import SyncService
+from .sight import Sight
+from .troubles import Troubles
 from .view import InstanceView
-from .worker import RunFailedError, Worker
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 30.0
-"""Seconds until a run that failed is tried again; each failure doubles them."""
-
-_PATIENCE = 30.0
-"""Seconds that another run may hold the lock before that is told."""
+from .worker import Worker
 
 _UNRESOLVED_SECONDS = 5.0
 """As long the kernel may look for the gateway's MAC before it counts as unknown: meanwhile the last one will do."""
@@ -39,38 +39,43 @@ NOTHING_SEEN = Way("", attached=False, marks={}, own=frozenset())
 
 
 class Instance:
-    """One balancer. `changed`: called where targets are others than before; `kicked`: where all are to be asked."""
+    """One balancer. `changed`: called where targets are others than before."""
 
     def __init__(
-        self, name: str, salt: str, worker: Worker, journal: Journal, changed: Callable[[Instance], None]
+        self,
+        name: str,
+        settings: AgentSettings,
+        salt: str,
+        worker: Worker,
+        journal: Journal,
+        changed: Callable[[], None],
     ) -> None:
-        self.name = name
+        self.name, self.settings = name, settings
         self.files = RunFiles(name)
+        self.troubles = Troubles(journal, name)
         self.checks = Checks(self.files, salt, lambda sentence: self.tell(WARNING, sentence))
+        self.runs = Runs(name, worker, self.troubles, journal)
+        self.sync = SyncService(name, journal)
+        self.announcer = Announcer(name, settings.announce_table)
         self.way = NOTHING_SEEN
         self.places: Mapping[Place, str] = {}
         self.gateway = ""
         self.pins: Sequence[str] = ()
-        self.drift = self.runs = self.failed_runs = 0
+        self.looked = False
+        self._empty: frozenset[str] = frozenset()
+        self._sight = Sight(name)
         self._reader = StateReader(name)
-        self._worker, self._journal, self._changed = worker, journal, changed
-        self._wanted = asyncio.Event()
+        self._journal, self._changed = journal, changed
         self._stored: tuple[Verdict, ...] = ()
-        self._tried: t.Any = None
-        self._marked: Mapping[str, int] = {}
+        self._words = Words()
         self._degraded: Mapping[VipKey, str] = {}
         self._unresolved_since = 0.0
         self._kicked = self.files.kicked()
         self._written = 0.0
         self._dirty = True
-        self._failures: dict[str, tuple[float, str]] = {}
-        self._task = asyncio.get_running_loop().create_task(self._run_forever(), name=f"runs of {name}")
+        self._hold = hold(self.files.folder)
         self.checks.resume()
-
-    @property
-    def task(self) -> asyncio.Task[None]:
-        """What has runs made; it ends with the instance alone."""
-        return self._task
+        self.task = self.runs.start(self._applied)
 
     @property
     def bpffs(self) -> str:
@@ -81,12 +86,23 @@ class Instance:
         """An entry of the journal about this balancer."""
         self._journal.tell(priority, message, instance=self.name, **fields)
 
-    async def close(self) -> None:
-        """Have no more runs made, and write down what is known."""
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
-        self._write_checks()
+    async def close(self, kept: bool = True) -> None:
+        """Have no more runs made. Verdicts, routes and flows stay; `kept`: so does what is known of checks."""
+        await self.runs.close()
+        await self.sync.close()
+        if kept:
+            self._write_checks()
+        if self._hold is not None:
+            os.close(self._hold)
+            self._hold = None
+
+    def adjust(self, settings: AgentSettings, now: float) -> None:
+        """Go on with other settings. `now`: seconds since the epoch."""
+        before, self.settings = self.settings, settings
+        if before.announce_table != settings.announce_table:
+            for line in self.announcer.stop({}, now):
+                self.tell(WARNING if line.wrong else NOTICE, line.text)
+            self.announcer = Announcer(self.name, settings.announce_table)
 
     # What there is
 
@@ -94,17 +110,20 @@ class Instance:
         """Look whether state.json, others' words or the kick are others than before."""
         try:
             known = self._reader.read()
-            self._settled("state")
+            self.troubles.end("state")
         except StateError as error:
-            self._failed("state", str(error))
+            self.troubles.begin("state", str(error))
             known = None
         if known is not None:
             before = self.checks.checked
             self._stored = tuple(known.verdicts)
+            self._words = Words(known.overlay, by_vip(self._stored))
+            self._degraded = degraded(known.vips, self._words) if self._stored else {}
             self.checks.take(known)
             if self.checks.checked is not before:
-                self._changed(self)
-            self._wanted.set()
+                self._changed()
+            self.sync.ring_changed()
+            self.want()
         self.checks.read_words()
 
     def was_kicked(self) -> bool:
@@ -118,11 +137,20 @@ class Instance:
 
     def see(self, look: Mapping[str, t.Any], places: Mapping[Place, str], now: float) -> None:
         """Take what a look found. `now`: loop time."""
+        self.looked = True
         self.places = places
         self.pins = look.get("pins", ())
-        own = frozenset(look.get("own", ()))
-        marks = self._marked if look.get("attached") else {}
-        self.way = Way(look.get("checker", ""), bool(look.get("attached")), marks, own)
+        empty = frozenset(look.get("empty", ()))
+        if empty != self._empty:
+            self._empty = empty
+        self._see_gateway(look, now)
+        attached = bool(look.get("attached"))
+        self.runs.marked = look.get("marks", {})
+        marks = self.runs.marked if attached else {}
+        self.way = Way(look.get("checker", ""), attached, marks, frozenset(look.get("own", ())))
+        self.want()
+
+    def _see_gateway(self, look: Mapping[str, t.Any], now: float) -> None:
         mac = look.get("mac", "")
         if look.get("gateway", mac):
             self._unresolved_since = 0.0
@@ -132,124 +160,73 @@ class Instance:
         before, self.gateway = self.gateway, "" if lost else mac
         if lost and before:
             why = look.get("gateway_wrong", "")
-            self.tell(WARNING, f"the gateway's MAC is not known: {why}", gateway="", reason=why)
-        elif self.gateway and before != self.gateway and before:
+            self.tell(WARNING, f"the gateway's MAC is not known: {why}", reason=why)
+        elif self.gateway and before and before != self.gateway:
             self.tell(NOTICE, f"gateway MAC {before} → {self.gateway}", gateway=self.gateway)
-        if self._wanted_marks() != self._marked:
-            self._wanted.set()
-
-    def _wanted_marks(self) -> dict[str, int]:
-        reals = {target.real for target in self.checks.checked.pairs} - self.way.own
-        return marks_of(reals, self.checks.known.real_ids) if self.way.device and self.way.attached else {}
 
     # Verdicts
+
+    def want(self) -> None:
+        """Have made what differs from what there is."""
+        reals = {target.real for target in self.checks.checked.pairs} - self.way.own
+        marks = marks_of(reals, self.checks.known.real_ids) if self.way.device and self.way.attached else None
+        verdicts = self.checks.judged.verdicts if self.checks.known.loaded and self.checks.ready else self._stored
+        self.runs.want(self.bpffs, marks, verdicts, self._stored)
 
     def judge(self) -> None:
         """Judge anew where something may have changed, tell it, and have it applied."""
         if not self.checks.due(time.time()):
             return
-        changes = self.checks.judge(self._stored)
-        for line, fields in told(changes):
+        for line, fields in told(self.checks.judge(self._stored)):
             priority = NOTICE if fields["state"] == "active" else WARNING
             self._journal.change(time.monotonic(), priority, line, instance=self.name, **fields)
         self._dirty = True
-        if self.checks.judged.verdicts != self._stored:
-            self._wanted.set()
+        self.want()
 
-    async def _run_forever(self) -> None:
-        """Have made what is wanted, the newest of it, and again after a pause where that failed."""
-        pause: float | None = None
-        while True:
-            # Something else that is wanted by then may well succeed.
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), pause)
-            self._wanted.clear()
-            if await self._make("marks", self._mark) & await self._make("verdicts", self._apply):
-                pause = None
-            else:
-                pause = min((pause or _FIRST_PAUSE / 2) * 2, _LONGEST_PAUSE)
-                await asyncio.sleep(_FIRST_PAUSE)
-
-    async def _make(self, what: str, run: Callable[[], t.Awaitable[None]]) -> bool:
-        """Whether a run did not fail. One that met another run is told of only where that goes on."""
-        try:
-            await run()
-        except FleetError as error:
-            self.failed_runs += 1
-            self._failed(what, str(error), _PATIENCE if isinstance(error, RunFailedError) and error.locked else 0.0)
-            return False
-        self._settled(what)
-        return True
-
-    async def _mark(self) -> None:
-        marks = self._wanted_marks()
-        if marks == self._marked:
-            return
-        await self._ask("marks", marks=marks)
-        self._marked = marks
-        self.way = self.way._replace(marks=marks if self.way.attached else {})
-
-    async def _apply(self) -> None:
-        wanted = self.checks.judged.verdicts
-        if wanted == self._stored or (wanted, self._stored) == self._tried or not self.checks.known.loaded:
-            return
-        began = time.monotonic()
-        answer = await self._ask("verdicts", verdicts=wanted)
-        self.refresh()
-        # What a run does not take, such as a verdict about a VIP that is gone, is not asked for over and over.
-        self._tried = wanted, self._stored
-        for line in answer["drift"]:
-            self.tell(WARNING, line)
-        took = round(time.monotonic() - began, 3)
-        slots = sum(answer["writes"].values())
-        self.tell(NOTICE, f"verdicts applied: {slots} entries written", writes=slots, seconds=took)
+    def _applied(self, what: str) -> None:
+        """A run ended well."""
         self._dirty = True
-
-    async def _ask(self, job: str, **arguments: t.Any) -> t.Any:
-        answer = await self._worker.ask(job, instance=self.name, bpffs=self.bpffs, **arguments)
-        self.runs += 1
-        self.drift += len(answer["drift"])
-        return answer
-
-    def _failed(self, what: str, sentence: str, patience: float = 0.0) -> None:
-        """Tell why something cannot be done, once, and not before it could not for so many seconds."""
-        since, before = self._failures.get(what, (time.monotonic(), ""))
-        tell = before != sentence and time.monotonic() - since >= patience
-        self._failures[what] = since, sentence if tell else before
-        if tell:
-            self.tell(WARNING, sentence, job=what)
-
-    def _settled(self, what: str) -> None:
-        if self._failures.pop(what, (0.0, ""))[1]:
-            self.tell(NOTICE, f"{what}: done again", job=what)
+        self.refresh()
+        if what == "marks" and self.way.attached:
+            self.way = self.way._replace(marks=self.runs.marked)
+        if what == "verdicts":
+            self.sync.ring_changed()
 
     # What others are shown
 
-    def words(self) -> Words:
-        """What was said of reals, by hand and by checks as applied."""
-        return Words(self.checks.known.overlay, by_vip(self._stored))
+    def seen(self, others: Mapping[str, int | None]) -> Seen:
+        """What its announcements are decided from."""
+        return self._sight.of(
+            self.checks, self._words, self.places, self.gateway, self._empty, self.sync.in_sync, others
+        )
+
+    def announce(self, others: Mapping[str, int | None], now: float) -> None:
+        """Hold routes to what it is ready for, once the kernel was looked at. `now`: seconds since the epoch."""
+        if not self.looked:
+            return
+        for line in self.announcer.update(self.seen(others), now):
+            place = line.places[0] if len(line.places) == 1 else ""
+            self.tell(WARNING if line.wrong else NOTICE, line.text, place=place)
 
     def write(self, now: float) -> None:
-        """Write checks.json, at most once a second and where nothing changed every other second. `now`: loop time."""
+        """Write checks.json, at most once a second, and where nothing changed every other second. `now`: loop time."""
         if now - self._written >= (1.0 if self._dirty else 2.0):
             self._written, self._dirty = now, False
             self._write_checks()
 
     def _write_checks(self) -> None:
-        vips = self.checks.known.vips
-        self._degraded = degraded(vips, self.words()) if self._stored else {}
         record = self.checks.record({str(key): why for key, why in self._degraded.items()})
         try:
             self.files.write(self.files.checks, record.to_json())
-            self._settled("checks.json")
+            self.troubles.end("checks.json")
         except StateError as error:
-            self._failed("checks.json", str(error))
+            self.troubles.begin("checks.json", str(error))
 
     def view(self) -> InstanceView:
         """What it knows at this moment."""
-        known, words = self.checks.known, self.words()
+        known = self.checks.known
         active = {
-            key: sum(real.state == "active" and real.weight > 0 for real in words.combined(vip).reals)
+            key: sum(real.state == "active" and real.weight > 0 for real in self._words.combined(vip).reals)
             for key, vip in known.vips.items()
         }
         return InstanceView(
@@ -260,18 +237,12 @@ class Instance:
             self._stored,
             active=active,
             degraded=self._degraded,
+            ready=self.announcer.ready,
             places=self.places,
             gateway=self.gateway,
             pins=self.pins,
-            drift=self.drift,
-            runs=self.runs,
-            failed_runs=self.failed_runs,
+            drift=self.runs.drift,
+            runs=self.runs.done,
+            failed_runs=self.runs.failed,
+            sync=self.sync.stats(),
         )
-
-
-def remove_run_files(name: str) -> None:
-    """Remove what the agent keeps of an instance in /run."""
-    files = RunFiles(name)
-    for path in (files.checks, files.ready, files.kick):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)

@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 
 from .._engine.balancer import Balancer
 from .._engine.healthcheck import Healthcheck
 from .._engine.watch import Watch
-from .._kernel import loopback
+from .._kernel import bpf, loopback
 from .._kernel.edges import KernelEdges, pinned_ids
+from .._kernel.glance import glance_at_gateway
 from .._kernel.lock import locked
-from .._kernel.network import glance_at_gateway
+from .._kernel.open_map import Map
 from .._kernel.pins import Paths
 from .._kernel.state_files import StateFile
 from .._kernel.state_folder import instances, read_bpffs
@@ -23,13 +25,17 @@ from .._model import layout
 from .._model.balancer_plan import follows_gateway
 from .._model.errors import FleetError
 from .._model.healthcheck_record import HealthcheckRecord
+from .._model.marks import is_ours
 from .._model.state import State
+from .._model.tables import TABLES
+from .._model.vip_entries import real_of
 from .._program.own_pins import balancer_pins
 from .jobs_server import Jobs
 
 LOCK_SECONDS = 1.0
 """A look or a run that meets another run comes again in a moment: nothing of the agent's waits longer."""
 
+_MARKS = TABLES["healthcheck_destinations"].maps[0]
 _NO_MAC = layout.mac_bytes("00:00:00:00:00:00")
 
 
@@ -85,7 +91,10 @@ class Looker:
             with edges.open_map_by_id(pins.maps["ctl_array"].id) as ctl:
                 there = ctl.lookup(layout.u32(layout.CTL_GATEWAY_MAC))
             mac = layout.parse_mac(there) if there and there != _NO_MAC else ""
-        found: dict[str, t.Any] = {"loaded": True, "mac": mac, "pins": pins.warnings(paths.maps, "balancer")}
+        found: dict[str, t.Any] = {"mac": mac, "pins": pins.warnings(paths.maps, "balancer")}
+        if "ch_rings" in pins.maps:
+            with edges.open_map_by_id(pins.maps["ch_rings"].id) as rings:
+                found["empty"] = _empty(state, rings)
         if follows_gateway(state):
             found |= _glance(list(state.settings["interfaces"]), mac)
         return found
@@ -113,10 +122,33 @@ class Looker:
         return lines
 
 
+def _empty(state: State, rings: Map) -> list[str]:
+    """The VIPs whose ring has no slot: one that has any has all."""
+    size = state.settings["sizes"]["ring"]
+    none = layout.u32(0)
+    return [
+        name
+        for name, number in state.vip_numbers.assigned.items()
+        if rings.lookup(layout.u32(number * size)) in (None, none)
+    ]
+
+
 def _glance(interfaces: list[str], mac: str) -> dict[str, t.Any]:
     """What the gateway's MAC is, and whether the kernel is sure."""
     answer, sure = glance_at_gateway(interfaces, mac)
     return {"gateway": answer.mac, "sure": sure, "gateway_wrong": answer.sentence}
+
+
+def _marks(file: StateFile) -> dict[str, int]:
+    """Real → the agent's mark that leads there, as the kernel has it."""
+    found = {}
+    path = Paths(file.bpffs, file.instance, "healthcheck").map(_MARKS)
+    with contextlib.suppress(OSError), bpf.open_map(path) as there:
+        for key, value in there.items():
+            mark = layout.parse_u32(key)
+            if is_ours(mark):
+                found[real_of(*layout.parse_real_definition(value)).address] = mark
+    return found
 
 
 def _checker(file: StateFile) -> dict[str, t.Any]:
@@ -128,7 +160,7 @@ def _checker(file: StateFile) -> dict[str, t.Any]:
     places = ways_out([interface]) if interface else {}
     ours = pinned_ids(KernelEdges(), Paths(file.bpffs, file.instance, "healthcheck"))
     running = {each.program_id for place in places.values() for each in place.filters}
-    found: dict[str, t.Any] = {"checker": interface, "attached": bool(ours & running)}
+    found: dict[str, t.Any] = {"checker": interface, "attached": bool(ours & running), "marks": _marks(file)}
     if interface in places and record.options.get("gateway_mac") == "auto":
         written = record.settings.get("gateway_mac", "")
         answer, sure = glance_at_gateway([interface], written)

@@ -9,18 +9,20 @@ import typing as t
 
 from .._engine.healthcheck import Healthcheck
 from .._model.healthcheck_settings import HEALTHCHECK, parse_healthcheck
+from .._program.toolchain import HostToolchain
 from .module import guarded, module_of, steps_result
 from .request import request_of
+from .sources import PLANNED_SOURCES, planned_sources
 
 
 def run_healthcheck() -> None:
     """The whole of module healthcheck."""
-    module = module_of(HEALTHCHECK)
+    module = module_of({**HEALTHCHECK, **PLANNED_SOURCES})
 
     def work() -> dict[str, t.Any]:
         params = dict(module.params)
         request = request_of(params, module.check_mode)
-        healthcheck = Healthcheck(request.instance, request.bpffs)
+        healthcheck = Healthcheck(request.instance, request.bpffs, tools=HostToolchain(planned_sources(module)))
         if params["state"] == "absent":
             outcome = healthcheck.remove(request.check, request.lock_timeout)
         else:

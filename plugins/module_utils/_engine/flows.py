@@ -42,7 +42,10 @@ FLOW_TABLES = (("lru_mapping", "fallback_cache"), ("global_lru_maps", "fallback_
 
 
 class FlowTable(t.NamedTuple):
-    """One table of flows: the map it is or is in, the CPU it belongs to (None: every CPU without one), and itself."""
+    """One table of flows: the map it is or is in, the CPU it belongs to, and itself.
+
+    CPU None: of every CPU that has none of its own, or of several that share it.
+    """
 
     name: str
     cpu: int | None
@@ -54,9 +57,14 @@ def open_flow_tables(maps: KernelMaps, stack: ExitStack) -> list[FlowTable]:
     found = []
     for outer, fallback in FLOW_TABLES:
         if outer in maps.names():
-            for key, value in maps.map(outer).items():
-                inner = stack.enter_context(bpf.map_by_id(layout.parse_u32(value)))
-                found.append(FlowTable(outer, layout.parse_u32(key), inner))
+            slots = {layout.parse_u32(key): layout.parse_u32(value) for key, value in maps.map(outer).items()}
+            users = Counter(slots.values())
+            for cpu, number in slots.items():
+                inner = stack.enter_context(bpf.map_by_id(number))
+                if users[number] == 1:
+                    found.append(FlowTable(outer, cpu, inner))
+                elif not any(each.map.info.id == number for each in found):
+                    found.append(FlowTable(outer, None, inner))
             found.append(FlowTable(fallback, None, maps.map(fallback)))
     return found
 

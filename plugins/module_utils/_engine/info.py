@@ -33,6 +33,7 @@ from .._model.vip_entries import VIP_MAPS, known_keys
 from .._model.vips import vip_to_config, vips_from_config
 from .._program.own_pins import balancer_pins
 from .._program.requirements import require_capabilities
+from .checks_info import checks_info
 from .flows import real_names, search
 from .healthcheck_info import healthcheck_info
 from .known_tables import AnyTable, known_table
@@ -40,7 +41,7 @@ from .opened import read_actual
 from .recovery import recovered
 from .request import Request
 
-SUBSETS = ("program", *OF_BALANCER, "rings", "healthcheck", "counters", "flows", "maps")
+SUBSETS = ("program", *OF_BALANCER, "rings", "checks", "healthcheck", "counters", "flows", "maps")
 """What can be asked for."""
 
 
@@ -185,6 +186,10 @@ class Info:
             vips.append({"vip": str(key), "number": number, "packets": packets, "bytes": size})
         return {"global": found, "vips": vips, "reals": self._every_real()}
 
+    def checks(self, warnings: list[str]) -> dict[str, t.Any]:
+        """What checks say, and what is known of it. `warnings` get a line where the agent's file cannot be read."""
+        return checks_info(self.request.instance, self.state, warnings)
+
     def flows(self) -> dict[str, t.Any]:
         """How many flows each real has, and how full each table is."""
         found = search(self.maps, Selection(), 0, real_names(self.maps))
@@ -228,6 +233,7 @@ def gather_info(request: Request, gather: Collection[str]) -> dict[str, t.Any]:
                 "reals": info.reals,
                 "rings": info.rings,
                 **{name: partial(info.table, name) for name in BALANCER_TABLES},
+                "checks": partial(info.checks, warnings),
                 "healthcheck": partial(healthcheck_info, request, warnings),
                 "counters": info.counters,
                 "flows": info.flows,

@@ -31,9 +31,10 @@ from .._model.references import other_references
 from .._model.state import State
 from .._model.tables import BALANCER_TABLES, LEADING, ServerId, idle_routes, server_id_warnings
 from .._model.verdicts import Words, out_by_check, that_count, words_of
+from .._model.vip_changes import vip_changes
 from .._model.vip_entries import adopt, known_keys
 from .._model.vip_plan import Recorded, VipPlan, plan_vips, references
-from .._model.vips import Vip, VipKey, vip_changes, vip_to_config, vips_from_config
+from .._model.vips import Vip, VipKey, vip_to_config, vips_from_config
 from .._model.vips_input import idle_vips, listed_places, resolve_vips
 from .execute import execute
 from .known_tables import known_table

@@ -25,14 +25,11 @@ _CONFIRM_SECONDS = 12.0
 _KNOWN = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80
 """Neighbour states in which the kernel has a MAC: reachable, stale, delay, probe, noarp, permanent."""
 
-_CONFIRMED = 0x02 | 0x40 | 0x80
+CONFIRMED = 0x02 | 0x40 | 0x80
 """Those in which it does not doubt it: reachable, noarp, permanent."""
 
-_PROBE = 0x10
-"""The state in which the kernel asks a neighbour whether it still has its MAC."""
 
-
-def _carriers(route: t.Any, names: Sequence[str]) -> set[int]:
+def carriers(route: t.Any, names: Sequence[str]) -> set[int]:
     """The interfaces, and those above them that carry their addresses and routes: bonds, bridges, VLANs."""
     links = list(route.get_links())
     found = {link["index"] for link in links if link.get_attr("IFLA_IFNAME") in names}
@@ -44,7 +41,7 @@ def _carriers(route: t.Any, names: Sequence[str]) -> set[int]:
         found |= above - {None}
 
 
-def _neighbour(route: t.Any, hop: Hop) -> tuple[str | None, int]:
+def neighbour(route: t.Any, hop: Hop) -> tuple[str | None, int]:
     """(MAC, state) of the gateway in the neighbour table."""
     for entry in route.get_neighbours(family=_family(hop), ifindex=hop.interface):
         if entry.get_attr("NDA_DST") == hop.address:
@@ -58,13 +55,13 @@ def _resolve(route: t.Any, hop: Hop, confirm: bool) -> str | None:
     deadline = time.monotonic() + (_CONFIRM_SECONDS if confirm else _RESOLVE_SECONDS)
     poked = 0.0
     while True:
-        mac, state = _neighbour(route, hop)
+        mac, state = neighbour(route, hop)
         late = time.monotonic() > deadline
-        if (mac and (state & _CONFIRMED or not confirm)) or late:
+        if (mac and (state & CONFIRMED or not confirm)) or late:
             return mac
         if time.monotonic() - poked > 0.5:
             poked = time.monotonic()
-            _poke(hop)
+            poke(hop)
         time.sleep(0.05)
 
 
@@ -79,48 +76,14 @@ def ask_gateway(interfaces: Sequence[str], confirm: bool = False, wait: bool = T
         routes = {name: default_routes(name) for name in FAMILIES}
 
         def ask(hop: Hop) -> str:
-            return (_resolve(route, hop, confirm) if wait else _neighbour(route, hop)[0]) or ""
+            return (_resolve(route, hop, confirm) if wait else neighbour(route, hop)[0]) or ""
 
         places: list[tuple[str, set[int] | None]]
-        places = [(name, _carriers(route, [name])) for name in interfaces] or [("", None)]
-        return one_gateway([_behind(name, allowed, routes, ask) for name, allowed in places])
+        places = [(name, carriers(route, [name])) for name in interfaces] or [("", None)]
+        return one_gateway([behind(name, allowed, routes, ask) for name, allowed in places])
 
 
-def glance_at_gateway(interfaces: Sequence[str], expected: str = "") -> tuple[GatewayAnswer, bool]:
-    """What ask_gateway would answer at once, and whether the kernel is sure of it.
-
-    Nothing is waited for: where it is not sure, it is made to find out, and will tell of that by netlink. `expected`:
-    the MAC that packets are sent to; another one that the kernel heard of is asked for at once.
-    """
-    with open_route() as route:
-        routes = {name: default_routes(name) for name in FAMILIES}
-        doubted = []
-
-        def ask(hop: Hop) -> str:
-            mac, state = _neighbour(route, hop)
-            if not state & _CONFIRMED:
-                doubted.append((hop, mac))
-            return mac or ""
-
-        places: list[tuple[str, set[int] | None]]
-        places = [(name, _carriers(route, [name])) for name in interfaces] or [("", None)]
-        answer = one_gateway([_behind(name, allowed, routes, ask) for name, allowed in places])
-        for hop, mac in doubted:
-            if mac and expected and mac != expected:
-                _verify(route, hop, mac)
-            else:
-                _poke(hop)
-    return answer, not doubted
-
-
-def _verify(route: t.Any, hop: Hop, mac: str) -> None:
-    """Have the kernel ask a neighbour whether this is its MAC, without the seconds that it would give it otherwise."""
-    # One that is gone by now is asked for with the next glance.
-    with contextlib.suppress(Exception):
-        route.neigh("change", dst=hop.address, lladdr=mac, ifindex=hop.interface, state=_PROBE)
-
-
-def _behind(
+def behind(
     interface: str, allowed: set[int] | None, routes: Mapping[str, Sequence[DefaultRoute]], ask: Callable[[Hop], str]
 ) -> Behind:
     """What is behind one interface, whose addresses and routes `allowed` ones carry. `ask`: the MAC of a gateway."""
@@ -154,7 +117,7 @@ def _family(hop: Hop) -> int:
     return socket.AF_INET6 if ":" in hop.address else socket.AF_INET
 
 
-def _poke(hop: Hop) -> None:
+def poke(hop: Hop) -> None:
     """Make the kernel resolve a neighbour: one datagram to its discard port, by the way of its own interface."""
     with contextlib.suppress(OSError), socket.socket(_family(hop), socket.SOCK_DGRAM) as probe:
         name = socket.if_indextoname(hop.interface)
@@ -173,7 +136,7 @@ def own_address(family: int, interfaces: Sequence[str]) -> str | None:
     """
     with open_route() as route:
         indexes = [index for name in interfaces for index in route.link_lookup(ifname=name)]
-        indexes += sorted(_carriers(route, interfaces) - set(indexes))
+        indexes += sorted(carriers(route, interfaces) - set(indexes))
         if not interfaces:
             name = next(name for name, number in FAMILIES.items() if number == family)
             indexes = [hop.interface for hop in hops_over(default_routes(name), None)]

@@ -31,7 +31,7 @@ AGENT: Spec = {
     "interface": {"type": "str", "default": ""},
     "announce_table": {"type": "int", "default": TABLE},
     "max_probes": {"type": "int", "default": MAX_PROBES},
-    "metrics_listen": {"type": "raw", "default": [DEFAULT_LISTEN]},
+    "metrics_listen": {"type": "raw", "default": DEFAULT_LISTEN},
     "metrics_allow": {"type": "list", "elements": "str", "default": []},
     "metrics_real": {"type": "bool", "default": False},
     "sync": {"type": "bool", "default": False},
@@ -62,9 +62,7 @@ class AgentSettings:
             "interface": self.interface,
             "announce_table": self.announce_table,
             "max_probes": self.max_probes,
-            "metrics_listen": [
-                f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.metrics.listen
-            ],
+            "metrics_listen": [_place(*each) for each in self.metrics.listen],
             "metrics_allow": list(self.metrics.allow[len(LOCAL) :]),
             "metrics_real": self.metrics.each_real,
             "sync": self.sync is not None,
@@ -97,6 +95,13 @@ def parse_agent(params: Mapping[str, t.Any]) -> AgentSettings:
     return found
 
 
+def agent_faults(params: Mapping[str, t.Any]) -> list[str]:
+    """A sentence for each thing that is wrong with the options, which begins with the option's name."""
+    faults = Faults()
+    _parse(params, faults)
+    return faults.lines
+
+
 def settings_changes(before: AgentSettings | None, after: AgentSettings | None) -> list[str]:
     """A line for each difference, none of which shows a key. None: the agent does not take part in the balancer."""
     if before == after:
@@ -112,6 +117,10 @@ def settings_changes(before: AgentSettings | None, after: AgentSettings | None) 
     if before.sync and after.sync and before.sync.key != after.sync.key:
         lines.append("the agent's sync_key changed")
     return lines
+
+
+def _place(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _word(value: t.Any) -> str:
@@ -131,9 +140,8 @@ def _parse(params: Mapping[str, t.Any], faults: Faults) -> AgentSettings:
     metrics = parse_metrics(params, faults)
     sync = None
     if params["sync"]:
-        sync = parse_sync(
-            {name: params[f"sync_{name}"] for name in ("key", "port", "address", "peers")}, faults, "sync_"
-        )
+        own = {name: params[f"sync_{name}"] for name in ("key", "port", "address", "peers")}
+        sync = parse_sync(own, faults, "sync_")
     return AgentSettings(interface, table, rate, metrics, sync)
 
 

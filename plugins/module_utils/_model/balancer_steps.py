@@ -45,7 +45,7 @@ class MigrateMaps:
 class MakeTables:
     """Make tables for CPUs, of so many entries, as those of a map of tables; CPUs that have none get theirs now.
 
-    `size`: the option that says how many; `by_node`: each on the memory node of its CPU.
+    `size`: the option that says how many; `by_node`: each on the memory node of its CPU; `shared`: one table for all.
     """
 
     phase: t.ClassVar[Phase] = Phase.MAKE_TABLES
@@ -54,6 +54,7 @@ class MakeTables:
     entries: Mapping[int, int]
     size: str
     by_node: bool
+    shared: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,10 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Connection tables: each CPU that receives has one, and their sizes add up to what the settings say."""
+"""Connection tables: each CPU that receives has one, and their sizes add up to what the settings say.
+
+The global table is one that all CPUs share: packets only read it, and whichever CPU a flow's packets come to finds it.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,9 @@ from .wanted import Wanted
 
 FLOW_TABLES = {"lru_mapping": "flows", "global_lru_maps": "global_flows", "flow_debug_maps": "flows"}
 """Map of per-CPU tables → the size that is shared out among them."""
+
+SHARED = "global_lru_maps"
+"""The map whose slots all have one table, of the whole size."""
 
 
 def table_sizes(total: int, cpus: Iterable[int]) -> dict[int, int]:
@@ -46,7 +52,8 @@ def wanted_tables(
     if isinstance(settings.forwarding_cores, str):
         # Interrupts may wander: a CPU that received once may do so again.
         chosen |= set(there)
-    return table_sizes(settings.sizes[FLOW_TABLES[name]], chosen)
+    size = settings.sizes[FLOW_TABLES[name]]
+    return dict.fromkeys(sorted(chosen), size) if name == SHARED else table_sizes(size, chosen)
 
 
 def shrinking(settings: BalancerSettings, cpus: Iterable[int], there: Mapping[int, MapInfo]) -> dict[int, MapInfo]:
@@ -74,10 +81,14 @@ def plan_tables(plan: ProgramPlan, wanted: Wanted, seen: BalancerSnapshot) -> No
         there = seen.tables.get(name, {})
         shares = wanted_tables(settings, name, cpus, there)
         make = {cpu: entries for cpu, entries in shares.items() if cpu not in there or there[cpu].entries != entries}
+        if name == SHARED and (make or len({there[cpu].id for cpu in shares}) > 1):
+            make = shares
         if make:
-            step = MakeTables(name, spec.inner, make, f"sizes.{FLOW_TABLES[name]}", bool(numa_flag(settings, seen)))
+            size, by_node = f"sizes.{FLOW_TABLES[name]}", bool(numa_flag(settings, seen))
+            step = MakeTables(name, spec.inner, make, size, by_node, shared=name == SHARED)
             some, most = ", ".join(map(str, make)), max(make.values())
-            plan.add(step, f"create tables in {name} for CPU {some} of {most} flows each")
+            told = f"a table in {name} for CPU {some} together of {most} flows"
+            plan.add(step, f"create {told if step.shared else f'tables in {name} for CPU {some} of {most} flows each'}")
             if name == "lru_mapping":
                 plan.warnings += _loss(make, seen)
         left = tuple(sorted(set(there).difference(shares)))

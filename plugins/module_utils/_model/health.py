@@ -36,6 +36,9 @@ STATES = ("active", "draining", "down")
 HISTORY = 20
 """As many changes of a target are kept."""
 
+UNMADE_SECONDS = 1.0
+"""A probe that could not be made is tried again so soon: nothing was sent, and what it lacks may be there any moment."""
+
 _STRICTNESS = {state: rank for rank, state in enumerate(STATES)}
 
 
@@ -145,7 +148,11 @@ def next_due(health: Health, probe: Probe, started: float, now: float) -> float:
 
     From start to start, so that targets that were spread stay so; never before the last probe has ended.
     """
-    gap = min(probe.fast_interval, probe.interval) if is_pressing(health) else probe.interval
+    gap = probe.interval
+    if is_pressing(health):
+        gap = min(probe.fast_interval, gap)
+    elif health.last is not None and not health.last.state:
+        gap = min(UNMADE_SECONDS, gap)
     return max(started + gap, now)
 
 

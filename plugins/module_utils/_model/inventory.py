@@ -187,6 +187,16 @@ def _flagged(vip: t.Any, flag: str) -> t.Any:
     return vip if flag in flags else {**vip, "flags": [*flags, flag]}
 
 
+def asks_reals(vips: t.Any) -> bool:
+    """Whether a VIP has a check that is made at its reals, and not told by others."""
+    return isinstance(vips, (list, tuple)) and any(
+        isinstance(vip, Mapping)
+        and isinstance(vip.get("check"), Mapping)
+        and vip["check"].get("type") not in (None, "external")
+        for vip in vips
+    )
+
+
 def starved_vips(vips: Iterable[t.Any], least: int) -> list[Mapping[str, t.Any]]:
     """The VIPs with fewer than `least` reals that take new flows."""
     return [vip for vip in vips if isinstance(vip, Mapping) and _count_active(vip.get("reals")) < least]

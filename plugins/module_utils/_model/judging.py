@@ -265,14 +265,24 @@ def _slow_start(
     if old.state != "active" or old.reason == WAITING:
         since = iso(now)
     else:
-        since = old.since
-        if epoch(since) > now:
-            # The clock went back: on from where it is, instead of waiting for the clock.
-            since = iso(ramp.begun(old.share, seconds, now))
+        since = _since_of_start(old, seconds, now)
     share = ramp.share(epoch(since), seconds, now)
     if share >= ramp.FULL:
         return None, math.inf
     return Verdict(str(key), address, "active", since, STARTING, share), ramp.next_step(epoch(since), seconds, now)
+
+
+def _since_of_start(old: Verdict, seconds: float, now: float) -> str:
+    """Since when a real starts slowly that has a share by now.
+
+    No step gives more than STEP, and none takes anything: also where the clock jumped, the agent was away for a while,
+    or slow_start is another. Then the real goes on from its share as if it had come to that, or to the next, just now.
+    """
+    since = epoch(old.since)
+    least = max(ramp.STEP, old.share // ramp.STEP * ramp.STEP)
+    wanted = ramp.share(since, seconds, now)
+    share = min(max(wanted, least), old.share // ramp.STEP * ramp.STEP + ramp.STEP)
+    return old.since if share == wanted and since <= now else iso(ramp.begun(share, seconds, now))
 
 
 # Times

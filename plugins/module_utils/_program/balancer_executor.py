@@ -143,6 +143,9 @@ class BalancerExecutor(Executor):
     def make_tables(self, step: MakeTables) -> None:
         made = self.made[step.map] = {}
         for cpu, entries in step.entries.items():
+            if step.shared and made:
+                made[cpu] = next(iter(made.values()))
+                continue
             node = self.host.numa_node(cpu) if step.by_node else None
             try:
                 made[cpu] = self.held.enter_context(self.host.create_table(step.spec, entries, node))

@@ -45,8 +45,12 @@ ELSEWHERE = {
     "real_mss": {"told"},
     "addresses": {"told"},
     "keep_sources": {"keep_vips", "known"},
+    "interface": {"interfaces", "probes"},
+    "sync_peers": {"sync_peers", "told"},
 }
 """Options that do not come from a variable of their name alone, and what they come from (without the role's name)."""
+
+PROBES_FROM = ("source_ipv4", "source_ipv6")
 
 NOT_PASSED = {
     "balancer": {"state": "a role makes balancers: it neither removes one nor rolls it back"},
@@ -59,6 +63,12 @@ NOT_PASSED = {
         "leaving": "what playbook remove has taken off already",
         "files": "what the module's own half on the controller tells the other",
         "contents": "likewise",
+    },
+    "agent": {"state": "the role has an agent, or says by a task of its own that it has none"},
+    "healthcheck": {
+        "state": "likewise",
+        "source_mac": "auto is the interface's own",
+        "counted_vips": "the agent counts probes itself",
     },
     "preflight": {},
 }
@@ -108,6 +118,10 @@ def variables_in(value: Any) -> set[str]:
 
 def test_the_roles_run_these_modules() -> None:
     assert sorted((role, file, module) for role, file, module, _arguments in TASKS) == [
+        ("balancer", "agent.yml", "agent"),
+        ("balancer", "agent.yml", "agent"),
+        ("balancer", "agent.yml", "healthcheck"),
+        ("balancer", "agent.yml", "healthcheck"),
         ("balancer", "preflight.yml", "preflight"),
         ("balancer", "run.yml", "balancer"),
         ("balancer", "run.yml", "vips"),
@@ -125,6 +139,9 @@ def test_the_roles_run_these_modules() -> None:
 def test_every_option_is_passed_from_a_variable(role: str, file: str, module: str, arguments: dict[str, Any]) -> None:
     if module == "preflight":
         assert arguments == {"role": role}
+        return
+    if arguments.get("state") == "absent":
+        assert set(arguments) == {"state", "instance", "bpffs", "lock_timeout"}
         return
     if file == "withdraw.yml":
         # It takes VIPs away and leaves the rest of the host as it is.
@@ -145,6 +162,10 @@ def test_every_option_is_passed_from_a_variable(role: str, file: str, module: st
             if file == "tables.yml" and name == "planned":
                 # What the tasks before have foretold, this one does not tell again.
                 words = {*words, "resources", *({"leading"} if module == "decap_destinations" else ())}
+            if module == "healthcheck":
+                # Where the first of the balancer's interfaces is, and from addresses that reals know.
+                here = {"interface": {"interfaces"}, **{each: {"probe_sources"} for each in PROBES_FROM}}
+                words = here.get(name, words)
             wanted = {word if word == "host_compared" else f"{role}_{word}" for word in words}
             assert variables_in(value) == wanted, name
 
@@ -246,7 +267,8 @@ def test_what_the_roles_tell_role_host() -> None:
     assert default_of("real", "mtu_check", katran_mtu_check="off") == "off"
     assert default_of("real", "mtu_check") == default_of("host", "mtu_check") == "warn"
     [task] = [task for task in load(ROOT / "roles/balancer/tasks/apply.yml") if "vars" in task]
-    assert task["vars"]["host_agent"] is True
+    assert variables_in(task["vars"]["host_agent"]) == {"balancer_agent"}
+    assert variables_in(task["vars"]["host_sync"]) == {"balancer_agent", "balancer_sync"}
     assert default_of("host", "packages", katran_host_packages=["mine"]) == ["mine"]
     assert default_of("host", "packages") == []
 

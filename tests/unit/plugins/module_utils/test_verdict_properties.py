@@ -40,7 +40,9 @@ def checked(draw: st.DrawFn, sizes: dict[str, int]) -> list[Entry]:
     vips = draw(configurations(sizes))
     for vip in vips:
         if draw(st.integers(0, 4)):
-            vip["check"] = {"type": "tcp", "min_healthy": draw(st.sampled_from([0, 20, 50, 100]))}
+            # What a probe of a prefix, or of any port, is sent to has to be said.
+            vip["check"] = {"type": "tcp", "port": 80, "address": vip["address"].partition("/")[0]}
+            vip["check"]["min_healthy"] = draw(st.sampled_from([0, 20, 50, 100]))
             vip["check"] |= {"on_down": "keep"} if draw(st.booleans()) else {}
     return vips
 

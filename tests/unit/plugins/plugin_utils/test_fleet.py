@@ -67,6 +67,8 @@ def test_what_a_balancer_is_told() -> None:
         "mss": 0,
         "announces": False,
         "places": [{"place": "198.51.100.1/32", "communities": []}],
+        "checked": False,
+        "peers": [],
     }
     vips = [VIP, {**VIP, "protocol": "udp", "flags": ["quic"]}]
     assert one.resources == {"0": {"vips": vips, "decap_destinations": []}}
@@ -469,10 +471,7 @@ def test_what_a_balancer_is_told_of_its_announcements() -> None:
         ({"katran_bgp": {**BGP, "as": 0}}, "katran_bgp.as: AS 0 is reserved"),
         ({"katran_bgp": {"as": 65001, "neighbors": [{"address": "10.0.0.254"}]}}, "neighbors[0].as: is missing"),
         ({"katran_bgp": "10.0.0.254"}, "katran_bgp: str is not a mapping"),
-        (
-            {"katran_bgp": BGP, "katran_announce_table": 254},
-            "katran_announce_table: 254 is a table of the kernel's own",
-        ),
+        ({"katran_bgp": BGP, "katran_announce_table": 254}, "katran_announce_table: 254 is the kernel's table main"),
         ({"katran_bpg": BGP}, "katran_bpg: there is no such variable; did you mean katran_bgp?"),
     ],
 )

@@ -71,8 +71,10 @@ def test_a_ready_vip_is_announced() -> None:
         (
             SeenVip(WEB, **DEAD, failing=("10.0.0.11 down: refused",)),
             READY,
-            "0 of 2 reals healthy, and announce.min_healthy is 1 (10.0.0.11 down: refused): announced all the same"
-            " (last_resort)",
+            (
+                "0 of 2 reals healthy, and announce.min_healthy is 1 (10.0.0.11 down: refused): announced all the same"
+                " (last_resort)"
+            ),
         ),
         (SeenVip(WEB, WITHDRAW, **DEAD), 0, "0 of 2 reals healthy, and announce.min_healthy is 1"),
         (SeenVip(WEB, WITHDRAW, 2, 0, 0, filled=False), 0, "checks took all reals out"),

@@ -23,9 +23,9 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.entries import
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
 from ansible_collections.katran.fleet.plugins.module_utils._model.limits import UNLIMITED
 from ansible_collections.katran.fleet.plugins.module_utils._model.resources import config_faults
+from ansible_collections.katran.fleet.plugins.module_utils._model.vip_changes import vip_changes
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import (
     Vip,
-    vip_changes,
     vip_to_config,
     vips_from_config,
 )

@@ -65,7 +65,8 @@ def test_which_cpus_have_a_table() -> None:
 def test_a_cpu_that_received_once_keeps_its_table() -> None:
     assert wanted_tables(settings(flows=90), "lru_mapping", [0, 1], tables(c7=30)) == {0: 30, 1: 30, 7: 30}
     assert wanted_tables(settings("0-1", flows=90), "lru_mapping", [0, 1], tables(c7=30)) == {0: 45, 1: 45}
-    assert wanted_tables(settings(global_flows=8), "global_lru_maps", [0, 1], {}) == {0: 4, 1: 4}
+    assert wanted_tables(settings(global_flows=8), "global_lru_maps", [1, 0], {}) == {0: 8, 1: 8}, "they share one"
+    assert wanted_tables(settings(global_flows=8), "global_lru_maps", [0, 1], tables(c7=8)) == {0: 8, 1: 8, 7: 8}
     assert wanted_tables(settings(flows=8), "flow_debug_maps", [0, 1], {}) == {0: 4, 1: 4}
 
 
@@ -113,12 +114,31 @@ def test_each_map_of_tables_has_its_size() -> None:
     found = plan(settings(features=["global_lru"], flows=101), replace(FRESH, nodes=1))
     assert found.changes == [
         "create tables in lru_mapping for CPU 0, 1 of 51 flows each",
-        "create tables in global_lru_maps for CPU 0, 1 of 5 flows each",
+        "create a table in global_lru_maps for CPU 0, 1 together of 10 flows",
     ]
     assert found.of(MakeTables) == [
         MakeTables("lru_mapping", FLOW_TABLE, {0: 51, 1: 50}, "sizes.flows", by_node=False),
-        MakeTables("global_lru_maps", GLOBAL_FLOW_TABLE, {0: 5, 1: 5}, "sizes.global_flows", by_node=False),
+        MakeTables(
+            "global_lru_maps", GLOBAL_FLOW_TABLE, {0: 10, 1: 10}, "sizes.global_flows", by_node=False, shared=True
+        ),
     ]
+
+
+def test_all_cpus_share_one_global_table() -> None:
+    wished = settings(features=["global_lru"])
+    step = MakeTables(
+        "global_lru_maps", GLOBAL_FLOW_TABLE, {0: 10, 1: 10}, "sizes.global_flows", by_node=False, shared=True
+    )
+
+    def of(**ids: int) -> list[MakeTables]:
+        there = {int(cpu[1:]): MapInfo(LRU_HASH, number, 40, 4, 10, 0, "global_flows") for cpu, number in ids.items()}
+        seen = replace(FRESH, nodes=1, tables={**outgrown(c0=50, c1=50), "global_lru_maps": there})
+        return plan(wished, seen).of(MakeTables)
+
+    assert of(c0=7, c1=7) == []
+    # As earlier versions left them, or for a CPU that has begun to receive: all get a new one.
+    assert of(c0=7, c1=8) == [step]
+    assert of(c0=7) == [step]
 
 
 def test_tables_that_are_right_stay() -> None:

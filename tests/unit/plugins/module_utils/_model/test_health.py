@@ -225,6 +225,13 @@ def test_a_fast_interval_is_no_slower() -> None:
     assert next_due(fed(judged(), REFUSED), Probe("tcp", interval=0.1, fast_interval=0.2), 5.0, 5.0) == 5.1
 
 
+def test_what_could_not_be_asked_is_asked_soon() -> None:
+    slow, quick = Probe("tcp", interval=60.0), Probe("tcp", interval=0.5)
+    assert next_due(fed(judged(), UNMADE), slow, 5.0, 5.0) == 6.0
+    assert next_due(fed(judged(), OK), slow, 5.0, 5.0) == 65.0
+    assert next_due(fed(judged(), UNMADE), quick, 5.0, 5.0) == 5.5
+
+
 def test_the_strictest_state() -> None:
     for one, other in itertools.product(RANK, repeat=2):
         assert strictest([one, other]) == max(one, other, key=RANK.__getitem__)

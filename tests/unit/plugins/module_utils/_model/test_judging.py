@@ -298,9 +298,34 @@ def test_a_clock_that_went_back_holds_up_no_start() -> None:
     assert found.due == pytest.approx(NOW + 10)
 
 
+@pytest.mark.parametrize(
+    ("old", "slow_start", "share", "since"),
+    [
+        # The agent was away, or the clock jumped ahead: one step, and the others in their time.
+        (starting(50, NOW - 3600), 90.0, 60, NOW - 50),
+        (starting(90, NOW - 3600), 90.0, 100, 0.0),
+        (starting(50, NOW)._replace(since="?"), 90.0, 60, NOW - 50),
+        # The clock went back by less than the start has taken.
+        (starting(50, NOW - 20), 90.0, 50, NOW - 40),
+        (starting(10, NOW + 7200), 90.0, 10, NOW),
+        # Another slow_start.
+        (starting(50, NOW - 40), 9.0, 60, NOW - 5),
+        (starting(50, NOW - 40), 900.0, 50, NOW - 400),
+        # Somebody else's share.
+        (starting(3, NOW - 5), 90.0, 10, NOW - 5),
+        (starting(57, NOW - 5), 90.0, 50, NOW - 40),
+        (starting(0, NOW - 45), 90.0, 10, NOW),
+    ],
+)
+def test_no_step_is_larger_and_none_goes_back(old: Verdict, slow_start: float, share: int, since: float) -> None:
+    check = Check(Probe("tcp"), slow_start=slow_start)
+    found = judged_of(checked(vip(WEB, check)), {target(check=check): ACTIVE}, [old])
+    assert found.verdicts == (() if share == 100 else (starting(share, since),))
+    assert share == 100 or NOW < found.due <= NOW + slow_start / 9 + 1e-6
+
+
 def test_a_time_that_cannot_be_read_is_long_past() -> None:
     assert epoch("yesterday") == 0.0
-    assert judged_of(slow(), {target(check=SLOW): ACTIVE}, [starting(50, NOW)._replace(since="?")]).verdicts == ()
 
 
 # Carried over

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._model.vips import VipKey, vip_changes, vip_to_config
+from ansible_collections.katran.fleet.plugins.module_utils._model.vip_changes import vip_changes
+from ansible_collections.katran.fleet.plugins.module_utils._model.vips import VipKey, vip_to_config
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.configs import reals, vip, vip6, vips
 
 

@@ -16,9 +16,9 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.errors import 
 from ansible_collections.katran.fleet.plugins.module_utils._model.features import FEATURES, FLAG_FEATURES
 from ansible_collections.katran.fleet.plugins.module_utils._model.limits import Limits
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
+from ansible_collections.katran.fleet.plugins.module_utils._model.vip_changes import vip_changes
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import (
     VipReal,
-    vip_changes,
     vip_to_config,
     vips_from_config,
 )

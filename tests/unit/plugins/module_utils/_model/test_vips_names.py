@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.vip_changes import vip_changes
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import (
     Vip,
     VipKey,
     VipName,
     VipReal,
     sorted_flags,
-    vip_changes,
     vip_to_config,
     vips_from_config,
 )
