@@ -321,8 +321,8 @@ options:
     default: []
   check_defaults:
     description:
-      - What lies under every O(config[].check), with the same options but C(type) and C(address). What means nothing for
-        the type of a check is passed over there.
+      - What lies under every O(config[].check), with the same options but C(type) and C(address). What means nothing
+        for the type of a check is passed over there.
       - A VIP without a check does not get one by it.
     type: dict
     default: {}

@@ -230,10 +230,15 @@ def test_changes_in_words() -> None:
 
 
 def test_what_is_valid_and_hardly_meant() -> None:
-    entry = {**VIP, "check": {"type": "https", "port": 0o443}, "announce": {"min_healthy": 2}}
+    check = {"type": "https", "port": 0o443, "status": ["128", "132"]}
+    entry = {**VIP, "check": check, "announce": {"min_healthy": 2}}
     _vips, warnings = resolve_vips({}, Asked([entry], limits=ALL))
     assert warnings == [
         "vips[0].check.port: 291 is what YAML makes of 443 with a 0 before it; if 443 is meant, write it without",
+        (
+            "vips[0].check.status: no answer ends with 128 or 132; if it was written with a 0 before it (0200), write"
+            " it without"
+        ),
         "vips[0].announce.min_healthy: 2 reals have to be in, but there is 1, so that it is never announced",
     ]
 
