@@ -13,6 +13,7 @@ description:
   - Compares the VIPs, reals and consistent-hash rings that are wanted with those in the balancer's BPF maps,
     and writes exactly the entries that differ, in an order in which no packet meets a half-made VIP.
   - What somebody else changed in the maps is reported in check mode and repaired in a run.
+  - What was said of reals by hand (M(katran.fleet.reals)) or by checks stays, whatever is deployed. A run warns of it.
 author:
   - The katran.fleet authors (@katran-fleet)
 extends_documentation_fragment:

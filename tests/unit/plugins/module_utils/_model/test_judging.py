@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.checks import Check, Probe, Target
+from ansible_collections.katran.fleet.plugins.module_utils._model.checks_record import ChecksRecord
 from ansible_collections.katran.fleet.plugins.module_utils._model.external import Word
-from ansible_collections.katran.fleet.plugins.module_utils._model.health import Change, Health
+from ansible_collections.katran.fleet.plugins.module_utils._model.health import Answer, Change, Health
 from ansible_collections.katran.fleet.plugins.module_utils._model.judging import (
     STARTING,
     WAITING,
@@ -28,8 +29,10 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.judging import
     unmatched,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.overlay import Overlay
+from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
 from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict, Words, by_vip
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import Vip, VipKey, VipReal
+from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.probed import fed
 
 NOW = 1.8e9
 R1, R2, R3 = "10.0.0.1", "10.0.0.2", "10.0.0.3"
@@ -216,6 +219,20 @@ def test_a_word_about_nothing_we_check_changes_nothing() -> None:
     found = judged_of(known, dict.fromkeys(known.pairs, ACTIVE), words=words)
     assert (found.verdicts, found.due) == ((), math.inf)
     assert len(unmatched(known, words, NOW)) == 2
+
+
+@given(st.text(max_size=200), st.text(max_size=200))
+def test_whatever_services_and_feeders_say_can_be_written_down(said: str, feeder: str) -> None:
+    """What a real puts into its answer never makes state.json, without which nothing can be changed, unreadable."""
+    known = checked(vip())
+    health = fed(Health("active"), *[Answer("down", said, 0.1, 2e9)] * 4)
+    words = {f"{feeder}.json": [word(real=R2)]}
+    found = judged_of(known, {target(): health, target(R2): ACTIVE}, words=words)
+    state = State("default", "/sys/fs/bpf", verdicts=[each._asdict() for each in found.verdicts])
+    assert State.from_json(state.to_json(), "state.json").verdicts == state.verdicts
+    record = ChecksRecord({target(): health}, {}, {}, words)
+    assert ChecksRecord.from_json(record.to_json(), "checks.json").healths == record.healths
+    assert [len(each.reason) <= 120 for each in found.verdicts] == [True, True]
 
 
 # Slow start
