@@ -118,8 +118,8 @@ rings:
           slots: 65537
 checks:
   description:
-    - What checks say of every real of each VIP that has a check, since when and why, and what the agent knows of it. That
-      works without the agent as well.
+    - What checks say of every real of each VIP that has a check, since when and why, and what the agent knows of it.
+      That works without the agent as well.
   returned: when gathered
   type: dict
   contains:

@@ -85,14 +85,12 @@ class Announcer:
 
     def stop(self, others: Mapping[str, int | None], now: float) -> list[Line]:
         """Take the routes of a balancer that is no more, or that is announced in another table, away: its own alone."""
-        foreign = dict.fromkeys(self._foreign_places())
-        return self.update(Seen(others={**foreign, **others}), now)
-
-    def _foreign_places(self) -> set[str]:
-        """Where the table has routes that this balancer did not ask for."""
+        there: set[str] = set()
         with contextlib.suppress(NetworkError):
-            return {route.place for route in read_table(self.table).ours} - set(self.wanted or self.ready)
-        return set()
+            there = {route.place for route in read_table(self.table).ours}
+        foreign = there - set(self.wanted or self.ready)
+        # Where a run was first, nothing is left to do or to write down.
+        return self.update(Seen(others={**dict.fromkeys(foreign), **others}), now) if there != foreign else []
 
     def _look(self, seen: Seen, now: float, troubles: list[str]) -> list[Line]:
         before = self._pasts or {}
