@@ -131,7 +131,7 @@ options:
         suboptions:
           type:
             description:
-              - What is asked. It must be said, unless O(check_defaults) has it.
+              - What is asked, which every check has to say.
               - V(tcp) - a connection is accepted. V(tls) - and its handshake succeeds. V(http) and V(https) - a
                 request is answered with O(config[].check.status), O(config[].check.drain_status) or another status.
                 V(udp) - a datagram is answered. V(dns) - a question is answered without an error. V(external) -
@@ -322,8 +322,8 @@ options:
     default: []
   check_defaults:
     description:
-      - What lies under every O(config[].check), with the same options but C(address). What means nothing for a check's
-        type is passed over there.
+      - What lies under every O(config[].check), with the same options but C(type) and C(address). What means nothing
+        for the type of a check is passed over there.
       - A VIP without a check does not get one by it.
     type: dict
     default: {}
