@@ -250,6 +250,16 @@ def test_what_a_person_drained_is_down_for_good_once_checks_say_so() -> None:
     quiet(down(A))
 
 
+def test_who_drains_what_is_sound_is_told_what_stays_in() -> None:
+    say(down(A, B))
+    request = Request("default", BPFFS, 5, False)
+    done = apply_resource("reals", request, Asked([{"address": real, "state": "draining"} for real in (C, D)]))
+    assert set(slots()) == {B}
+    assert f"vip {name(WEB)} is degraded: {B} (down: connection refused) stays in: min_healthy is 50 %" in done.warnings
+    back = apply_resource("reals", request, Asked([{"address": C}, {"address": D}], "deleted"))
+    assert (set(slots()), back.warnings) == ({C, D}, [])
+
+
 def test_slow_start() -> None:
     even = slots()
     shares = []

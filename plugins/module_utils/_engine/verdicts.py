@@ -16,7 +16,7 @@ from .._model.draining import idle_by_word
 from .._model.drift import View
 from .._model.entries import Asked
 from .._model.state import State
-from .._model.verdicts import Verdict, Words, by_check, by_vip, degraded, that_count
+from .._model.verdicts import Verdict, Words, by_check, by_vip, that_count, told_degraded
 from .._model.vips import Vip
 from .._program.requirements import require_capabilities
 from .flows import purge_gone
@@ -62,9 +62,7 @@ class VerdictRun(VipRun):
         """The VIPs as they are, under these verdicts."""
         del asked
         found = View(known.vips, Words(known.words.overlay, that_count(by_vip(self.told), known.vips)))
-        self.result.warnings += [
-            f"vip {key} is degraded: {why}" for key, why in degraded(found.vips, found.words).items()
-        ]
+        self.result.warnings += told_degraded(found.vips, found.words)
         self.result.warnings += idle_by_word(found.vips, found.words)
         return found
 
