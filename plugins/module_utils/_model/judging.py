@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from . import ramp
@@ -90,6 +90,8 @@ def targets_of(vips: Mapping[VipKey, Vip]) -> dict[Pair, Target]:
             continue
         probe = vip.check.probe
         address, port = probe.address or key.address, probe.port or key.port
+        # Whether a VIP is there itself, or another sends its probes there: it is the same service.
+        probe = replace(probe, address="", port=0)
         for real in vip.reals:
             target = Target(real.address, address, port, probe)
             found[key, real.address] = known.setdefault(target, target)

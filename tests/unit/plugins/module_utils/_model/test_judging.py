@@ -87,9 +87,15 @@ def test_equal_questions_are_asked_once() -> None:
     found = targets_of({each.key: each for each in (one, other, own, vip("198.51.100.7:1/tcp", None))})
     assert len(found) == 6
     assert found[one.key, R1] is found[other.key, R1]
-    assert found[one.key, R1] == Target(R1, "198.51.100.9", 80, shared.probe)
+    assert found[one.key, R1] == Target(R1, "198.51.100.9", 80, Probe("http"))
     assert found[own.key, R1] == Target(R1, "198.51.100.1", 443, TCP.probe)
     assert set(Checked.of({one.key: one, other.key: other}).pairs) == {found[one.key, R1], found[one.key, R2]}
+
+
+def test_a_vip_that_is_there_itself_asks_the_same() -> None:
+    elsewhere, there = vip(WEB, Check(Probe("tcp", address="198.51.100.9", port=53))), vip("198.51.100.9:53/tcp", TCP)
+    found = targets_of({each.key: each for each in (elsewhere, there)})
+    assert found[elsewhere.key, R1] is found[there.key, R1]
 
 
 def test_what_differs_in_policy_alone_is_one_question() -> None:
