@@ -19,6 +19,7 @@ import pytest
 from ansible_collections.katran.fleet.plugins.module_utils._agent.announcer import Announcer, others_of
 from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer
 from ansible_collections.katran.fleet.plugins.module_utils._engine.drain import clear_drain, read_drain, set_drain
+from ansible_collections.katran.fleet.plugins.module_utils._engine.info import gather_info
 from ansible_collections.katran.fleet.plugins.module_utils._engine.resource import apply_resource
 from ansible_collections.katran.fleet.plugins.module_utils._engine.withdraw import withdrawn
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
@@ -513,3 +514,27 @@ def test_a_damaged_word_drains_too() -> None:
     assert routes() == {"198.51.100.1": DRAINING}
     clear_drain(request())
     assert read_drain(file) is None
+
+
+def test_balancer_info_tells_what_is_announced() -> None:
+    ensure_balancer("loaded")
+    assert gather_info(request(), ["ready"])["ready"] == {"table": 198, "drained": None, "places": []}
+    set_drain(request(), "anna", withdraw=True)
+    drain = read_drain(StateFile("default", BPFFS))
+    Announcer("default").update(seen("198.51.100.1", drain=drain), 1000.0)
+    run("ip", "route", "add", "198.51.100.1", "dev", "lo", "proto", "98", "metric", "1", "table", "198")
+    assert drain is not None
+    (place,) = gather_info(request(), ["ready"])["ready"]["places"]
+    assert place == {
+        "place": "198.51.100.1",
+        "state": "withdrawn",
+        "since": "1970-01-01T00:16:40.000+00:00",
+        "reasons": [f"withdrawn by anna since {drain.since}"],
+        "vips": ["198.51.100.1:443/tcp"],
+        "route": 1,
+    }
+    (RUN / "ready.json").write_text("{}", encoding="utf-8")
+    found = gather_info(request(), ["ready"])
+    assert found["ready"]["places"] == []
+    assert found["ready"]["drained"] == drain._asdict()
+    assert found["warnings"] == [f"{RUN}/ready.json is damaged (table: is missing): the agent writes it anew"]

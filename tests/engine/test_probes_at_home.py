@@ -54,7 +54,7 @@ def sysctls(**values: str) -> Iterator[None]:
 @pytest.mark.parametrize("anywhere", ["0", "1", "2"])
 def test_other_reals_are_asked_though_the_vip_is_here_too(anywhere: str) -> None:
     """Whatever rp_filter the host has on all interfaces."""
-    every = {"net.ipv4.conf.all.rp_filter": anywhere, **probe_sysctls("out")}
+    every = {"net/ipv4/conf/all/rp_filter": anywhere, **probe_sysctls("out")}
     with vips_on_lo() as way, sysctls(**every):
         kinds = [(HTTP, "tcp"), (HTTP, "http"), (UDP, "udp"), (DNS, "dns")]
         answers = asked(*(target(port, kind, vip) for port, kind in kinds for vip in VIPS), way=way)

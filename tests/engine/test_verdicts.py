@@ -29,6 +29,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.ring import bu
 from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
 from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import vips_from_config
+from ansible_collections.katran.fleet.tests.engine.host import module
 from ansible_collections.katran.fleet.tests.engine.life import (
     LINK,
     MAPS,
@@ -185,6 +186,20 @@ def test_flows_to_what_went_down_are_purged_there_and_nowhere_else() -> None:
     say(down(A, B, C))
     assert set(flows_of()) == {C, D}
     assert set(slots()) == {C, D}
+
+
+def test_who_lets_one_out_that_was_held_removes_its_flows() -> None:
+    send({20000 + number: number for number in range(400)})
+    say(down(A, B, C))
+    assert set(flows_of()) == {C, D}
+    number = flows_of()[C]
+    config = [web(check={**CHECK, "min_healthy": 10}), vips(*REALS, address=DNS, **UDP), vips(*REALS, address=OLD)]
+    arguments = {"bpffs": BPFFS, "config": config, "state": "overridden"}
+    foretold, done = module("vips", arguments, check=True), module("vips", arguments)
+    assert (foretold["changes"], foretold["operations"]) == (done["changes"], done["operations"])
+    assert done["changes"][-1] == f"{number} flows of what is down by check purged"
+    assert set(flows_of()) == {D}
+    assert not module("vips", arguments)["changed"]
 
 
 def test_flows_are_kept_where_the_check_says_so() -> None:

@@ -56,10 +56,11 @@ class Answered(t.Protocol):
 class _Entry:
     """A target and its probe."""
 
-    __slots__ = ("aim", "began", "deadline", "due", "extended", "gone", "number", "started", "talk", "urgent")
+    __slots__ = ("aim", "began", "deadline", "due", "extended", "gone", "number", "plan", "started", "talk", "urgent")
 
-    def __init__(self, aim: Aim, due: float) -> None:
+    def __init__(self, aim: Aim, due: float, plan: Plan | str) -> None:
         self.aim = aim
+        self.plan = plan
         self.due = due
         self.began = self.started = self.deadline = self.extended = 0.0
         self.talk: Talk | None = None
@@ -110,7 +111,6 @@ class Prober:
         self.rate = rate
         self._most = most
         self._entries: dict[Aim, _Entry] = {}
-        self._plans: dict[Probe, Plan | str] = {}
         self._due: list[tuple[float, int, _Entry]] = []
         self._deadlines: list[tuple[float, int, _Entry]] = []
         self._numbers = itertools.count()
@@ -148,14 +148,16 @@ class Prober:
             entry = self._entries.pop(aim)
             entry.gone = True
             self._close(entry)
+        plans = {entry.aim.target.probe: entry.plan for entry in self._entries.values()}
         for aim, first in wanted.items():
             if aim not in self._entries:
-                self._entries[aim] = entry = _Entry(aim, first)
+                probe = aim.target.probe
+                if probe not in plans:
+                    plans[probe] = _planned(probe)
+                self._entries[aim] = entry = _Entry(aim, first, plans[probe])
                 self._push(entry)
         self._due = [each for each in self._due if not each[2].gone]
         heapq.heapify(self._due)
-        probes = {aim.target.probe for aim in self._entries}
-        self._plans = {probe: self._plans.get(probe) or _planned(probe) for probe in probes}
         self._arm()
 
     def kick(self, aims: Iterable[Aim] | None = None) -> None:
@@ -248,7 +250,7 @@ class Prober:
         entry.extended = self._stalls.total
         self.started += 1
         reach = self._reach(entry.aim)
-        plan = self._plans[target.probe]
+        plan = entry.plan
         if reach.obstacle or isinstance(plan, str):
             self._end(entry, Finding("", f"not asked: {reach.obstacle or plan}"), now)
             return

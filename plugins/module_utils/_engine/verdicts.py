@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 from .._kernel.lock import locked
@@ -16,10 +16,9 @@ from .._model.drift import View
 from .._model.entries import Asked
 from .._model.state import State
 from .._model.verdicts import Verdict, Words, by_check, by_vip, degraded, that_count
-from .._model.vips import Vip
 from .._program.requirements import require_capabilities
 from .flows import purge_gone
-from .request import Clock, Gone, Request, Result
+from .request import Clock, Request, Result
 from .resource import with_balancer
 from .vips import VipRun
 
@@ -51,8 +50,6 @@ class VerdictRun(VipRun):
     """One run of what checks say: the same VIPs under other verdicts."""
 
     told: Sequence[Verdict] = ()
-    purge: Callable[[Iterable[Gone], bool], dict[str, int]] | None = None
-    _purging: Sequence[Gone] = ()
 
     def settles(self, state: str) -> Collection[str]:
         """The references that end with this run: a killed one's."""
@@ -70,51 +67,12 @@ class VerdictRun(VipRun):
         return found
 
     def report(self, old: View, new: View) -> None:
-        """Say which reals' verdicts change, and see whose flows lost their place."""
-        purging: list[Gone] = []
-        names = {
-            name
-            for name in {*old.words.verdicts, *new.words.verdicts}
-            if old.words.verdicts.get(name) != new.words.verdicts.get(name)
-        }
-        for key in sorted(new.vips) if names else ():
-            vip, name = new.vips[key], str(key)
-            if name in names or vip.check is not None:
-                self.result.changes += _changes(
-                    name, old.words.verdicts.get(name, {}), new.words.verdicts.get(name, {})
-                )
-                ids = self._newly_down(vip, old.words, new.words)
-                if ids:
-                    purging.append((key, ids))
-        self._purging = purging
-
-    def _newly_down(self, vip: Vip, before: Words, after: Words) -> frozenset[int]:
-        """The ids of reals to which flows of a VIP are to be removed."""
-        moved = vip.key.protocol == "udp" and "udp_flow_migration" in vip.flags
-        if vip.check is None or vip.check.on_down != "purge" or moved:
-            return frozenset()
-        was, now = before.combined(vip).out, after.combined(vip).out
-        ids = self.state.real_ids.assigned
-        return frozenset(
-            ids[address]
-            for address, verdict in now.items()
-            if verdict.state == "down" and address in ids and (address not in was or was[address].state != "down")
-        )
-
-    def settle(self) -> None:
-        """Remove the flows, before the verdicts are on record: a run that is killed leaves that to the next."""
-        self._purge()
-
-    def foretell(self) -> None:
-        """Count the flows that a run would remove."""
-        self._purge()
-
-    def _purge(self) -> None:
-        purged = self.purge(self._purging, self.request.check) if self.purge and self._purging else {}
-        for table, number in purged.items():
-            self.result.operations[table] = self.result.operations.get(table, 0) + number
-        if purged:
-            self.result.changes.append(f"{sum(purged.values())} flows of what is down by check purged")
+        """Say which reals' verdicts change."""
+        before, after = old.words.verdicts, new.words.verdicts
+        for key in sorted(new.vips) if before or after else ():
+            said = before.get(str(key), {}), after.get(str(key), {})
+            if said[0] != said[1]:
+                self.result.changes += _changes(str(key), *said)
 
 
 def _changes(vip: str, before: Mapping[str, Verdict], after: Mapping[str, Verdict]) -> list[str]:

@@ -167,7 +167,7 @@ def test_one_that_is_away_is_asked_no_more_often_than_one_that_answers() -> None
     target.health = judged()
     target.run(600.0)
     assert target.changes == []
-    assert len(target.starts) <= 600 / 1.6 * 4 + 4
+    assert len(target.starts) <= 600 / 1.5 * 4 + 4
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.floats(0.1, 10.0), st.floats(0.05, 2.0), phases)
