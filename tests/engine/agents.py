@@ -165,6 +165,14 @@ def slots(address: str = VIP) -> dict[str, int]:
     return {reals[number]: count for number, count in counted.items() if number in reals}
 
 
+def everything() -> dict[str, Any]:
+    """What decides where a packet goes, as the kernel has it."""
+    state = StateFile("default", BPFFS).read()
+    with KernelMaps(MAPS) as maps:
+        rings = {name: bytes(maps.ring(number)) for name, number in state.vip_numbers.assigned.items()}
+        return {**rings, **{name: dict(maps.entries(name)) for name in ("vip_map", "reals", "ctl_array")}}
+
+
 def routes() -> dict[str, int]:
     """Address → metric of the route that announces it."""
     found = run("ip", "-j", "route", "show", "table", "198")
@@ -190,7 +198,7 @@ def checks() -> dict[str, Any]:
     """checks.json: real → what is known of it."""
     try:
         found = json.loads((RUN / "checks.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, json.JSONDecodeError):
         return {}
     return {each["real"]: each for each in found["targets"]}
 

@@ -38,11 +38,21 @@ def test_a_service_runs_confined(name: str) -> None:
 
 
 def test_who_wants_what() -> None:
-    for name in ("katran-restore.service", "katran-watch.service"):
+    for name in ("katran-restore.service", "katran-watch.service", "katran-agent.service"):
         assert section(name, "Install") == {"WantedBy": "multi-user.target"}
-    assert section("katran-refresh.timer", "Install") == {"WantedBy": "timers.target"}
-    assert section("katran-refresh.timer", "Timer")["OnUnitInactiveSec"] == "15"
-    assert section("katran-refresh.service", "Service")["ExecStart"].endswith("/katran-restore --refresh")
+
+
+def test_the_agent_is_bounded_and_watched() -> None:
+    unit, service = section("katran-agent.service", "Unit"), section("katran-agent.service", "Service")
+    assert "katran-restore.service" in unit["After"].split()
+    # Nothing is announced before it was restored, nor by a daemon that came first.
+    assert {"bird.service", "frr.service"} <= set(unit["Before"].split())
+    assert (service["Type"], service["NotifyAccess"], service["Restart"]) == ("notify", "main", "always")
+    assert 0 < int(service["WatchdogSec"]) <= 60
+    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    # Its workers end by themselves, once a run is done.
+    assert service["KillMode"] == "mixed"
+    assert {"CPUQuota", "MemoryHigh", "MemoryMax", "TasksMax", "Nice", "LimitNOFILE"} <= service.keys()
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in UNITS.iterdir()))

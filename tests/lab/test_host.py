@@ -11,7 +11,7 @@ import pytest
 from fleetlab.runs import Fleet, on_host
 
 LIBRARY = "/usr/lib/katran-fleet"
-TIMER, RESTORE = "katran-refresh.timer", "katran-restore.service"
+AGENT, RESTORE = "katran-agent.service", "katran-restore.service"
 
 
 def changes(fleet: Fleet, *arguments: str) -> dict[str, list[str]]:
@@ -37,15 +37,15 @@ def unit(fleet: Fleet, host: str, name: str) -> dict[str, str]:
         (
             # Of a unit that is linked, that removes the link.
             "lb1",
-            f"systemctl disable --now {TIMER}",
-            [f"link the unit {TIMER}", "have systemd read its units", f"enable {TIMER}", f"start {TIMER}"],
+            f"systemctl disable --now {AGENT}",
+            [f"link the unit {AGENT}", "have systemd read its units", f"enable {AGENT}", f"start {AGENT}"],
         ),
         (
             "lb1",
-            f"rm /etc/systemd/system/timers.target.wants/{TIMER} && systemctl daemon-reload",
-            [f"enable {TIMER}"],
+            f"rm /etc/systemd/system/multi-user.target.wants/{AGENT} && systemctl daemon-reload",
+            [f"enable {AGENT}"],
         ),
-        ("lb1", f"systemctl stop {TIMER}", [f"start {TIMER}"]),
+        ("lb1", f"systemctl stop {AGENT}", [f"start {AGENT}"]),
         (
             "real1",
             f"systemctl disable {RESTORE}",
@@ -58,8 +58,8 @@ def unit(fleet: Fleet, host: str, name: str) -> dict[str, str]:
         ),
         (
             "lb2",
-            f"sed -i s/15/3600/ {LIBRARY}/systemd/{TIMER} && systemctl daemon-reload",
-            [f"rewrite systemd/{TIMER}", "have systemd read its units", f"restart {TIMER}"],
+            f"sed -i s/WatchdogSec=20/WatchdogSec=30/ {LIBRARY}/systemd/{AGENT} && systemctl daemon-reload",
+            [f"rewrite systemd/{AGENT}", "have systemd read its units", f"restart {AGENT}"],
         ),
         ("lb2", f"echo >> {LIBRARY}/katran-restore", ["rewrite katran-restore"]),
         ("lb2", f"echo x > {LIBRARY}/bpf/stray.txt", ["remove bpf/stray.txt"]),
@@ -103,7 +103,7 @@ def test_what_an_administrator_decided_is_told_and_stays(fleet: Fleet) -> None:
     on_host(
         fleet.lab,
         "lb1",
-        f"systemctl mask -q --now {TIMER} 2>&1 || (rm /etc/systemd/system/{TIMER} && systemctl mask -q --now {TIMER})",
+        f"systemctl mask -q --now {AGENT} 2>&1 || (rm /etc/systemd/system/{AGENT} && systemctl mask -q --now {AGENT})",
     )
     on_host(
         fleet.lab,
@@ -114,12 +114,12 @@ def test_what_an_administrator_decided_is_told_and_stays(fleet: Fleet) -> None:
         done = fleet.ansible("ansible-playbook", "katran.fleet.deploy", "--limit", "lb1")
         printed = " ".join((done.stdout + done.stderr).split())
         assert "changed=0" in printed
-        assert f"unit {TIMER} is masked on this host, and stays so (systemctl unmask {TIMER})" in printed
+        assert f"unit {AGENT} is masked on this host, and stays so (systemctl unmask {AGENT})" in printed
         assert f"unit {RESTORE} has settings of this host's own: {drop_in}/nice.conf" in printed
     finally:
-        on_host(fleet.lab, "lb1", f"systemctl unmask -q {TIMER}; rm -r {drop_in}; systemctl daemon-reload")
+        on_host(fleet.lab, "lb1", f"systemctl unmask -q {AGENT}; rm -r {drop_in}; systemctl daemon-reload")
         fleet.deploy(None, "--limit", "lb1")
-    assert unit(fleet, "lb1", TIMER) == {
+    assert unit(fleet, "lb1", AGENT) == {
         "UnitFileState": "enabled",
         "ActiveState": "active",
         "NeedDaemonReload": "no",
@@ -164,8 +164,8 @@ def test_modules_run_the_compiled_engine_that_is_installed(fleet: Fleet) -> None
     """Only an import from there reads the compiled file."""
     folder = f"{LIBRARY}/ansible_collections/katran/fleet/plugins/module_utils/_engine/__pycache__"
     compiled = on_host(fleet.lab, "lb1", f"ls {folder}/vips.*.pyc")
-    # It runs every 15 seconds and imports the engine from there too.
-    on_host(fleet.lab, "lb1", "systemctl stop katran-refresh.timer katran-refresh.service")
+    # Its processes import the engine from there too.
+    on_host(fleet.lab, "lb1", f"systemctl stop {AGENT}")
     # Where the file system notes a read at most once a day, it still notes this one.
     unread = int(time.time()) - 3 * 24 * 3600
     on_host(fleet.lab, "lb1", f"touch -a -d @{unread} {compiled}")
@@ -180,6 +180,6 @@ def test_modules_run_the_compiled_engine_that_is_installed(fleet: Fleet) -> None
         assert again["changed"] is False, again
         assert int(on_host(fleet.lab, "lb1", f"stat -c %X {compiled}")) == unread
     finally:
-        on_host(fleet.lab, "lb1", "systemctl start katran-refresh.timer")
+        on_host(fleet.lab, "lb1", f"systemctl start {AGENT}")
         rewritten = f"rewrite {source.removeprefix(LIBRARY + '/')}"
-        assert changes(fleet) == {"lb1": [rewritten, "restart katran-watch.service"]}
+        assert changes(fleet) == {"lb1": [rewritten, f"restart {AGENT}"]}

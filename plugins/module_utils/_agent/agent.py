@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 from .._kernel.state_folder import instances
+from .._model.checks import Target
 from .._model.errors import StateError
 from .._model.health import Answer
 from .._model.probe_path import Reach
@@ -148,7 +150,7 @@ class Agent:
         for each in self._instances.values():
             each.refresh()
             if each.was_kicked():
-                self._prober.kick([Aim(each.name, target) for target in each.checks.checked.pairs])
+                self._kick(each.name, each.checks.checked.pairs)
 
     def _settle(self, there: Sequence[str]) -> None:
         """Take part in the balancers that have settings, and in no others."""
@@ -157,7 +159,13 @@ class Agent:
             each = self._instances.get(name)
             if each is None:
                 self._instances[name] = Instance(
-                    name, settings, self._salt, self._runs, self._journal, self._on_targets
+                    name,
+                    settings,
+                    self._salt,
+                    self._runs,
+                    self._journal,
+                    self._on_targets,
+                    partial(self._kick, name),
                 )
             elif each.settings != settings:
                 each.adjust(settings, time.time())
@@ -185,6 +193,10 @@ class Agent:
             each.announce(others_of(announcers, places, name), time.time())
 
     # Probes
+
+    def _kick(self, name: str, targets: Iterable[Target]) -> None:
+        """Have these asked at once."""
+        self._prober.kick([Aim(name, target) for target in targets])
 
     def _on_targets(self) -> None:
         now = self._loop.time()

@@ -41,8 +41,9 @@ class Runs:
         self._bpffs = ""
         self._marks: Mapping[str, int] | None = None
         self._verdicts: tuple[Verdict, ...] = ()
-        self._stored: tuple[Verdict, ...] = ()
+        self._there: tuple[tuple[Verdict, ...], bool] = (), False
         self._tried: t.Any = None
+        self._marked_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
     def start(self, ended: Told) -> asyncio.Task[None]:
@@ -57,15 +58,26 @@ class Runs:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
+    def saw(self, marks: Mapping[str, int], began: float) -> None:
+        """Which marks lead to reals, as a look found that began at this loop time; a run since then knows better."""
+        if began >= self._marked_at:
+            self.marked = marks
+
     def want(
         self,
         bpffs: str,
         marks: Mapping[str, int] | None,
         verdicts: tuple[Verdict, ...],
         stored: tuple[Verdict, ...],
+        interrupted: bool,
     ) -> None:
-        """What is to be. `marks` None: there is no program for them; `stored`: the verdicts that are applied."""
-        self._bpffs, self._marks, self._verdicts, self._stored = bpffs, marks, verdicts, stored
+        """What is to be.
+
+        `marks` None: there is no program for them; `stored`: the verdicts that are applied; `interrupted`: whether a
+        run may have been killed, and left a ring between two verdicts.
+        """
+        self._bpffs, self._marks, self._verdicts = bpffs, marks, verdicts
+        self._there = stored, interrupted
         if self._is_marking or self._is_applying:
             self._wanted.set()
 
@@ -76,7 +88,7 @@ class Runs:
     @property
     def _is_applying(self) -> bool:
         # What a run does not take, such as a verdict on a VIP that is gone, is not asked for over and over.
-        return self._verdicts != self._stored and (self._verdicts, self._stored) != self._tried
+        return self._there != (self._verdicts, False) and (self._verdicts, self._there) != self._tried
 
     async def _forever(self, ended: Told) -> None:
         pause: float | None = None
@@ -89,7 +101,7 @@ class Runs:
             wanted = self._verdicts
             applied = not self._is_applying or await self._make("verdicts", self._apply, ended)
             if applied:
-                self._tried = wanted, self._stored
+                self._tried = wanted, self._there
             if marked and applied:
                 pause = None
             else:
@@ -113,7 +125,7 @@ class Runs:
     async def _mark(self) -> None:
         marks = self._marks or {}
         await self._ask("marks", marks=marks)
-        self.marked = marks
+        self.marked, self._marked_at = marks, asyncio.get_running_loop().time()
 
     async def _apply(self) -> None:
         began = time.monotonic()

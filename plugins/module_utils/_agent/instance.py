@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 import typing as t
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from .._kernel.agent_lock import hold
 from .._kernel.run_files import RunFiles
@@ -39,7 +39,7 @@ NOTHING_SEEN = Way("", attached=False, marks={}, own=frozenset())
 
 
 class Instance:
-    """One balancer. `changed`: called where targets are others than before."""
+    """One balancer. `changed`: called where targets are others than before; `kick`: has some asked at once."""
 
     def __init__(
         self,
@@ -49,6 +49,7 @@ class Instance:
         worker: Worker,
         journal: Journal,
         changed: Callable[[], None],
+        kick: Callable[[Iterable[Target]], None],
     ) -> None:
         self.name, self.settings = name, settings
         self.files = RunFiles(name)
@@ -61,11 +62,11 @@ class Instance:
         self.places: Mapping[Place, str] = {}
         self.gateway = ""
         self.pins: Sequence[str] = ()
-        self.looked = False
+        self.looked = self._is_known = False
         self._empty: frozenset[str] = frozenset()
         self._sight = Sight(name)
         self._reader = StateReader(name)
-        self._journal, self._changed = journal, changed
+        self._journal, self._changed, self._kick = journal, changed, kick
         self._stored: tuple[Verdict, ...] = ()
         self._words = Words()
         self._degraded: Mapping[VipKey, str] = {}
@@ -115,6 +116,7 @@ class Instance:
             self.troubles.begin("state", str(error))
             known = None
         if known is not None:
+            self._is_known = True
             before = self.checks.checked
             self._stored = tuple(known.verdicts)
             self._words = Words(known.overlay, by_vip(self._stored))
@@ -135,34 +137,41 @@ class Instance:
         """How a probe gets to its target at present."""
         return reach_of(target, self.way)
 
-    def see(self, look: Mapping[str, t.Any], places: Mapping[Place, str], now: float) -> None:
-        """Take what a look found. `now`: loop time."""
+    def see(self, look: Mapping[str, t.Any], own: Sequence[str], began: float) -> None:
+        """Take what a look found that began at this loop time. `own`: the host's addresses."""
+        if "wrong" in look:
+            # What cannot be read for the moment was well before.
+            self.troubles.begin("look", look["wrong"])
+            return
+        self.troubles.end("look")
         self.looked = True
-        self.places = places
         self.pins = look.get("pins", ())
         empty = frozenset(look.get("empty", ()))
         if empty != self._empty:
             self._empty = empty
-        self._see_gateway(look, now)
+        self._see_gateway(look, began)
         attached = bool(look.get("attached"))
-        self.runs.marked = look.get("marks", {})
-        marks = self.runs.marked if attached else {}
-        self.way = Way(look.get("checker", ""), attached, marks, frozenset(look.get("own", ())))
+        self.runs.saw(look.get("marks", {}), began)
+        self._go_by(Way(look.get("checker", ""), attached, self.runs.marked if attached else {}, frozenset(own)))
         self.want()
+
+    def _go_by(self, way: Way) -> None:
+        """Probes go this way from now on. What could not be asked before is asked at once."""
+        before, self.way = self.way, way
+        if way != before:
+            healths = self.checks.healths
+            self._kick(target for target, each in healths.items() if each.last is not None and not each.last.state)
 
     def _see_gateway(self, look: Mapping[str, t.Any], now: float) -> None:
         mac = look.get("mac", "")
-        if look.get("gateway", mac):
+        if not look.get("lost"):
             self._unresolved_since = 0.0
         elif not self._unresolved_since:
             self._unresolved_since = now
         lost = bool(self._unresolved_since) and now - self._unresolved_since > _UNRESOLVED_SECONDS
         before, self.gateway = self.gateway, "" if lost else mac
         if lost and before:
-            why = look.get("gateway_wrong", "")
-            self.tell(WARNING, f"the gateway's MAC is not known: {why}", reason=why)
-        elif self.gateway and before and before != self.gateway:
-            self.tell(NOTICE, f"gateway MAC {before} → {self.gateway}", gateway=self.gateway)
+            self.tell(WARNING, f"the gateway's MAC is not known: {look['lost']}", reason=look["lost"])
 
     # Verdicts
 
@@ -171,7 +180,7 @@ class Instance:
         reals = {target.real for target in self.checks.checked.pairs} - self.way.own
         marks = marks_of(reals, self.checks.known.real_ids) if self.way.device and self.way.attached else None
         verdicts = self.checks.judged.verdicts if self.checks.known.loaded and self.checks.ready else self._stored
-        self.runs.want(self.bpffs, marks, verdicts, self._stored)
+        self.runs.want(self.bpffs, marks, verdicts, self._stored, self.checks.known.interrupted)
 
     def judge(self) -> None:
         """Judge anew where something may have changed, tell it, and have it applied."""
@@ -188,7 +197,7 @@ class Instance:
         self._dirty = True
         self.refresh()
         if what == "marks" and self.way.attached:
-            self.way = self.way._replace(marks=self.runs.marked)
+            self._go_by(self.way._replace(marks=self.runs.marked))
         if what == "verdicts":
             self.sync.ring_changed()
 
@@ -201,8 +210,8 @@ class Instance:
         )
 
     def announce(self, others: Mapping[str, int | None], now: float) -> None:
-        """Hold routes to what it is ready for, once the kernel was looked at. `now`: seconds since the epoch."""
-        if not self.looked:
+        """Hold routes to what it is ready for, once state.json and the kernel were read. `now`: since the epoch."""
+        if not (self.looked and self._is_known):
             return
         for line in self.announcer.update(self.seen(others), now):
             place = line.places[0] if len(line.places) == 1 else ""

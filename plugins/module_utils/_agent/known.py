@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .._kernel.state_folder import STATE_ROOT, StateFolder
+from .._model.errors import StateError
 from .._model.overlay import Overlay, overlay_of
 from .._model.state import State
 from .._model.verdicts import Verdict
@@ -24,7 +25,8 @@ _VIPS = '"vips": '
 class Known:
     """A balancer as its last run left it.
 
-    `verdicts`: as applied; `real_ids`: real → id; `loaded`: whether it has a program.
+    `verdicts`: as applied; `real_ids`: real → id; `loaded`: whether it has a program;
+    `interrupted`: whether a run began to write and has not ended, as far as the file says.
     """
 
     bpffs: str = ""
@@ -33,6 +35,7 @@ class Known:
     verdicts: Sequence[Verdict] = ()
     real_ids: Mapping[str, int] = field(default_factory=dict)
     loaded: bool = False
+    interrupted: bool = False
 
 
 class StateReader:
@@ -46,20 +49,27 @@ class StateReader:
         self._folder = StateFolder(instance, "", root)
         self._path = os.path.join(self._folder.directory, _NAME)
         self._stamp: t.Any = ()
+        self._error: StateError | None = None
         self._line = ""
         self._vips: Mapping[VipKey, Vip] = {}
 
     def read(self) -> Known | None:
-        """What it says, None where that is what it said before. StateError where it is damaged, once.
+        """What it says, None where that is what it said before. StateError where it is damaged.
 
         Where there is none, nothing is known.
         """
         stamp = stamp_of(self._path)
         if stamp == self._stamp:
+            if self._error is not None:
+                raise self._error
             return None
-        self._stamp = stamp
-        text = self._folder.read_file(_NAME)
-        return Known() if text is None else self._parsed(text)
+        self._stamp, self._error = stamp, None
+        try:
+            text = self._folder.read_file(_NAME)
+            return Known() if text is None else self._parsed(text)
+        except StateError as error:
+            self._error = error
+            raise
 
     def _parsed(self, text: str) -> Known:
         lines = text.splitlines()
@@ -78,6 +88,7 @@ class StateReader:
             tuple(Verdict(**each) for each in state.verdicts),
             dict(state.real_ids.assigned),
             bool(state.program.tag),
+            bool(state.interrupted),
         )
 
 

@@ -25,6 +25,7 @@ from .._model import layout
 from .._model.balancer_plan import follows_gateway
 from .._model.errors import FleetError
 from .._model.healthcheck_record import HealthcheckRecord
+from .._model.map_specs import HC_GATEWAY_MAC
 from .._model.marks import is_ours
 from .._model.state import State
 from .._model.tables import TABLES
@@ -36,40 +37,40 @@ LOCK_SECONDS = 1.0
 """A look or a run that meets another run comes again in a moment: nothing of the agent's waits longer."""
 
 _MARKS = TABLES["healthcheck_destinations"].maps[0]
-_NO_MAC = layout.mac_bytes("00:00:00:00:00:00")
 
 
 class Looker:
-    """Jobs `look` and `follow`. What a look says of an instance is in InstanceLook's form."""
+    """Jobs `look` and `follow`."""
 
     def __init__(self) -> None:
         self._watch = Watch()
         self._states: dict[str, tuple[t.Any, State]] = {}
-        self._last: dict[str, dict[str, t.Any]] = {}
 
     def jobs(self) -> Jobs:
         """Their names."""
         return {"look": self.look, "follow": self.follow}
 
     def look(self) -> dict[str, t.Any]:
-        """All that is to be seen: `places` [instance, program, where, what is wrong], `balancers` instance → look."""
+        """All that is to be seen.
+
+        `places`: [instance, program, where, what is wrong]; `own`: the host's addresses; `balancers`: instance → its
+        look, without those that another run is changing.
+        """
         self._watch.look()
         places = [
             [place.instance, place.program, place.where if isinstance(place.where, str) else list(place.where), wrong]
             for place, wrong in self._watch.judged.items()
         ]
-        there = instances()
-        own = sorted({each.text for each in loopback.host_addresses()})
-        self._last = {name: each for name, each in self._last.items() if name in there}
-        for name in there:
-            found = self._of_balancer(name)
-            if found is not None:
-                self._last[name] = found
-        return {"places": places, "balancers": {name: {**each, "own": own} for name, each in self._last.items()}}
+        found = {name: self._of_balancer(name) for name in instances()}
+        return {
+            "places": places,
+            "own": sorted({each.text for each in loopback.host_addresses()}),
+            "balancers": {name: look for name, look in found.items() if look is not None},
+        }
 
     def _of_balancer(self, instance: str) -> dict[str, t.Any] | None:
         """A balancer and its program healthcheck; None where another run changes just that."""
-        file = StateFile(instance, read_bpffs(instance))
+        file = StateFile(instance, self._watch.bpffs(instance))
         try:
             with locked(instance, False, 0):
                 found = self._gateway_and_pins(file)
@@ -90,13 +91,13 @@ class Looker:
         if "ctl_array" in pins.maps:
             with edges.open_map_by_id(pins.maps["ctl_array"].id) as ctl:
                 there = ctl.lookup(layout.u32(layout.CTL_GATEWAY_MAC))
-            mac = layout.parse_mac(there) if there and there != _NO_MAC else ""
+            mac = layout.parse_mac(there) if there and any(there) else ""
         found: dict[str, t.Any] = {"mac": mac, "pins": pins.warnings(paths.maps, "balancer")}
         if "ch_rings" in pins.maps:
             with edges.open_map_by_id(pins.maps["ch_rings"].id) as rings:
                 found["empty"] = _empty(state, rings)
         if follows_gateway(state):
-            found |= _glance(list(state.settings["interfaces"]), mac)
+            found |= _way_on(list(state.settings["interfaces"]), mac)
         return found
 
     def _state(self, file: StateFile) -> State | None:
@@ -133,10 +134,23 @@ def _empty(state: State, rings: Map) -> list[str]:
     ]
 
 
-def _glance(interfaces: list[str], mac: str) -> dict[str, t.Any]:
-    """What the gateway's MAC is, and whether the kernel is sure."""
+def _way_on(interfaces: list[str], mac: str, prefix: str = "") -> dict[str, t.Any]:
+    """Whether a gateway's MAC is known (`known`), and surely another than the one that is sent to (`moved`)."""
     answer, sure = glance_at_gateway(interfaces, mac)
-    return {"gateway": answer.mac, "sure": sure, "gateway_wrong": answer.sentence}
+    return {
+        f"{prefix}known": bool(answer.mac) and (sure or answer.mac == mac),
+        f"{prefix}moved": bool(answer.mac) and sure and answer.mac != mac,
+        f"{prefix}lost": "" if answer.mac else answer.sentence,
+    }
+
+
+def _checker_mac(file: StateFile) -> str:
+    """The MAC that probes are sent to, "" where the program is not there."""
+    path = Paths(file.bpffs, file.instance, "healthcheck").map("hc_pckt_macs")
+    with contextlib.suppress(OSError), bpf.open_map(path) as there:
+        value = there.lookup(layout.u32(HC_GATEWAY_MAC))
+        return layout.parse_mac(value) if value and any(value) else ""
+    return ""
 
 
 def _marks(file: StateFile) -> dict[str, int]:
@@ -162,9 +176,7 @@ def _checker(file: StateFile) -> dict[str, t.Any]:
     running = {each.program_id for place in places.values() for each in place.filters}
     found: dict[str, t.Any] = {"checker": interface, "attached": bool(ours & running), "marks": _marks(file)}
     if interface in places and record.options.get("gateway_mac") == "auto":
-        written = record.settings.get("gateway_mac", "")
-        answer, sure = glance_at_gateway([interface], written)
-        found["checker_follows"] = bool(answer.mac) and (sure or not written)
+        found |= _way_on([interface], _checker_mac(file), "checker_")
     else:
-        found["checker_follows"] = interface in places
+        found["checker_known"] = interface in places
     return found

@@ -59,7 +59,7 @@ class Looks:
             try:
                 look = await self.worker.ask("look")
                 self._troubles.end("look")
-                self._see(look)
+                self._see(look, began)
                 await self._follow(look["balancers"], told)
             except FleetError as error:
                 self._troubles.begin("look", f"katran-agent cannot look at the kernel: {error}")
@@ -67,8 +67,11 @@ class Looks:
                 await asyncio.wait_for(self._kernel.told.wait(), _LOOK_SECONDS)
             await asyncio.sleep(max(0.0, began + _GAP_SECONDS - self._loop.time()))
 
-    def _see(self, look: Look) -> None:
-        """Tell where programs run no more, or again, and let balancers know what concerns them."""
+    def _see(self, look: Look, began: float) -> None:
+        """Tell where programs run no more, or again, and let balancers know what concerns them.
+
+        `began`: when the look did, in loop time.
+        """
         after = {
             Place(instance, program, where if isinstance(where, str) else RootArray(*where)): wrong
             for instance, program, where, wrong in look["places"]
@@ -84,8 +87,9 @@ class Looks:
                 )
         self._places = after
         for name, each in self._instances.items():
-            mine = {place: wrong for place, wrong in after.items() if place.instance == name}
-            each.see(look["balancers"].get(name, {}), mine, self._loop.time())
+            each.places = {place: wrong for place, wrong in after.items() if place.instance == name}
+            if name in look["balancers"]:
+                each.see(look["balancers"][name], look["own"], began)
 
     async def _follow(self, balancers: Mapping[str, Look], told: bool) -> None:
         """Have the gateway's MAC followed where it is another, and all of it where something may be."""
@@ -94,9 +98,8 @@ class Looks:
         if due:
             self._followed = now
         for name, look in balancers.items():
-            known = look.get("gateway", "")
-            moved = bool(known) and look.get("sure", False) and known != look.get("mac")
-            balancer, checker = bool(known), bool(look.get("checker_follows"))
+            balancer, checker = bool(look.get("known")), bool(look.get("checker_known"))
+            moved = look.get("moved") or look.get("checker_moved")
             if (moved or due) and (balancer or checker):
                 await self._follow_one(name, balancer, checker)
 

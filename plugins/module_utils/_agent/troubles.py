@@ -21,6 +21,8 @@ class Troubles:
         """Something is wrong, as it may have been before. It is told once it was so for `patience` seconds."""
         since, before = self._known.get(what, (time.monotonic(), ""))
         tell = before != sentence and time.monotonic() - since >= patience
+        # What several stumble over is one trouble.
+        tell = tell and all(each[1] != sentence for each in self._known.values())
         self._known[what] = since, sentence if tell else before
         if tell:
             self._journal.tell(WARNING, sentence, instance=self._instance, about=what)

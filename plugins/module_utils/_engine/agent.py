@@ -13,7 +13,7 @@ import typing as t
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from .._kernel.agent_lock import let_go
+from .._kernel.agent_lock import is_held, let_go
 from .._kernel.lock import LOCK_ROOT, locked
 from .._kernel.private import read_private
 from .._kernel.state_files import StateFile
@@ -56,11 +56,10 @@ def ensure_agent(request: Request, settings: AgentSettings) -> AgentOutcome:
             outcome.left = before.interface
         if before == settings and not damage:
             return outcome
-        active = _is_active()
-        _require_free(settings, _listening() if active else ())
+        _require_free(settings, _listening())
         if not request.check:
             file.write_file(AGENT_FILE, settings.to_json())
-            if active:
+            if _is_active():
                 change_unit("reload", AGENT)
     return outcome
 
@@ -127,9 +126,11 @@ def _is_active() -> bool:
 
 
 def _listening() -> set[tuple[str, int]]:
-    """Where the agent that runs listens, for whichever balancer."""
+    """Where the agent that runs listens, for whichever balancer it takes part in."""
     found: set[tuple[str, int]] = set()
     for name in instances():
+        if not is_held(os.path.join(LOCK_ROOT, name)):
+            continue
         with contextlib.suppress(FleetError):
             settings = read_settings(name)
             found |= set(settings.metrics.listen if settings else ())

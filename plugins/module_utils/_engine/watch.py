@@ -21,7 +21,7 @@ from .._kernel.lock import locked
 from .._kernel.pins import Paths, pinned_program
 from .._kernel.root_array import slots
 from .._kernel.state_files import StateFile
-from .._kernel.state_folder import instances, read_bpffs
+from .._kernel.state_folder import BPFFS_FILES, STATE_ROOT, instances, read_bpffs
 from .._kernel.xdp import Interfaces
 from .._model.decap_record import DecapRecord
 from .._model.errors import FleetError
@@ -46,6 +46,7 @@ class Watch:
     def __init__(self) -> None:
         self.judged: dict[Place, str] = {}
         self._read: dict[str, tuple[t.Any, list[Place]]] = {}
+        self._bpffs: dict[tuple[str, str], tuple[t.Any, str]] = {}
         self._links = Interfaces()
 
     def __enter__(self) -> t.Self:
@@ -66,8 +67,17 @@ class Watch:
         self.judged = after
         return lines
 
+    def bpffs(self, instance: str, first: str = "state.json") -> str:
+        """The bpffs that an instance's state names; the files are read once, until one of them is another."""
+        folder = os.path.join(STATE_ROOT, instance)
+        stamps = [_stamp(os.path.join(folder, name)) for name in BPFFS_FILES]
+        known = self._bpffs.get((instance, first))
+        if known is None or known[0] != stamps:
+            known = self._bpffs[instance, first] = stamps, read_bpffs(instance, first)
+        return known[1]
+
     def _judge_program(self, instance: str, program: str, attached: dict[str, int]) -> Iterator[tuple[Place, str]]:
-        file = StateFile(instance, read_bpffs(instance, FILES[program]))
+        file = StateFile(instance, self.bpffs(instance, FILES[program]))
         nowhere = Place(instance, program, "?")
         try:
             stamp = _stamp(os.path.join(file.directory, FILES[program]))

@@ -35,6 +35,19 @@ def hold(folder: str) -> int | None:
     return descriptor
 
 
+def is_held(folder: str) -> bool:
+    """Whether an agent takes part."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(os.path.join(folder, _NAME), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+    return False
+
+
 def let_go(folder: str, timeout: float) -> None:
     """Wait until no agent takes part. StateError where one still does after `timeout` seconds."""
     deadline = time.monotonic() + timeout

@@ -23,6 +23,9 @@ from .lock import LOCK_ROOT
 from .private import close_folders, read_private, require_folder
 
 STATE_ROOT = "/var/lib/katran-fleet"
+BPFFS_FILES = ("state.json", "decap.json", "root.json", "healthcheck.json")
+"""The files that name the bpffs of an instance."""
+
 R = t.TypeVar("R", bound=ProgramFile)
 
 
@@ -109,7 +112,7 @@ class StateFolder:
 
 def read_bpffs(instance: str, first: str = "state.json", root: str = STATE_ROOT) -> str:
     """The bpffs that an instance's state names, the file `first` before all; the usual one where none does."""
-    for name in dict.fromkeys((first, "state.json", "decap.json", "root.json", "healthcheck.json")):
+    for name in dict.fromkeys((first, *BPFFS_FILES)):
         with contextlib.suppress(StateError, ValueError, KeyError, TypeError, RecursionError, Fault):
             return absolute_path(json.loads(read_private(os.path.join(root, instance, name)) or "")["bpffs"], "bpffs")
     return "/sys/fs/bpf"
