@@ -186,7 +186,7 @@ def gateway() -> str:
         return layout.parse_mac(maps.entries("ctl_array")[layout.u32(layout.CTL_GATEWAY_MAC)])
 
 
-def until(what: Callable[[], object], seconds: float = 5.0) -> float:
+def until(what: Callable[[], object], seconds: float = 15.0) -> float:
     """Wait until something is so; how long that took."""
     began = time.monotonic()
     while not what():
@@ -244,7 +244,7 @@ class Agent:
             # pytest shows it of a test that fails.
             sys.stdout.write(f"agent: {line}")
 
-    def said(self, text: str, seconds: float = 5.0) -> str:
+    def said(self, text: str, seconds: float = 15.0) -> str:
         """The first line that has a text, which may come yet."""
         until(lambda: any(text in line for line in self.lines), seconds)
         return next(line for line in self.lines if text in line)

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.checks import Target
-from ansible_collections.katran.fleet.plugins.module_utils._model.probe_path import Way, probe_sysctls
+from ansible_collections.katran.fleet.plugins.module_utils._model.probe_path import Way
+from ansible_collections.katran.fleet.plugins.module_utils._model.probe_sysctls import probe_sysctls
 from ansible_collections.katran.fleet.tests.engine.probing import WAY, asked, balancer_and_real, found, target
 from ansible_collections.katran.fleet.tests.engine.sandbox import run
 from ansible_collections.katran.fleet.tests.engine.services import BALANCER, DNS, HTTP, UDP, VIPS
