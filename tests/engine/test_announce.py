@@ -366,6 +366,23 @@ def test_a_vip_whose_last_real_goes_is_withdrawn_first(agent: Agent) -> None:
     assert announced()
 
 
+def test_a_vip_whose_last_real_is_taken_down_by_hand_is_withdrawn_first(agent: Agent) -> None:
+    ensure_balancer("loaded")
+    apply(vip(reals=[{"address": "10.0.0.11"}, {"address": "10.0.0.12"}]))
+    agent.start()
+    assert announced("198.51.100.1")
+
+    def by_hand(state: str) -> float:
+        words = [{"address": f"10.0.0.{last}", "state": state} for last in (11, 12)]
+        began = time.monotonic()
+        apply_resource("reals", request(), Asked(words, "merged", allow_empty=True))
+        return time.monotonic() - began
+
+    # Draining reals keep old flows: nothing is taken away.
+    assert by_hand("draining") < 0.3
+    assert by_hand("down") >= 0.3
+
+
 def test_what_stays_announced_is_not_waited_for(agent: Agent) -> None:
     ensure_balancer("loaded")
     apply(vip(), vip(port=80), vip("198.51.100.2"))
@@ -456,6 +473,21 @@ def test_a_run_that_fails_or_is_killed_is_withdrawn_no_longer() -> None:
     announcer.update(seen("198.51.100.1"), 1005.0)
     announcer.update(seen("198.51.100.1"), 1006.0)
     assert routes() == {"198.51.100.1": READY}
+
+
+def test_what_was_seen_before_a_run_ended_announces_nothing() -> None:
+    announcer = Announcer("default", grace=0.01)
+    announcer.update(seen("198.51.100.1"), 1000.0)
+    looked = time.monotonic()
+    with withdrawn("default", {"198.51.100.1"}):
+        announcer.update(seen("198.51.100.1", read_at=looked), 1001.0)
+    for at in range(3):
+        announcer.update(seen("198.51.100.1", read_at=looked), 1002.0 + at)
+        assert routes() == {}
+        assert announcer.wants_news
+    announcer.update(seen("198.51.100.1", read_at=time.monotonic()), 1005.0)
+    assert routes() == {"198.51.100.1": READY}
+    assert not announcer.wants_news
 
 
 def test_where_no_agent_is_a_run_waits_for_nothing() -> None:

@@ -192,6 +192,8 @@ class Agent:
         )
         for name, each in self._instances.items():
             each.announce(others_of(announcers, places, name), time.time())
+        if any(each.wants_news for each in announcers):
+            self._looks.hurry()
 
     # Probes
 
