@@ -71,6 +71,14 @@ bench: venv ## ns and million packets a second by kind of packet, and what each 
 bench-engine: venv ## how long the engine takes, up to 512 VIPs of 100 reals; figures beside the targets
 	@PYTHONPATH=collections nice -n 10 python tests/bench/engine.py
 
+.PHONY: bench-agent
+bench-agent: venv ## what checks cost the agent: core share, µs and memory by type; figures beside the targets
+	@PYTHONPATH=collections python tests/bench/agent.py $(BENCH)
+
+.PHONY: bench-sync
+bench-sync: venv ## how soon a peer has the flows that a change of a ring leaves behind; writes docs/performance.md
+	@PYTHONPATH=collections nice python tests/bench/sync.py
+
 .PHONY: bench-fleet
 bench-fleet: venv ## what a deploy costs the controller, up to 50 hosts; BENCH="--vips 100" for other options
 	@nice -n 10 python tests/bench/fleet.py $(BENCH)

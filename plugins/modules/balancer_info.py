@@ -34,6 +34,7 @@ options:
       - decap_destinations
       - rings
       - checks
+      - ready
       - healthcheck
       - counters
       - flows
@@ -47,6 +48,7 @@ options:
       - decap_destinations
       - rings
       - checks
+      - ready
       - healthcheck
       - counters
       - flows
@@ -116,8 +118,8 @@ rings:
           slots: 65537
 checks:
   description:
-    - What checks say of every real of each VIP that has a check, since when and why, and what the agent knows of it. That
-      works without the agent as well.
+    - What checks say of every real of each VIP that has a check, since when and why, and what the agent knows of it.
+      That works without the agent as well.
   returned: when gathered
   type: dict
   contains:
@@ -162,6 +164,35 @@ checks:
           - at: "2026-11-27T11:58:31.402+00:00"
             state: down
             reason: connection refused
+ready:
+  description:
+    - What this balancer announces, and why or why not, as the agent last decided. A routing daemon learns it from the
+      kernel's table.
+  returned: when gathered
+  type: dict
+  contains:
+    table:
+      description: The number of the kernel's table of routes.
+      type: int
+    drained:
+      description: Who asked traffic to leave this balancer, and since when; null where nobody did.
+      type: dict
+    places:
+      description:
+        - A row for each address or prefix of VIPs. RV(ignore:state) is V(announced), V(draining) (traffic is asked to
+          leave) or V(withdrawn), RV(ignore:route) the metric of the route that the kernel has, 0 where it has none.
+      type: list
+      elements: dict
+  sample:
+    table: 198
+    drained: null
+    places:
+      - place: 198.51.100.1
+        state: announced
+        since: "2026-11-27T11:58:31.402+00:00"
+        reasons: []
+        vips: [198.51.100.1:443/tcp]
+        route: 1
 healthcheck:
   description:
     - The health-check program with its settings, destinations in the form of module

@@ -36,8 +36,9 @@ options:
         required: true
       state:
         description:
-          - V(active) takes new flows whatever the VIPs say; V(draining) keeps its old flows alone; V(down) also has its
-            UDP flows moved away where the VIP has flag C(udp_flow_migration). Required unless O(state=deleted).
+          - V(active) takes new flows whatever the VIPs say, but not against a check; V(draining) keeps its old flows
+            alone; V(down) also has its UDP flows moved away where the VIP has flag C(udp_flow_migration). Required
+            unless O(state=deleted).
         type: str
         choices:
           - active

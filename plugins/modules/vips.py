@@ -13,6 +13,7 @@ description:
   - Compares the VIPs, reals and consistent-hash rings that are wanted with those in the balancer's BPF maps,
     and writes exactly the entries that differ, in an order in which no packet meets a half-made VIP.
   - What somebody else changed in the maps is reported in check mode and repaired in a run.
+  - What was said of reals by hand (M(katran.fleet.reals)) or by checks stays, whatever is deployed. A run warns of it.
 author:
   - The katran.fleet authors (@katran-fleet)
 extends_documentation_fragment:
@@ -130,7 +131,7 @@ options:
         suboptions:
           type:
             description:
-              - What is asked. It must be said, unless O(check_defaults) has it.
+              - What is asked, which every check has to say.
               - V(tcp) - a connection is accepted. V(tls) - and its handshake succeeds. V(http) and V(https) - a
                 request is answered with O(config[].check.status), O(config[].check.drain_status) or another status.
                 V(udp) - a datagram is answered. V(dns) - a question is answered without an error. V(external) -
@@ -321,8 +322,8 @@ options:
     default: []
   check_defaults:
     description:
-      - What lies under every O(config[].check), with the same options but C(address). What means nothing for a check's
-        type is passed over there.
+      - What lies under every O(config[].check), with the same options but C(type) and C(address). What means nothing
+        for the type of a check is passed over there.
       - A VIP without a check does not get one by it.
     type: dict
     default: {}

@@ -42,10 +42,10 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs impo
 from ansible_collections.katran.fleet.plugins.module_utils._model.options import COMMON, Spec, parse_instance
 from ansible_collections.katran.fleet.plugins.module_utils._model.outer_sources import SETTINGS, OuterSources
 from ansible_collections.katran.fleet.plugins.module_utils._model.own_addresses import own_options
-from ansible_collections.katran.fleet.plugins.module_utils._model.probe_rate import MAX_PROBES
+from ansible_collections.katran.fleet.plugins.module_utils._model.probe_rate import MAX_PROBES, MOST_PROBES
 from ansible_collections.katran.fleet.plugins.module_utils._model.resources import config_faults, config_warnings
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import BALANCER, parse_settings
-from ansible_collections.katran.fleet.plugins.module_utils._model.shape import is_true, words
+from ansible_collections.katran.fleet.plugins.module_utils._model.shape import is_number, is_true, words
 from ansible_collections.katran.fleet.plugins.module_utils._model.sources import DEFAULT_SOURCES
 from ansible_collections.katran.fleet.plugins.module_utils._model.written import number_fault
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables, VariableError
@@ -59,7 +59,6 @@ BALANCER_OPTIONS: Spec = {
     **MTU_CHECK,
     "check_defaults": {"type": "dict"},
     "max_probes": {"type": "int", "default": MAX_PROBES},
-    "sync": {"type": "bool", "default": False},
 }
 """The parameters of role balancer, without the prefix of its name, that are options of modules."""
 
@@ -175,7 +174,9 @@ class Fleet:
             limits = Limits(settings.sizes, settings.features)
             if self._syncs(host) and not limits.has(SYNC_FLAG):
                 self.add_fault(host, f"katran_sync needs feature {SYNC_FLAG}, which katran_features leaves out")
-        own = (read["allow_own_addresses"], read["ssh_port"], read["check_defaults"], read["max_probes"])
+        # A bound that is none, the agent's settings tell.
+        most = read["max_probes"] if is_number(read["max_probes"], 1, MOST_PROBES) else None
+        own = (read["allow_own_addresses"], read["ssh_port"], read["check_defaults"], most)
         self.add_fault(host, *self._config_faults(resources, limits, *own))
         self.warnings[host] = self.warnings.get(host, []) + config_warnings(resources.entries)
         return told
@@ -233,6 +234,7 @@ class Fleet:
             **self._outer_sources(host, {"katran_real_sources"}),
             "tunnel": self._tunnel(any(":" in address for address in addresses)),
             "attach": not self._shares(host),
+            "probes_from": self._probes_from(host),
         }
         self._variables.add(host, {"real_told": told, "real_known": _unasked(told)})
         options = self._options(host, "real", REAL_OPTIONS)
@@ -334,7 +336,7 @@ class Fleet:
         return word
 
     def _config_faults(
-        self, resources: Resources, limits: Limits, allow_own: bool, ssh_port: int, checks: t.Any, probes: int
+        self, resources: Resources, limits: Limits, allow_own: bool, ssh_port: int, checks: t.Any, probes: int | None
     ) -> list[str]:
         rest = allow_own, ssh_port, repr(checks), probes
         key = (id(resources), tuple(sorted(limits.sizes.items())), limits.features, *rest)
@@ -364,6 +366,12 @@ class Fleet:
         balanced = self._get(host, "katran_interfaces")
         served = self._get(host, "katran_real_interfaces") or balanced
         return not set(words(balanced)).isdisjoint(words(served))
+
+    def _probes_from(self, host: str) -> list[str]:
+        """By which interface a real that is a balancer too asks others, in a list; none where it asks nobody."""
+        if host not in self._both or not asks_reals(self._resources(host).entries.get("vips", ())):
+            return []
+        return words(self._get(host, "katran_interfaces"))[:1]
 
     def _outer_sources(self, host: str, instead: Collection[str], both: bool = False) -> Told:
         """From where the host takes balancers' packets, unless one of the variables `instead` says it."""

@@ -22,10 +22,12 @@ from ansible_collections.katran.fleet.plugins.module_utils._engine.agent import 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck import Healthcheck
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request, Result
 from ansible_collections.katran.fleet.plugins.module_utils._engine.resource import apply_resource
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.announce_routes import by_place, read_table
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT, StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.agent_settings import AGENT, parse_agent
+from ansible_collections.katran.fleet.plugins.module_utils._model.announcement import TABLE
 from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.healthcheck_settings import parse_healthcheck
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, BPFFS, SOURCES, ensure_balancer, run
@@ -174,9 +176,8 @@ def everything() -> dict[str, Any]:
 
 
 def routes() -> dict[str, int]:
-    """Address → metric of the route that announces it."""
-    found = run("ip", "-j", "route", "show", "table", "198")
-    return {each["dst"]: each.get("metric", 0) for each in json.loads(found or "[]")}
+    """Place → metric of the routes that announce VIPs."""
+    return by_place(read_table(TABLE).ours)
 
 
 def gateway() -> str:

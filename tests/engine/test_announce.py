@@ -19,6 +19,7 @@ import pytest
 from ansible_collections.katran.fleet.plugins.module_utils._agent.announcer import Announcer, others_of
 from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer
 from ansible_collections.katran.fleet.plugins.module_utils._engine.drain import clear_drain, read_drain, set_drain
+from ansible_collections.katran.fleet.plugins.module_utils._engine.info import gather_info
 from ansible_collections.katran.fleet.plugins.module_utils._engine.resource import apply_resource
 from ansible_collections.katran.fleet.plugins.module_utils._engine.withdraw import withdrawn
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
@@ -365,6 +366,23 @@ def test_a_vip_whose_last_real_goes_is_withdrawn_first(agent: Agent) -> None:
     assert announced()
 
 
+def test_a_vip_whose_last_real_is_taken_down_by_hand_is_withdrawn_first(agent: Agent) -> None:
+    ensure_balancer("loaded")
+    apply(vip(reals=[{"address": "10.0.0.11"}, {"address": "10.0.0.12"}]))
+    agent.start()
+    assert announced("198.51.100.1")
+
+    def by_hand(state: str) -> float:
+        words = [{"address": f"10.0.0.{last}", "state": state} for last in (11, 12)]
+        began = time.monotonic()
+        apply_resource("reals", request(), Asked(words, "merged", allow_empty=True))
+        return time.monotonic() - began
+
+    # Draining reals keep old flows: nothing is taken away.
+    assert by_hand("draining") < 0.3
+    assert by_hand("down") >= 0.3
+
+
 def test_what_stays_announced_is_not_waited_for(agent: Agent) -> None:
     ensure_balancer("loaded")
     apply(vip(), vip(port=80), vip("198.51.100.2"))
@@ -457,6 +475,21 @@ def test_a_run_that_fails_or_is_killed_is_withdrawn_no_longer() -> None:
     assert routes() == {"198.51.100.1": READY}
 
 
+def test_what_was_seen_before_a_run_ended_announces_nothing() -> None:
+    announcer = Announcer("default", grace=0.01)
+    announcer.update(seen("198.51.100.1"), 1000.0)
+    looked = time.monotonic()
+    with withdrawn("default", {"198.51.100.1"}):
+        announcer.update(seen("198.51.100.1", read_at=looked), 1001.0)
+    for at in range(3):
+        announcer.update(seen("198.51.100.1", read_at=looked), 1002.0 + at)
+        assert routes() == {}
+        assert announcer.wants_news
+    announcer.update(seen("198.51.100.1", read_at=time.monotonic()), 1005.0)
+    assert routes() == {"198.51.100.1": READY}
+    assert not announcer.wants_news
+
+
 def test_where_no_agent_is_a_run_waits_for_nothing() -> None:
     ensure_balancer("loaded")
     apply(vip())
@@ -513,3 +546,27 @@ def test_a_damaged_word_drains_too() -> None:
     assert routes() == {"198.51.100.1": DRAINING}
     clear_drain(request())
     assert read_drain(file) is None
+
+
+def test_balancer_info_tells_what_is_announced() -> None:
+    ensure_balancer("loaded")
+    assert gather_info(request(), ["ready"])["ready"] == {"table": 198, "drained": None, "places": []}
+    set_drain(request(), "anna", withdraw=True)
+    drain = read_drain(StateFile("default", BPFFS))
+    Announcer("default").update(seen("198.51.100.1", drain=drain), 1000.0)
+    run("ip", "route", "add", "198.51.100.1", "dev", "lo", "proto", "98", "metric", "1", "table", "198")
+    assert drain is not None
+    (place,) = gather_info(request(), ["ready"])["ready"]["places"]
+    assert place == {
+        "place": "198.51.100.1",
+        "state": "withdrawn",
+        "since": "1970-01-01T00:16:40.000+00:00",
+        "reasons": [f"withdrawn by anna since {drain.since}"],
+        "vips": ["198.51.100.1:443/tcp"],
+        "route": 1,
+    }
+    (RUN / "ready.json").write_text("{}", encoding="utf-8")
+    found = gather_info(request(), ["ready"])
+    assert found["ready"]["places"] == []
+    assert found["ready"]["drained"] == drain._asdict()
+    assert found["warnings"] == [f"{RUN}/ready.json is damaged (table: is missing): the agent writes it anew"]

@@ -113,6 +113,22 @@ def test_rings(maps: tuple[KernelMaps, MemoryMaps]) -> None:
             assert bytes(maps[0].ring(number)) == bytes(maps[1].ring(number))
 
 
+def test_rings_that_change_alike(maps: tuple[KernelMaps, MemoryMaps]) -> None:
+    """What is known of one ring's change is another's only where that was the same, and becomes the same."""
+    size = SMALL["ring"]
+    one, two, three = (bytes([real, *bytes(7)]) for real in (1, 2, 3))
+    before, after, other = one * size, one * (size - 1) + two, three + one * (size - 1)
+    for each in maps:
+        for number, slots in enumerate((before, before, other)):
+            each.put_ring(number, slots, size)
+        for number in range(3):
+            each.put_ring(number, after, 1)
+        assert [bytes(each.ring(number)) for number in range(3)] == [after] * 3
+        each.put_ring(0, before, 1)
+        each.put_ring(1, other, 1)
+        assert [bytes(each.ring(number)) for number in range(3)] == [before, other, after]
+
+
 def test_down_sets(maps: tuple[KernelMaps, MemoryMaps]) -> None:
     turn = random.Random(4711)
     keys = [bytes([number]) * 19 + b"\0" for number in range(1, 9)]

@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._agent.prober import BURST, Aim, Prober
+from ansible_collections.katran.fleet.plugins.module_utils._agent.pending import Aim
+from ansible_collections.katran.fleet.plugins.module_utils._agent.prober import BURST, Prober
 from ansible_collections.katran.fleet.plugins.module_utils._model.checks import Probe, Target
 from ansible_collections.katran.fleet.plugins.module_utils._model.health import Answer
 from ansible_collections.katran.fleet.plugins.module_utils._model.probe_path import Reach

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.checks import Target
-from ansible_collections.katran.fleet.plugins.module_utils._model.probe_path import Way, probe_sysctls
+from ansible_collections.katran.fleet.plugins.module_utils._model.probe_path import Way
+from ansible_collections.katran.fleet.plugins.module_utils._model.probe_sysctls import probe_sysctls
 from ansible_collections.katran.fleet.tests.engine.probing import WAY, asked, balancer_and_real, found, target
 from ansible_collections.katran.fleet.tests.engine.sandbox import run
 from ansible_collections.katran.fleet.tests.engine.services import BALANCER, DNS, HTTP, UDP, VIPS
@@ -54,7 +55,7 @@ def sysctls(**values: str) -> Iterator[None]:
 @pytest.mark.parametrize("anywhere", ["0", "1", "2"])
 def test_other_reals_are_asked_though_the_vip_is_here_too(anywhere: str) -> None:
     """Whatever rp_filter the host has on all interfaces."""
-    every = {"net.ipv4.conf.all.rp_filter": anywhere, **probe_sysctls("out")}
+    every = {"net/ipv4/conf/all/rp_filter": anywhere, **probe_sysctls("out")}
     with vips_on_lo() as way, sysctls(**every):
         kinds = [(HTTP, "tcp"), (HTTP, "http"), (UDP, "udp"), (DNS, "dns")]
         answers = asked(*(target(port, kind, vip) for port, kind in kinds for vip in VIPS), way=way)

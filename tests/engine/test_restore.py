@@ -346,7 +346,7 @@ def test_what_the_program_can_no_longer_do_is_left_out() -> None:
 @pytest.mark.usefixtures("balancing")
 def test_a_state_that_does_not_say_which_program_is_to_run() -> None:
     (STATE / "state.json").unlink()
-    lost = "state.json of balancer default was lost: weights, hashes and drained reals of its VIPs are not known"
+    lost = "state.json of balancer default was lost: weights, hashes, checks and drained reals of its VIPs are not"
     assert apply([vips(address="198.51.100.9")], "merged").warnings[0].startswith(lost)
     # Until somebody tells all of it.
     assert apply([vips(address="198.51.100.9")], "merged").warnings[0].startswith(lost)

@@ -235,11 +235,21 @@ def test_a_program_that_is_replaced_keeps_what_is_held(balancers: None) -> None:
         west.ring_changed()
         await two.until(lambda: west._report.get("scanned", 0) >= 1)
         assert two.held(WEST) == held
+        # What somebody purges is not put back by who holds it, only by who tells of it again.
+        purged = list(held)[:20]
         with two.tables(WEST, "global_lru_maps") as tables:
             for table in tables:
-                table.delete_many(list(held)[:50])
+                table.delete_many(purged)
+        left = {key: real for key, real in held.items() if key not in purged}
         west.ring_changed()
-        await two.until(lambda: two.held(WEST) == held)
+        await two.until(lambda: west._report.get("scanned", 0) >= 2 and west.stats().get("held") == len(left))
+        assert two.held(WEST) == left
+        # Where the tables are others and empty, they get it back.
+        two.Balancer(WEST, two.BPFFS).remove(False, 5)
+        two.load(WEST)
+        two.apply(WEST, two.vips(*BEFORE, 6))
+        west.ring_changed()
+        await two.until(lambda: two.held(WEST) == left)
 
     two.together(work)
 
@@ -421,48 +431,21 @@ def test_it_follows_a_balancer_that_is_loaded_later() -> None:
 # How fast
 
 
-def figures(count: int, global_flows: int) -> tuple[float, float, int, int]:
-    """Seconds until all exceptions of a change are at the peer and acknowledged, of the scan; exceptions; most KiB."""
-    found: list[tuple[float, float, int, int]] = []
-    with two.two_balancers(flows=count * 6 // 5, global_flows=global_flows, ring=65537):
-        for instance in (EAST, WEST):
-            two.apply(instance, two.vips(*range(1, 21)))
-        keys = two.make_keys(count)
-        two.learn(EAST, keys)
-        before = two.by_ring(EAST, keys).tolist()
-
-        async def work(east: Sync, west: Sync) -> None:
-            await two.in_touch(east, west)
-            await east.hand_over(30.0)
-            for instance in (WEST, EAST):
-                two.apply(instance, two.vips(*range(1, 20), 21))
-            started = time.monotonic()
-            assert all((await east.hand_over(30.0)).values())
-            seconds = time.monotonic() - started
-            await two.until(lambda: east.stats()["scan_entries"] == count)
-            assert two.held(WEST) == two.exceptions(EAST, keys, before)
-            assert east._process is not None
-            status = Path(f"/proc/{east._process.pid}/status").read_text(encoding="ascii")
-            most = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
-            found.append((seconds, east.stats()["scan_seconds"], len(two.held(WEST)), most))
-
-        two.together(work)
-    return found[0]
-
-
 def test_exceptions_of_100_000_flows_are_at_the_peer_within_a_second() -> None:
-    seconds, scan, exceptions, kib = figures(100_000, 40_000)
-    print(f"100,000 flows, {exceptions} exceptions: {seconds:.2f} s to the peer, scanned in {scan:.2f} s, {kib} KiB")
-    assert exceptions > 4000
-    assert seconds <= 1.0
+    found = two.measure(100_000, 40_000)
+    print(found)
+    assert found.exceptions > 4000
+    assert found.delivered <= 1.0
 
 
-def test_a_million_flows_are_scanned_within_five_seconds() -> None:
-    seconds, scan, exceptions, kib = figures(1_000_000, 250_000)
-    print(f"1,000,000 flows, {exceptions} exceptions: {seconds:.2f} s to the peer, scanned in {scan:.2f} s, {kib} KiB")
-    assert exceptions > 40_000
-    assert scan <= 5.0
-    assert kib < 200_000
+def test_a_million_flows_are_scanned_within_five_seconds_and_probes_go_on() -> None:
+    found = two.measure(1_000_000, 250_000)
+    print(found)
+    assert found.exceptions > 40_000
+    assert found.scan <= 5.0
+    assert found.mib < 200
+    # Of a loop that has something to do every ten milliseconds; a probe's timeout is half a second.
+    assert found.latest <= 0.25
 
 
 def test_maps_are_left_alone_where_nothing_is_told(balancers: None) -> None:

@@ -10,6 +10,8 @@ import struct
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -204,6 +206,69 @@ def together(work: Callable[[Sync, Sync], Awaitable[None]], **keys: bytes) -> No
 
 async def in_touch(*each: Sync) -> None:
     await until(lambda: all(one.in_sync() and all(one._done().values()) for one in each))
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one change of a ring: a real of twenty replaced.
+
+    `delivered`: seconds until the peer has acknowledged all; `scan`: seconds; `mib`: most memory of the process;
+    `latest`: seconds that the agent's loop was late at worst, of a clock that strikes every ten milliseconds.
+    """
+
+    flows: int
+    exceptions: int
+    delivered: float
+    scan: float
+    mib: float
+    latest: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.flows:>9,} flows, {self.exceptions:>6,} exceptions: at the peer after {self.delivered:.2f} s,"
+            f" scanned in {self.scan:.2f} s, {self.mib:.0f} MiB, the agent at most {1000 * self.latest:.0f} ms late"
+        )
+
+
+def measure(count: int, global_flows: int) -> Figures:
+    """Put flows into a balancer's tables, change the rings of both, and see how soon its peer has them."""
+    found: list[Figures] = []
+    with two_balancers(flows=count * 6 // 5, global_flows=global_flows, ring=65537):
+        for instance in (EAST, WEST):
+            apply(instance, vips(*range(1, 21)))
+        keys = make_keys(count)
+        learn(EAST, keys)
+        before = by_ring(EAST, keys).tolist()
+
+        async def work(east: Sync, west: Sync) -> None:
+            await in_touch(east, west)
+            await east.hand_over(30.0)
+            for instance in (WEST, EAST):
+                apply(instance, vips(*range(1, 20), 21))
+            late: list[float] = []
+            clock = asyncio.create_task(strike(late))
+            started = time.monotonic()
+            assert all((await east.hand_over(30.0)).values())
+            delivered = time.monotonic() - started
+            clock.cancel()
+            await until(lambda: east.stats()["scan_entries"] == count)
+            assert held(WEST) == exceptions(EAST, keys, before)
+            assert east._process is not None
+            status = Path(f"/proc/{east._process.pid}/status").read_text(encoding="ascii")
+            most = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+            scan = east.stats()["scan_seconds"]
+            found.append(Figures(count, len(held(WEST)), delivered, scan, most / 1024, max(late)))
+
+        together(work)
+    return found[0]
+
+
+async def strike(late: list[float]) -> None:
+    """A clock that notes by how much it is late."""
+    while True:
+        before = time.monotonic()
+        await asyncio.sleep(0.01)
+        late.append(time.monotonic() - before - 0.01)
 
 
 def real_of(instance: str, key: bytes) -> str:

@@ -15,7 +15,7 @@ from .._model.checks import Target
 from .._model.checks_record import ChecksRecord
 from .._model.errors import StateError
 from .._model.external import Word, take_words
-from .._model.health import Answer, Health, first_due, next_due, step
+from .._model.health import Answer, Health, first_due, next_due, phase, step
 from .._model.judging import Checked, Judged, carried, judge, unmatched
 from .._model.verdicts import Verdict
 from .known import Known
@@ -37,6 +37,7 @@ class Checks:
         self.judged = Judged((), math.inf, frozenset())
         self.words: Mapping[str, Sequence[Word]] = {}
         self._resumed: dict[Target, Health] = {}
+        self._places: dict[Target, float] = {}
         self._word_files: dict[str, tuple[int, int, int]] = {}
         self._wrong: set[str] = set()
         self.stale = True
@@ -68,6 +69,7 @@ class Checks:
 
     def first(self, now: float) -> dict[Target, float]:
         """What is probed → when first, in loop time."""
+        self._places = {target: phase(target, self._salt) for target in self.checked.pairs}
         return {target: first_due(target, self._salt, now) for target in self.checked.pairs}
 
     def answered(self, target: Target, answer: Answer, started: float, now: float) -> float:
@@ -79,7 +81,7 @@ class Checks:
             if health.state != before.state:
                 self.stale = True
                 self.version += 1
-        return next_due(health, target.probe, started, now)
+        return next_due(health, target.probe, started, now, self._places.get(target))
 
     def read_words(self) -> None:
         """Look whether others say something else."""

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import sys
+import time
 import typing as t
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping, Sequence
@@ -22,12 +23,15 @@ _ROOT = str(Path(__file__).absolute().parents[6])
 _AGAIN = 2.0
 """Seconds until a process that ended is started anew."""
 
+_LONGEST_WAIT = 75.0
+"""Seconds after which nobody waits for the process to say that it is in sync."""
+
 _LINE = 1 << 20
 
 
 def command(root: str = _ROOT) -> list[str]:
     """What starts the process. `root`: the folder that ansible_collections is in."""
-    return [sys.executable, "-c", f"import sys; sys.path.insert(0, {root!r}); from {_MODULE} import main; main()"]
+    return [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {root!r}); from {_MODULE} import main; main()"]
 
 
 class Sync:
@@ -63,12 +67,14 @@ class Sync:
         self._changed = asyncio.Event()
         self._number = 0
         self._restarts = 0
+        self._started: float | None = None
         self._reached: dict[str, bool] = {}
         self._failure = ""
 
     async def start(self) -> None:
         """Start the process, and anew whenever it ends."""
         if self._task is None:
+            self._started = time.monotonic()
             self._task = asyncio.create_task(self._keep(), name="flow exceptions")
 
     async def stop(self) -> None:
@@ -108,7 +114,9 @@ class Sync:
 
     def in_sync(self) -> bool:
         """Whether this balancer holds what its peers had to tell when it began, so that it may take flows over."""
-        return bool(self._report.get("in_sync", False)) or not self._settings.peers
+        waited = time.monotonic() - self._started if self._started is not None else 0.0
+        # Exceptions that cannot be had are no reason to serve nobody.
+        return bool(self._report.get("in_sync", False)) or not self._settings.peers or waited > _LONGEST_WAIT
 
     def _done(self) -> dict[str, bool]:
         told: Mapping[str, bool] = self._report.get("done", {})

@@ -84,6 +84,7 @@ class Loop:
             name: Peer(Sender(self._identity, self._everything(name), self._started), Receiver(self._identity))
             for name in settings.peers
         }
+        self._ids: frozenset[int] = frozenset()
         self._scan: Iterator[None] | None = None
         self._asked = self._scanned = 0
         self._scan_at = [self._started]
@@ -251,14 +252,21 @@ class Loop:
         return self._tables
 
     def _take_over(self, tables: Tables, now: float) -> None:
-        """Have in the global tables what is held, whichever tables they are."""
+        """Hold what the global tables have, and have in them what is held where they are others than before."""
         self._read_at = now
         before, self._holdings.room = self._holdings.room, tables.room
+        there, ids = tables.held(), frozenset(tables.per_cpu)
         if not before:
-            self._holdings.adopt(tables.held(), tables.reals, now)
+            self._holdings.adopt(there, tables.reals, now)
+        missing = set(self._holdings.flows).difference(there)
+        if ids == self._ids:
+            # Purged, or the kernel needed the room.
+            self._holdings.forget(missing)
+            missing.clear()
+        self._ids = ids
         writes = self._holdings.review(now, tables.numbers.get, tables.vips.may_hold)
-        missing = set(self._holdings.flows).difference(tables.held())
-        tables.write({**{key: self._holdings.flows[key].number for key in missing}, **writes})
+        numbers = {key: self._holdings.flows[key].number for key in missing if key in self._holdings.flows}
+        tables.write({**numbers, **writes})
 
     def _close_tables(self) -> None:
         if self._tables is not None:
@@ -405,8 +413,9 @@ def main() -> None:
 
     try:
         serve(settings, request, lines, report)
+    except BrokenPipeError:
+        # Nobody reads any more.
+        os._exit(1)
     except OSError as error:
         report({"failed": f"flow exceptions on {settings.address} port {settings.port}: {error.strerror or error}"})
-        sys.exit(1)
-    except BrokenPipeError:
         sys.exit(1)

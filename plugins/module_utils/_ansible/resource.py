@@ -21,7 +21,10 @@ from .request import request_of
 
 
 def run_resource(name: str, purge: Purge | None = None) -> None:
-    """The whole of a resource module: `name` is the resource; `purge` removes the flows of what goes, if asked to."""
+    """The whole of a resource module: `name` is the resource.
+
+    `purge` removes the flows of what goes, if asked to, and those to reals that checks have down.
+    """
     resource = RESOURCES[name]
     module = module_of(resource.spec(), name)
 
@@ -46,7 +49,7 @@ def run_resource(name: str, purge: Purge | None = None) -> None:
             check_defaults=params.get("check_defaults"),
             max_probes=params.get("max_probes"),
         )
-        result = apply_resource(name, request, asked, purge if params.get("purge_flows") else None)
+        result = apply_resource(name, request, asked, purge if params.get("purge_flows") else None, purge)
         output: dict[str, t.Any] = {
             "changed": result.changed,
             "before": result.before,

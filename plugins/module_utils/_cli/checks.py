@@ -25,6 +25,7 @@ from .._model.checks import Target
 from .._model.checks_view import CheckRow, Seen, exit_status
 from .._model.errors import EngineError, StateError
 from .._model.faults import counted
+from .._model.health import Health
 from .._model.judging import Checked, iso
 from .._model.options import is_instance
 from .._model.overlay import overlay_of
@@ -36,6 +37,7 @@ from .tables import moment, span, table
 
 CANNOT_TELL = 2
 _LOOK_SECONDS = 0.1
+_NOTHING = Health()
 _HEADER = ("VIP", "REAL", "STATE", "SINCE", "REASON", "LAST ANSWER")
 
 
@@ -97,7 +99,7 @@ def _look(instance: str, chosen: Callable[[VipKey, str], bool], options: argpars
         notes.append(fault)
     alive = seen.is_alive(time.time())
     if options.now and seen.checked.pairs and alive:
-        seen, missing = _ask_now(instance, files, chosen, options.wait)
+        seen, missing = _ask_now(instance, files, seen, chosen, options.wait)
         alive, sure = seen.is_alive(time.time()), not missing
         if missing:
             notes.append(f"{counted(missing, 'target')} did not answer to --now within {options.wait:g} s")
@@ -131,25 +133,28 @@ def _read(instance: str, files: RunFiles) -> tuple[Seen, str]:
     return Seen(Checked.of(vips_from_config(state.vips)), overlay_of(state), stored, record), fault
 
 
-def _ask_now(instance: str, files: RunFiles, chosen: Callable[[VipKey, str], bool], wait: float) -> tuple[Seen, int]:
+def _ask_now(
+    instance: str, files: RunFiles, seen: Seen, chosen: Callable[[VipKey, str], bool], wait: float
+) -> tuple[Seen, int]:
     """Have all targets asked at once; what there is then, and how many of those that are shown were not in time."""
+    wanted = {target for (key, real), target in seen.checked.targets.items() if chosen(key, real)}
     begun, deadline = time.time(), time.monotonic() + wait
     files.touch_kick()
     while True:
         time.sleep(_LOOK_SECONDS)
-        seen, _fault = _read(instance, files)
-        wanted = {target for (key, real), target in seen.checked.targets.items() if chosen(key, real)}
-        missing = len(wanted) - len(set(_asked_since(seen, wanted, begun)))
+        missing = len(wanted) - _asked_since(files, wanted, begun)
         if not missing or time.monotonic() > deadline:
-            return seen, missing
+            return _read(instance, files)[0], missing
 
 
-def _asked_since(seen: Seen, wanted: Iterable[Target], begun: float) -> Iterable[Target]:
-    """Those whose last probe began after that."""
-    for target in wanted:
-        health = seen.record.healths.get(target) if seen.record else None
-        if health is not None and health.last is not None and health.asked - health.last.took >= begun:
-            yield target
+def _asked_since(files: RunFiles, wanted: Iterable[Target], begun: float) -> int:
+    """Of how many the last probe began after that."""
+    try:
+        record = files.read_checks()
+    except StateError:
+        return 0
+    found = (record.healths.get(target, _NOTHING) for target in wanted) if record else ()
+    return sum(each.last is not None and each.asked - each.last.took >= begun for each in found)
 
 
 # Shown

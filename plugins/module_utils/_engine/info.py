@@ -38,10 +38,11 @@ from .flows import real_names, search
 from .healthcheck_info import healthcheck_info
 from .known_tables import AnyTable, known_table
 from .opened import read_actual
+from .ready_info import ready_info
 from .recovery import recovered
 from .request import Request
 
-SUBSETS = ("program", *OF_BALANCER, "rings", "checks", "healthcheck", "counters", "flows", "maps")
+SUBSETS = ("program", *OF_BALANCER, "rings", "checks", "ready", "healthcheck", "counters", "flows", "maps")
 """What can be asked for."""
 
 
@@ -190,6 +191,10 @@ class Info:
         """What checks say, and what is known of it. `warnings` get a line where the agent's file cannot be read."""
         return checks_info(self.request.instance, self.state, warnings)
 
+    def ready(self, warnings: list[str]) -> dict[str, t.Any]:
+        """What is announced, and why. `warnings` get a line where that cannot be read."""
+        return ready_info(self.request, warnings)
+
     def flows(self) -> dict[str, t.Any]:
         """How many flows each real has, and how full each table is."""
         found = search(self.maps, Selection(), 0, real_names(self.maps))
@@ -234,6 +239,7 @@ def gather_info(request: Request, gather: Collection[str]) -> dict[str, t.Any]:
                 "rings": info.rings,
                 **{name: partial(info.table, name) for name in BALANCER_TABLES},
                 "checks": partial(info.checks, warnings),
+                "ready": partial(info.ready, warnings),
                 "healthcheck": partial(healthcheck_info, request, warnings),
                 "counters": info.counters,
                 "flows": info.flows,

@@ -73,7 +73,7 @@ def lost_warnings(state: State) -> list[str]:
     if not state.recovered:
         return []
     sentence = (
-        f"state.json of balancer {state.instance} was lost: weights, hashes and drained reals of its VIPs"
+        f"state.json of balancer {state.instance} was lost: weights, hashes, checks and drained reals of its VIPs"
         " are not known; apply the whole configuration (state overridden)"
     )
     return [sentence]

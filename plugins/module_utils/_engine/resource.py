@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from .._kernel.edges import KernelEdges
 from .._kernel.lock import locked
@@ -34,15 +35,18 @@ from .tables import BalancerTableRun, TableRun
 from .vips import OverlayRun, VipRun
 
 
-def apply_resource(name: str, request: Request, asked: Asked, purge: Purge | None = None) -> Result:
+def apply_resource(
+    name: str, request: Request, asked: Asked, purge: Purge | None = None, purge_down: Purge | None = None
+) -> Result:
     """Apply what is asked of one resource, and `purge` the flows of what goes.
 
-    Every failure is an exception with one sentence.
+    `purge_down`: removes those to reals that checks have down, where this run lets these out. Every failure is an
+    exception with one sentence.
     """
     require_capabilities()
     with locked(request.instance, not request.check, request.lock_timeout):
         closed = StateFile(request.instance, request.bpffs).close(request.check)
-        result = apply_locked(name, request, asked, purge)
+        result = apply_locked(name, request, asked, purge, purge_down)
         result.changes[:0] = closed
         return result
 
@@ -56,7 +60,9 @@ def _told(instance: str) -> Iterator[None]:
         raise EngineError(f"the maps of balancer {instance} cannot be read: {error.strerror or error}") from error
 
 
-def apply_locked(name: str, request: Request, asked: Asked, purge: Purge | None = None) -> Result:
+def apply_locked(
+    name: str, request: Request, asked: Asked, purge: Purge | None = None, purge_down: Purge | None = None
+) -> Result:
     """The same for a caller that holds the lock."""
     file = StateFile(request.instance, request.bpffs)
     table = TABLES.get(name)
@@ -69,7 +75,10 @@ def apply_locked(name: str, request: Request, asked: Asked, purge: Purge | None 
             result = BalancerTableRun(table, request, maps, file, state, clock).run(asked)
         else:
             kind = OverlayRun if name == "reals" else VipRun
-            result = kind(request, maps, file, state, clock).run(asked)
+            run = kind(request, maps, file, state, clock)
+            if purge_down is not None and isinstance(maps, KernelMaps):
+                run.purge = partial(purge_down, maps)
+            result = run.run(asked)
         if purge is not None and result.gone and isinstance(maps, KernelMaps):
             purged = purge(maps, result.gone, request.check)
             for flow_table, number in purged.items():

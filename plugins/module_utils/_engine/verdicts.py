@@ -5,21 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from .._kernel.lock import locked
 from .._kernel.maps import KernelMaps, Maps
 from .._kernel.state_files import StateFile
+from .._model.addresses import address_order
 from .._model.draining import idle_by_word
 from .._model.drift import View
 from .._model.entries import Asked
 from .._model.state import State
-from .._model.verdicts import Verdict, Words, by_check, by_vip, degraded, that_count
+from .._model.verdicts import Verdict, Words, by_check, by_vip, that_count, told_degraded
 from .._model.vips import Vip
 from .._program.requirements import require_capabilities
 from .flows import purge_gone
-from .request import Clock, Gone, Request, Result
+from .request import Clock, Request, Result
 from .resource import with_balancer
 from .vips import VipRun
 
@@ -51,8 +52,6 @@ class VerdictRun(VipRun):
     """One run of what checks say: the same VIPs under other verdicts."""
 
     told: Sequence[Verdict] = ()
-    purge: Callable[[Iterable[Gone], bool], dict[str, int]] | None = None
-    _purging: Sequence[Gone] = ()
 
     def settles(self, state: str) -> Collection[str]:
         """The references that end with this run: a killed one's."""
@@ -63,68 +62,38 @@ class VerdictRun(VipRun):
         """The VIPs as they are, under these verdicts."""
         del asked
         found = View(known.vips, Words(known.words.overlay, that_count(by_vip(self.told), known.vips)))
-        self.result.warnings += [
-            f"vip {key} is degraded: {why}" for key, why in degraded(found.vips, found.words).items()
-        ]
+        self.result.warnings += told_degraded(found.vips, found.words)
         self.result.warnings += idle_by_word(found.vips, found.words)
         return found
 
     def report(self, old: View, new: View) -> None:
-        """Say which reals' verdicts change, and see whose flows lost their place."""
-        purging: list[Gone] = []
-        names = {
-            name
-            for name in {*old.words.verdicts, *new.words.verdicts}
-            if old.words.verdicts.get(name) != new.words.verdicts.get(name)
-        }
-        for key in sorted(new.vips) if names else ():
-            vip, name = new.vips[key], str(key)
-            if name in names or vip.check is not None:
-                self.result.changes += _changes(
-                    name, old.words.verdicts.get(name, {}), new.words.verdicts.get(name, {})
-                )
-                ids = self._newly_down(vip, old.words, new.words)
-                if ids:
-                    purging.append((key, ids))
-        self._purging = purging
-
-    def _newly_down(self, vip: Vip, before: Words, after: Words) -> frozenset[int]:
-        """The ids of reals to which flows of a VIP are to be removed."""
-        moved = vip.key.protocol == "udp" and "udp_flow_migration" in vip.flags
-        if vip.check is None or vip.check.on_down != "purge" or moved:
-            return frozenset()
-        was, now = before.combined(vip).out, after.combined(vip).out
-        ids = self.state.real_ids.assigned
-        return frozenset(
-            ids[address]
-            for address, verdict in now.items()
-            if verdict.state == "down" and address in ids and (address not in was or was[address].state != "down")
-        )
-
-    def settle(self) -> None:
-        """Remove the flows, before the verdicts are on record: a run that is killed leaves that to the next."""
-        self._purge()
-
-    def foretell(self) -> None:
-        """Count the flows that a run would remove."""
-        self._purge()
-
-    def _purge(self) -> None:
-        purged = self.purge(self._purging, self.request.check) if self.purge and self._purging else {}
-        for table, number in purged.items():
-            self.result.operations[table] = self.result.operations.get(table, 0) + number
-        if purged:
-            self.result.changes.append(f"{sum(purged.values())} flows of what is down by check purged")
+        """Say which reals' verdicts change."""
+        before, after = old.words.verdicts, new.words.verdicts
+        for key in sorted(new.vips) if before or after else ():
+            if before.get(str(key), {}) != after.get(str(key), {}):
+                lines = _changes(new.vips[key], old.words, new.words)
+                self.result.changes += [f"vip {key}: {line}" for line in lines]
 
 
-def _changes(vip: str, before: Mapping[str, Verdict], after: Mapping[str, Verdict]) -> list[str]:
-    """One line for each real of which checks say something else. That its share grows is no news."""
+def _changes(vip: Vip, before: Words, after: Words) -> list[str]:
+    """One line for each real of which checks say something else, or for which the floor has another answer."""
+    said, says = before.verdicts.get(str(vip.key), {}), after.verdicts.get(str(vip.key), {})
+    held, holds = before.combined(vip).held, after.combined(vip).held
+    floor = f"min_healthy is {vip.check.min_healthy} %" if vip.check is not None else ""
     lines = []
-    for address in sorted({*before, *after}):
-        was, now = before.get(address), after.get(address)
-        if now is not None and now.state != "active" and (was is None or was.state != now.state):
-            lines.append(f"vip {vip}: {address} {by_check(now)}")
-        elif was is not None and was.state != "active" and (now is None or now.state == "active"):
-            share = f", with {now.share} % of its weight at first" if now is not None else ""
-            lines.append(f"vip {vip}: {address} active by check{share}")
+    for address in sorted({*said, *says}, key=address_order):
+        was, now = said.get(address, _PLAIN), says.get(address, _PLAIN)
+        if now.state != "active":
+            if now.state != was.state:
+                lines.append(f"{address} {by_check(now)}{f', but stays in: {floor}' if address in holds else ''}")
+            elif (address in held) != (address in holds):
+                lines.append(f"{address} {f'stays in: {floor}' if address in holds else 'goes out as well'}")
+        elif now.state != was.state:
+            lines.append(f"{address} active by check{f', with {now.share} % of its weight' if now.share < 100 else ''}")
+        elif now.share != was.share:
+            lines.append(f"{address} has {now.share} % of its weight")
     return lines
+
+
+_PLAIN = Verdict("", "", "active", "")
+"""What is not said."""

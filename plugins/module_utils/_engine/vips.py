@@ -30,7 +30,7 @@ from .._model.readiness import hold_back_vips
 from .._model.references import other_references
 from .._model.state import State
 from .._model.tables import BALANCER_TABLES, LEADING, ServerId, idle_routes, server_id_warnings
-from .._model.verdicts import Words, out_by_check, that_count, words_of
+from .._model.verdicts import Words, newly_down, out_by_check, that_count, told_degraded, words_of
 from .._model.vip_changes import vip_changes
 from .._model.vip_entries import adopt, known_keys
 from .._model.vip_plan import Recorded, VipPlan, plan_vips, references
@@ -40,7 +40,7 @@ from .execute import execute
 from .known_tables import known_table
 from .opened import limits_of, read_actual
 from .recovery import lost_warnings
-from .request import Clock, Request, Result
+from .request import Clock, Gone, Request, Result
 from .withdraw import leaving_places, withdrawn
 
 
@@ -67,6 +67,9 @@ class VipRun:
         self.file = file
         self.state = state
         self.clock = clock
+        self.purge: Callable[[Iterable[Gone], bool], dict[str, int]] | None = None
+        """Removes flows to reals that checks have down, where there are any."""
+        self._down: list[Gone] = []
         elsewhere = {name: state.references.get(name, []) for name in LEADING}
         self.result = Result(timings=clock.timings, warnings=lost_warnings(state), references=elsewhere)
 
@@ -103,6 +106,7 @@ class VipRun:
                 build_rings,
             )
             self.report(known, wanted)
+            self._see_down(known, wanted)
             if self.state.is_sure_of("vips"):
                 were_marked = may_be_known(known.vips.values(), self.state.learned)
                 left = Left(known, self.state.vip_numbers, self.state.rings, were_marked)
@@ -136,7 +140,7 @@ class VipRun:
             with self.clock.phase("write"), withdrawn(self.request.instance, leaving):
                 self._write(plan, after, wanted, actual.ring_size)
         elif self.request.check:
-            self.foretell()
+            self._purge()
         return self.result
 
     def settles(self, state: str) -> Collection[str]:
@@ -268,14 +272,24 @@ class VipRun:
                 )
             )
             execute(plan.operations, self.maps, ring_size)
-        self.settle()
+        # Before that is on record: a run that is killed leaves it to the next.
+        self._purge()
         self.file.write(after)
 
-    def settle(self) -> None:
-        """What has to be done before the result is on record."""
+    def _see_down(self, known: View, wanted: View) -> None:
+        """See to which reals flows are removed, as checks have them down."""
+        ids = self.state.real_ids.assigned
+        moves = "vip_to_down_reals_map" in self.maps.names()
+        found = newly_down((known.vips, known.words), (wanted.vips, wanted.words), moves)
+        self._down = [(key, frozenset(ids[real] for real in reals if real in ids)) for key, reals in found.items()]
 
-    def foretell(self) -> None:
-        """What a review says of that."""
+    def _purge(self) -> None:
+        """Remove them, or in check mode count them."""
+        purged = self.purge(self._down, self.request.check) if self.purge is not None and self._down else {}
+        for table, number in purged.items():
+            self.result.operations[table] = self.result.operations.get(table, 0) + number
+        if purged:
+            self.result.changes.append(f"{sum(purged.values())} flows of what is down by check purged")
 
 
 class OverlayRun(VipRun):
@@ -295,6 +309,7 @@ class OverlayRun(VipRun):
         words = Words(overlay, known.words.verdicts)
         require_active_by_hand(known.vips, known.words, words, asked.allow_empty)
         found = View(known.vips, words)
+        self.result.warnings += told_degraded(known.vips, words)
         self.result.warnings += idle_by_word(known.vips, words) + self.still_led(found, asked.limits)
         return found
 

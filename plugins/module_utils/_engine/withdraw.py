@@ -84,5 +84,7 @@ def _places_of_others(instance: str, root: str) -> set[str]:
     """What other balancers of this host announce."""
     with contextlib.suppress(OSError):
         names = [entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name != instance]
-        return {place for name in names for place, metric in _told(run_folder(name, root)).places.items() if metric}
+        return {
+            place for name in names for place, ready in _told(run_folder(name, root)).places.items() if ready.metric
+        }
     return set()

@@ -9,6 +9,7 @@ import errno
 import os
 import socket
 import struct
+import time
 from collections.abc import Container, Iterable, Iterator, Mapping
 
 _HEADER = struct.Struct("=IHHII")
@@ -20,8 +21,11 @@ _SOL_NETLINK, _STRICT = 270, 12
 """NETLINK_GET_STRICT_CHK: the kernel looks at what a dump asks for, and leaves the rest out."""
 
 _ATTEMPTS = 5
-_AT_ONCE = 128
+_AT_ONCE = 64
 """Messages in one datagram: their acknowledgements fit into the socket's buffer."""
+
+_PAUSE_SECONDS = 0.005
+"""Between datagrams: who listens to changes has a buffer for some 200, and loses what does not fit."""
 
 _LARGEST = 1 << 18
 
@@ -100,6 +104,8 @@ def exchange(requests: Iterable[tuple[int, int, bytes]]) -> list[int]:
     found: list[int] = []
     with _opened() as link:
         while left:
+            if found:
+                time.sleep(_PAUSE_SECONDS)
             batch, left = left[:_AT_ONCE], left[_AT_ONCE:]
             answers: dict[int, int] = {}
             link.send(b"".join(_request(number, *each) for number, each in enumerate(batch)))

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .faults import Faults
-from .records import named, number, parse_record, record, seconds
+from .records import many, named, number, parse_record, record, seconds, text
 
 TABLE = 198
 """The kernel's table of routes that routing daemons learn, unless another is named."""
@@ -73,31 +73,33 @@ class Drain(t.NamedTuple):
 
 @dataclass(frozen=True)
 class Told:
-    """What a run has to know of announcements, of all that ready.json says.
+    """What ready.json tells others than the agent.
 
     `table`: where the routes are; `grace`: seconds from a withdrawal to what makes a VIP unready; `places`: address or
-    prefix → metric, 0: not announced.
+    prefix → its announcement.
     """
 
     table: int = TABLE
     grace: float = GRACE_SECONDS
-    places: Mapping[str, int] = field(default_factory=dict)
+    places: Mapping[str, Ready] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, source: str, path: str) -> Told:
         """Read the file's text; StateError names the file and the field at fault."""
-        return parse_record(source, path, _TOLD, WRITTEN_ANEW)
+        found = parse_record(source, path, _TOLD, WRITTEN_ANEW)
+        return replace(found, places={place: ready._replace(place=place) for place, ready in found.places.items()})
 
 
-def _metric(metric: int) -> int:
-    return metric
+def _ready(metric: int, reasons: list[str], since: float, vips: list[str]) -> Ready:
+    """An announcement of the place that it stands under."""
+    return Ready("", metric, tuple(reasons), since, tuple(vips))
 
 
 _TOLD = record(
     Told,
     table=number(1, LAST_TABLE),
     grace=seconds,
-    places=named(record(_metric, metric=number(0, DRAINING))),
+    places=named(record(_ready, metric=number(0, DRAINING), reasons=many(text), since=seconds, vips=many(text))),
 )
 
 

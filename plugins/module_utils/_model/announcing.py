@@ -18,6 +18,7 @@ traffic to go elsewhere. Where the others are well they take it; where all say s
 
 from __future__ import annotations
 
+import math
 import typing as t
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -58,6 +59,7 @@ class Seen:
     reals is in doubt. `waiting`, `patience`: what else is waited for before something new is announced, such as the
     flow exceptions of peers. `routes`: place → metric of the route that the kernel has. `leaving`: places that a run is
     taking away. `others`: place → metric that another balancer of this host wants for it, None: it has not decided.
+    `read_at`: when what is oldest of this was read, in seconds of the monotonic clock.
     """
 
     vips: tuple[SeenVip, ...] = ()
@@ -69,6 +71,7 @@ class Seen:
     routes: Mapping[str, int] = field(default_factory=dict)
     leaving: Collection[str] = ()
     others: Mapping[str, int | None] = field(default_factory=dict)
+    read_at: float = math.inf
 
 
 @dataclass(frozen=True)

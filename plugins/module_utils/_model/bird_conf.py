@@ -19,6 +19,9 @@ from .communities import GRACEFUL_SHUTDOWN, Community
 MARK = "# Written by katran.fleet (role bgp) from katran_bgp: what is changed here is undone by the next deploy."
 """The first line of each file that is ours."""
 
+_NETLINK_BYTES = 4 << 20
+"""What the kernel may tell bird at once. By default some 230 routes fit, and what does not is seen at the next scan."""
+
 _VERSION = {"ipv4": "4", "ipv6": "6"}
 _PASSWORD = re.compile(r"(password\s+)(\"[^\"\n]*\"|'[^'\n]*')", re.IGNORECASE)
 _HIDDEN = '"********"'
@@ -64,6 +67,7 @@ def _learning(family: str, table: int) -> list[str]:
         f"protocol kernel katran_learn{version} {{",
         f"\tkernel table {table};",
         "\tlearn;",
+        f"\tnetlink rx buffer {_NETLINK_BYTES};",
         "\tscan time 10;",
         f"\t{family} {{ table katran_vips{version}; import where krt_source = {PROTOCOL}; export none; }};",
         "}",

@@ -26,6 +26,12 @@ Values = Mapping[str, t.Any]
 UDP_TYPES = ("udp", "dns")
 """The types that ask over UDP; the others, but external, ask over TCP."""
 
+_OF_CHECKS_ALONE = {
+    "type": "every check says its type itself",
+    "address": "one address cannot be that of every VIP; a check of its own says it",
+}
+"""What cannot lie under every check → why."""
+
 _BUILT_IN: Values = {**vars(Probe("")), **vars(Check(Probe("")))}
 
 
@@ -54,8 +60,9 @@ def read_defaults(value: t.Any, faults: Faults) -> Values:
         return {}
     shaped = given(as_told(value, CHECK_OPTIONS))
     found = _read_values(shaped, DEFAULTS, CHECK_VALUES, faults)
-    if found.pop("address", None):
-        faults.add(f"{DEFAULTS}.address", "one address cannot be that of every VIP; a check of its own says it")
+    for name, why in _OF_CHECKS_ALONE.items():
+        if found.pop(name, None):
+            faults.add(f"{DEFAULTS}.{name}", why)
     if len(faults.lines) == before:
         _check_speed(found, _BUILT_IN, DEFAULTS, faults)
         _check_status(found, _BUILT_IN, DEFAULTS, faults)
@@ -71,7 +78,7 @@ def read_check(entry: t.Any, where: str, key: VipKey | None, defaults: Values, f
     if entry is UNREADABLE or not options:
         return None
     own = _read_values(options, where, CHECK_VALUES, faults)
-    kind = own.get("type", defaults.get("type") if "type" not in options else None)
+    kind = own.get("type")
     if kind is None:
         if "type" not in options:
             faults.add(f"{where}.type", f"is missing; it is one of {', '.join(CHECK_TYPES)}")

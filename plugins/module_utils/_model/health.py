@@ -6,7 +6,7 @@
 The loop around it makes a probe of each target when it is due and hands its answer to `step`:
 
     health = step(health, target.probe, answer, time.time())
-    due = next_due(health, target.probe, started, time.monotonic())
+    due = next_due(health, target.probe, started, time.monotonic(), phase(target, salt))
 
 Wall-clock time is only told, never reckoned with; when a probe is due is reckoned in monotonic time. So a clock that
 jumps changes no verdict and no schedule.
@@ -27,18 +27,30 @@ never answers for longer than that, 2 s, stays out, and no flapping makes more t
 from __future__ import annotations
 
 import hashlib
+import math
 import typing as t
 from dataclasses import dataclass, replace
 
 from .checks import Probe, Target
+from .written import visible
 
 STATES = ("active", "draining", "down")
 HISTORY = 20
 """As many changes of a target are kept."""
 
 UNMADE_SECONDS = 1.0
-"""A probe that could not be made is tried again so soon: nothing was sent, and what it lacks may be there any moment."""
+"""A probe that could not be made is tried again so soon: nothing was sent, and what it lacks may be there soon."""
 
+LONGEST_REASON = 120
+"""Characters: some of what services say of themselves is told, and kept in files."""
+
+_DRIFT = 0.1
+"""As much of its interval a target comes nearer to its place in it each time."""
+
+_SETTLED = 10
+"""As many answers in a row, and a target is no longer taken for one that may flap."""
+
+_ROUNDING = 1e-6
 _STRICTNESS = {state: rank for rank, state in enumerate(STATES)}
 
 
@@ -98,6 +110,7 @@ def step(health: Health, probe: Probe, answer: Answer, now: float) -> Health:
     answers are now draining, now down is draining after `fall` of them. An answer that proves nothing is told as
     `last`; it neither counts nor breaks what was counted.
     """
+    answer = _told(answer)
     if not answer.state:
         return replace(health, last=answer, asked=now)
     agree = health.streak == answer.state
@@ -110,9 +123,24 @@ def step(health: Health, probe: Probe, answer: Answer, now: float) -> Health:
     state = _verdict(found, probe, side)
     if state == health.state:
         return found
-    reason = answer.reason if state == answer.state else f"answers differ, the last: {answer.reason or answer.state}"
+    reason = answer.reason
+    if state != answer.state:
+        reason = shortened(f"answers differ, the last: {reason or answer.state}")
     history = (*health.history, Change(now, state, reason))[-HISTORY:]
     return replace(found, state=state, since=now, reason=reason, history=history, apart=0)
+
+
+def _told(answer: Answer) -> Answer:
+    """The answer with a reason that can be written down and read by people, whatever a service put into it."""
+    if len(answer.reason) > LONGEST_REASON or not answer.reason.isprintable():
+        answer = answer._replace(reason=shortened(answer.reason))
+    return answer if math.isfinite(answer.expires) else answer._replace(expires=0.0)
+
+
+def shortened(reason: str) -> str:
+    """A reason as it is kept: of bounded length, with what cannot be seen as escapes."""
+    found = visible(reason[: LONGEST_REASON + 1])
+    return found if len(found) <= LONGEST_REASON else f"{found[: LONGEST_REASON - 1]}…"
 
 
 def _verdict(health: Health, probe: Probe, side: int) -> str:
@@ -143,17 +171,28 @@ def is_pressing(health: Health) -> bool:
     return not health.state or _side(health.state, health.last.state) > 0
 
 
-def next_due(health: Health, probe: Probe, started: float, now: float) -> float:
+def next_due(health: Health, probe: Probe, started: float, now: float, place: float | None = None) -> float:
     """When to ask next, in the monotonic time of `started` (of the last probe) and `now` (of its answer), in seconds.
 
-    From start to start, so that targets that were spread stay so; never before the last probe has ended.
+    From start to start, and never before the last probe has ended. `place`: where in its interval the target is asked,
+    as phase() says. One that has answered for a while comes back there, a little earlier each time, from whatever
+    hurried it: so targets that all failed or were all asked at once do not go on in step. Before that it must not: the
+    probes of one that flaps in time with its interval would miss what it does, over and over.
     """
     gap = probe.interval
     if is_pressing(health):
         gap = min(probe.fast_interval, gap)
     elif health.last is not None and not health.last.state:
         gap = min(UNMADE_SECONDS, gap)
+    elif place is not None and health.state == health.streak == "active" and health.count >= _SETTLED:
+        gap -= min(_late(place, gap, started), gap * _DRIFT)
     return max(started + gap, now)
+
+
+def _late(place: float, interval: float, started: float) -> float:
+    """How long after its place in the interval something started; 0 where it did so there, but for rounding."""
+    late = (started / interval - place) % 1.0
+    return 0.0 if late > 1 - _ROUNDING or late < _ROUNDING else late * interval
 
 
 def resumed(health: Health) -> Health:
@@ -173,5 +212,6 @@ def phase(target: Target, salt: str) -> float:
 
 
 def first_due(target: Target, salt: str, now: float) -> float:
-    """When to ask a target first, in the monotonic time of `now`: within one interval."""
-    return now + phase(target, salt) * target.probe.interval
+    """When to ask a target first, in the monotonic time of `now`: at its place in the interval that follows."""
+    interval = target.probe.interval
+    return now + ((phase(target, salt) - now / interval) % 1.0) * interval

@@ -16,16 +16,17 @@ from __future__ import annotations
 import math
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from . import ramp
 from .checks import Check, Target
 from .external import Word, live
-from .health import Health, resumed, strictest
+from .health import Health, resumed, shortened, strictest
 from .overlay import Overlay, effective_state
 from .verdicts import Verdict
 from .vips import Vip, VipKey, VipName, VipReal
+from .written import visible
 
 Pair = tuple[VipKey, str]
 """A VIP and one of its reals."""
@@ -89,6 +90,8 @@ def targets_of(vips: Mapping[VipKey, Vip]) -> dict[Pair, Target]:
             continue
         probe = vip.check.probe
         address, port = probe.address or key.address, probe.port or key.port
+        # Whether a VIP is there itself, or another sends its probes there: it is the same service.
+        probe = replace(probe, address="", port=0)
         for real in vip.reals:
             target = Target(real.address, address, port, probe)
             found[key, real.address] = known.setdefault(target, target)
@@ -195,11 +198,12 @@ def _voices(
             said.setdefault(pair, []).append(_Said(verdict.state, now, verdict.reason))
     due = math.inf
     for name in sorted(words):
+        feeder = name.removesuffix(".json")
         for word in live(words[name], now):
             for key in _named(checked, word) if word.state != "active" else ():
                 due = min(due, word.until)
                 said.setdefault((key, word.real), []).append(
-                    _Said(word.state, now, f"{word.state} by {name.removesuffix('.json')}")
+                    _Said(word.state, now, shortened(f"{word.state} by {feeder}"))
                 )
     return said, due
 
@@ -217,7 +221,7 @@ def _named(checked: Checked, word: Word) -> list[VipKey]:
 def unmatched(checked: Checked, words: Mapping[str, Sequence[Word]], now: float) -> list[str]:
     """A sentence for each word that counts and is about nothing: no VIP with a check is called so and has the real."""
     return [
-        f"verdicts.d/{name}: no VIP with a check is {word.vip} and has the real {word.real}"
+        f"verdicts.d/{visible(name)}: no VIP with a check is {word.vip} and has the real {word.real}"
         for name in sorted(words)
         for word in live(words[name], now)
         if not _named(checked, word)

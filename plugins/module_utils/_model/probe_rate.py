@@ -15,7 +15,8 @@ from .vips import Vip
 MAX_PROBES = 2000
 """As many probes a second as a balancer makes unless told otherwise."""
 
-_MOST = 100_000
+MOST_PROBES = 100_000
+"""As many may be asked for."""
 
 
 def probe_rate(vips: Iterable[Vip]) -> tuple[int, float]:
@@ -38,8 +39,8 @@ def check_rate(vips: Iterable[Vip], most: int | None, faults: Faults) -> None:
     """Whether these checks make no more than `most` probes a second; None: any number."""
     if most is None:
         return
-    if not is_number(most, 1, _MOST):
-        faults.add("max_probes", f"{most} is not a number of probes a second (1 to {_MOST})")
+    if not is_number(most, 1, MOST_PROBES):
+        faults.add("max_probes", f"{most} is not a number of probes a second (1 to {MOST_PROBES})")
         return
     services, rate = probe_rate(vips)
     # A sum of many quotients is not exact.

@@ -210,6 +210,11 @@ class Holdings:
         # What is old news to its teller does not contest what another says.
         return "other" if each.word == RELAY or before.owner not in ("", owner) else ""
 
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """Hold these no longer, which somebody has taken out of the tables."""
+        for key in keys:
+            self._drop(key)
+
     def _hold(self, key: bytes, held: Held) -> None:
         before = self.flows.get(key)
         if before is not None:

@@ -97,7 +97,7 @@ def read_key(value: t.Any, faults: Faults, where: str) -> bytes | None:
 
 
 def _decode(text: str) -> bytes | None:
-    if _HEX.fullmatch(text) and len(text) % 2 == 0 and len(text) != 44:
+    if _HEX.fullmatch(text) and len(text) % 2 == 0:
         return bytes.fromhex(text)
     try:
         return base64.b64decode(text, validate=True) or None

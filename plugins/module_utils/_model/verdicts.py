@@ -135,8 +135,8 @@ class Words:
         return known[1]
 
     def listed(self) -> list[dict[str, t.Any]]:
-        """The verdicts as state.json has them."""
-        return [each._asdict() for _vip, said in sorted(self.verdicts.items()) for _real, each in sorted(said.items())]
+        """The verdicts as state.json has them, in their order."""
+        return [each._asdict() for said in self.verdicts.values() for each in said.values()]
 
 
 NO_WORDS = Words()
@@ -163,10 +163,13 @@ def _precedence(verdict: Verdict) -> tuple[t.Any, ...]:
 
 
 def that_count(verdicts: Mapping[str, OfVip], vips: Mapping[VipKey, Vip]) -> dict[str, dict[str, Verdict]]:
-    """The verdicts that say something: of VIPs with a check, of reals that these have, and not plainly active."""
+    """The verdicts that say something: of VIPs with a check, of reals that these have, and not plainly active.
+
+    Sorted by VIP, and as these have their reals.
+    """
     found = {}
-    for key, vip in vips.items() if verdicts else ():
-        said = verdicts.get(str(key))
+    for key in sorted(vips) if verdicts else ():
+        said, vip = verdicts.get(str(key)), vips[key]
         if said and vip.check is not None:
             kept = {
                 real.address: verdict
@@ -176,6 +179,35 @@ def that_count(verdicts: Mapping[str, OfVip], vips: Mapping[VipKey, Vip]) -> dic
             if kept:
                 found[str(key)] = kept
     return found
+
+
+def newly_down(
+    before: tuple[Mapping[VipKey, Vip], Words], after: tuple[Mapping[VipKey, Vip], Words], moves: bool = True
+) -> dict[VipKey, frozenset[str]]:
+    """VIP → the reals that checks have down now, of which the flows are to be removed. Each is (VIPs, words).
+
+    Not where Check.on_down keeps them, nor where the VIP's down set moves them; `moves`: whether the program can.
+    """
+    (known, was), (wanted, now) = before, after
+    found = {}
+    for key in sorted(wanted) if now.verdicts else ():
+        vip, old = wanted[key], known.get(key)
+        moved = moves and key.protocol == "udp" and "udp_flow_migration" in vip.flags
+        if vip.check is None or vip.check.on_down != "purge" or moved:
+            continue
+        out = _dead(vip, now) - (_dead(old, was) if old is not None else set())
+        if out:
+            found[key] = frozenset(out)
+    return found
+
+
+def _dead(vip: Vip, words: Words) -> set[str]:
+    """The reals that are down, and that checks say are, whoever said so first."""
+    said = words.verdicts.get(str(vip.key))
+    if not said:
+        return set()
+    bad = {real for real, verdict in said.items() if verdict.state == "down"}
+    return {real.address for real in words.combined(vip).reals if real.state == "down" and real.address in bad}
 
 
 # In words
@@ -212,10 +244,10 @@ def out_by_check(vips: Mapping[VipKey, Vip], words: Words) -> list[str]:
         where = f"vip{'' if len(verdicts) == 1 else 's'} {some([each.vip for each in verdicts])}"
         since = min(each.since for each in verdicts)
         lines.append(f"real {real} is out of {where} by check since {since}{f' ({reason})' if reason else ''}")
-    return [
-        *shortened(lines, "and {} more reals that are out by check"),
-        *shortened(
-            [f"vip {key} is degraded: {why}" for key, why in degraded(vips, words).items()],
-            "and {} more VIPs that are degraded",
-        ),
-    ]
+    return shortened(lines, "and {} more reals that are out by check") + told_degraded(vips, words)
+
+
+def told_degraded(vips: Mapping[VipKey, Vip], words: Words) -> list[str]:
+    """A warning for each VIP whose floor keeps reals in that checks would take out."""
+    lines = [f"vip {key} is degraded: {why}" for key, why in degraded(vips, words).items()]
+    return shortened(lines, "and {} more VIPs that are degraded")

@@ -220,12 +220,26 @@ def _agent_warnings(after: Mapping[VipKey, Vip], where: Mapping[VipKey, str]) ->
     """What is valid of listed VIPs' checks and announcements, and yet hardly what was meant."""
     vips = [(place, after[key]) for key, place in where.items() if key in after]
     ports = ((f"{place}.check", vip.check.probe.port) for place, vip in vips if vip.check)
-    return octal_ports(ports) + [
-        f"{place}.announce.min_healthy: {vip.announce.min_healthy} reals have to be in, but there"
-        f" {'is' if len(vip.reals) == 1 else 'are'} {len(vip.reals)}, so that it is never announced"
+    interim = [
+        f"{place}.check.status: no answer ends with {' or '.join(map(str, vip.check.probe.status))}; if it was written"
+        f" with a 0 before it ({vip.check.probe.status[0]:04o}), write it without"
         for place, vip in vips
-        if vip.announce and vip.announce.enabled and vip.announce.min_healthy > len(vip.reals)
+        if vip.check and vip.check.probe.status[-1] < _FINAL
     ]
+    return (
+        octal_ports(ports)
+        + interim
+        + [
+            f"{place}.announce.min_healthy: {vip.announce.min_healthy} reals have to be in, but there"
+            f" {'is' if len(vip.reals) == 1 else 'are'} {len(vip.reals)}, so that it is never announced"
+            for place, vip in vips
+            if vip.announce and vip.announce.enabled and vip.announce.min_healthy > len(vip.reals)
+        ]
+    )
+
+
+_FINAL = 200
+"""The first status that ends an answer; those below come before another."""
 
 
 def _check_covering(after: Mapping[VipKey, Vip], where: Mapping[VipKey, str], asked: Asked, faults: Faults) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 
 from ..._model.checks import Probe
 from .datagrams import dns_plan, udp_plan
-from .streams import http_plan, tcp_plan, tls_plan
+from .streams import tcp_plan, tls_plan
 from .talk import Plan, PlanMaker
+from .web import http_plan
 
 _MAKERS: Mapping[str, PlanMaker] = {
     "tcp": tcp_plan,

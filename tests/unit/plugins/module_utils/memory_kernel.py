@@ -235,10 +235,11 @@ class Host:
         elif resource == "verdicts":
             run = VerdictRun(request, self.maps, self.file, known, clock)
             run.told = [Verdict(**entry) for entry in config or ()]
-            run.purge = self.purge
             config = None
         else:
             run = BalancerTableRun(TABLES[resource], request, self.maps, self.file, known, clock)
+        if isinstance(run, VipRun):
+            run.purge = self.purge
         return t.cast(Result, run.run(Asked(config, state, allow_empty, **asked)))
 
     def purge(self, gone: Iterable[Gone], check: bool) -> dict[str, int]:

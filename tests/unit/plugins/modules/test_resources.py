@@ -63,8 +63,10 @@ def purges() -> list[object]:
 def run(host: Host, purges: list[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a module; its output, as Ansible reads it."""
 
-    def apply_resource(name: str, request: Request, asked: Asked, purge: object = None) -> Result:
+    def apply_resource(name: str, request: Request, asked: Asked, *given: object) -> Result:
         assert request.instance == "default"
+        purge, purge_down = given
+        assert purge_down is (purge_gone if name in ("vips", "reals") else None)
         purges.append(purge)
         return host.run(name, asked.config, asked.state, asked.allow_empty, request.check)
 

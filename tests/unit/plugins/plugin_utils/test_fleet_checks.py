@@ -14,6 +14,7 @@ from ansible_collections.katran.fleet.tests.unit.plugins.plugin_utils.test_fleet
 
 features = FilterModule().filters()["features"]
 CHECKED = {**VIP, "check": {"type": "https", "path": "/healthz"}}
+SYNC = {"katran_sync": True, "katran_sync_key": bytes(range(32)).hex(), "katran_sync_peers": ["192.0.2.12"]}
 NAMESAKE = {**VIP, "protocol": "udp", "flags": ["quic"]}
 
 
@@ -92,7 +93,7 @@ def test_a_bound_that_is_enough() -> None:
 @pytest.mark.parametrize("sync", [True, "yes"])
 def test_sync_brings_feature_and_flag(sync: Any) -> None:
     vips = [CHECKED, NAMESAKE, {**VIP, "port": 80, "flags": "no_lru,global_lru"}]
-    told = fleet({"lb1": {**LB, "katran_sync": sync, "katran_vips": vips}, "lb2": {**LB, "katran_vips": vips}})
+    told = fleet({"lb1": {**LB, **SYNC, "katran_sync": sync, "katran_vips": vips}, "lb2": {**LB, "katran_vips": vips}})
     assert told.balancer("lb1")["features"] == ["global_lru"]
     # Whose list it is as well, is not touched.
     assert told.balancer("lb2")["features"] == ["global_lru"]
@@ -113,16 +114,16 @@ def test_without_sync_all_stays_as_it_is() -> None:
 
 
 def test_sync_without_vips_brings_the_feature_alone() -> None:
-    one = fleet({"lb1": {"katran_interfaces": ["eth0"], "katran_sync": True}})
+    one = fleet({"lb1": {"katran_interfaces": ["eth0"], **SYNC}})
     assert one.balancer("lb1")["features"] == ["global_lru"]
     assert one.resources == {"0": {}}
 
 
 def test_sync_beside_a_list_of_features() -> None:
-    assert faults_of(katran_sync=True, katran_features=["vlan"]) == [
+    assert faults_of(**SYNC, katran_features=["vlan"]) == [
         "katran_sync needs feature global_lru, which katran_features leaves out"
     ]
-    one = fleet({"lb1": {**LB, "katran_sync": True, "katran_features": ["global_lru"]}})
+    one = fleet({"lb1": {**LB, **SYNC, "katran_features": ["global_lru"]}})
     one.balancer("lb1")
     assert one.faults == {"lb1": []}
     assert one.resources["0"]["vips"] == [{**VIP, "flags": ["global_lru"]}]

@@ -25,7 +25,7 @@ def test_an_empty_balancer_is_told_apart_from_a_lost_state(host: Host) -> None:
     result = host.run("vips", [{**ABC, "flags": ["no_lru"]}], "merged")
     assert result.operations == {"vip_map": 1}
     sentence = (
-        "state.json of balancer blue was lost: weights, hashes and drained reals of its VIPs are not known;"
+        "state.json of balancer blue was lost: weights, hashes, checks and drained reals of its VIPs are not known;"
         " apply the whole configuration (state overridden)"
     )
     assert result.warnings == [sentence]

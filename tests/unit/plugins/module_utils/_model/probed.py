@@ -21,7 +21,10 @@ UNMADE = Answer("", "no tunnel")
 
 @dataclass
 class Probed:
-    """One target and the loop around its health. `wall`: what the clock on the wall shows at a time."""
+    """One target and the loop around its health. `wall`: what the clock on the wall shows at a time.
+
+    `due`: when it is asked first, and so where in its interval it is asked.
+    """
 
     service: Service
     probe: Probe = TCP
@@ -31,6 +34,9 @@ class Probed:
     wall: Callable[[float], float] = float
     changes: list[Change] = field(default_factory=list)
     starts: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.place = self.due / self.probe.interval
 
     def run(self, until: float) -> Probed:
         """Probe until a time."""
@@ -43,7 +49,7 @@ class Probed:
             self.health = step(self.health, self.probe, answer, self.wall(ended))
             if self.health.state != before:
                 self.changes.append(Change(ended, self.health.state, self.health.reason))
-            self.due = next_due(self.health, self.probe, started, ended)
+            self.due = next_due(self.health, self.probe, started, ended, self.place)
         return self
 
     def _answer(self, at: float) -> Answer:

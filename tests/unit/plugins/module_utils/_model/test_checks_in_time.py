@@ -20,6 +20,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.health import 
     Health,
     first_due,
     next_due,
+    phase,
     step,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.judging import Checked, carried, judge
@@ -87,7 +88,7 @@ class Balancer:
             before = self.healths[target]
             health = step(before, target.probe, answer, self.wall(started + took))
             self.healths[target] = health
-            self.due[target] = next_due(health, target.probe, started, started + took)
+            self.due[target] = next_due(health, target.probe, started, started + took, phase(target, "lb1"))
             if health.state != before.state:
                 self.judged_at = self._judge()
 

@@ -119,8 +119,7 @@ def test_what_lies_under_a_check() -> None:
     assert found.min_healthy == 20
     # What means nothing for its type is passed over, and a VIP without a check gets none.
     assert check_of({"type": "tcp"}, defaults=defaults) == Check(Probe("tcp", interval=2.0, fall=2), 20)
-    assert only(VIP, {**defaults, "type": "tcp"}).check is None
-    assert check_of({"interval": 1}, defaults={"type": "tls"}) == Check(Probe("tls"))
+    assert only(VIP, defaults).check is None
     assert check_of({"type": "tcp"}, defaults={}) == check_of({"type": "tcp"}, defaults=None) == Check(Probe("tcp"))
 
 
@@ -145,6 +144,7 @@ def test_the_check_itself_is_above_the_defaults() -> None:
         ({"interval": True}, f"check_defaults.interval: True is not a number: {TRUTH}"),
         ({"fall": "x"}, "check_defaults.fall: x is not a whole number"),
         ({"type": "ping"}, f"check_defaults.type: ping is none of {', '.join(CHECK_TYPES)}"),
+        ({"type": "tcp"}, "check_defaults.type: every check says its type itself"),
         ({"status": [700]}, "check_defaults.status: 700 is neither a status (100 to 599) nor a range such as 200-299"),
         ({"fast_interval": 2}, "check_defaults.fast_interval: 2 s are longer than the interval of 1 s"),
         ({"status": [503], "drain_status": [503]}, "check_defaults.drain_status: 503 is in status too"),
@@ -230,10 +230,15 @@ def test_changes_in_words() -> None:
 
 
 def test_what_is_valid_and_hardly_meant() -> None:
-    entry = {**VIP, "check": {"type": "https", "port": 0o443}, "announce": {"min_healthy": 2}}
+    check = {"type": "https", "port": 0o443, "status": ["128", "132"]}
+    entry = {**VIP, "check": check, "announce": {"min_healthy": 2}}
     _vips, warnings = resolve_vips({}, Asked([entry], limits=ALL))
     assert warnings == [
         "vips[0].check.port: 291 is what YAML makes of 443 with a 0 before it; if 443 is meant, write it without",
+        (
+            "vips[0].check.status: no answer ends with 128 or 132; if it was written with a 0 before it (0200), write"
+            " it without"
+        ),
         "vips[0].announce.min_healthy: 2 reals have to be in, but there is 1, so that it is never announced",
     ]
 

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from ansible_collections.katran.fleet.plugins.module_utils._model.checks import Check, Probe
 from ansible_collections.katran.fleet.plugins.module_utils._model.draining import (
     Drained,
     idle_by_word,
@@ -28,7 +30,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.faults import 
 from ansible_collections.katran.fleet.plugins.module_utils._model.limits import Limits
 from ansible_collections.katran.fleet.plugins.module_utils._model.overlay import Overlay
 from ansible_collections.katran.fleet.plugins.module_utils._model.tables import TABLES, ServerId
-from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import NO_WORDS, Words
+from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import NO_WORDS, Verdict, Words, by_vip
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import Vip, VipKey, VipReal
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.configs import ALL, SIZES, vip, vips
 
@@ -244,3 +246,57 @@ def test_what_a_tables_run_says() -> None:
     assert leading_warnings(ROUTES, routes, known, overlay, without) == []
     destinations = TABLES["decap_destinations"]
     assert leading_warnings(destinations, items, known, overlay, ALL) == []
+
+
+# What checks say
+
+
+def checked(*addresses: str, min_healthy: int = 0) -> dict[VipKey, Vip]:
+    found = made(one(*addresses))
+    return {key: replace(vip_, check=Check(Probe("tcp"), min_healthy)) for key, vip_ in found.items()}
+
+
+def by_checks(*addresses: str, overlay: Mapping[str, Overlay] | None = None) -> Words:
+    verdicts = (Verdict(NAME, address, "down", "2026-11-27T12:00:00+00:00", "timeout") for address in addresses)
+    return Words(overlay or {}, by_vip(verdicts))
+
+
+def test_what_checks_took_out_is_told_as_theirs() -> None:
+    known = checked(A, B)
+    assert why_out(only(known), by_checks(A)) == [(A, "down by check (timeout)")]
+    assert without_active(only(known), by_checks(A)) == ""
+    line = f"{NAME} ({A} down by check (timeout), {B} down by check (timeout))"
+    assert without_active(only(known), by_checks(A, B)) == line
+    assert idle_by_word(known, by_checks(A, B)) == [f"vip {line}: no real takes new flows"]
+    # What the floor keeps in takes new flows.
+    assert why_out(only(checked(A, B, min_healthy=50)), by_checks(A, B)) == [(A, "down by check (timeout)")]
+    # A person's word was there before, and stays told where it is as strict.
+    both = by_checks(A, overlay=by_hand("down", A).overlay)
+    assert why_out(only(known), both) == [(A, "down by hand")]
+
+
+def test_the_last_real_that_checks_left_is_not_drained_unasked() -> None:
+    known, words = checked(A, B), by_checks(A)
+    drained = Words(by_hand("draining", B).overlay, words.verdicts)
+    line = f"{NAME} ({A} down by check (timeout), {B} draining by hand)"
+    with pytest.raises(ConfigError) as caught:
+        require_active_by_hand(known, words, drained, False)
+    assert (
+        str(caught.value) == f"config: no real would take new flows of {line}: give allow_empty: true if that is meant"
+    )
+    # Under a floor it is the other that comes in.
+    require_active_by_hand(checked(A, B, min_healthy=50), words, drained, False)
+    with pytest.raises(ConfigError) as caught:
+        require_active(known, checked(A), words, 1)
+    assert str(caught.value) == (
+        f"vips: no real would take new flows of {NAME} ({A} down by check (timeout)), but min_active is 1:"
+        " give min_active: 0 if that is meant"
+    )
+
+
+def test_entries_that_lead_to_what_checks_took_out() -> None:
+    items = {7: ServerId(7, A)}
+    known = {key: replace(vip_, flags=("quic",)) for key, vip_ in checked(A, B).items()}
+    assert leading_warnings(IDS, items, known, by_checks(A), ALL) == [
+        f"server_ids: 7 leads to {A}, which is down by check (timeout) in {NAME}: {IDS.follows} still go there"
+    ]

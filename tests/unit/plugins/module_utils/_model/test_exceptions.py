@@ -8,12 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.katran.fleet.plugins.module_utils._model import exceptions, layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.exceptions import Known, Rings, VipTable, select
 from ansible_collections.katran.fleet.plugins.module_utils._model.hashing import flow_slot
+
+# A busy machine is no fault of what is tested.
+PATIENT = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 TCP, UDP = 6, 17
 MAX_VIPS, RING = 16, 1009
@@ -72,7 +75,7 @@ FLAGS = st.sets(st.sampled_from(["hash_no_src_port", "hash_dst_port_only", "hash
     ),
     st.sampled_from([(16, 1009), (512, 65537), (4096, 3), (7, 131071), (65535, 65537)]),
 )
-@settings(max_examples=200, deadline=None)
+@PATIENT
 def test_the_hash_of_many_is_that_of_one(flows: Any, sizes: tuple[int, int]) -> None:
     max_vips, ring_size = sizes
     words, wanted = [], []
@@ -91,6 +94,7 @@ def test_the_hash_of_many_is_that_of_one(flows: Any, sizes: tuple[int, int]) -> 
 
 
 @given(st.lists(st.binary(min_size=40, max_size=40), max_size=50), st.integers(0, 30))
+@PATIENT
 def test_watched_flows_are_found_and_no_others_but_by_chance(keys: list[bytes], count: int) -> None:
     prints = exceptions.fingerprints(exceptions.key_words(b"".join(keys), len(keys)))
     watched = exceptions.watch(keys[:count])
@@ -205,7 +209,7 @@ PLACES = st.sampled_from([("198.51.100.1", 80), ("198.51.100.1", 443), ("203.0.1
     st.lists(st.tuples(CLIENTS, PLACES, st.integers(1, 65535), st.sampled_from([A, B, 7])), min_size=1, max_size=40),
     st.integers(0, 2**32),
 )
-@settings(deadline=None)
+@PATIENT
 def test_a_scan_tells_what_one_flow_at_a_time_would(flows: Any, seed: int) -> None:
     table = vip_table(
         ("198.51.100.1", 80, TCP, 0, 0),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from ansible_collections.katran.fleet.plugins.module_utils._model.checks import Probe, Target
 from ansible_collections.katran.fleet.plugins.module_utils._model.health import (
     HISTORY,
+    LONGEST_REASON,
     Answer,
     Change,
     Health,
@@ -23,6 +25,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.health import 
     next_due,
     phase,
     resumed,
+    shortened,
     step,
     strictest,
 )
@@ -101,6 +104,17 @@ def test_what_is_told_of_a_change() -> None:
 def test_the_reason_where_answers_differ() -> None:
     assert fed(judged(), DRAIN, REFUSED, DRAIN, REFUSED).reason == "answers differ, the last: connection refused"
     assert fed(judged("down"), DRAIN, OK, OK).reason == "answers differ, the last: active"
+
+
+def test_a_reason_is_bounded_and_can_be_seen() -> None:
+    health = fed(judged(), *[Answer("down", "\0\ud800" + "x" * 500, 0.1, math.inf)] * 4)
+    assert health.reason == f"\\x00\\ud800{'x' * 109}…"
+    assert len(health.reason) == LONGEST_REASON
+    assert health.last == Answer("down", health.reason, 0.1, 0.0)
+    mixed = fed(judged(), *[DRAIN, Answer("down", "y" * 120)] * 2)
+    assert mixed.reason == f"answers differ, the last: {'y' * 93}…"
+    assert shortened("x" * 120) == "x" * 120
+    assert shortened("x" * 121) == "x" * 119 + "…"
 
 
 def test_the_last_twenty_changes() -> None:
@@ -256,4 +270,42 @@ def test_a_phase_is_the_same_at_each_start() -> None:
     assert phase(target, "a") != phase(target, "b")
     assert phase(target, "a") != phase(target._replace(port=80), "a")
     assert phase(target, "a") != phase(target._replace(probe=TCP), "a")
-    assert first_due(target, "a", 1000.0) == 1000.0 + 2.0 * phase(target, "a")
+    assert first_due(target, "a", 1000.0) == pytest.approx(1000.0 + 2.0 * phase(target, "a"))
+    assert 1000.0 < first_due(target, "a", 1000.0) <= 1002.0
+
+
+@given(st.floats(0.0, 0.9999), st.floats(0.1, 60.0), st.floats(0.0, 1e7))
+def test_a_target_comes_back_to_its_place(place: float, interval: float, started: float) -> None:
+    probe = Probe("tcp", interval=interval)
+    healthy, due = fed(judged(), *[OK] * 10), started
+    for number in range(20):
+        later = next_due(healthy, probe, due, due, place)
+        assert 0.9 - 1e-4 <= (later - due) / interval <= 1 + 1e-4
+        due = later
+        if number >= 10:
+            off = (due / interval - place) % 1.0
+            assert min(off, 1 - off) < 1e-4
+
+
+def test_one_that_may_flap_is_out_or_not_judged_is_asked_from_start_to_start() -> None:
+    for health, gap in (
+        (fed(judged(), *[OK] * 9), 1.0),
+        (fed(judged(), *[OK] * 20, UNMADE), 1.0),
+        (fed(judged("down"), OK), 1.0),
+        (fed(judged("draining"), *[DRAIN] * 20), 1.0),
+        (fed(judged("down"), *[REFUSED] * 20), 1.0),
+        (fed(judged(), REFUSED), 0.2),
+        (Health(), 1.0),
+    ):
+        assert next_due(health, TCP, 10.5, 10.5, 0.0) == 10.5 + gap
+
+
+def test_who_was_asked_all_at_once_is_out_of_step_soon() -> None:
+    targets = [Target("10.0.0.1", f"198.51.100.{number}", 443, TCP) for number in range(200)]
+    due, settled = dict.fromkeys(targets, 1000.0), fed(judged(), *[OK] * 10)
+    for _each in range(11):
+        due = {target: next_due(settled, TCP, at, at, phase(target, "lb1")) for target, at in due.items()}
+    tenths = Counter(math.floor(at * 10) % 10 for at in due.values())
+    assert max(tenths.values()) < 45
+    # Without a place they would go on together.
+    assert {next_due(settled, TCP, 1000.0, 1000.0) for _target in targets} == {1001.0}

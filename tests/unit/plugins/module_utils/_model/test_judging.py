@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.checks import Check, Probe, Target
+from ansible_collections.katran.fleet.plugins.module_utils._model.checks_record import ChecksRecord
 from ansible_collections.katran.fleet.plugins.module_utils._model.external import Word
-from ansible_collections.katran.fleet.plugins.module_utils._model.health import Change, Health
+from ansible_collections.katran.fleet.plugins.module_utils._model.health import Answer, Change, Health
 from ansible_collections.katran.fleet.plugins.module_utils._model.judging import (
     STARTING,
     WAITING,
@@ -28,8 +29,10 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.judging import
     unmatched,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.overlay import Overlay
+from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
 from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict, Words, by_vip
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import Vip, VipKey, VipReal
+from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.probed import fed
 
 NOW = 1.8e9
 R1, R2, R3 = "10.0.0.1", "10.0.0.2", "10.0.0.3"
@@ -84,9 +87,15 @@ def test_equal_questions_are_asked_once() -> None:
     found = targets_of({each.key: each for each in (one, other, own, vip("198.51.100.7:1/tcp", None))})
     assert len(found) == 6
     assert found[one.key, R1] is found[other.key, R1]
-    assert found[one.key, R1] == Target(R1, "198.51.100.9", 80, shared.probe)
+    assert found[one.key, R1] == Target(R1, "198.51.100.9", 80, Probe("http"))
     assert found[own.key, R1] == Target(R1, "198.51.100.1", 443, TCP.probe)
     assert set(Checked.of({one.key: one, other.key: other}).pairs) == {found[one.key, R1], found[one.key, R2]}
+
+
+def test_a_vip_that_is_there_itself_asks_the_same() -> None:
+    elsewhere, there = vip(WEB, Check(Probe("tcp", address="198.51.100.9", port=53))), vip("198.51.100.9:53/tcp", TCP)
+    found = targets_of({each.key: each for each in (elsewhere, there)})
+    assert found[elsewhere.key, R1] is found[there.key, R1]
 
 
 def test_what_differs_in_policy_alone_is_one_question() -> None:
@@ -210,6 +219,20 @@ def test_a_word_about_nothing_we_check_changes_nothing() -> None:
     found = judged_of(known, dict.fromkeys(known.pairs, ACTIVE), words=words)
     assert (found.verdicts, found.due) == ((), math.inf)
     assert len(unmatched(known, words, NOW)) == 2
+
+
+@given(st.text(max_size=200), st.text(max_size=200))
+def test_whatever_services_and_feeders_say_can_be_written_down(said: str, feeder: str) -> None:
+    """What a real puts into its answer never makes state.json, without which nothing can be changed, unreadable."""
+    known = checked(vip())
+    health = fed(Health("active"), *[Answer("down", said, 0.1, 2e9)] * 4)
+    words = {f"{feeder}.json": [word(real=R2)]}
+    found = judged_of(known, {target(): health, target(R2): ACTIVE}, words=words)
+    state = State("default", "/sys/fs/bpf", verdicts=[each._asdict() for each in found.verdicts])
+    assert State.from_json(state.to_json(), "state.json").verdicts == state.verdicts
+    record = ChecksRecord({target(): health}, {}, {}, words)
+    assert ChecksRecord.from_json(record.to_json(), "checks.json").healths == record.healths
+    assert [len(each.reason) <= 120 for each in found.verdicts] == [True, True]
 
 
 # Slow start

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 from ansible_collections.katran.fleet.plugins.module_utils._model.operations import (
     BlankSlots,
     Delete,
@@ -14,8 +16,10 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.operations imp
     Put,
     PutDownSet,
     PutRing,
+    SharedSlots,
     ZeroCounters,
     count,
+    digest,
 )
 
 
@@ -32,3 +36,24 @@ def test_counts_tell_entries_and_slots_but_not_resets() -> None:
         Delete("reals", ()),
     ]
     assert count(operations) == {"ch_rings": 8, "vip_map": 3, "vip_to_down_reals_map": 2}
+
+
+def test_slots_of_rings_that_are_shared_are_those_of_each() -> None:
+    shared = SharedSlots(3)
+    rings = [array("B", [0, 1, each % 2]) for each in range(20)]
+    for _turn in range(2):
+        for number, ring in enumerate(rings):
+            for ids in ((1, 2), (number + 1, number + 2)):
+                put = PutRing(number, ring, ids, 3)
+                assert (shared.of(put), shared.digest(put)) == (put.slots(3), digest(put.slots(3)))
+    first, again = PutRing(1, rings[0], (1, 2), 3), PutRing(2, rings[0], (1, 2), 3)
+    assert shared.of(first) is shared.of(again)
+    assert shared.of(PutRing(3, None, (), 3)) == bytes(24)
+
+
+def test_a_ring_that_is_gone_lends_its_place_to_no_other() -> None:
+    shared = SharedSlots(3)
+    for each in range(200):
+        # The arrays are freed at once, so that many get the same place in memory.
+        put = PutRing(1, array("B", [each % 3] * 3), (5, 6, 7), 3)
+        assert shared.of(put) == put.slots(3)

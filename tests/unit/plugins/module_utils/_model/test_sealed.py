@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.katran.fleet.plugins.module_utils._model import sealed
@@ -35,6 +35,9 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.sync_records i
     parse_told,
 )
 
+# A busy machine is no fault of what is tested.
+PATIENT = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 KEY, OTHER = bytes(range(32)), bytes(range(1, 33))
 HEADER = Header(DATA, b"n" * 16, b"o" * 16, b"a" * 16, 7)
 
@@ -47,6 +50,7 @@ def cause(datagram: bytes, key: bytes = KEY) -> str:
 
 
 @given(st.binary(max_size=MAX_PAYLOAD), st.integers(0, 2**64 - 1))
+@PATIENT
 def test_what_was_sealed_opens(payload: bytes, counter: int) -> None:
     header = HEADER._replace(counter=counter)
     datagram = seal(KEY, header, payload)
@@ -74,6 +78,7 @@ def test_another_key_opens_nothing() -> None:
 
 
 @given(st.integers(0, HEADER_BYTES + 23), st.integers(1, 255))
+@PATIENT
 def test_any_altered_byte_is_noticed(at: int, change: int) -> None:
     datagram = bytearray(seal(KEY, HEADER, b"payload!"))
     datagram[at] ^= change
@@ -81,12 +86,14 @@ def test_any_altered_byte_is_noticed(at: int, change: int) -> None:
 
 
 @given(st.integers(0, HEADER_BYTES + 23))
+@PATIENT
 def test_a_cut_one_is_told_as_such(length: int) -> None:
     assert cause(seal(KEY, HEADER, b"payload!")[:length]) == "cut"
     assert cause(seal(KEY, HEADER, b"payload!") + b"more") == "cut"
 
 
 @given(st.binary(max_size=1500))
+@PATIENT
 def test_noise_is_refused(noise: bytes) -> None:
     assert cause(noise) in ("key", "version", "cut")
 
@@ -112,6 +119,7 @@ def test_a_window_tells_new_late_and_seen() -> None:
 
 
 @given(st.lists(st.integers(0, 3000), max_size=60))
+@PATIENT
 def test_a_window_takes_nothing_twice(counters: list[int]) -> None:
     window = Window()
     taken = [counter for counter in counters if window.judge(counter) != "replayed"]
@@ -128,6 +136,7 @@ V4, V6 = b"real".ljust(16, b"\0"), b"r" * 16
 
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.booleans(), st.booleans(), st.integers(0, 65535)), max_size=RECORDS))
+@PATIENT
 def test_statements_come_back(words: list[tuple[int, bool, bool, int]]) -> None:
     statements = [
         Statement(word, flow(ipv6), V6 if ipv6 or over_ipv6 else V4, ipv6 or over_ipv6, age)
@@ -157,6 +166,7 @@ def test_one_that_is_none_spoils_its_datagram(bad: Statement) -> None:
 
 
 @given(st.binary(max_size=300))
+@PATIENT
 def test_no_payload_does_harm(payload: bytes) -> None:
     for parse in (parse_told, parse_ack):
         with contextlib.suppress(RefusedError):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout, sync_session
@@ -26,6 +26,9 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.sealed import 
 from ansible_collections.katran.fleet.plugins.module_utils._model.sync_ledger import Holdings
 from ansible_collections.katran.fleet.plugins.module_utils._model.sync_records import SET, WITHDRAW, Statement
 from ansible_collections.katran.fleet.plugins.module_utils._model.sync_session import Identity, Receiver, Sender
+
+# A busy machine is no fault of what is tested.
+PATIENT = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 KEY = bytes(range(32))
 REALS = [(layout.pack_address(f"10.0.0.{number}"), False) for number in range(1, 6)]
@@ -144,7 +147,7 @@ def test_nothing_is_done_before_everything_is_acknowledged() -> None:
 
 
 @given(st.integers(0, 2**32), st.floats(0, 0.4), st.floats(0, 0.4), st.floats(0, 0.6))
-@settings(max_examples=60, deadline=None)
+@PATIENT
 def test_whatever_the_network_does_both_agree_in_the_end(
     seed: int, loss: float, repeat: float, disorder: float
 ) -> None:

@@ -24,6 +24,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts impor
     by_vip,
     combine,
     degraded,
+    newly_down,
     out_by_check,
     that_count,
 )
@@ -295,6 +296,41 @@ def test_many_are_told_in_few_lines() -> None:
 
 
 def test_words_are_kept_in_one_order() -> None:
+    other = replace(equal(2), key=VipKey.read("198.51.100.10:443/tcp"))
     verdicts = [verdict(real) for real in REALS[:3]]
-    listed = Words({}, by_vip(reversed(verdicts))).listed()
+    verdicts.append(verdict(REALS[1])._replace(vip=str(other.key)))
+    listed = Words({}, that_count(by_vip(reversed(verdicts)), {other.key: other, KEY: equal(3)})).listed()
     assert listed == [each._asdict() for each in verdicts]
+
+
+def test_whose_flows_are_removed() -> None:
+    def gone(one: Vip, before: list[Verdict], after: list[Verdict], old: Vip | None = None) -> set[str]:
+        known = {KEY: old or one}
+        found = newly_down((known, Words({}, by_vip(before))), ({KEY: one}, Words({}, by_vip(after))))
+        return set(found.get(KEY, ()))
+
+    bad = [verdict(real, since=since) for real, since in zip(REALS, SINCE, strict=False)]
+    four = equal(4)
+    assert gone(four, [], bad[:1]) == {REALS[0]}
+    assert gone(four, bad[:1], bad[:2]) == {REALS[1]}
+    assert gone(four, bad[:2], bad[:2]) == set()
+    # The floor keeps the third in, until less of it is asked for.
+    assert gone(four, bad[:2], bad[:3]) == set()
+    assert gone(equal(4, min_healthy=0), bad[:3], bad[:3], four) == {REALS[2]}
+    # One that drains has its flows; once it is down it has not.
+    draining = [verdict(REALS[0], "draining")]
+    assert (gone(four, [], draining), gone(four, draining, bad[:1])) == (set(), {REALS[0]})
+    # Flows to what a person took down go as well once it does not answer.
+    by_hand = {REALS[0]: Overlay(REALS[0], "down")}
+    dead = ({KEY: four}, Words(by_hand, by_vip(bad[:1])))
+    assert newly_down(({KEY: four}, Words(by_hand)), dead) == {KEY: {REALS[0]}}
+    assert newly_down(dead, dead) == {}
+    keeping = replace(four, check=Check(Probe("tcp"), on_down="keep"))
+    assert gone(keeping, [], bad[:1]) == set()
+    udp = VipKey.read("198.51.100.1:443/udp")
+    for flags, moved in (("quic",), False), (("udp_flow_migration",), True):
+        one = replace(four, key=udp, flags=flags)
+        words = Words({}, by_vip([bad[0]._replace(vip=str(udp))]))
+        before, after = ({udp: one}, NO_WORDS), ({udp: one}, words)
+        assert newly_down(before, after) == ({} if moved else {udp: {REALS[0]}})
+        assert newly_down(before, after, moves=False) == {udp: {REALS[0]}}

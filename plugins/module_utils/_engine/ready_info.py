@@ -1,0 +1,53 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is announced and why: of what the agent keeps in /run, of what a person said, and of the kernel's routes."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._kernel.announce_routes import by_place, read_table
+from .._kernel.run_files import RunFiles
+from .._kernel.state_files import StateFile
+from .._model.announcement import DRAINING, READY, Told
+from .._model.errors import NetworkError, StateError
+from .._model.judging import iso
+from .drain import read_drain
+from .request import Request
+
+_STATES = {0: "withdrawn", READY: "announced", DRAINING: "draining"}
+
+
+def ready_info(request: Request, warnings: list[str]) -> dict[str, t.Any]:
+    """What a balancer announces, place by place. `warnings` get a line where something cannot be read."""
+    files = RunFiles(request.instance)
+    told = Told()
+    routes: dict[str, int] = {}
+    try:
+        source = files.read(files.ready)
+        if source is not None:
+            told = Told.from_json(source, files.ready)
+    except StateError as error:
+        warnings.append(str(error))
+    try:
+        routes = by_place(read_table(told.table).ours)
+    except NetworkError as error:
+        warnings.append(str(error))
+    drain = read_drain(StateFile(request.instance, request.bpffs))
+    return {
+        "table": told.table,
+        "drained": drain._asdict() if drain is not None else None,
+        "places": [
+            {
+                "place": place,
+                "state": _STATES[ready.metric],
+                "since": iso(ready.since),
+                "reasons": list(ready.reasons),
+                "vips": list(ready.vips),
+                # The kernel is the truth of what a routing daemon learns.
+                "route": routes.get(place, 0),
+            }
+            for place, ready in told.places.items()
+        ],
+    }
