@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.katran.fleet.plugins.module_utils._engine.drain import clear_drain, set_drain
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.lock import locked
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
@@ -31,7 +32,7 @@ from ansible_collections.katran.fleet.tests.engine.agents import (
     until,
     vip,
 )
-from ansible_collections.katran.fleet.tests.engine.sandbox import compiled_once, run, sandbox
+from ansible_collections.katran.fleet.tests.engine.sandbox import compiled_once, request, run, sandbox
 
 NAME = "vip 198.51.100.1:80/tcp"
 
@@ -358,3 +359,77 @@ def test_metrics_are_served(services: dict[str, Service]) -> None:
         assert answer.startswith(b"HTTP/1.1 200")
         assert b'katran_engine_runs_total{balancer="default",result="done"}' in answer
         agent.end()
+
+
+def test_systemd_is_told_for_as_long_as_the_loop_goes_round(services: dict[str, Service]) -> None:
+    path = "/run/notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(path)
+        ear.settimeout(10)
+        heard: list[str] = []
+
+        def hear(text: str) -> bool:
+            heard.extend(ear.recv(4096).decode().splitlines())
+            return text in heard
+
+        with agents.agent({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "1000000"}) as agent:
+            until(lambda: hear("READY=1"))
+            heard.clear()
+            until(lambda: hear("WATCHDOG=1"))
+            until(lambda: hear("STATUS=balancers: 1, targets checked: 3, verdicts: 0"))
+            agent.process.send_signal(signal.SIGSTOP)
+            ear.settimeout(0.1)
+            with pytest.raises(TimeoutError):
+                until(lambda: hear("nothing"))
+            ear.settimeout(1.5)
+            with pytest.raises(TimeoutError):
+                hear("WATCHDOG=1")
+            agent.process.send_signal(signal.SIGCONT)
+            ear.settimeout(10)
+            heard.clear()
+            until(lambda: hear("WATCHDOG=1"))
+            agent.process.send_signal(signal.SIGTERM)
+            until(lambda: hear("STOPPING=1"))
+
+
+def test_a_balancer_that_is_drained_asks_traffic_to_leave(services: dict[str, Service]) -> None:
+    with agents.agent() as agent:
+        until(lambda: agents.routes() == {agents.VIP: 1})
+        set_drain(request(), "a test")
+        until(lambda: agents.routes() == {agents.VIP: 2})
+        agent.said("198.51.100.1 is announced as draining: drained by a test since")
+        clear_drain(request())
+        until(lambda: agents.routes() == {agents.VIP: 1})
+        agent.end()
+    # Routes outlive the agent.
+    assert agents.routes() == {agents.VIP: 1}
+
+
+def test_a_vip_that_goes_is_withdrawn_first_and_not_announced_again(services: dict[str, Service]) -> None:
+    other = vip("10.0.0.1", address=agents.OTHER_VIP)
+    apply(vip(*services, check=QUICK), other)
+    with agents.agent() as agent:
+        until(lambda: set(agents.routes()) == {agents.VIP, agents.OTHER_VIP})
+        began = time.monotonic()
+        apply(other)
+        # The grace that neighbours get.
+        assert time.monotonic() - began > 1.0
+        for _look in range(20):
+            assert set(agents.routes()) == {agents.OTHER_VIP}
+            time.sleep(0.1)
+        agent.end()
+
+
+def test_peers_that_say_nothing_are_waited_for_no_longer_than_ten_seconds(services: dict[str, Service]) -> None:
+    key = "00112233445566778899aabbccddeeff0102030405060708090a0b0c0d0e0f10"
+    agents.settle(sync=True, sync_key=key, sync_address=agents.OWN, sync_peers=["198.18.7.2"])
+    with agents.agent() as agent:
+        agent.said("the flows that other balancers have to tell are not here yet")
+        assert agents.routes() == {}
+        until(lambda: agents.routes() == {agents.VIP: 1}, 30)
+        # Who wants it no more ends it.
+        running = len(agent.workers())
+        agents.settle()
+        until(lambda: len(agent.workers()) == running - 1)
+        agent.end()
+    assert key not in "".join(agent.lines)

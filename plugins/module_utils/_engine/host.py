@@ -52,6 +52,9 @@ RECORD = os.path.join(STATE_ROOT, "host.json")
 LIBRARY_LOCK = os.path.join(LOCK_ROOT, "library.lock")
 """Held shared by whoever runs the library's engine, and alone by whoever writes it."""
 
+METRICS_SOCKET = os.path.join(LOCK_ROOT, "metrics.sock")
+"""The agent's; who kills it leaves it behind."""
+
 LOCK_SECONDS = 60.0
 _MODULES = {"bcc": "python3-bpfcc", "netaddr": "python3-netaddr", "pyroute2": "python3-pyroute2"}
 """What every host needs of Python → what Debian calls it."""
@@ -251,7 +254,7 @@ def _execute(plan: HostPlan, request: HostRequest, record: HostRecord, contents:
         if step.verb not in ("write", "remove"):
             _do(step, plan, contents)
     if request.absent:
-        remove_files(RECORD, os.path.join(LOCK_ROOT, ".host.lock"), LIBRARY_LOCK)
+        remove_files(RECORD, os.path.join(LOCK_ROOT, ".host.lock"), LIBRARY_LOCK, METRICS_SOCKET)
         # Of folders, those in which nothing is left of anybody's.
         remove_folders(STATE_ROOT, LOCK_ROOT)
 
