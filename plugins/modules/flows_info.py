@@ -85,7 +85,7 @@ flows:
       description: The map in which the flow is.
       type: str
     cpu:
-      description: The CPU whose table it is in; null where the table is that of CPUs without one.
+      description: The CPU whose table it is in; null where it is one of several CPUs, or of those that have none.
       type: int
     idle:
       description: Seconds since the flow's last packet; null for TCP, whose entries keep no time.

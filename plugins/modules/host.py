@@ -83,6 +83,14 @@ options:
           - The VIPs that the host serves. Without it, those of the run before.
         type: list
         elements: str
+      probes_from:
+        description:
+          - Interfaces by which this host, which is a balancer too, asks other reals about the VIPs that it has on
+            interface lo itself. There the kernel is to take answers from addresses of its own (C(accept_local)), and
+            its reverse-path filter is loose.
+        type: list
+        elements: str
+        default: []
       tunnel:
         description:
           - What balancers send here, with which the interfaces' MTUs are compared. Without it they are not.

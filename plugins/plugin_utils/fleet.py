@@ -234,6 +234,7 @@ class Fleet:
             **self._outer_sources(host, {"katran_real_sources"}),
             "tunnel": self._tunnel(any(":" in address for address in addresses)),
             "attach": not self._shares(host),
+            "probes_from": self._probes_from(host),
         }
         self._variables.add(host, {"real_told": told, "real_known": _unasked(told)})
         options = self._options(host, "real", REAL_OPTIONS)
@@ -365,6 +366,12 @@ class Fleet:
         balanced = self._get(host, "katran_interfaces")
         served = self._get(host, "katran_real_interfaces") or balanced
         return not set(words(balanced)).isdisjoint(words(served))
+
+    def _probes_from(self, host: str) -> list[str]:
+        """By which interface a real that is a balancer too asks others, in a list; none where it asks nobody."""
+        if host not in self._both or not asks_reals(self._resources(host).entries.get("vips", ())):
+            return []
+        return words(self._get(host, "katran_interfaces"))[:1]
 
     def _outer_sources(self, host: str, instead: Collection[str], both: bool = False) -> Told:
         """From where the host takes balancers' packets, unless one of the variables `instead` says it."""

@@ -28,7 +28,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.katran.fleet.plugins.module_utils._agent.prober import Aim, Prober
+from ansible_collections.katran.fleet.plugins.module_utils._agent.pending import Aim
+from ansible_collections.katran.fleet.plugins.module_utils._agent.prober import Prober
 from ansible_collections.katran.fleet.plugins.module_utils._model.checks import Probe, Target
 from ansible_collections.katran.fleet.plugins.module_utils._model.health import (
     Answer,

@@ -26,10 +26,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.resource import apply_resource
+from ansible_collections.katran.fleet.plugins.module_utils._engine.verdicts import apply_verdicts
 from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.hashing import address_hash, murmur3
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
+from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict
 from ansible_collections.katran.fleet.tests.engine.sandbox import compiled_once, ensure_balancer, request, run, sandbox
 
 Config = list[dict[str, Any]]
@@ -64,6 +66,19 @@ def fleet(vips: int, reals: int) -> Config:
         }
         for number in range(vips)
     ]
+
+
+def checked(vips: int, reals: int) -> Config:
+    """VIPs with a check that share all their reals."""
+    found = fleet(vips, reals)
+    return [{**vip, "reals": found[0]["reals"], "check": {"type": "tcp"}} for vip in found]
+
+
+def one_down(config: Config) -> Config:
+    """What checks say once a real that all these VIPs share is dead."""
+    since, reason = "2026-01-01T00:00:00.000+00:00", "connection refused"
+    word = {"real": config[0]["reals"][0]["address"], "state": "down", "since": since, "reason": reason}
+    return [{"vip": f"{vip['address']}:{vip['port']}/{vip['protocol']}", **word} for vip in config]
 
 
 def source_routes(number: int) -> Config:
@@ -126,7 +141,10 @@ def applied(name: str, config: Config) -> Cost:
         try:
             # As _ansible/module.py does for every module.
             gc.disable()
-            result = apply_resource(name, request(), Asked(config, "overridden", allow_empty=True))
+            if name == "verdicts":
+                result = apply_verdicts(request(), [Verdict(**entry) for entry in config])
+            else:
+                result = apply_resource(name, request(), Asked(config, "overridden", allow_empty=True))
             usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
             cpu = sum(each.ru_utime + each.ru_stime for each in usage)
             os.write(writer, json.dumps([sum(result.timings.values()), cpu, result.operations]).encode())
@@ -214,7 +232,7 @@ class Row:
 
 def steps() -> Iterable[tuple[str, str, Callable[[], Config], float | None]]:
     """(name, resource, config, target in seconds), in the order in which they follow each other."""
-    small, large = fleet(100, 10), fleet(512, 100)
+    small, large, shared = fleet(100, 10), fleet(512, 100), checked(512, 100)
     routes, ids = source_routes(100_000), server_ids(60_000)
     yield "100 VIPs × 10 reals, empty balancer", "vips", lambda: small, 4.0
     yield "  nothing changed", "vips", lambda: small, 0.3
@@ -222,6 +240,10 @@ def steps() -> Iterable[tuple[str, str, Callable[[], Config], float | None]]:
     yield "512 VIPs × 100 reals, empty balancer", "vips", lambda: large, 10.0
     yield "  nothing changed", "vips", lambda: large, 1.0
     yield "  one weight changed", "vips", lambda: other_weight(large), 1.2
+    yield "512 VIPs × 100 shared reals with a check", "vips", lambda: shared, 10.0
+    yield "  one of the reals down", "verdicts", lambda: one_down(shared), 2.0
+    yield "  nothing changed", "verdicts", lambda: one_down(shared), 1.0
+    yield "  back again", "verdicts", list, 2.0
     yield "100,000 source routes, first", "source_routes", lambda: routes, 6.0
     yield "  nothing changed", "source_routes", lambda: routes, 2.0
     yield "  one changed", "source_routes", lambda: other_real(routes), 2.0

@@ -22,10 +22,12 @@ from ansible_collections.katran.fleet.plugins.module_utils._engine.agent import 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck import Healthcheck
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request, Result
 from ansible_collections.katran.fleet.plugins.module_utils._engine.resource import apply_resource
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.announce_routes import by_place, read_table
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT, StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.agent_settings import AGENT, parse_agent
+from ansible_collections.katran.fleet.plugins.module_utils._model.announcement import TABLE
 from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.healthcheck_settings import parse_healthcheck
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, BPFFS, SOURCES, ensure_balancer, run
@@ -174,9 +176,8 @@ def everything() -> dict[str, Any]:
 
 
 def routes() -> dict[str, int]:
-    """Address → metric of the route that announces it."""
-    found = run("ip", "-j", "route", "show", "table", "198")
-    return {each["dst"]: each.get("metric", 0) for each in json.loads(found or "[]")}
+    """Place → metric of the routes that announce VIPs."""
+    return by_place(read_table(TABLE).ours)
 
 
 def gateway() -> str:
@@ -185,7 +186,7 @@ def gateway() -> str:
         return layout.parse_mac(maps.entries("ctl_array")[layout.u32(layout.CTL_GATEWAY_MAC)])
 
 
-def until(what: Callable[[], object], seconds: float = 5.0) -> float:
+def until(what: Callable[[], object], seconds: float = 15.0) -> float:
     """Wait until something is so; how long that took."""
     began = time.monotonic()
     while not what():
@@ -243,7 +244,7 @@ class Agent:
             # pytest shows it of a test that fails.
             sys.stdout.write(f"agent: {line}")
 
-    def said(self, text: str, seconds: float = 5.0) -> str:
+    def said(self, text: str, seconds: float = 15.0) -> str:
         """The first line that has a text, which may come yet."""
         until(lambda: any(text in line for line in self.lines), seconds)
         return next(line for line in self.lines if text in line)

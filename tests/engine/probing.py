@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ansible_collections.katran.fleet.plugins.module_utils._agent.prober import Aim, Prober
+from ansible_collections.katran.fleet.plugins.module_utils._agent.pending import Aim
+from ansible_collections.katran.fleet.plugins.module_utils._agent.prober import Prober
 from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck import Healthcheck
 from ansible_collections.katran.fleet.plugins.module_utils._engine.probe_destinations import keep_probe_destinations
 from ansible_collections.katran.fleet.plugins.module_utils._model.checks import Probe, Target

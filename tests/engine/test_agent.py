@@ -64,7 +64,7 @@ def verdicts() -> list[tuple[str, str]]:
 def test_a_service_that_dies_is_out_and_comes_back(services: dict[str, Service]) -> None:
     whole = slots()
     with agents.agent() as agent:
-        until(lambda: judged("active"), 10)
+        until(lambda: judged("active"))
         services["10.0.0.2"].kill()
         until(lambda: "10.0.0.2" not in slots())
         agent.said(f"<4>{NAME}: real 10.0.0.2 active → down (connection refused)")
@@ -79,7 +79,7 @@ def test_a_service_that_dies_is_out_and_comes_back(services: dict[str, Service])
 def test_a_deploy_and_a_restart_keep_verdicts(services: dict[str, Service]) -> None:
     services["10.0.0.2"].kill()
     with agents.agent() as agent:
-        until(lambda: "10.0.0.2" not in slots(), 10)
+        until(lambda: "10.0.0.2" not in slots())
         # What another run does in between keeps every word.
         apply(vip(*services, check=QUICK), vip("10.0.0.1", address=agents.OTHER_VIP))
         assert "10.0.0.2" not in slots()
@@ -102,13 +102,13 @@ def test_what_an_earlier_agent_left_damaged_takes_nothing_out_and_lets_nothing_i
 ) -> None:
     services["10.0.0.2"].kill()
     with agents.agent() as agent:
-        until(lambda: "10.0.0.2" not in slots(), 10)
+        until(lambda: "10.0.0.2" not in slots())
         agent.end()
     (RUN / name).write_text("[1", encoding="ascii")
     before = slots()
     with agents.agent() as agent:
         agent.said(f"{RUN / name} is damaged")
-        until(lambda: judged("active", "down"), 10)
+        until(lambda: judged("active", "down"))
         assert slots() == before
         assert verdicts() == [("10.0.0.2", "down")]
         agent.end()
@@ -116,7 +116,7 @@ def test_what_an_earlier_agent_left_damaged_takes_nothing_out_and_lets_nothing_i
 
 def test_damaged_settings_are_told_and_the_former_ones_hold(services: dict[str, Service]) -> None:
     with agents.agent() as agent:
-        until(lambda: judged("active"), 10)
+        until(lambda: judged("active"))
         path = STATE / "agent.json"
         whole = path.read_text(encoding="utf-8")
         path.write_text("[1", encoding="ascii")
@@ -137,14 +137,14 @@ def test_a_balancer_without_settings_is_left_alone(services: dict[str, Service])
         assert slots() == whole
         # As soon as there are some, it takes part.
         agents.settle()
-        until(lambda: "10.0.0.2" not in slots(), 10)
+        until(lambda: "10.0.0.2" not in slots())
         agent.end()
 
 
 def test_a_reload_loses_nothing(services: dict[str, Service]) -> None:
     services["10.0.0.2"].kill()
     with agents.agent() as agent:
-        until(lambda: "10.0.0.2" not in slots() and judged("active", "down"), 10)
+        until(lambda: "10.0.0.2" not in slots() and judged("active", "down"))
         since = {real: each["since"] for real, each in checks().items()}
         workers = agent.workers()
         agents.settle(max_probes=777)
@@ -159,7 +159,7 @@ def test_a_reload_loses_nothing(services: dict[str, Service]) -> None:
 
 def test_a_worker_that_dies_is_replaced(services: dict[str, Service]) -> None:
     with agents.agent() as agent:
-        until(lambda: judged("active"), 10)
+        until(lambda: judged("active"))
         for pid in agent.workers():
             os.kill(pid, signal.SIGKILL)
         services["10.0.0.2"].kill()
@@ -170,7 +170,7 @@ def test_a_worker_that_dies_is_replaced(services: dict[str, Service]) -> None:
 
 def test_workers_die_with_the_agent(services: dict[str, Service]) -> None:
     with agents.agent() as agent:
-        until(lambda: judged("active"), 10)
+        until(lambda: judged("active"))
         workers = agent.workers()
         assert len(workers) == 2
         agent.end(signal.SIGKILL)
@@ -179,7 +179,7 @@ def test_workers_die_with_the_agent(services: dict[str, Service]) -> None:
 
 def test_another_run_that_holds_the_lock_is_waited_for(services: dict[str, Service]) -> None:
     with agents.agent() as agent:
-        until(lambda: judged("active"), 10)
+        until(lambda: judged("active"))
         with locked("default", True, 5):
             services["10.0.0.2"].kill()
             agent.said("real 10.0.0.2 active → down")
@@ -198,7 +198,7 @@ def test_another_run_that_holds_the_lock_is_waited_for(services: dict[str, Servi
 
 def test_a_state_that_is_damaged_is_told_once_and_probes_go_on(services: dict[str, Service]) -> None:
     with agents.agent() as agent:
-        until(lambda: judged("active"), 10)
+        until(lambda: judged("active"))
         path = STATE / "state.json"
         whole = path.read_text(encoding="utf-8")
         path.write_text("[1", encoding="ascii")
@@ -209,21 +209,21 @@ def test_a_state_that_is_damaged_is_told_once_and_probes_go_on(services: dict[st
         damaged = [line for line in agent.lines if f"{path} is damaged" in line]
         assert len(damaged) <= 3, damaged
         path.write_text(whole, encoding="utf-8")
-        until(lambda: "10.0.0.2" not in slots(), 10)
+        until(lambda: "10.0.0.2" not in slots())
         agent.end()
 
 
 def test_others_may_say_what_they_know(services: dict[str, Service]) -> None:
     whole = slots()
     with agents.agent() as agent:
-        until(lambda: judged("active"), 10)
+        until(lambda: judged("active"))
         folder = RUN / "verdicts.d"
         folder.mkdir(mode=0o700)
         word = {"vip": "198.51.100.1:80/tcp", "real": "10.0.0.3", "state": "down", "until": time.time() + 4}
         (folder / "consul.json").write_text(json.dumps([word]), encoding="ascii")
         until(lambda: "10.0.0.3" not in slots())
         # It ends by itself.
-        until(lambda: slots() == whole, 8)
+        until(lambda: slots() == whole)
         agent.end()
 
 
@@ -234,7 +234,7 @@ def test_a_kick_asks_all_at_once(services: dict[str, Service]) -> None:
         until(lambda: len(checks()) == 3)
         time.sleep(1)
         (RUN / "kick").touch()
-        until(lambda: judged("active"), 5)
+        until(lambda: judged("active"))
         services["10.0.0.2"].kill()
         (RUN / "kick").touch()
         until(lambda: "10.0.0.2" not in slots())
@@ -246,7 +246,7 @@ def test_killed_at_random_under_load(services: dict[str, Service]) -> None:
     chance = random.Random(7)
     rings = {}
     with agents.agent() as agent:
-        until(lambda: judged("active"), 10)
+        until(lambda: judged("active"))
         rings[False] = agents.everything()
         services["10.0.0.2"].kill()
         until(lambda: "10.0.0.2" not in slots())
@@ -265,13 +265,13 @@ def test_killed_at_random_under_load(services: dict[str, Service]) -> None:
             pass
         if number % 10 == 9:
             with agents.agent() as agent:
-                until(partial(is_all, rings[down]), 10)
+                until(partial(is_all, rings[down]))
                 agent.end(signal.SIGKILL)
 
 
 def test_what_a_killed_run_left_half_done_is_finished(services: dict[str, Service]) -> None:
     with agents.agent() as agent:
-        until(lambda: judged("active"), 10)
+        until(lambda: judged("active"))
         agent.end()
     whole = agents.everything()
     path = STATE / "state.json"
@@ -299,10 +299,10 @@ def drop_slots() -> None:
 def test_a_filter_that_is_taken_off_comes_back_and_proves_nothing_meanwhile(services: dict[str, Service]) -> None:
     whole = slots()
     with agents.agent() as agent:
-        until(lambda: judged("active"), 10)
+        until(lambda: judged("active"))
         run("tc", "qdisc", "del", "dev", agents.LINK, "clsact")
-        agent.said("attach healthcheck to the egress of lb0", 6)
-        until(lambda: all(each["last"]["state"] == "active" for each in checks().values()), 6)
+        agent.said("attach healthcheck to the egress of lb0")
+        until(lambda: all(each["last"]["state"] == "active" for each in checks().values()))
         assert slots() == whole
         assert not [line for line in agent.lines if "→ down" in line]
         agent.end()
@@ -310,26 +310,26 @@ def test_a_filter_that_is_taken_off_comes_back_and_proves_nothing_meanwhile(serv
 
 def test_a_program_that_is_taken_off_is_told(services: dict[str, Service]) -> None:
     with agents.agent() as agent:
-        until(lambda: judged("active"), 10)
-        until(lambda: agents.routes() == {agents.VIP: 1}, 10)
+        until(lambda: judged("active"))
+        until(lambda: agents.routes() == {agents.VIP: 1})
         run("ip", "link", "set", agents.LINK, "xdp", "off")
-        agent.said("<4>interface lb0: balancer of instance default was taken off", 3)
-        until(lambda: agents.routes() == {}, 3)
+        agent.said("<4>interface lb0: balancer of instance default was taken off")
+        until(lambda: agents.routes() == {})
         agents.balance()
-        agent.said("<5>interface lb0: balancer of instance default runs there as it should", 6)
+        agent.said("<5>interface lb0: balancer of instance default runs there as it should")
         agent.end()
 
 
 def test_a_gateway_that_has_another_mac_is_followed(services: dict[str, Service]) -> None:
     with agents.agent() as agent:
-        until(lambda: judged("active"), 10)
+        until(lambda: judged("active"))
         mac = "02:00:00:00:77:01"
         agents.in_namespace(agents.ROUTER, "ip", "link", "set", f"{agents.LINK}-peer", "address", mac)
         # As a router that takes over says so: the kernel hears of another MAC.
         announce_address(mac)
-        agent.said(f"→ {mac}", 4)
+        agent.said(f"→ {mac}")
         until(lambda: agents.gateway() == mac)
-        until(lambda: all(each["last"]["state"] == "active" for each in checks().values()), 6)
+        until(lambda: all(each["last"]["state"] == "active" for each in checks().values()))
         agent.end()
 
 
@@ -349,7 +349,7 @@ def announce_address(mac: str) -> None:
 
 def test_metrics_are_served(services: dict[str, Service]) -> None:
     with agents.agent() as agent:
-        until(lambda: judged("active"), 10)
+        until(lambda: judged("active"))
         with socket.create_connection(("127.0.0.1", 9463), 5) as one:
             one.sendall(b"GET /metrics HTTP/1.1\r\nHost: lb\r\n\r\n")
             answer = b""

@@ -31,6 +31,11 @@ def unit(fleet: Fleet, host: str, name: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in shown.splitlines())
 
 
+def test_the_command_is_in_the_path(fleet: Fleet) -> None:
+    for host in ("lb1", "real1"):
+        assert "Exit status: 0 all are active" in on_host(fleet.lab, host, "katran checks --help | tr -s '\\n ' ' '")
+
+
 @pytest.mark.parametrize(
     ("host", "command", "expected"),
     [
@@ -68,6 +73,8 @@ def unit(fleet: Fleet, host: str, name: str) -> dict[str, str]:
         ("lb2", f"rm {LIBRARY}/bpf/include/choose.h", ["write bpf/include/choose.h"]),
         ("real1", f"chmod 666 {LIBRARY}/bpf/decap.bpf.c", ["rewrite bpf/decap.bpf.c"]),
         ("real2", f"chmod 666 {LIBRARY}/katran-restore", ["rewrite katran-restore"]),
+        ("lb1", "rm /usr/local/bin/katran", ["write /usr/local/bin/katran"]),
+        ("real1", "chmod 600 /usr/local/bin/katran", ["rewrite /usr/local/bin/katran"]),
         ("real3", "sysctl -qw net.ipv4.conf.eth1.rp_filter=1", ["net/ipv4/conf/eth1/rp_filter 1 → 2"]),
         ("real3", "sysctl -qw net.ipv4.conf.all.arp_ignore=0", ["net/ipv4/conf/all/arp_ignore 0 → 1"]),
     ],

@@ -20,7 +20,8 @@ from .instance import Instance
 from .journal import NOTICE, Journal
 from .looks import Looks
 from .notify import notify, watchdog_seconds
-from .prober import Aim, Prober
+from .pending import Aim
+from .prober import Prober
 from .services import MetricsService
 from .settings_files import SettingsFiles
 from .troubles import Troubles
@@ -191,6 +192,8 @@ class Agent:
         )
         for name, each in self._instances.items():
             each.announce(others_of(announcers, places, name), time.time())
+        if any(each.wants_news for each in announcers):
+            self._looks.hurry()
 
     # Probes
 

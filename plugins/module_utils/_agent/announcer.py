@@ -10,6 +10,8 @@ before goes. It takes some milliseconds at 512 VIPs, and waits for nobody.
 from __future__ import annotations
 
 import contextlib
+import os
+import time
 import typing as t
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -52,16 +54,17 @@ class Announcer:
         self._files = RunFiles(instance, root)
         self._pasts: dict[str, Past] | None = None
         self._left: tuple[int, frozenset[str]] | None = None
-        self._written = ""
+        self._leaving: dict[str, float] = {}
+        self._written: dict[str, Past] | None = None
         self._troubles: tuple[str, ...] = ()
         self._busy = 0
 
     def update(self, seen: Seen, now: float) -> list[Line]:
         """Bring the routes to what is seen; a line for each change. `now`: seconds since the epoch.
 
-        What is seen of the configuration was read after the last update returned. `seen.routes` and `seen.leaving` are
-        this method's to find out. Where the kernel or a file does not let itself be read or written, a line says so
-        once, and the next look tries again.
+        What is seen of the configuration was read after the last update returned; what is older, `seen.read_at` tells.
+        `seen.routes` and `seen.leaving` are this method's to find out. Where the kernel or a file does not let itself
+        be read or written, a line says so once, and the next look tries again.
         """
         lines: list[Line] = []
         troubles: list[str] = []
@@ -83,19 +86,17 @@ class Announcer:
 
     def stop(self, others: Mapping[str, int | None], now: float) -> list[Line]:
         """Take the routes of a balancer that is no more, or that is announced in another table, away: its own alone."""
-        foreign = dict.fromkeys(self._foreign_places())
-        return self.update(Seen(others={**foreign, **others}), now)
-
-    def _foreign_places(self) -> set[str]:
-        """Where the table has routes that this balancer did not ask for."""
+        there: set[str] = set()
         with contextlib.suppress(NetworkError):
-            return {route.place for route in read_table(self.table).ours} - set(self.wanted or self.ready)
-        return set()
+            there = {route.place for route in read_table(self.table).ours}
+        foreign = there - set(self.wanted or self.ready)
+        # Where a run was first, nothing is left to do or to write down.
+        return self.update(Seen(others={**dict.fromkeys(foreign), **others}), now) if there != foreign else []
 
     def _look(self, seen: Seen, now: float, troubles: list[str]) -> list[Line]:
         before = self._pasts or {}
         there = read_table(self.table)
-        seen = replace(seen, routes=by_place(there.ours), leaving=read_leaving(self._files.folder))
+        seen = replace(seen, routes=by_place(there.ours), leaving=self._still_leaving(seen.read_at))
         decided = decide(seen, before, now)
         self.wanted = wanted_routes(decided, seen.others)
         changes = route_changes(self.wanted, there.ours, seen.others)
@@ -111,6 +112,18 @@ class Announcer:
         if self.wanted:
             troubles += self._intruders(there)
         return [*_told(before, self._pasts), *_repaired(changes, before, self._pasts, seen.routes)]
+
+    @property
+    def wants_news(self) -> bool:
+        """Whether something is not announced before the kernel was looked at anew."""
+        return bool(self._leaving)
+
+    def _still_leaving(self, read_at: float) -> set[str]:
+        """What runs take away, or took away since what is known was read."""
+        now = time.monotonic()
+        told = read_leaving(self._files.folder)
+        self._leaving = {place: at for place, at in self._leaving.items() if at >= read_at} | dict.fromkeys(told, now)
+        return set(self._leaving)
 
     def _leave_old_table(self, others: Mapping[str, int | None]) -> None:
         """Take away what an earlier agent had put into another table."""
@@ -150,11 +163,11 @@ class Announcer:
         return {place: replace(past, first=now) for place, past in file.places.items()}
 
     def _write(self, troubles: list[str]) -> None:
-        text = ReadyFile(self.table, self._grace, self._pasts or {}).to_json()
-        if text != self._written:
+        if self._written is None or self._pasts != self._written or not os.path.exists(self._files.ready):
+            text = ReadyFile(self.table, self._grace, self._pasts or {}).to_json()
             try:
                 self._files.write(self._files.ready, text)
-                self._written = text
+                self._written = self._pasts
             except FleetError as error:
                 troubles.append(str(error))
 

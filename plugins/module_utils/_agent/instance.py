@@ -21,7 +21,7 @@ from .._model.probe_path import Reach, Way, reach_of
 from .._model.verdicts import Verdict, Words, by_vip, degraded
 from .._model.vips import VipKey
 from .._model.watch import Place
-from .announcer import Announcer
+from .announcer import Announcer, Line
 from .applying import Runs
 from .checking import Checks, told
 from .journal import NOTICE, WARNING, Journal
@@ -63,6 +63,7 @@ class Instance:
         self.gateway = ""
         self.pins: Sequence[str] = ()
         self.looked = self._is_known = False
+        self._looked_at = 0.0
         self._empty: frozenset[str] = frozenset()
         self._sight = Sight(name)
         self._reader = StateReader(name)
@@ -88,11 +89,14 @@ class Instance:
         self._journal.tell(priority, message, instance=self.name, **fields)
 
     async def close(self, kept: bool = True) -> None:
-        """Have no more runs made. Verdicts, routes and flows stay; `kept`: so does what is known of checks."""
+        """Have no more runs made. Verdicts and flows stay; `kept`: so do routes, and what is known of checks."""
         await self.runs.close()
         await self.sync.close()
         if kept:
             self._write_checks()
+        else:
+            # Nobody holds them any more to what the balancer is ready for.
+            self._tell_lines(self.announcer.stop({}, time.time()))
         if self._hold is not None:
             os.close(self._hold)
             self._hold = None
@@ -101,8 +105,7 @@ class Instance:
         """Go on with other settings. `now`: seconds since the epoch."""
         before, self.settings = self.settings, settings
         if before.announce_table != settings.announce_table:
-            for line in self.announcer.stop({}, now):
-                self.tell(WARNING if line.wrong else NOTICE, line.text)
+            self._tell_lines(self.announcer.stop({}, now))
             self.announcer = Announcer(self.name, settings.announce_table)
 
     # What there is
@@ -144,7 +147,7 @@ class Instance:
             self.troubles.begin("look", look["wrong"])
             return
         self.troubles.end("look")
-        self.looked = True
+        self.looked, self._looked_at = True, began
         self.pins = look.get("pins", ())
         empty = frozenset(look.get("empty", ()))
         if empty != self._empty:
@@ -206,14 +209,18 @@ class Instance:
     def seen(self, others: Mapping[str, int | None]) -> Seen:
         """What its announcements are decided from."""
         return self._sight.of(
-            self.checks, self._words, self.places, self.gateway, self._empty, self.sync.in_sync, others
+            self.checks, self._words, self.places, self.gateway, self._empty, self.sync.in_sync, others, self._looked_at
         )
 
     def announce(self, others: Mapping[str, int | None], now: float) -> None:
         """Hold routes to what it is ready for, once state.json and the kernel were read. `now`: since the epoch."""
         if not (self.looked and self._is_known):
             return
-        for line in self.announcer.update(self.seen(others), now):
+        self._tell_lines(self.announcer.update(self.seen(others), now))
+
+    def _tell_lines(self, lines: Iterable[Line]) -> None:
+        """Tell what became of announcements."""
+        for line in lines:
             place = line.places[0] if len(line.places) == 1 else ""
             self.tell(WARNING if line.wrong else NOTICE, line.text, place=place)
 

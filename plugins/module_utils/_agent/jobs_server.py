@@ -36,14 +36,22 @@ def serve(jobs: Jobs) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         os.nice(_NICE)
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
-        os.dup2(2, 1)
-        for line in sys.stdin:
-            job, arguments = json.loads(line)
-            answers.write(json.dumps(_answer(jobs, job, arguments)) + "\n")
-            answers.flush()
-            gc.collect()
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        job, arguments = json.loads(line)
+        # Where nobody waits for the answer any more, nobody asks again.
+        with contextlib.suppress(BrokenPipeError):
+            _write(answers, json.dumps(_answer(jobs, job, arguments)).encode() + b"\n")
+        gc.collect()
     return 0
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    """All of it: a pipe takes a part at a time."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 def _answer(jobs: Jobs, job: str, arguments: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -37,6 +37,12 @@ class Journal:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
             self._socket.setblocking(False)
 
+    def close(self) -> None:
+        """Tell nothing more."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
     def tell(self, priority: int, message: str, **fields: str | float) -> None:
         """One entry. Fields are named without their KATRAN_, in small letters."""
         found: dict[str, t.Any] = {f"KATRAN_{name.upper()}": value for name, value in fields.items() if value != ""}

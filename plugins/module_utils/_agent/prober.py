@@ -10,12 +10,12 @@ import heapq
 import itertools
 import select
 import typing as t
-from collections import deque
 from collections.abc import Iterable, Mapping
 
-from .._model.checks import Probe, Target
+from .._model.checks import Probe
 from .._model.health import Answer
 from .._model.probe_path import LOOPBACK, Reach
+from .pending import STALL, Aim, Deadlines, Entry, Stalls
 from .probes.plans import plan_of
 from .probes.talk import Finding, Plan, Talk, failure
 
@@ -28,18 +28,7 @@ BURST = 0.02
 HEARTBEAT = 0.05
 """Seconds at most between two looks at the clock while a probe is under way: what is longer was a stall."""
 
-STALL = 0.02
-"""Seconds by which a timer is late before that counts as a stall."""
-
 _MOST_EVENTS = 512
-_FEW = 1024
-
-
-class Aim(t.NamedTuple):
-    """A target, and the balancer that it is of: its marks lead there."""
-
-    instance: str
-    target: Target
 
 
 class Answered(t.Protocol):
@@ -48,50 +37,9 @@ class Answered(t.Protocol):
     def __call__(self, aim: Aim, answer: Answer, started: float, now: float) -> float:
         """When the next probe is due.
 
-        All times are the loop's own. `started`: when the probe was due, or when it began if that was late: to count
-        from it keeps a period exact.
+        All times are the loop's own. `started`: when the probe was due, or when it began if that was much later: to
+        count from it keeps a period exact.
         """
-
-
-class _Entry:
-    """A target and its probe."""
-
-    __slots__ = ("aim", "began", "deadline", "due", "extended", "gone", "number", "plan", "started", "talk", "urgent")
-
-    def __init__(self, aim: Aim, due: float, plan: Plan | str) -> None:
-        self.aim = aim
-        self.plan = plan
-        self.due = due
-        self.began = self.started = self.deadline = self.extended = 0.0
-        self.talk: Talk | None = None
-        self.number = -1
-        self.gone = self.urgent = False
-
-
-class _Stalls:
-    """When the loop did not run although it had to.
-
-    A probe's time is the time in which the loop ran.
-    """
-
-    def __init__(self) -> None:
-        self.total = 0.0
-        self._ends: deque[tuple[float, float]] = deque(maxlen=256)
-
-    def note(self, planned: float, now: float) -> None:
-        """The loop came by at `now` instead of `planned`."""
-        if now - planned > STALL:
-            self.total += now - planned
-            self._ends.append((now, now - planned))
-
-    def longest_since(self, began: float) -> float:
-        """Seconds of the longest that ended after this."""
-        longest = 0.0
-        for end, length in reversed(self._ends):
-            if end < began:
-                break
-            longest = max(longest, length)
-        return longest
 
 
 class Prober:
@@ -110,13 +58,13 @@ class Prober:
         self._reach = reach
         self.rate = rate
         self._most = most
-        self._entries: dict[Aim, _Entry] = {}
-        self._due: list[tuple[float, int, _Entry]] = []
-        self._deadlines: list[tuple[float, int, _Entry]] = []
+        self._entries: dict[Aim, Entry] = {}
+        self._due: list[tuple[float, int, Entry]] = []
+        self._deadlines = Deadlines()
         self._numbers = itertools.count()
-        self._open: dict[int, _Entry] = {}
+        self._open: dict[int, Entry] = {}
         self._slot = 0.0
-        self._stalls = _Stalls()
+        self._stalls = Stalls()
         self._timer: asyncio.TimerHandle | None = None
         self._wake = 0.0
         self._draining: asyncio.Future[None] | None = None
@@ -154,7 +102,7 @@ class Prober:
                 probe = aim.target.probe
                 if probe not in plans:
                     plans[probe] = _planned(probe)
-                self._entries[aim] = entry = _Entry(aim, first, plans[probe])
+                self._entries[aim] = entry = Entry(aim, first, plans[probe])
                 self._push(entry)
         self._due = [each for each in self._due if not each[2].gone]
         heapq.heapify(self._due)
@@ -201,7 +149,7 @@ class Prober:
 
     # Time
 
-    def _push(self, entry: _Entry) -> None:
+    def _push(self, entry: Entry) -> None:
         heapq.heappush(self._due, (entry.due, next(self._numbers), entry))
 
     def _arm(self) -> None:
@@ -210,10 +158,7 @@ class Prober:
         wake = now + HEARTBEAT if self._open else float("inf")
         if self._due and len(self._open) < self._most:
             wake = min(wake, max(self._due[0][0], self._slot, now + GRAIN))
-        while self._deadlines and not self._stands(*self._deadlines[0]):
-            heapq.heappop(self._deadlines)
-        if self._deadlines:
-            wake = min(wake, max(self._deadlines[0][0], now + GRAIN))
+        wake = min(wake, max(self._deadlines.first(), now + GRAIN))
         if self._timer:
             if self._wake <= wake:
                 return
@@ -229,7 +174,7 @@ class Prober:
         self._stalls.note(self._wake, now)
         try:
             self._start_due(now)
-            if self._deadlines and self._deadlines[0][0] <= now:
+            if self._deadlines.first() <= now:
                 # What has arrived by now is no timeout, however late we come to look.
                 self._on_events()
                 self._end_late(self._loop.time())
@@ -243,10 +188,12 @@ class Prober:
                 self._slot = max(self._slot, now - BURST) + 1.0 / self.rate
                 self._start(entry)
 
-    def _start(self, entry: _Entry) -> None:
+    def _start(self, entry: Entry) -> None:
         target = entry.aim.target
         entry.began = now = self._loop.time()
-        entry.started = entry.due if now - entry.due < STALL else now
+        # A little late, it keeps its place; more so, the next would follow on its heels.
+        gap = min(target.probe.fast_interval, target.probe.interval)
+        entry.started = entry.due if now - entry.due < max(STALL, gap / 2) else now
         entry.extended = self._stalls.total
         self.started += 1
         reach = self._reach(entry.aim)
@@ -266,32 +213,15 @@ class Prober:
         entry.number = talk.socket.fileno()
         self._open[entry.number] = entry
         t.cast(select.epoll, self._epoll).register(entry.number, talk.EDGES)
-        self._limit(entry, now + target.probe.timeout)
-
-    def _limit(self, entry: _Entry, deadline: float) -> None:
-        entry.deadline = deadline
-        if len(self._deadlines) > 4 * len(self._open) + _FEW:
-            # What ended in time lies behind one probe with a long timeout.
-            self._deadlines = [each for each in self._deadlines if self._stands(*each)]
-            heapq.heapify(self._deadlines)
-        heapq.heappush(self._deadlines, (deadline, next(self._numbers), entry))
-
-    @staticmethod
-    def _stands(deadline: float, _number: int, entry: _Entry) -> bool:
-        """Whether a deadline is still one of a probe under way."""
-        return entry.talk is not None and entry.deadline == deadline
+        self._deadlines.add(entry, now + target.probe.timeout, len(self._open))
 
     def _end_late(self, now: float) -> None:
-        while self._deadlines and self._deadlines[0][0] <= now:
-            late = heapq.heappop(self._deadlines)
-            entry = late[2]
-            if not self._stands(*late) or not entry.talk:
-                continue
+        for entry in self._deadlines.over(now):
             stalled = self._stalls.total - entry.extended
             if stalled > 0.0 and self._stalls.longest_since(entry.began) <= self._bearable(entry):
                 entry.extended = self._stalls.total
-                self._limit(entry, entry.deadline + stalled)
-            else:
+                self._deadlines.add(entry, entry.deadline + stalled, len(self._open))
+            elif entry.talk:
                 self._end(entry, Finding("down", entry.talk.late), now)
 
     # Events
@@ -323,7 +253,7 @@ class Prober:
         self._tell("a probe ended in an error of its own", error)
         return Finding("", f"not asked: {type(error).__name__}")
 
-    def _end(self, entry: _Entry, finding: Finding, now: float) -> None:
+    def _end(self, entry: Entry, finding: Finding, now: float) -> None:
         """A probe is over: tell, and ask when the next is due."""
         self._close(entry)
         if finding.state != "active" and self._stalls.longest_since(entry.began) > self._bearable(entry):
@@ -346,7 +276,7 @@ class Prober:
         if not self._timer or due < self._wake:
             self._arm()
 
-    def _close(self, entry: _Entry) -> None:
+    def _close(self, entry: Entry) -> None:
         if entry.talk:
             del self._open[entry.number]
             entry.talk.close()
@@ -355,7 +285,7 @@ class Prober:
                 self._draining.set_result(None)
 
     @staticmethod
-    def _bearable(entry: _Entry) -> float:
+    def _bearable(entry: Entry) -> float:
         """Seconds of one stall that a probe gets added to its time; of a longer one, the other side may have tired."""
         return max(entry.aim.target.probe.timeout / 2, 0.25)
 

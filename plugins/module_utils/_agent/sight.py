@@ -60,9 +60,11 @@ class Sight:
         empty: Collection[str],
         in_sync: bool,
         others: Mapping[str, int | None],
+        read_at: float,
     ) -> Seen:
         """What is seen. `empty`: names of VIPs whose ring in the kernel has no slot.
 
+        `read_at`: when the kernel was looked at, in loop time.
         `words` and `empty` are the same objects for as long as nothing else is so.
         """
         seen = checks.version, checks.known, words, empty
@@ -79,6 +81,7 @@ class Sight:
             _SYNC_SECONDS,
             read_drain(self._folder),
             others=others,
+            read_at=read_at,
         )
 
     @staticmethod

@@ -31,7 +31,7 @@ _LINE = 1 << 20
 
 def command(root: str = _ROOT) -> list[str]:
     """What starts the process. `root`: the folder that ansible_collections is in."""
-    return [sys.executable, "-c", f"import sys; sys.path.insert(0, {root!r}); from {_MODULE} import main; main()"]
+    return [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {root!r}); from {_MODULE} import main; main()"]
 
 
 class Sync:

@@ -41,6 +41,7 @@ class Worker:
         self._command = command
         self._process: Process | None = None
         self._turn = asyncio.Lock()
+        self._owes = False
         self.started = 0
         """How many times the process was started."""
 
@@ -52,30 +53,32 @@ class Worker:
     async def ask(self, job: str, **arguments: t.Any) -> t.Any:
         """Have a job done; its answer. RunFailedError where it failed, or where the process died of it."""
         async with self._turn:
-            try:
-                return await asyncio.wait_for(self._asked(job, arguments), _LONGEST_RUN)
-            except (TimeoutError, asyncio.CancelledError) as error:
-                # What it would say later would be taken for the answer to the next request.
+            if self._owes:
+                # What it has still to say would be taken for the answer to this request.
                 await self._end()
-                if isinstance(error, asyncio.CancelledError):
-                    raise
+            self._owes = True
+            try:
+                answer = await asyncio.wait_for(self._asked(job, arguments), _LONGEST_RUN)
+            except TimeoutError as error:
+                await self._end()
                 raise RunFailedError(f"the run took longer than {_LONGEST_RUN:g} s and was ended") from error
+            self._owes = False
+            if "error" in answer:
+                raise RunFailedError(answer["error"], answer.get("locked", False))
+            return answer["result"]
 
     async def _asked(self, job: str, arguments: dict[str, t.Any]) -> t.Any:
-        into, out = await self._running()
         try:
+            into, out = await self._running()
             into.write(json.dumps([job, arguments]).encode() + b"\n")
             await into.drain()
             line = await out.readline()
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError) as error:
             await self._end()
             raise RunFailedError(f"the process of runs does not answer: {error}") from error
         if not line.endswith(b"\n"):
             raise RunFailedError(f"the process of runs ended in the middle of one ({_ending(await self._end())})")
-        answer = json.loads(line)
-        if "error" in answer:
-            raise RunFailedError(answer["error"], answer.get("locked", False))
-        return answer["result"]
+        return json.loads(line)
 
     async def _running(self) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
         """The two ends of the process that is there, or else of a new one."""
@@ -88,7 +91,7 @@ class Worker:
 
     async def _end(self) -> int | None:
         """End the process at once; its exit status."""
-        process, self._process = self._process, None
+        process, self._process, self._owes = self._process, None, False
         if process is None:
             return None
         if process.returncode is None:

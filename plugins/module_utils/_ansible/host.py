@@ -68,8 +68,10 @@ def parse_real_host(real: Mapping[str, t.Any] | None) -> RealHost | None:
         return None
     faults = Faults()
     interfaces = parse_interfaces(real["interfaces"], faults)
+    probes_from = parse_interfaces(real["probes_from"], faults)
     for name, low in (("mtu", 1280), ("mss", 536)):
         if real[name] and not low <= real[name] <= 65535:
             faults.add(f"real.{name}", f"{real[name]} is not in {low} to 65535, and not 0")
     faults.check()
-    return RealHost(interfaces, real["mtu"], real["mss"], None if real["vips"] is None else tuple(real["vips"]))
+    vips = None if real["vips"] is None else tuple(real["vips"])
+    return RealHost(interfaces, real["mtu"], real["mss"], vips, probes_from)

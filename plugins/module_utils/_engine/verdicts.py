@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from .._kernel.lock import locked
 from .._kernel.maps import KernelMaps, Maps
 from .._kernel.state_files import StateFile
+from .._model.addresses import address_order
 from .._model.draining import idle_by_word
 from .._model.drift import View
 from .._model.entries import Asked
 from .._model.state import State
-from .._model.verdicts import Verdict, Words, by_check, by_vip, degraded, that_count
+from .._model.verdicts import Verdict, Words, by_check, by_vip, that_count, told_degraded
+from .._model.vips import Vip
 from .._program.requirements import require_capabilities
 from .flows import purge_gone
 from .request import Clock, Request, Result
@@ -60,9 +62,7 @@ class VerdictRun(VipRun):
         """The VIPs as they are, under these verdicts."""
         del asked
         found = View(known.vips, Words(known.words.overlay, that_count(by_vip(self.told), known.vips)))
-        self.result.warnings += [
-            f"vip {key} is degraded: {why}" for key, why in degraded(found.vips, found.words).items()
-        ]
+        self.result.warnings += told_degraded(found.vips, found.words)
         self.result.warnings += idle_by_word(found.vips, found.words)
         return found
 
@@ -70,19 +70,30 @@ class VerdictRun(VipRun):
         """Say which reals' verdicts change."""
         before, after = old.words.verdicts, new.words.verdicts
         for key in sorted(new.vips) if before or after else ():
-            said = before.get(str(key), {}), after.get(str(key), {})
-            if said[0] != said[1]:
-                self.result.changes += _changes(str(key), *said)
+            if before.get(str(key), {}) != after.get(str(key), {}):
+                lines = _changes(new.vips[key], old.words, new.words)
+                self.result.changes += [f"vip {key}: {line}" for line in lines]
 
 
-def _changes(vip: str, before: Mapping[str, Verdict], after: Mapping[str, Verdict]) -> list[str]:
-    """One line for each real of which checks say something else. That its share grows is no news."""
+def _changes(vip: Vip, before: Words, after: Words) -> list[str]:
+    """One line for each real of which checks say something else, or for which the floor has another answer."""
+    said, says = before.verdicts.get(str(vip.key), {}), after.verdicts.get(str(vip.key), {})
+    held, holds = before.combined(vip).held, after.combined(vip).held
+    floor = f"min_healthy is {vip.check.min_healthy} %" if vip.check is not None else ""
     lines = []
-    for address in sorted({*before, *after}):
-        was, now = before.get(address), after.get(address)
-        if now is not None and now.state != "active" and (was is None or was.state != now.state):
-            lines.append(f"vip {vip}: {address} {by_check(now)}")
-        elif was is not None and was.state != "active" and (now is None or now.state == "active"):
-            share = f", with {now.share} % of its weight at first" if now is not None else ""
-            lines.append(f"vip {vip}: {address} active by check{share}")
+    for address in sorted({*said, *says}, key=address_order):
+        was, now = said.get(address, _PLAIN), says.get(address, _PLAIN)
+        if now.state != "active":
+            if now.state != was.state:
+                lines.append(f"{address} {by_check(now)}{f', but stays in: {floor}' if address in holds else ''}")
+            elif (address in held) != (address in holds):
+                lines.append(f"{address} {f'stays in: {floor}' if address in holds else 'goes out as well'}")
+        elif now.state != was.state:
+            lines.append(f"{address} active by check{f', with {now.share} % of its weight' if now.share < 100 else ''}")
+        elif now.share != was.share:
+            lines.append(f"{address} has {now.share} % of its weight")
     return lines
+
+
+_PLAIN = Verdict("", "", "active", "")
+"""What is not said."""

@@ -30,7 +30,7 @@ from .._model.readiness import hold_back_vips
 from .._model.references import other_references
 from .._model.state import State
 from .._model.tables import BALANCER_TABLES, LEADING, ServerId, idle_routes, server_id_warnings
-from .._model.verdicts import Words, newly_down, out_by_check, that_count, words_of
+from .._model.verdicts import Words, newly_down, out_by_check, that_count, told_degraded, words_of
 from .._model.vip_changes import vip_changes
 from .._model.vip_entries import adopt, known_keys
 from .._model.vip_plan import Recorded, VipPlan, plan_vips, references
@@ -309,6 +309,7 @@ class OverlayRun(VipRun):
         words = Words(overlay, known.words.verdicts)
         require_active_by_hand(known.vips, known.words, words, asked.allow_empty)
         found = View(known.vips, words)
+        self.result.warnings += told_degraded(known.vips, words)
         self.result.warnings += idle_by_word(known.vips, words) + self.still_led(found, asked.limits)
         return found
 

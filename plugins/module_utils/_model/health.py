@@ -47,6 +47,9 @@ LONGEST_REASON = 120
 _DRIFT = 0.1
 """As much of its interval a target comes nearer to its place in it each time."""
 
+_SETTLED = 10
+"""As many answers in a row, and a target is no longer taken for one that may flap."""
+
 _ROUNDING = 1e-6
 _STRICTNESS = {state: rank for rank, state in enumerate(STATES)}
 
@@ -172,16 +175,16 @@ def next_due(health: Health, probe: Probe, started: float, now: float, place: fl
     """When to ask next, in the monotonic time of `started` (of the last probe) and `now` (of its answer), in seconds.
 
     From start to start, and never before the last probe has ended. `place`: where in its interval the target is asked,
-    as phase() says. One that is active comes back there, a little earlier each time, from whatever hurried it: so
-    targets that all failed or were all asked at once do not go on in step. At once it must not: one that flaps in time
-    with its interval would meet its probes in the same way over and over.
+    as phase() says. One that has answered for a while comes back there, a little earlier each time, from whatever
+    hurried it: so targets that all failed or were all asked at once do not go on in step. Before that it must not: the
+    probes of one that flaps in time with its interval would miss what it does, over and over.
     """
     gap = probe.interval
     if is_pressing(health):
         gap = min(probe.fast_interval, gap)
     elif health.last is not None and not health.last.state:
         gap = min(UNMADE_SECONDS, gap)
-    elif place is not None and health.state == "active":
+    elif place is not None and health.state == health.streak == "active" and health.count >= _SETTLED:
         gap -= min(_late(place, gap, started), gap * _DRIFT)
     return max(started + gap, now)
 

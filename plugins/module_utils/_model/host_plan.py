@@ -16,6 +16,7 @@ from . import host_command
 from .folders import closing
 from .link_mtu import MTU_CHECK, TUNNEL, Links, link_faults
 from .options import Spec, no_interface
+from .probe_sysctls import probe_sysctls
 
 LIBRARY = "/usr/lib/katran-fleet"
 """Where the engine, the programs' sources and the units are."""
@@ -42,6 +43,7 @@ HOST: Spec = {
             "mtu": {"type": "int", "default": 0},
             "mss": {"type": "int", "default": 0},
             "vips": {"type": "list", "elements": "str"},
+            "probes_from": {"type": "list", "elements": "str", "default": []},
             "tunnel": {"type": "dict", "options": TUNNEL},
         },
     },
@@ -76,19 +78,26 @@ def units_of(agent: bool | None, there: Mapping[str, UnitState]) -> dict[str, Un
 
 @dataclass(frozen=True)
 class RealHost:
-    """What a real needs of its kernel. `mtu`, `mss` in bytes, 0 leaves them; `vips` None: those of before."""
+    """What a real needs of its kernel. `mtu`, `mss` in bytes, 0 leaves them; `vips` None: those of before.
+
+    `probes_from`: interfaces by which a balancer, which this host is too, asks other reals.
+    """
 
     interfaces: tuple[str, ...]
     mtu: int = 0
     mss: int = 0
     vips: tuple[str, ...] | None = None
+    probes_from: tuple[str, ...] = ()
 
     def sysctls(self) -> dict[str, str]:
         """Path below /proc/sys → value."""
         # A real answers from the VIP on lo, but must not claim the VIP on the link: that is the balancers'.
         found = {"net/ipv4/conf/all/arp_ignore": "1", "net/ipv4/conf/all/arp_announce": "2"}
         # Decapsulated packets come from clients anywhere, by way of a balancer: loose reverse-path filter.
-        return found | {f"net/ipv4/conf/{interface}/rp_filter": "2" for interface in self.interfaces}
+        found |= {f"net/ipv4/conf/{interface}/rp_filter": "2" for interface in self.interfaces}
+        for interface in self.probes_from:
+            found |= probe_sysctls(interface)
+        return found
 
     def mtus(self) -> dict[str, int]:
         """Interface → MTU."""
@@ -346,6 +355,10 @@ def _plan_kernel(plan: HostPlan, real: RealHost, there: HostSnapshot, boot: bool
     if plan.faults:
         return
     real = replace(real, interfaces=tuple(name for name in real.interfaces if name not in lost))
+    if boot:
+        # Without its interface, a parameter is not there yet either.
+        there_now = [name for name in real.probes_from if all(map(there.sysctls.get, probe_sysctls(name)))]
+        real = replace(real, probes_from=tuple(there_now))
     for name, value in real.sysctls().items():
         was = there.sysctls.get(name)
         if was is None:

@@ -45,6 +45,8 @@ class HostRecord:
         if self.real is not None:
             vips = None if self.real.vips is None else list(self.real.vips)
             real = {"interfaces": list(self.real.interfaces), "mtu": self.real.mtu, "mss": self.real.mss, "vips": vips}
+            if self.real.probes_from:
+                real["probes_from"] = list(self.real.probes_from)
         return json.dumps({"schema": SCHEMA, "real": real, "before": self.before}, indent=1, sort_keys=True) + "\n"
 
     @classmethod
@@ -70,6 +72,7 @@ _REAL = record(
     mtu=number(0, _LARGEST),
     mss=number(0, _LARGEST),
     vips=Optional(maybe(_many(address))),
+    probes_from=Optional(_many(interface)),
 )
 _RECORD = record(
     lambda before, real=None, **_schema: HostRecord(real, before),

@@ -9,7 +9,8 @@ import typing as t
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
-from .checks import Target
+if t.TYPE_CHECKING:
+    from .checks import Target
 
 LOOPBACK = "lo"
 
@@ -58,13 +59,3 @@ def reach_of(target: Target, way: Way) -> Reach:
     if not mark:
         return Reach(obstacle="program healthcheck does not know the real yet")
     return Reach(mark, way.device, real if ":" in address and address in way.own else "")
-
-
-def probe_sysctls(device: str) -> dict[str, str]:
-    """What the kernel has to be told so that a balancer that is a real hears other reals' answers: path → value.
-
-    These come from a VIP, which is an address of its own too: without `accept_local` the kernel takes them for forged,
-    and with it an `rp_filter` of 1 does, whose way to a VIP is lo. The kernel goes by the higher rp_filter of `all` and
-    the interface: 2 on the interface is enough, whatever `all` has. IPv6 needs nothing.
-    """
-    return {f"net/ipv4/conf/{device}/accept_local": "1", f"net/ipv4/conf/{device}/rp_filter": "2"}

@@ -244,10 +244,10 @@ def out_by_check(vips: Mapping[VipKey, Vip], words: Words) -> list[str]:
         where = f"vip{'' if len(verdicts) == 1 else 's'} {some([each.vip for each in verdicts])}"
         since = min(each.since for each in verdicts)
         lines.append(f"real {real} is out of {where} by check since {since}{f' ({reason})' if reason else ''}")
-    return [
-        *shortened(lines, "and {} more reals that are out by check"),
-        *shortened(
-            [f"vip {key} is degraded: {why}" for key, why in degraded(vips, words).items()],
-            "and {} more VIPs that are degraded",
-        ),
-    ]
+    return shortened(lines, "and {} more reals that are out by check") + told_degraded(vips, words)
+
+
+def told_degraded(vips: Mapping[VipKey, Vip], words: Words) -> list[str]:
+    """A warning for each VIP whose floor keeps reals in that checks would take out."""
+    lines = [f"vip {key} is degraded: {why}" for key, why in degraded(vips, words).items()]
+    return shortened(lines, "and {} more VIPs that are degraded")

@@ -261,7 +261,8 @@ def test_what_the_kernel_of_a_real_needs(name: str) -> None:
 def test_what_the_roles_tell_role_host() -> None:
     [task] = [task for task in load(ROOT / "roles/real/tasks/apply.yml") if "vars" in task]
     assert {name: variables_in(value) for name, value in task["vars"]["host_real"].items()} == {
-        name: {"real_told" if name == "tunnel" else f"real_{name}"} for name in options_of("host")["real"]["suboptions"]
+        name: {"real_told" if name in ("tunnel", "probes_from") else f"real_{name}"}
+        for name in options_of("host")["real"]["suboptions"]
     }
     assert variables_in(task["vars"]["host_mtu_check"]) == {"real_mtu_check"}
     assert default_of("real", "mtu_check", katran_mtu_check="off") == "off"

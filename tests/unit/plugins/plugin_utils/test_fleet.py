@@ -162,7 +162,7 @@ def test_what_a_real_is_told() -> None:
     one = fleet(balancers, reals)
     told = {host: one.real(host) for host in reals}
     both = ["198.51.100.1", "2001:db8::1"]
-    more = {"gue_port": 7000, "sources": ["100::/64", "172.16.0.0/16"], "ask": [], "attach": True}
+    more = {"gue_port": 7000, "sources": ["100::/64", "172.16.0.0/16"], "ask": [], "attach": True, "probes_from": []}
     tunnel = {"encapsulation": "ipip", "max_frame": 1514, "ipv6": False}
     assert told["r1"] == {"addresses": ["10.0.0.1"], "vips": both, "tunnel": tunnel, **more}
     assert told["r3"] == {"addresses": ["10.0.0.3"], "vips": [], "tunnel": tunnel, **more}
@@ -187,6 +187,16 @@ def test_a_host_that_is_balancer_and_real_on_one_interface() -> None:
     assert inline == {"shared": True, "apart": False, "partly": True, "lb1": False}
     assert one.balancer("shared")["sources"] == ["100::/64", "172.16.0.0/16"]
     assert not any(one.faults.values())
+
+
+def test_a_balancer_that_is_a_real_and_asks_others() -> None:
+    both = {**LB, "katran_interfaces": ["eth0", "eth1"], "katran_real_address": "10.0.0.1"}
+    for check, probes_from in (("tcp", ["eth0"]), ("external", []), (None, [])):
+        hosts = {"both": {**both, "katran_vips": [{**VIP, **({"check": {"type": check}} if check else {})}]}}
+        one = fleet(hosts, {**hosts, "r1": {"katran_interfaces": ["eth0"]}})
+        assert one.real("both")["probes_from"] == probes_from
+        assert one.real("r1")["probes_from"] == []
+        assert not any(one.faults.values())
 
 
 GUE = {**LB, "katran_encapsulation": "gue", "katran_source_ipv4": "192.0.2.1"}

@@ -277,7 +277,7 @@ def test_a_phase_is_the_same_at_each_start() -> None:
 @given(st.floats(0.0, 0.9999), st.floats(0.1, 60.0), st.floats(0.0, 1e7))
 def test_a_target_comes_back_to_its_place(place: float, interval: float, started: float) -> None:
     probe = Probe("tcp", interval=interval)
-    healthy, due = fed(judged(), OK), started
+    healthy, due = fed(judged(), *[OK] * 10), started
     for number in range(20):
         later = next_due(healthy, probe, due, due, place)
         assert 0.9 - 1e-4 <= (later - due) / interval <= 1 + 1e-4
@@ -287,10 +287,13 @@ def test_a_target_comes_back_to_its_place(place: float, interval: float, started
             assert min(off, 1 - off) < 1e-4
 
 
-def test_one_that_is_out_or_not_judged_yet_is_asked_from_start_to_start() -> None:
+def test_one_that_may_flap_is_out_or_not_judged_is_asked_from_start_to_start() -> None:
     for health, gap in (
+        (fed(judged(), *[OK] * 9), 1.0),
+        (fed(judged(), *[OK] * 20, UNMADE), 1.0),
         (fed(judged("down"), OK), 1.0),
-        (fed(judged("draining"), OK), 1.0),
+        (fed(judged("draining"), *[DRAIN] * 20), 1.0),
+        (fed(judged("down"), *[REFUSED] * 20), 1.0),
         (fed(judged(), REFUSED), 0.2),
         (Health(), 1.0),
     ):
@@ -299,10 +302,10 @@ def test_one_that_is_out_or_not_judged_yet_is_asked_from_start_to_start() -> Non
 
 def test_who_was_asked_all_at_once_is_out_of_step_soon() -> None:
     targets = [Target("10.0.0.1", f"198.51.100.{number}", 443, TCP) for number in range(200)]
-    due = dict.fromkeys(targets, 1000.0)
+    due, settled = dict.fromkeys(targets, 1000.0), fed(judged(), *[OK] * 10)
     for _each in range(11):
-        due = {target: next_due(fed(judged(), OK), TCP, at, at, phase(target, "lb1")) for target, at in due.items()}
+        due = {target: next_due(settled, TCP, at, at, phase(target, "lb1")) for target, at in due.items()}
     tenths = Counter(math.floor(at * 10) % 10 for at in due.values())
     assert max(tenths.values()) < 45
     # Without a place they would go on together.
-    assert {next_due(fed(judged(), OK), TCP, 1000.0, 1000.0) for _target in targets} == {1001.0}
+    assert {next_due(settled, TCP, 1000.0, 1000.0) for _target in targets} == {1001.0}

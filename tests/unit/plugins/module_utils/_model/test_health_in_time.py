@@ -71,8 +71,8 @@ def test_one_that_never_answers_for_two_seconds_stays_out(phase: float, up: floa
 def test_one_that_flaps_every_second_changes_a_ring_once_at_most(phase: float, offset: float, does: str) -> None:
     """Up for a second, away for a second, for ten minutes.
 
-    One that refuses while it is away is out soon. One that is silent never misses four answers in a second, of which
-    each takes half: it stays in.
+    One that refuses while it is away is out within five seconds. One that is silent never misses four answers in a
+    second, of which each takes half: it stays in.
     """
     target = Probed(lambda at: "active" if (at + offset) % 2.0 < 1.0 else does, due=phase)
     target.health = judged()
@@ -80,6 +80,8 @@ def test_one_that_flaps_every_second_changes_a_ring_once_at_most(phase: float, o
     assert [change.state for change in target.changes] in ([], ["down"])
     if does == "silent":
         assert target.changes == []
+    else:
+        assert target.became("down") <= 5.0
 
 
 @settings(deadline=None)

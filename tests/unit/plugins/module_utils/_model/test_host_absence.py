@@ -62,3 +62,8 @@ def test_what_a_real_needs_of_its_kernel() -> None:
     }
     assert real.mtus() == {"eth0": 1600, "eth1": 1600}
     assert RealHost(("eth0",)).mtus() == {}
+    asking = RealHost(("eth0",), probes_from=("eth2",)).sysctls()
+    assert {name: value for name, value in asking.items() if "eth2" in name} == {
+        "net/ipv4/conf/eth2/accept_local": "1",
+        "net/ipv4/conf/eth2/rp_filter": "2",
+    }

@@ -24,6 +24,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.host_plan impo
     UnitState,
     plan_absence,
     plan_host,
+    units_of,
 )
 
 RESTORE, TIMER = "katran-restore.service", "katran-probe.timer"
@@ -375,3 +376,34 @@ def test_a_run_that_was_killed_is_finished_by_the_next(there: HostSnapshot, want
     there = replace(followed(there, begun, wanted), lacks=[])
     there = followed(there, plan_host(wanted, there), wanted)
     assert plan_host(wanted, there).steps == []
+
+
+AGENT, WATCH = "katran-agent.service", "katran-watch.service"
+RESIDENT, OFF = Unit(enabled=True, active=True, resident=True), Unit(enabled=False, active=False, resident=True)
+
+
+@pytest.mark.parametrize(
+    ("agent", "there", "units"),
+    [
+        (True, {}, {AGENT: RESIDENT, WATCH: OFF}),
+        (False, {AGENT: UnitState("", "enabled", "active")}, {AGENT: OFF, WATCH: RESIDENT}),
+        # Who does not say, as role real, leaves a balancer that the host is too what it is.
+        (None, {}, {AGENT: OFF, WATCH: RESIDENT}),
+        (None, {AGENT: UnitState("", "enabled", "failed")}, {AGENT: RESIDENT, WATCH: OFF}),
+        (None, {AGENT: UnitState("", "disabled", "active")}, {AGENT: OFF, WATCH: RESIDENT}),
+    ],
+)
+def test_a_host_is_watched_by_one(agent: bool | None, there: dict[str, UnitState], units: dict[str, Unit]) -> None:
+    assert units_of(agent, there) == {"katran-restore.service": Unit(enabled=True), **units}
+
+
+def test_the_timer_of_an_earlier_version_goes() -> None:
+    timer, service = "katran-refresh.timer", "katran-refresh.service"
+    units = {timer: linked(timer, enabled="enabled", active="active"), service: linked(service, enabled="static")}
+    plan = plan_host(HostWanted({}), HostSnapshot(units=units))
+    assert plan.changes == [
+        f"stop {timer}",
+        f"remove the unit {timer} of an earlier version",
+        f"remove the unit {service} of an earlier version",
+        "have systemd read its units",
+    ]

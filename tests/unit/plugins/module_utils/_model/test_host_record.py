@@ -30,7 +30,15 @@ def test_a_host_record_in_its_file() -> None:
     assert HostRecord.from_json(text, PATH) == record
 
 
-@pytest.mark.parametrize("record", [HostRecord(), HostRecord(RealHost(("eth0",))), HostRecord(None, {"mtu/eth0": "9"})])
+@pytest.mark.parametrize(
+    "record",
+    [
+        HostRecord(),
+        HostRecord(RealHost(("eth0",))),
+        HostRecord(RealHost(("eth0",), probes_from=("eth1",))),
+        HostRecord(None, {"mtu/eth0": "9"}),
+    ],
+)
 def test_what_is_written_is_read_back(record: HostRecord) -> None:
     assert HostRecord.from_json(record.to_json(), PATH) == record
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.checks import Probe, Target
-from ansible_collections.katran.fleet.plugins.module_utils._model.probe_path import Reach, Way, probe_sysctls, reach_of
+from ansible_collections.katran.fleet.plugins.module_utils._model.probe_path import Reach, Way, reach_of
+from ansible_collections.katran.fleet.plugins.module_utils._model.probe_sysctls import probe_sysctls
 
 OWN = frozenset({"192.0.2.1", "2001:db8::1"})
 WAY = Way("eth0", True, {"10.0.0.1": 7, "fc00::1": 8}, OWN)
