@@ -164,6 +164,29 @@ OMITTED = "{{ nope | default(omit) }}"
         ("balancer", {"katran_interfaces": ["eth0"], "katran_vips": [], "katran_allow_empty": True}, None),
         (
             "balancer",
+            {
+                "katran_interfaces": ["eth0"],
+                "katran_check_defaults": {"interval": 2, "fall": "{{ 1 + 1 }}"},
+                "katran_vips": [{**VIP, "reals": [WEB], "check": {"type": "http", "host": OMITTED, "status": 200}}],
+            },
+            None,
+        ),
+        (
+            "balancer",
+            {
+                "katran_interfaces": ["eth0"],
+                "katran_check_defaults": {"intervall": 2},
+                "katran_vips": [
+                    {**VIP, "reals": [WEB], "check": {"type": "http", "path": "healthz", "interval": "{{ 1 / 20 }}"}}
+                ],
+            },
+            (
+                "check_defaults.intervall: there is no such option; did you mean interval?;"
+                ' vips[0].check.path: "healthz" does not begin with /; vips[0].check.interval: 0.05 is not a number of'
+            ),
+        ),
+        (
+            "balancer",
             {"katran_interfaces": ["eth0"], "katran_vips": {**VIP, "reals": [WEB]}, "katran_source_routes__a": "x"},
             "katran_vips, katran_source_routes__a must be a list",
         ),

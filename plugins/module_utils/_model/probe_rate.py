@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from .checks import Probe
 from .faults import Faults, counted
 from .shape import is_number
 from .vips import Vip
@@ -24,15 +25,16 @@ def probe_rate(vips: Iterable[Vip]) -> tuple[int, float]:
 
     A service that several VIPs ask in the same way is probed once.
     """
-    found: dict[object, float] = {}
+    # By question, so that a question is hashed once for all reals of a VIP.
+    asked: dict[tuple[str, int, Probe], set[str]] = {}
     for vip in vips:
         probe = vip.check.probe if vip.check else None
         if probe is None or probe.type == "external":
             continue
-        address, port, asked = probe.address or vip.key.address, probe.port or vip.key.port, 1 / probe.interval
-        probe = replace(probe, address="", port=0)
-        found.update({(real.address, address, port, probe): asked for real in vip.reals})
-    return len(found), sum(found.values())
+        question = probe.address or vip.key.address, probe.port or vip.key.port, replace(probe, address="", port=0)
+        asked.setdefault(question, set()).update(real.address for real in vip.reals)
+    numbers = [(len(reals), probe.interval) for (_address, _port, probe), reals in asked.items()]
+    return sum(number for number, _interval in numbers), sum(number / interval for number, interval in numbers)
 
 
 def check_rate(vips: Iterable[Vip], most: int | None, faults: Faults) -> None:

@@ -194,6 +194,14 @@ def test_of_what_is_to_go_a_check_does_not_count() -> None:
     assert resolve_vips(before, asked)[0] == {}
 
 
+def test_what_was_let_in_before_comes_back_at_boot() -> None:
+    """Whatever bound there is by then: a host has after a boot what it had before."""
+    own = vip_to_config(only({**VIP, "check": {"type": "tcp", "interval": 0.1}, "announce": {"min_healthy": 1}}))
+    asked = Asked([own], "overridden", limits=ALL, kept=True, check_defaults={"fall": 9}, max_probes=1)
+    [found] = resolve_vips({}, asked)[0].values()
+    assert vip_to_config(found) == own
+
+
 def test_changes_in_words() -> None:
     def lines(old: Any, new: Any) -> list[str]:
         before, after = ({one.key: one} for one in (only({**VIP, **old}), only({**VIP, **new})))
