@@ -10,7 +10,6 @@ import time
 import typing as t
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from .._kernel.agent_lock import hold
 from .._kernel.run_files import RunFiles
 from .._model.agent_settings import AgentSettings
 from .._model.announcing import Seen
@@ -39,12 +38,17 @@ NOTHING_SEEN = Way("", attached=False, marks={}, own=frozenset())
 
 
 class Instance:
-    """One balancer. `changed`: called where targets are others than before; `kick`: has some asked at once."""
+    """One balancer.
+
+    `held`: the descriptor by which the agent takes part in it; `changed`: called where targets are others than before;
+    `kick`: has some asked at once.
+    """
 
     def __init__(
         self,
         name: str,
         settings: AgentSettings,
+        held: int,
         salt: str,
         worker: Worker,
         journal: Journal,
@@ -75,7 +79,7 @@ class Instance:
         self._kicked = self.files.kicked()
         self._written = 0.0
         self._dirty = True
-        self._hold = hold(self.files.folder)
+        self._held: int | None = held
         self.checks.resume()
         self.task = self.runs.start(self._applied)
 
@@ -97,9 +101,9 @@ class Instance:
         else:
             # Nobody holds them any more to what the balancer is ready for.
             self._tell_lines(self.announcer.stop({}, time.time()))
-        if self._hold is not None:
-            os.close(self._hold)
-            self._hold = None
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     def adjust(self, settings: AgentSettings, now: float) -> None:
         """Go on with other settings. `now`: seconds since the epoch."""
