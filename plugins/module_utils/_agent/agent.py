@@ -250,9 +250,10 @@ class Agent:
         if instance is None:
             return now + aim.target.probe.interval
         due = instance.checks.answered(aim.target, answer, started, now)
-        if instance.checks.stale:
-            # After what else is heard in this round of the loop: much may change at once.
-            self._loop.call_soon(self._guarded, instance, self._judge)
+        if instance.checks.stale and not instance.judging:
+            # Much may change at once: what is heard meanwhile is judged with it.
+            instance.judging = True
+            self._loop.call_later(instance.patience, self._guarded, instance, self._judge)
         return due
 
     def _reach(self, aim: Aim) -> Reach:

@@ -34,6 +34,9 @@ from .worker import Worker
 _UNRESOLVED_SECONDS = 5.0
 """As long the kernel may look for the gateway's MAC before it counts as unknown: meanwhile the last one will do."""
 
+_SHARE, _LONGEST_PATIENCE = 5.0, 0.2
+"""So many times as long as it takes to judge it is waited before it is done again, and no longer than that (s)."""
+
 NOTHING_SEEN = Way("", attached=False, marks={}, own=frozenset())
 
 
@@ -67,6 +70,10 @@ class Instance:
         self.gateway = ""
         self.pins: Sequence[str] = ()
         self.looked = self._is_known = False
+        self.judging = False
+        """Whether it is about to judge."""
+        self.patience = 0.0
+        """Seconds that an answer may wait for others, to be judged with them."""
         self._looked_at = 0.0
         self._empty: frozenset[str] = frozenset()
         self._sight = Sight(name)
@@ -191,13 +198,16 @@ class Instance:
 
     def judge(self) -> None:
         """Judge anew where something may have changed, tell it, and have it applied."""
+        self.judging = False
         if not self.checks.due(time.time()):
             return
+        began = time.monotonic()
         for line, fields in told(self.checks.judge(self._stored)):
             priority = NOTICE if fields["state"] == "active" else WARNING
             self._journal.change(time.monotonic(), priority, line, instance=self.name, **fields)
         self._dirty = True
         self.want()
+        self.patience = min(_SHARE * (time.monotonic() - began), _LONGEST_PATIENCE)
 
     def _applied(self, what: str) -> None:
         """A run ended well."""
