@@ -162,6 +162,22 @@ def test_a_boot_brings_it_back() -> None:
     assert restore_host() == []
 
 
+def test_a_real_that_is_a_balancer_too_hears_other_reals() -> None:
+    asking = RealHost((LINK,), probes_from=("out",))
+    with pytest.raises(HostError, match="net/ipv4/conf/out/accept_local"):
+        ensure(asking)
+    run("ip", "link", "add", "out", "type", "veth")
+    changes = [f"net/ipv4/conf/out/{name}" for name in ("accept_local 0 → 1", "rp_filter 0 → 2")]
+    assert ensure(asking, check=True).changes[-2:] == ensure(asking).changes[-2:] == changes
+    assert (parameter("out/accept_local"), parameter("out/rp_filter")) == ("1", "2")
+    assert ensure(asking).changes == []
+    run("ip", "link", "del", "out")
+    # An interface may come up after the host did.
+    assert restore_host() == []
+    run("ip", "link", "add", "out", "type", "veth")
+    assert restore_host() == changes
+
+
 def test_a_run_killed_anywhere_is_finished_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     do = host_run._do
     left = [0]

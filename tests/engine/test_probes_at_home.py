@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.katran.fleet.plugins.module_utils._model.checks import Target
 from ansible_collections.katran.fleet.plugins.module_utils._model.probe_path import Way
 from ansible_collections.katran.fleet.plugins.module_utils._model.probe_sysctls import probe_sysctls
-from ansible_collections.katran.fleet.tests.engine.probing import WAY, asked, balancer_and_real, found, target
+from ansible_collections.katran.fleet.tests.engine.probing import WAY, asked, attach, balancer_and_real, found, target
 from ansible_collections.katran.fleet.tests.engine.sandbox import run
 from ansible_collections.katran.fleet.tests.engine.services import BALANCER, DNS, HTTP, UDP, VIPS
 
@@ -153,3 +153,12 @@ def test_without_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert {answer.state for answer in answers} <= {"", "active"}
     assert ("", "not asked: Too many open files") in {answer[:2] for answer in answers}
+
+
+def test_tunnels_of_gue() -> None:
+    attach(encapsulation="gue")
+    try:
+        answers = asked(*(target(port, kind, vip) for port, kind in ((HTTP, "http"), (UDP, "udp")) for vip in VIPS))
+        assert {answer[:2] for answer in answers} == {ACTIVE}
+    finally:
+        attach()

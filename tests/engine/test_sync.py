@@ -350,6 +350,7 @@ def test_another_key_reaches_nobody(balancers: None) -> None:
         await two.until(lambda: total(west, "refused_key") > 0 and total(east, "refused_key") > 0)
         assert two.held(WEST) == {}
         assert east.stats()["peers_reached"] == 0
+        assert east.stats()["unacknowledged"] == east.stats()["exceptions"] > 0, "they are not delivered"
         assert not east.in_sync(), "its peer may be there"
         await two.until(east.in_sync, 15.0)
 

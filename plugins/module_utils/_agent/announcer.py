@@ -10,6 +10,7 @@ before goes. It takes some milliseconds at 512 VIPs, and waits for nobody.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import typing as t
 from collections.abc import Iterable, Mapping
@@ -54,7 +55,7 @@ class Announcer:
         self._pasts: dict[str, Past] | None = None
         self._left: tuple[int, frozenset[str]] | None = None
         self._leaving: dict[str, float] = {}
-        self._written = ""
+        self._written: dict[str, Past] | None = None
         self._troubles: tuple[str, ...] = ()
         self._busy = 0
 
@@ -162,11 +163,11 @@ class Announcer:
         return {place: replace(past, first=now) for place, past in file.places.items()}
 
     def _write(self, troubles: list[str]) -> None:
-        text = ReadyFile(self.table, self._grace, self._pasts or {}).to_json()
-        if text != self._written:
+        if self._written is None or self._pasts != self._written or not os.path.exists(self._files.ready):
+            text = ReadyFile(self.table, self._grace, self._pasts or {}).to_json()
             try:
                 self._files.write(self._files.ready, text)
-                self._written = text
+                self._written = self._pasts
             except FleetError as error:
                 troubles.append(str(error))
 

@@ -37,8 +37,8 @@ class Answered(t.Protocol):
     def __call__(self, aim: Aim, answer: Answer, started: float, now: float) -> float:
         """When the next probe is due.
 
-        All times are the loop's own. `started`: when the probe was due, or when it began if that was late: to count
-        from it keeps a period exact.
+        All times are the loop's own. `started`: when the probe was due, or when it began if that was much later: to
+        count from it keeps a period exact.
         """
 
 
@@ -191,7 +191,9 @@ class Prober:
     def _start(self, entry: Entry) -> None:
         target = entry.aim.target
         entry.began = now = self._loop.time()
-        entry.started = entry.due if now - entry.due < STALL else now
+        # A little late, it keeps its place; more so, the next would follow on its heels.
+        gap = min(target.probe.fast_interval, target.probe.interval)
+        entry.started = entry.due if now - entry.due < max(STALL, gap / 2) else now
         entry.extended = self._stalls.total
         self.started += 1
         reach = self._reach(entry.aim)

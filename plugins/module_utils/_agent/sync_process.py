@@ -293,6 +293,7 @@ class Loop:
     def report(self) -> dict[str, t.Any]:
         """What the agent is told."""
         senders = {name: peer.sender for name, peer in self._peers.items()}
+        live = self._ledger.live
         stats: dict[str, float] = {f"{name}_total": number for name, number in self.counts.items()}
         stats.update({f"not_held_{name}_total": number for name, number in self._holdings.refused.items()})
         stats.update({name: self.gauges[name] for name in ("scan_seconds", "scan_entries", "not_told")})
@@ -300,8 +301,9 @@ class Loop:
             told_total=sum(each.sent for each in senders.values()),
             acknowledged_total=sum(each.acknowledged for each in senders.values()),
             repeated_total=sum(each.repeated for each in senders.values()),
-            unacknowledged=sum(each.unacknowledged for each in senders.values()),
-            exceptions=self._ledger.live,
+            # One that cannot be reached lacks all of them.
+            unacknowledged=sum(each.unacknowledged if each.is_open else live for each in senders.values()),
+            exceptions=live,
             held=len(self._holdings.flows),
             peers=len(senders),
             peers_reached=sum(each.is_open for each in senders.values()),

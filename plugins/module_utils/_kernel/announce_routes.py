@@ -14,7 +14,7 @@ import os
 import socket
 import struct
 import typing as t
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from .._model.announcement import DRAINING, PROTOCOL, READY, Route, RouteChange
 from .._model.errors import NetworkError
@@ -33,14 +33,14 @@ _LOOPBACK = 1
 
 _ROUTE, _RULE = struct.Struct("=8BI"), struct.Struct("=8BI")
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
-_LENGTHS = {socket.AF_INET: 32, socket.AF_INET6: 128}
+_LENGTHS: Mapping[int, int] = {socket.AF_INET: 32, socket.AF_INET6: 128}
 
 
 class Table(t.NamedTuple):
     """What a table has: our routes, and others by protocol number → how many."""
 
     ours: tuple[Route, ...] = ()
-    foreign: t.Mapping[int, int] = {}
+    foreign: Mapping[int, int] = {}
 
 
 def read_table(table: int) -> Table:
@@ -49,9 +49,13 @@ def read_table(table: int) -> Table:
     foreign: dict[int, int] = {}
     for family in _FAMILIES:
         for body in _routes_of(family, table):
+            found = read_attributes(body[_ROUTE.size :])
+            # A kernel that leaves nothing out, and one that was started without a family, tell other routes too.
+            if body[0] != family or number_of(found, _TABLE, body[4]) != table:
+                continue
             protocol = body[5]
             if protocol == PROTOCOL:
-                ours.append(_read(body))
+                ours.append(_read(body, found))
             else:
                 foreign[protocol] = foreign.get(protocol, 0) + 1
     return Table(tuple(ours), foreign)
@@ -61,21 +65,14 @@ def _routes_of(family: int, table: int) -> list[bytes]:
     asked = _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + attribute(_TABLE, struct.pack("=I", table))
     try:
         # A table without a route does not exist.
-        bodies = dump(_GETROUTE, _NEWROUTE, asked, strict=True, nothing=(errno.ENOENT, errno.EAFNOSUPPORT))
+        return dump(_GETROUTE, _NEWROUTE, asked, strict=True, nothing=(errno.ENOENT, errno.EAFNOSUPPORT))
     except OSError as error:
         raise NetworkError(f"table {table} cannot be read: {error.strerror}") from error
-    # An address family that the kernel was started without is answered by all routes of the others.
-    return [body for body in bodies if body[0] == family and _table_of(body) == table]
 
 
-def _table_of(body: bytes) -> int:
-    return number_of(read_attributes(body[_ROUTE.size :]), _TABLE, body[4])
-
-
-def _read(body: bytes) -> Route:
+def _read(body: bytes, found: Mapping[int, bytes]) -> Route:
     family, length = body[0], body[1]
-    found = read_attributes(body[_ROUTE.size :])
-    size = _LENGTHS[socket.AddressFamily(family)] // 8
+    size = _LENGTHS[family] // 8
     address = socket.inet_ntop(family, found.get(_DST, bytes(size))[:size])
     place = address if length == size * 8 else f"{address}/{length}"
     loopback = number_of(found, _OIF) == _LOOPBACK and body[7] == _UNICAST

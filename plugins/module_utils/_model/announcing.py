@@ -107,8 +107,10 @@ def _decide_place(place: str, vips: list[SeenVip], seen: Seen, past: Past | None
     there = seen.routes.get(place, 0)
     if past is None:
         past = Past(Ready(place, there, since=now), now)
-    # A clock that was set back does not make anything last longer.
-    past = replace(past, first=min(past.first, now), hold=past.hold.not_after(now))
+    if past.first > now or past.ready.since > now or max(past.hold[:2]) > now:
+        # A clock that was set back does not make anything last longer.
+        ready = past.ready._replace(since=min(past.ready.since, now))
+        past = replace(past, ready=ready, first=min(past.first, now), hold=past.hold.not_after(now))
     word = _word(place, vips, seen, past.first, now)
     was, hold = past.ready.metric, past.hold
     if was and not word.metric and not word.planned:
@@ -120,8 +122,11 @@ def _decide_place(place: str, vips: list[SeenVip], seen: Seen, past: Past | None
         else:
             hold = hold.back(now)
     since = past.ready.since if was == word.metric else now
-    names = tuple(str(vip.key) for vip in vips)
-    return Past(Ready(place, word.metric, word.reasons, min(since, now), names), past.first, hold, word.planned)
+    ready = Ready(place, word.metric, word.reasons, since, tuple(str(vip.key) for vip in vips))
+    if (ready, hold, word.planned) == (past.ready, past.hold, past.planned):
+        # The same object, by which others see quickly that nothing changed.
+        return past
+    return Past(ready, past.first, hold, word.planned)
 
 
 def _word(place: str, vips: list[SeenVip], seen: Seen, first: float, now: float) -> _Word:

@@ -7,7 +7,7 @@ import re
 
 import h11
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.katran.fleet.plugins.module_utils._agent.probes.web import plain_answer
@@ -86,11 +86,13 @@ def agree(data: bytes) -> None:
         assert body in (None, known_body)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(answers)
 def test_what_looks_plain_is(data: bytes) -> None:
     agree(data)
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(PLAIN) - 1), st.integers(0, 255))
 def test_one_other_byte(place: int, byte: int) -> None:
     agree(PLAIN[:place] + bytes([byte]) + PLAIN[place + 1 :])
