@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import time
@@ -433,3 +434,43 @@ def test_peers_that_say_nothing_are_waited_for_no_longer_than_ten_seconds(servic
         until(lambda: len(agent.workers()) == running - 1)
         agent.end()
     assert key not in "".join(agent.lines)
+
+
+def test_a_second_agent_leaves_a_balancer_alone(services: dict[str, Service]) -> None:
+    with agents.agent() as first:
+        until(lambda: judged("active"))
+        with agents.agent() as second:
+            second.said("<4>another agent takes part in balancer default: this one leaves it alone")
+            # Once that one is gone, it takes its place.
+            first.end(signal.SIGKILL)
+            second.said("<5>well again, after: another agent takes part in balancer default")
+            services["10.0.0.2"].kill()
+            until(lambda: "10.0.0.2" not in slots())
+            second.end()
+
+
+def test_what_stands_in_the_way_is_told_and_does_not_end_the_agent(services: dict[str, Service]) -> None:
+    RUN.parent.mkdir(mode=0o700, exist_ok=True)
+    RUN.write_text("", encoding="ascii")
+    with agents.agent() as agent:
+        agent.said(f"<4>{RUN}")
+        RUN.unlink()
+        agent.said("<5>well again")
+        until(lambda: judged("active"))
+        agent.end()
+
+
+def test_one_balancer_that_is_damaged_takes_nothing_from_another(services: dict[str, Service]) -> None:
+    other = STATE.with_name("other")
+    other.mkdir(mode=0o700)
+    shutil.copy(STATE / "agent.json", other)
+    (other / "state.json").write_text("[1", encoding="ascii")
+    whole = slots()
+    with agents.agent() as agent:
+        agent.said(f"<4>{other / 'state.json'} is damaged")
+        until(lambda: judged("active"))
+        services["10.0.0.2"].kill()
+        until(lambda: "10.0.0.2" not in slots())
+        services["10.0.0.2"].start()
+        until(lambda: slots() == whole)
+        agent.end()

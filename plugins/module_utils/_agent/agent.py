@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+from .._kernel.agent_lock import hold
+from .._kernel.run_files import RunFiles
 from .._kernel.state_folder import instances
+from .._model.agent_settings import AgentSettings
 from .._model.checks import Target
 from .._model.errors import StateError
 from .._model.health import Answer
@@ -24,7 +27,7 @@ from .pending import Aim
 from .prober import Prober
 from .services import MetricsService
 from .settings_files import SettingsFiles
-from .troubles import Troubles
+from .troubles import Troubles, unexpected
 from .version import VERSION
 from .view import View
 from .worker import Worker
@@ -105,8 +108,7 @@ class Agent:
             self._read_at = now
             self._read_all()
         for each in self._instances.values():
-            each.judge()
-            each.write(now)
+            self._guarded(each, self._judge)
         if reloading or now - self._announced_at >= _ANNOUNCE_SECONDS:
             self._announced_at = now
             self._announce()
@@ -116,6 +118,10 @@ class Agent:
             self._journal.tell(NOTICE, "settings read again")
             notify("READY=1", f"STATUS={self._status()}")
         self._journal.sum_up(time.monotonic())
+
+    def _judge(self, each: Instance) -> None:
+        each.judge()
+        each.write(self._loop.time())
 
     async def _serve_forever(self) -> None:
         """Have metrics and flow exceptions follow the settings."""
@@ -149,9 +155,23 @@ class Agent:
             return
         self._settle(there)
         for each in self._instances.values():
-            each.refresh()
-            if each.was_kicked():
-                self._kick(each.name, each.checks.checked.pairs)
+            self._guarded(each, self._read)
+
+    def _read(self, each: Instance) -> None:
+        each.refresh()
+        if each.was_kicked():
+            self._kick(each.name, each.checks.checked.pairs)
+
+    def _guarded(self, each: Instance, step: Callable[[Instance], None]) -> None:
+        """Take a step for one balancer; whatever it stumbles over, the others go on."""
+        about = f"step {step.__name__}"
+        try:
+            step(each)
+        # pylint: disable-next=broad-exception-caught
+        except Exception as error:  # noqa: BLE001  # what nobody thought of is told, and no reason to leave the rest
+            each.troubles.begin(about, unexpected(f"balancer {each.name}", error))
+        else:
+            each.troubles.end(about)
 
     def _settle(self, there: Sequence[str]) -> None:
         """Take part in the balancers that have settings, and in no others."""
@@ -159,15 +179,7 @@ class Agent:
         for name, settings in wanted.items():
             each = self._instances.get(name)
             if each is None:
-                self._instances[name] = Instance(
-                    name,
-                    settings,
-                    self._salt,
-                    self._runs,
-                    self._journal,
-                    self._on_targets,
-                    partial(self._kick, name),
-                )
+                self._take_part(name, settings)
             elif each.settings != settings:
                 each.adjust(settings, time.time())
         gone = [name for name in self._instances if name not in wanted]
@@ -178,6 +190,23 @@ class Agent:
         if gone:
             self._on_targets()
         self._prober.rate = float(sum(each.max_probes for each in wanted.values()) or 1)
+
+    def _take_part(self, name: str, settings: AgentSettings) -> None:
+        """Begin with a balancer, unless another agent takes part in it."""
+        about = f"take part in {name}"
+        try:
+            held = hold(RunFiles(name).folder)
+        except StateError as error:
+            self._troubles.begin(about, str(error))
+            return
+        if held is None:
+            self._troubles.begin(about, f"another agent takes part in balancer {name}: this one leaves it alone")
+            return
+        self._troubles.end(about)
+        kick = partial(self._kick, name)
+        self._instances[name] = Instance(
+            name, settings, held, self._salt, self._runs, self._journal, self._on_targets, kick
+        )
 
     def _announce(self) -> None:
         """Hold every balancer's routes to what it is ready for."""
@@ -190,8 +219,12 @@ class Agent:
             if len(announcers) > 1
             else {}
         )
-        for name, each in self._instances.items():
-            each.announce(others_of(announcers, places, name), time.time())
+
+        def announce(each: Instance) -> None:
+            each.announce(others_of(announcers, places, each.name), time.time())
+
+        for each in self._instances.values():
+            self._guarded(each, announce)
         if any(each.wants_news for each in announcers):
             self._looks.hurry()
 
@@ -217,9 +250,10 @@ class Agent:
         if instance is None:
             return now + aim.target.probe.interval
         due = instance.checks.answered(aim.target, answer, started, now)
-        if instance.checks.stale:
-            # After what else is heard in this round of the loop: much may change at once.
-            self._loop.call_soon(instance.judge)
+        if instance.checks.stale and not instance.judging:
+            # Much may change at once: what is heard meanwhile is judged with it.
+            instance.judging = True
+            self._loop.call_later(instance.patience, self._guarded, instance, self._judge)
         return due
 
     def _reach(self, aim: Aim) -> Reach:

@@ -10,7 +10,6 @@ import time
 import typing as t
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from .._kernel.agent_lock import hold
 from .._kernel.run_files import RunFiles
 from .._model.agent_settings import AgentSettings
 from .._model.announcing import Seen
@@ -35,16 +34,24 @@ from .worker import Worker
 _UNRESOLVED_SECONDS = 5.0
 """As long the kernel may look for the gateway's MAC before it counts as unknown: meanwhile the last one will do."""
 
+_SHARE, _LONGEST_PATIENCE = 5.0, 0.2
+"""So many times as long as it takes to judge it is waited before it is done again, and no longer than that (s)."""
+
 NOTHING_SEEN = Way("", attached=False, marks={}, own=frozenset())
 
 
 class Instance:
-    """One balancer. `changed`: called where targets are others than before; `kick`: has some asked at once."""
+    """One balancer.
+
+    `held`: the descriptor by which the agent takes part in it; `changed`: called where targets are others than before;
+    `kick`: has some asked at once.
+    """
 
     def __init__(
         self,
         name: str,
         settings: AgentSettings,
+        held: int,
         salt: str,
         worker: Worker,
         journal: Journal,
@@ -63,6 +70,10 @@ class Instance:
         self.gateway = ""
         self.pins: Sequence[str] = ()
         self.looked = self._is_known = False
+        self.judging = False
+        """Whether it is about to judge."""
+        self.patience = 0.0
+        """Seconds that an answer may wait for others, to be judged with them."""
         self._looked_at = 0.0
         self._empty: frozenset[str] = frozenset()
         self._sight = Sight(name)
@@ -75,7 +86,7 @@ class Instance:
         self._kicked = self.files.kicked()
         self._written = 0.0
         self._dirty = True
-        self._hold = hold(self.files.folder)
+        self._held: int | None = held
         self.checks.resume()
         self.task = self.runs.start(self._applied)
 
@@ -97,9 +108,9 @@ class Instance:
         else:
             # Nobody holds them any more to what the balancer is ready for.
             self._tell_lines(self.announcer.stop({}, time.time()))
-        if self._hold is not None:
-            os.close(self._hold)
-            self._hold = None
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     def adjust(self, settings: AgentSettings, now: float) -> None:
         """Go on with other settings. `now`: seconds since the epoch."""
@@ -187,13 +198,16 @@ class Instance:
 
     def judge(self) -> None:
         """Judge anew where something may have changed, tell it, and have it applied."""
+        self.judging = False
         if not self.checks.due(time.time()):
             return
+        began = time.monotonic()
         for line, fields in told(self.checks.judge(self._stored)):
             priority = NOTICE if fields["state"] == "active" else WARNING
             self._journal.change(time.monotonic(), priority, line, instance=self.name, **fields)
         self._dirty = True
         self.want()
+        self.patience = min(_SHARE * (time.monotonic() - began), _LONGEST_PATIENCE)
 
     def _applied(self, what: str) -> None:
         """A run ended well."""

@@ -10,6 +10,8 @@ import asyncio
 import gc
 import signal
 import sys
+import time
+import typing as t
 from collections.abc import Sequence
 
 WORKERS = ("runs", "looks")
@@ -41,11 +43,17 @@ def _work(kind: str) -> int:
 async def _reside() -> int:
     from .agent import Agent  # pylint: disable=import-outside-toplevel
     from .journal import NOTICE, WARNING, Journal  # pylint: disable=import-outside-toplevel
+    from .troubles import unexpected  # pylint: disable=import-outside-toplevel
+
+    def told(context: dict[str, t.Any]) -> str:
+        error = context.get("exception")
+        message = str(context.get("message"))
+        return unexpected(message, error) if isinstance(error, BaseException) else message
 
     journal = Journal()
     agent = Agent([sys.executable, "-I", sys.argv[0], "--worker"], journal, _machine())
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _loop, context: journal.tell(WARNING, _unexpected(context)))
+    loop.set_exception_handler(lambda _loop, context: journal.change(time.monotonic(), WARNING, told(context)))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, agent.stopping.set)
     loop.add_signal_handler(signal.SIGHUP, agent.reloading.set)
@@ -56,22 +64,10 @@ async def _reside() -> int:
         await agent.run()
     # pylint: disable-next=broad-exception-caught
     except Exception as error:  # noqa: BLE001  # whatever it is, one line tells of it and systemd starts the agent anew
-        journal.tell(WARNING, f"katran-agent ends: {_unexpected({'message': 'unexpected', 'exception': error})}")
+        journal.tell(WARNING, unexpected("katran-agent ends", error))
         return 1
     journal.tell(NOTICE, "katran-agent ends; verdicts, routes and flows stay as they are")
     return 0
-
-
-def _unexpected(context: dict[str, object]) -> str:
-    """A fault of the agent's own, with the place where it came from."""
-    error = context.get("exception")
-    if not isinstance(error, BaseException):
-        return str(context.get("message"))
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = f" at {trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else ""
-    return f"{context.get('message')}: {type(error).__name__}: {error}{where}"
 
 
 def _machine() -> str:

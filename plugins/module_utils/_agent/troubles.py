@@ -32,3 +32,12 @@ class Troubles:
         sentence = self._known.pop(what, (0.0, ""))[1]
         if sentence:
             self._journal.tell(NOTICE, f"well again, after: {sentence}", instance=self._instance, about=what)
+
+
+def unexpected(what: str, error: BaseException) -> str:
+    """A fault of the agent's own in one line, with the place where it came from."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" at {trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else ""
+    return f"{what}: unexpected {type(error).__name__}: {error}{where}"

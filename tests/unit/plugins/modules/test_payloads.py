@@ -50,6 +50,7 @@ def payloads() -> Payloads:
     [
         ("tree", 40),
         ("host", 180),
+        ("agent", 380),
         ("bgp", 160),
         ("flows", 240),
         ("flows_info", 240),
