@@ -25,28 +25,40 @@ from fleetlab.system import network, run
 PORT = 80
 LOOK_SECONDS = 0.01
 LONGEST = 30.0
+STALL_SECONDS = 0.1
+"""Ten looks: a process that is kept from running for so long is not alone."""
+
 # What a real drops when it is silent: packets are decapsulated before netfilter sees them.
 SILENCE = "table inet lab_silence { chain input { type filter hook prerouting priority -300; tcp dport 80 drop; }; }"
 
 
 @dataclass
 class Reaction:
-    """Seconds of each trial. `out`: until the last slot was gone; `back`: from its first answer until every ring."""
+    """Seconds of each trial. `out`: until the last slot was gone; `back`: from its first answer until every ring.
+
+    `stalled`: as long the machine kept even the watcher waiting in that trial, beyond its looks.
+    """
 
     way: str
     out: list[float] = field(default_factory=list)
     back: list[float] = field(default_factory=list)
+    stalled: list[float] = field(default_factory=list)
+
+    def worst(self, found: Sequence[float]) -> float:
+        """The longest, without the machine's own stalls."""
+        return max(seconds - stall for seconds, stall in zip(found, self.stalled, strict=True))
 
     def __str__(self) -> str:
         def told(found: Sequence[float]) -> str:
             return f"median {sorted(found)[len(found) // 2]:.2f} s, worst {max(found):.2f} s" if found else "none"
 
-        return f"{self.way}: {len(self.out)} trials; out: {told(self.out)}; back: {told(self.back)}"
+        stalls = f"the machine stalled for {sum(self.stalled):.2f} s in all"
+        return f"{self.way}: {len(self.out)} trials; out: {told(self.out)}; back: {told(self.back)}; {stalls}"
 
 
 def refuse(lab: Lab, host: Host) -> None:
     """End the real's web server as a crash would: its port refuses from then on."""
-    (cgroup.host_group(lab, host) / "system.slice/nginx.service/cgroup.kill").write_text("1", encoding="ascii")
+    (cgroup.host_group(lab, host) / "payload/system.slice/nginx.service/cgroup.kill").write_text("1", encoding="ascii")
 
 
 def serve(lab: Lab, host: Host) -> None:
@@ -79,18 +91,24 @@ def _answers(host: Host) -> bool:
         return one.connect_ex((host.ipv4, PORT)) == 0
 
 
-def _until(true: Callable[[], bool], what: str) -> float:
-    """When it became true. LabError where it does not."""
-    end = time.monotonic() + LONGEST
+def _until(true: Callable[[], bool], what: str) -> tuple[float, float]:
+    """(when it became true, seconds of stalls until then). LabError where it does not."""
+    last = time.monotonic()
+    end, stalled = last + LONGEST, 0.0
     while not true():
         if time.monotonic() > end:
             raise LabError(f"{what}: not within {LONGEST:g} s")
         time.sleep(LOOK_SECONDS)
-    return time.monotonic()
+        now = time.monotonic()
+        stalled += now - last if now - last > STALL_SECONDS else 0.0
+        last = now
+    return time.monotonic(), stalled
 
 
-def trial(lab: Lab, rings: dict[str, Rings], host: Host, way: str, random_: random.Random) -> tuple[float, float]:
-    """(seconds until it was out of every ring, seconds until it was back in every one)."""
+def trial(
+    lab: Lab, rings: dict[str, Rings], host: Host, way: str, random_: random.Random
+) -> tuple[float, float, float]:
+    """Seconds until it was out of every ring, until it was back in every one, and of the machine's stalls."""
     fail, mend = WAYS[way]
     numbers = {name: each.numbers(PORT) for name, each in rings.items()}
     ids = {name: each.ids((host.ipv4, host.ipv6)) for name, each in rings.items()}
@@ -107,15 +125,15 @@ def trial(lab: Lab, rings: dict[str, Rings], host: Host, way: str, random_: rand
     time.sleep(random_.random())
     began = time.monotonic()
     fail(lab, host)
-    out = _until(lambda: not in_any(), f"{host.name} {way}: out of every ring") - began
+    gone, stalled = _until(lambda: not in_any(), f"{host.name} {way}: out of every ring")
     time.sleep(random_.random() / 2)
     starter = threading.Thread(target=mend, args=(lab, host))
     starter.start()
     with network(lab.namespace_path(lab.host("router"))):
-        answered = _until(lambda: _answers(host), f"{host.name} answers again")
-    back = _until(in_each, f"{host.name} back in every ring") - answered
+        answered, _waiting = _until(lambda: _answers(host), f"{host.name} answers again")
+    back, more = _until(in_each, f"{host.name} back in every ring")
     starter.join()
-    return out, back
+    return gone - began, back - answered, max(stalled, more)
 
 
 def measure(lab: Lab, way: str, trials: int, seed: int = 1) -> Reaction:
@@ -129,10 +147,11 @@ def measure(lab: Lab, way: str, trials: int, seed: int = 1) -> Reaction:
                 with lock:
                     if next(left, None) is None:
                         return
-                out, back = trial(lab, rings, host, way, random_)
+                out, back, stalled = trial(lab, rings, host, way, random_)
                 with lock:
                     found.out.append(out)
                     found.back.append(back)
+                    found.stalled.append(stalled)
 
     reals = lab.with_role("real")
     with ThreadPoolExecutor(len(reals)) as pool:
