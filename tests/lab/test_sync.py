@@ -71,7 +71,7 @@ def keep_paths(lab: Lab) -> None:
     kernel gives a connection another hash, and so another way, whenever it sends something again.
     """
     with network(lab.namespace_path(lab.host("client"))):
-        sysctl({"net.core.txrehash": 0})
+        sysctl({"core/txrehash": 0})
     every = f"{(1 << (os.cpu_count() or 1)) - 1:x}"
     path = "/sys/class/net/r-client/queues/rx-0/rps_cpus"
     run(["ip", "netns", "exec", lab.namespace(ROUTER), "sh", "-c", f"echo {every} > {path}"])
