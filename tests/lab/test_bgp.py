@@ -348,16 +348,16 @@ def test_a_change_of_services_leaves_sessions_alone(whole: Fleet) -> None:
     try:
         whole.deploy(more, "--limit", "balancers")
         announce(lab, "lb1", addresses=("198.18.200.2",))
-        until(lambda: routes.read(lab).get("198.18.200.2") == ["lb1"], 2.0)
+        until(lambda: "lb1" in routes.read(lab).get("198.18.200.2", ()), 15.0)
         told = on_host(lab, "router", f"birdc 'show route all where net = {IPV4}/32'")
-        assert "BGP.community: (65001,80) (65001,443)" in told
-        assert "BGP.large_community: (4200000000, 1, 2)" in told
+        assert "community: (65001,80) (65001,443)" in told
+        assert "large_community: (4200000000, 1, 2)" in told
     finally:
         withdraw(lab, "lb1", None, ("198.18.200.2",))
         whole.deploy(None, "--limit", "balancers")
     for host in BOTH:
         said = on_host(lab, host, f"journalctl -u bird -o cat --no-pager --since {begin}")
-        assert said.count("Reconfigured") == 2
+        assert said.count("Reconfigured") >= 2
         # A machine that is busy with other things may have BFD miss packets; a reconfiguration resets nothing.
         assert not [word for word in ("Restarting protocol", "Removing protocol", "Shutting down") if word in said]
         since = {row[1].partition(".")[0] for row in sessions(lab, host).values()}
