@@ -445,6 +445,10 @@ FRR = f"""\
 frr defaults datacenter
 log syslog informational
 ip import-table {TABLE}
+route-map as-bird permit 10
+ set origin igp
+ set metric 0
+!
 bfd
  profile fast
   transmit-interval 100
@@ -459,7 +463,7 @@ router bgp 65001
  neighbor 198.18.12.1 bfd profile fast
  neighbor 198.18.12.1 timers 3 9
  address-family ipv4 unicast
-  redistribute table {TABLE}
+  redistribute table {TABLE} route-map as-bird
  exit-address-family
 !
 """
