@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -16,9 +17,9 @@ import pytest
 from fleetlab import cgroup, lifecycle, routes, xdp_pass
 from fleetlab.flows import Connection, Target
 from fleetlab.names import TESTED
-from fleetlab.plan import PROJECT, Lab, hosts_of, lab_named
+from fleetlab.plan import PROJECT, ROUTER, Lab, hosts_of, lab_named
 from fleetlab.runs import Fleet, on_host
-from fleetlab.system import Progress, network
+from fleetlab.system import Progress, network, run, sysctl
 
 NAME = f"{TESTED[:9]}s"
 VIP = "198.18.200.1"
@@ -57,9 +58,23 @@ def six(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     write_inventory(inventory, lab)
     try:
         lifecycle.up(lab, progress)
+        keep_paths(lab)
         yield Fleet(lab, inventory)
     finally:
         lifecycle.down(lab, progress)
+
+
+def keep_paths(lab: Lab) -> None:
+    """Have all packets of a flow come to one CPU of one balancer, as a card's RSS and a router's ECMP do it.
+
+    A packet crosses the laboratory on the CPU that it began on, wherever the scheduler has put the client, and the
+    kernel gives a connection another hash, and so another way, whenever it sends something again.
+    """
+    with network(lab.namespace_path(lab.host("client"))):
+        sysctl({"net.core.txrehash": 0})
+    every = f"{(1 << (os.cpu_count() or 1)) - 1:x}"
+    path = "/sys/class/net/r-client/queues/rx-0/rps_cpus"
+    run(["ip", "netns", "exec", lab.namespace(ROUTER), "sh", "-c", f"echo {every} > {path}"])
 
 
 def variables(fleet: Fleet, reals: tuple[int, ...], sync: bool) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def _read_bird(record: BirdRecord | None) -> Bird:
         identity=bird.identity_of(CONF),
         owner=bird.owner_of(CONF),
         untouched=bird.is_packaged(conf),
-        default=bird.read_text(bird.DEFAULT),
+        default=bird.packaged_text(),
         enabled="masked" if unit.link == "/dev/null" else unit.enabled,
         active=unit.active,
         restorable=bool(record and record.backup and os.path.exists(record.backup)),

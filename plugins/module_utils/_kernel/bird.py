@@ -25,7 +25,7 @@ from .._model.errors import HostError
 
 CONTROL = "/run/bird/bird.ctl"
 PROGRAM = "bird"
-DEFAULT = "/usr/share/bird2/bird.conf"
+DEFAULTS = ("/usr/share/bird2/bird.conf", "/usr/share/bird3/bird.conf")
 _UCF = "/var/lib/ucf/hashfile"
 _TEMPORARY = os.path.join(os.path.dirname(CONF), ".bird.conf.katran")
 _SECONDS = 20.0
@@ -74,11 +74,16 @@ def owner_of(path: str) -> Owner | None:
     return Owner(user, group, stat.S_IMODE(found.st_mode))
 
 
+def packaged_text() -> str | None:
+    """The text of the package's own bird.conf, None where no package brings one."""
+    return next((text for text in map(read_text, DEFAULTS) if text is not None), None)
+
+
 def is_packaged(text: str | None) -> bool:
     """Whether a bird.conf is the package's own, of the version that is installed or of the one that put it there."""
     if text is None:
         return False
-    if text == read_text(DEFAULT):
+    if text == packaged_text():
         return True
     digest = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
     return any(line.split() == [digest, CONF] for line in (read_text(_UCF) or "").splitlines())

@@ -145,7 +145,7 @@ def _session(neighbor: Neighbor, settings: BgpSettings) -> list[str]:
         lines.append("\tbfd on;")
     lines.append(f"\thold time {settings.hold_time};")
     # bird's own waits, 5 s after its start and a minute after each failure that BFD saw, would be paid in traffic.
-    lines += ["\tconnect delay time 1;", "\terror wait time 1, 30;"]
+    lines += ["\tconnect delay time 1;", "\terror wait time 1, 10;"]
     if settings.graceful_restart:
         lines += ["\tgraceful restart on;", f"\tgraceful restart time {settings.graceful_restart};"]
     for family in neighbor.families:
