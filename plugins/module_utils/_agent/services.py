@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Mapping
 
 from .._model.agent_settings import AgentSettings
 from .._model.metrics_settings import LOCAL, MetricsSettings
 from .journal import NOTICE, WARNING, Journal
-from .metrics import Collector, Metrics
+from .metrics import SOCKET, Collector, Metrics
 from .sync import Sync
 from .view import View
 
@@ -50,6 +52,8 @@ class MetricsService:
     async def close(self) -> None:
         """Serve no more."""
         await self._metrics.stop()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(SOCKET)
 
 
 def _together(every: Mapping[str, AgentSettings]) -> MetricsSettings:
