@@ -420,4 +420,4 @@ def main() -> None:
         os._exit(1)
     except OSError as error:
         report({"failed": f"flow exceptions on {settings.address} port {settings.port}: {error.strerror or error}"})
-        sys.exit(1)
+        raise SystemExit(1) from error

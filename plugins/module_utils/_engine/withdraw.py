@@ -60,7 +60,7 @@ def withdrawn(instance: str, places: Collection[str], root: str = LOCK_ROOT) -> 
             ]
             failed = change_table(told.table, [RouteChange(route, adds=False) for route in routes])
         if failed:
-            change, why = next(iter(failed.items()))
+            change, why = list(failed.items())[0]  # noqa: RUF015  # pylint takes next() in a generator for its end
             raise EngineError(f"the route of {change.route.place} in table {told.table} cannot be removed: {why}")
         if routes:
             time.sleep(told.grace)

@@ -11,13 +11,11 @@ import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._agent.checking import told
 from ansible_collections.katran.fleet.plugins.module_utils._agent.known import Known, StateReader
-from ansible_collections.katran.fleet.plugins.module_utils._agent.version import VERSION
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import StateError
 from ansible_collections.katran.fleet.plugins.module_utils._model.ids import Ids
 from ansible_collections.katran.fleet.plugins.module_utils._model.state import ProgramRecord, State
 from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict
 
-ROOT = Path(__file__).resolve().parents[5]
 DOWN = Verdict("198.51.100.1:80/tcp", "10.0.0.1", "down", "2026-01-01T00:00:00+00:00", "connection refused")
 
 
@@ -96,10 +94,6 @@ def test_damage_is_told_until_it_is_mended(folder: Path, part: str) -> None:
     assert mended is not None
     assert mended.vips == first.vips
     assert mended.verdicts == (DOWN,)
-
-
-def test_the_version_is_the_collections() -> None:
-    assert f"\nversion: {VERSION}\n" in (ROOT / "galaxy.yml").read_text(encoding="utf-8")
 
 
 def test_a_real_that_changes_alike_in_many_vips_is_one_line() -> None:

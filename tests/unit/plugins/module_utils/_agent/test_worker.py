@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.katran.fleet.plugins.module_utils._agent import worker as worker_module
 from ansible_collections.katran.fleet.plugins.module_utils._agent.worker import RunFailedError, Worker
 
 COMMAND = [sys.executable, str(Path(__file__).with_name("worker_jobs.py"))]
-COLLECTIONS = str(Path(__file__).resolve().parents[5] / "collections")
+# Where this collection is found, be it by the link of a clone.
+COLLECTIONS = str(Path(str(worker_module.__file__)).parents[6])
 
 
 @pytest.fixture(autouse=True)

@@ -34,13 +34,13 @@ def only(entry: dict[str, Any], defaults: Any = None) -> Vip:
     return vip
 
 
-def check_of(check: Any, vip: dict[str, Any] = VIP, defaults: Any = None) -> Check:
-    found = only({**vip, "check": check}, defaults).check
+def check_of(check: Any, vip: dict[str, Any] | None = None, defaults: Any = None) -> Check:
+    found = only({**(vip or VIP), "check": check}, defaults).check
     assert found is not None
     return found
 
 
-def faults(check: Any, vip: dict[str, Any] = VIP, defaults: Any = None) -> str:
+def faults(check: Any, vip: dict[str, Any] | None = None, defaults: Any = None) -> str:
     """What the controller says, of shape and of values."""
-    entry = {**vip, "check": check}
+    entry = {**(vip or VIP), "check": check}
     return "; ".join(config_faults({"vips": [entry]}, ALL, check_defaults=defaults)).replace("vips[0].", "")

@@ -169,7 +169,7 @@ def test_merged_keeps_what_is_not_mentioned_and_takes_a_check_whole() -> None:
     before = vips_from_config(
         [vip_to_config(only({**VIP, "check": {"type": "https", "fall": 2}, "announce": {"min_healthy": 2}}))]
     )
-    [key] = before
+    key = next(iter(before))
 
     def after(state: str, **options: Any) -> Vip:
         return resolve_vips(before, Asked([{**VIP, **options}], state, limits=ALL))[0][key]
