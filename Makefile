@@ -75,6 +75,10 @@ bench-engine: venv ## how long the engine takes, up to 512 VIPs of 100 reals; fi
 bench-agent: venv ## what checks cost the agent: core share, µs and memory by type; figures beside the targets
 	@PYTHONPATH=collections python tests/bench/agent.py $(BENCH)
 
+.PHONY: bench-reaction
+bench-reaction: venv ## how soon a dead real is out of every ring, and back (100 trials each); writes docs/performance.md
+	@PYTHONPATH=tests/lab python tests/bench/reaction.py
+
 .PHONY: bench-sync
 bench-sync: venv ## how soon a peer has the flows that a change of a ring leaves behind; writes docs/performance.md
 	@PYTHONPATH=collections nice python tests/bench/sync.py
