@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A balancer is taken out of service and comes back, as the agent announces it, and no client notices."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from fleetlab import flows, network, routes
+from fleetlab.flows import Connection, Flow, Target
+from fleetlab.runs import TOOL, Fleet, on_host
+from fleetlab.system import network as entered
+from fleetlab.system import run
+
+REQUESTS = int(os.environ.get("KATRAN_REQUESTS", "20000"))
+CONNECTIONS = 100
+ADDRESSES = ("198.18.200.1", "fd6b:6174:7261:200::1")
+BOTH = ("lb1", "lb2")
+# Run on a balancer with the library that is installed there.
+DRAIN = """
+import sys
+sys.path.insert(0, "/usr/lib/katran-fleet")
+from ansible_collections.katran.fleet.plugins.module_utils._engine.drain import clear_drain, set_drain
+from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request
+request = Request("default", "/sys/fs/bpf", 30, False)
+set_drain(request, "maintenance", sys.argv[1] == "withdraw") if sys.argv[1] != "back" else clear_drain(request)
+"""
+
+
+@pytest.fixture(scope="module")
+def announced(fleet: Fleet) -> Iterator[Fleet]:
+    """The fleet as its agents announce it; the router knows no other way to the VIPs."""
+    fleet.deploy()
+    network.route_as_announced(fleet.lab)
+    try:
+        routes.wait(fleet.lab, ADDRESSES, BOTH)
+        yield fleet
+    finally:
+        network.route_statically(fleet.lab)
+
+
+def say(fleet: Fleet, host: str, word: str) -> None:
+    """Have a person say of a balancer: drain, withdraw or back."""
+    on_host(fleet.lab, host, f"python3 - {word} <<'END'\n{DRAIN}\nEND")
+
+
+def ways(fleet: Fleet, *hosts: str, seconds: float = 20.0) -> float:
+    """Wait until the router sends both addresses to these balancers alone; the seconds it took."""
+    began = time.monotonic()
+    while not all(routes.read(fleet.lab).get(address) == list(hosts) for address in ADDRESSES):
+        assert time.monotonic() - began < seconds, routes.read(fleet.lab)
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def keep(targets: list[Target], over: threading.Event, ready: threading.Event) -> list[str]:
+    """A hundred long connections with a request a second on each; what broke."""
+    links = [Connection(targets[number % len(targets)]) for number in range(CONNECTIONS)]
+    names = [link.ask() for link in links]
+    broken: list[str] = []
+    ready.set()
+    alive = set(range(CONNECTIONS))
+    while not over.wait(1.0):
+        for number in sorted(alive):
+            try:
+                if links[number].ask() != names[number]:
+                    broken.append(f"connection {number} came to another real")
+            except (OSError, ValueError) as error:
+                broken.append(f"connection {number}: {error!r}")
+                alive.discard(number)
+    for link in links:
+        link.close()
+    return broken
+
+
+def under_load(fleet: Fleet, during: Callable[[], None]) -> tuple[list[Flow], list[str]]:
+    """REQUESTS at least, and long connections, over both families, while something is done."""
+    targets = [vip.target for vip in fleet.vips() if vip.target.protocol == "tcp"]
+    over, ready = threading.Event(), threading.Event()
+
+    def inside(call: Callable[[], object]) -> object:
+        with entered(fleet.lab.namespace_path(fleet.lab.host("client"))):
+            return call()
+
+    asking = flows.keep_asking(targets, 50, REQUESTS, over.is_set)
+    with ThreadPoolExecutor(2) as pool:
+        kept = pool.submit(inside, lambda: keep(targets, over, ready))
+        asked = pool.submit(inside, lambda: asyncio.run(asking))
+        try:
+            assert ready.wait(30)
+            during()
+        finally:
+            over.set()
+        found, broken = asked.result(timeout=600), kept.result(timeout=60)
+    assert isinstance(found, list)
+    assert isinstance(broken, list)
+    return found, broken
+
+
+def test_maintenance_is_noticed_by_nobody(announced: Fleet) -> None:
+    def maintain() -> None:
+        time.sleep(2.0)
+        say(announced, "lb1", "drain")
+        # The router prefers what is not drained, by the communities that go with it.
+        time.sleep(3.0)
+        say(announced, "lb1", "withdraw")
+        print(f"withdrawn after {ways(announced, 'lb2'):.2f} s")
+        before = announced.received_packets("lb1")
+        time.sleep(3.0)
+        assert announced.received_packets("lb1") - before < 200, "traffic still comes"
+        say(announced, "lb1", "back")
+        print(f"back after {ways(announced, *BOTH):.2f} s")
+        time.sleep(2.0)
+
+    found, broken = under_load(announced, maintain)
+    failed = [flow for flow in found if flow.error]
+    print(f"{len(found)} requests, {len(failed)} failed; {CONNECTIONS} long connections, {len(broken)} broken")
+    assert failed == []
+    assert broken == []
+
+
+def test_a_balancer_that_boots_is_announced_soon_after_it_is_ready(announced: Fleet) -> None:
+    """From the moment at which its program runs again and its agent starts, to the first packet."""
+    on_host(announced.lab, "lb1", "ip link set eth1 xdp off")
+    run([TOOL, "--lab", announced.lab.prefix, "power-cycle", "lb1"])
+    ways(announced, *BOTH, seconds=90.0)
+    # Seconds on the host's own clock: since it restored its balancer, and since its addresses are announced.
+    shown = on_host(announced.lab, "lb1", "systemctl show -p ExecMainExitTimestampMonotonic katran-restore --value")
+    restored = int(shown.rpartition("=")[2]) / 1e6
+    ready = json.loads(on_host(announced.lab, "lb1", "cat /run/katran-fleet/default/ready.json"))
+    assert ready
+    entries = on_host(announced.lab, "lb1", "journalctl -b -o json -u katran-agent --no-pager").splitlines()
+    told = [json.loads(line) for line in entries]
+    first = min(
+        int(each["__MONOTONIC_TIMESTAMP"]) / 1e6 for each in told if "announced" in str(each["MESSAGE"])
+        and "not announced" not in str(each["MESSAGE"])
+    )  # fmt: skip
+    print(f"announced {first - restored:.1f} s after the balancer was restored")
+    assert first - restored <= 10.0
