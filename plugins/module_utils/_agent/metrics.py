@@ -106,14 +106,18 @@ class Metrics:
         self._servers.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Who asks may go away meanwhile, or be too slow.
-        with contextlib.suppress(OSError, TimeoutError), contextlib.closing(writer):
-            if self._is_allowed(writer.get_extra_info("peername")) and self._open < _CONNECTIONS:
-                self._open += 1
-                try:
-                    await asyncio.wait_for(self._answer(reader, writer), _READ_SECONDS)
-                finally:
-                    self._open -= 1
+        if not self._is_allowed(writer.get_extra_info("peername")) or self._open >= _CONNECTIONS:
+            writer.close()
+            return
+        self._open += 1
+        try:
+            # Who asks may go away meanwhile, or be too slow.
+            with contextlib.suppress(OSError, TimeoutError):
+                await asyncio.wait_for(self._answer(reader, writer), _READ_SECONDS)
+        finally:
+            self._open -= 1
+            # What nobody reads would keep the connection, and stop() with it, for good.
+            writer.transport.abort()
 
     def _is_allowed(self, peer: t.Any) -> bool:
         if not isinstance(peer, tuple):
@@ -140,7 +144,8 @@ class Metrics:
         writer.write(link.send(head) or b"")
         if request.method != b"HEAD":
             writer.write(link.send(h11.Data(data=body)) or b"")
-        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
 
     async def _found(self, request: h11.Request) -> Answered:
         if request.method not in (b"GET", b"HEAD"):
