@@ -111,6 +111,13 @@ def test_bird_takes_every_password_and_none_is_shown(bird: Callable[[str], str],
 def test_passwords_of_somebody_elses_file_are_not_shown() -> None:
     told = masked('password \'a b\';\n\tPassword   "c" ;\npassword "d" { id 1; };\nlog "password";')
     assert told == 'password "********";\n\tPassword   "********" ;\npassword "********" { id 1; };\nlog "password";'
+    told = masked(
+        'define KEY = "secret";\ndefine AS = 65001;\npassword KEY;\npassword 0a:0b:0c;\npassword hex:0a0b{ id 1; }'
+    )
+    assert told == (
+        'define KEY = "********";\ndefine AS = 65001;\npassword "********";\npassword "********";\n'
+        'password "********"{ id 1; }'
+    )
 
 
 def of_family(text: str, version: int) -> str:
