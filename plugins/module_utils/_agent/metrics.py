@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 from .._engine.counters import Counted, CounterReader, Pair
 from .._kernel.private import make_private
+from .._model.errors import FleetError
 from .._model.metrics_settings import MetricsSettings
 from .families import Of, families
 from .view import View
@@ -58,9 +59,10 @@ class Collector:
         view = self.look()
         every = []
         for name, each in view.instances.items():
-            reader = self._readers.setdefault((name, self.bpffs(name)), CounterReader(name, self.bpffs(name)))
             counted, fill = Counted(), dict[str, Pair]()
-            with contextlib.suppress(OSError, KeyError):
+            with contextlib.suppress(FleetError, OSError, KeyError):
+                bpffs = self.bpffs(name)
+                reader = self._readers.setdefault((name, bpffs), CounterReader(name, bpffs))
                 counted = reader.read()
                 fill = dict(self._fill(name, reader))
             every.append(Of(each, counted, fill))

@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._agent import metrics
+from ansible_collections.katran.fleet.plugins.module_utils._agent.families import Of
+from ansible_collections.katran.fleet.plugins.module_utils._agent.view import InstanceView, View
+from ansible_collections.katran.fleet.plugins.module_utils._engine.counters import Counted
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import StateError
 from ansible_collections.katran.fleet.plugins.module_utils._model.metrics_settings import MetricsSettings
 
 BODY = b"x" * (16 << 20)
@@ -64,3 +68,15 @@ def test_an_answer_that_is_read_comes_whole(tmp_path: Path) -> None:
         return found
 
     assert asyncio.run(talk()).endswith(BODY)
+
+
+@pytest.mark.parametrize("error", [StateError("state.json is damaged"), KeyError("default"), OSError(5, "EIO")])
+def test_counters_that_cannot_be_read_leave_the_rest(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_name: str) -> str:
+        raise error
+
+    seen: list[list[Of]] = []
+    monkeypatch.setattr(metrics, "families", lambda _view, every, _each_real: seen.append(every) or ())
+    of = View(0.0, "1", {"default": InstanceView("default")})
+    assert list(metrics.Collector(lambda: of, refuse).collect()) == []
+    assert [each.counted for each in seen[0]] == [Counted()]
