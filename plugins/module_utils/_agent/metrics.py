@@ -15,6 +15,7 @@ import ipaddress
 import os
 import time
 import typing as t
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -85,7 +86,7 @@ class Metrics:
     allowed: Collection[str] = ("127.0.0.0/8", "::1/128")
     refused: int = 0
     _servers: list[asyncio.Server] = field(default_factory=list)
-    _open: int = 0
+    _open: Counter[type] = field(default_factory=Counter)
     _last: dict[str, tuple[float, bytes, str]] = field(default_factory=dict)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -108,16 +109,19 @@ class Metrics:
         self._servers.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self._is_allowed(writer.get_extra_info("peername")) or self._open >= _CONNECTIONS:
+        peer = writer.get_extra_info("peername")
+        # Whoever may come to the port does not keep root from the unix socket.
+        kind = type(peer)
+        if not self._is_allowed(peer) or self._open[kind] >= _CONNECTIONS:
             writer.close()
             return
-        self._open += 1
+        self._open[kind] += 1
         try:
             # Who asks may go away meanwhile, or be too slow.
             with contextlib.suppress(OSError, TimeoutError):
                 await asyncio.wait_for(self._answer(reader, writer), _READ_SECONDS)
         finally:
-            self._open -= 1
+            self._open[kind] -= 1
             # What nobody reads would keep the connection, and stop() with it, for good.
             writer.transport.abort()
 

@@ -70,6 +70,26 @@ def test_an_answer_that_is_read_comes_whole(tmp_path: Path) -> None:
     assert asyncio.run(talk()).endswith(BODY)
 
 
+def test_connections_that_say_nothing_leave_the_unix_socket_free(tmp_path: Path) -> None:
+    async def talk() -> bytes:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            place = free.getsockname()
+        server = Served(metrics.Collector(dict, str))
+        path = str(tmp_path / "metrics.sock")
+        await server.start(MetricsSettings((place,)), path)
+        silent = [(await asyncio.open_connection(*place))[1] for _each in range(20)]
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        found = await reader.read(12)
+        for each in (writer, *silent):
+            each.transport.abort()
+        await server.stop()
+        return found
+
+    assert asyncio.run(talk()) == b"HTTP/1.1 200"
+
+
 @pytest.mark.parametrize("error", [StateError("state.json is damaged"), KeyError("default"), OSError(5, "EIO")])
 def test_counters_that_cannot_be_read_leave_the_rest(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_name: str) -> str:
