@@ -53,6 +53,9 @@ def test_the_agent_is_bounded_and_watched() -> None:
     # Its workers end by themselves, once a run is done.
     assert service["KillMode"] == "mixed"
     assert {"CPUQuota", "MemoryHigh", "MemoryMax", "TasksMax", "Nice", "LimitNOFILE"} <= service.keys()
+    # Neither a worker's memory nor the number of CPUs ends the agent.
+    assert service["OOMPolicy"] == "continue"
+    assert "OPENBLAS_NUM_THREADS=1" in service["Environment"].split()
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in UNITS.iterdir()))

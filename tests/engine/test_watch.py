@@ -18,7 +18,9 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel.lock import l
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.root_array import clear_slot
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_folder import STATE_ROOT
 from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import RootSettings
+from ansible_collections.katran.fleet.plugins.module_utils._model.seen_vips import host_faults
 from ansible_collections.katran.fleet.plugins.module_utils._model.snapshot import RootArray
+from ansible_collections.katran.fleet.plugins.module_utils._model.watch import Place
 from ansible_collections.katran.fleet.tests.engine.sandbox import (
     BPF,
     BPFFS,
@@ -172,6 +174,23 @@ def test_a_damaged_file_is_told_and_the_others_are_watched(watch: Watch) -> None
         line.startswith(f"<4>decap of instance default cannot be watched: {path} is damaged ([1] is not")
         for line in lines
     )
+    assert watch.look() == []
+
+
+def test_what_was_seen_outlives_a_damaged_file(watch: Watch) -> None:
+    balance()
+    watch.look()
+    path = Path(STATE_ROOT, "default/state.json")
+    whole = path.read_text(encoding="utf-8")
+    path.write_text("{", encoding="utf-8")
+    (line,) = watch.look()
+    assert line.startswith("<4>balancer of instance default cannot be watched:")
+    assert watch.judged[Place("default", "balancer", "eth0")] == ""
+    assert host_faults("default", watch.judged, "02:00:00:00:00:09") == ()
+    take_off()
+    assert watch.look() == [OFF]
+    assert host_faults("default", watch.judged, "02:00:00:00:00:09") == (OFF.removeprefix("<4>"),)
+    path.write_text(whole, encoding="utf-8")
     assert watch.look() == []
 
 

@@ -78,7 +78,8 @@ class Journal:
 
 
 def _field(name: str, value: object) -> bytes:
-    text = str(value)[:_LONGEST].encode()
+    # Names of files are not always text.
+    text = str(value)[:_LONGEST].encode(errors="backslashreplace")
     if b"\n" in text:
         return b"%s\n%s%s\n" % (name.encode(), struct.pack("<Q", len(text)), text)
     return b"%s=%s\n" % (name.encode(), text)

@@ -93,9 +93,11 @@ class StateReader:
 
 
 def stamp_of(path: str) -> tuple[int, int, int] | None:
-    """What differs once a file is another; None where there is none."""
+    """What differs once a file is another, or cannot be looked at; None where there is none."""
     try:
         status = os.stat(path)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        return 0, 0, -(error.errno or 1)
     return status.st_ino, status.st_mtime_ns, status.st_size

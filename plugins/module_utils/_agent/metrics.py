@@ -15,11 +15,13 @@ import ipaddress
 import os
 import time
 import typing as t
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from .._engine.counters import Counted, CounterReader, Pair
 from .._kernel.private import make_private
+from .._model.errors import FleetError
 from .._model.metrics_settings import MetricsSettings
 from .families import Of, families
 from .view import View
@@ -58,9 +60,10 @@ class Collector:
         view = self.look()
         every = []
         for name, each in view.instances.items():
-            reader = self._readers.setdefault((name, self.bpffs(name)), CounterReader(name, self.bpffs(name)))
             counted, fill = Counted(), dict[str, Pair]()
-            with contextlib.suppress(OSError, KeyError):
+            with contextlib.suppress(FleetError, OSError, KeyError):
+                bpffs = self.bpffs(name)
+                reader = self._readers.setdefault((name, bpffs), CounterReader(name, bpffs))
                 counted = reader.read()
                 fill = dict(self._fill(name, reader))
             every.append(Of(each, counted, fill))
@@ -83,7 +86,7 @@ class Metrics:
     allowed: Collection[str] = ("127.0.0.0/8", "::1/128")
     refused: int = 0
     _servers: list[asyncio.Server] = field(default_factory=list)
-    _open: int = 0
+    _open: Counter[type] = field(default_factory=Counter)
     _last: dict[str, tuple[float, bytes, str]] = field(default_factory=dict)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -106,14 +109,21 @@ class Metrics:
         self._servers.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Who asks may go away meanwhile, or be too slow.
-        with contextlib.suppress(OSError, TimeoutError), contextlib.closing(writer):
-            if self._is_allowed(writer.get_extra_info("peername")) and self._open < _CONNECTIONS:
-                self._open += 1
-                try:
-                    await asyncio.wait_for(self._answer(reader, writer), _READ_SECONDS)
-                finally:
-                    self._open -= 1
+        peer = writer.get_extra_info("peername")
+        # Whoever may come to the port does not keep root from the unix socket.
+        kind = type(peer)
+        if not self._is_allowed(peer) or self._open[kind] >= _CONNECTIONS:
+            writer.close()
+            return
+        self._open[kind] += 1
+        try:
+            # Who asks may go away meanwhile, or be too slow.
+            with contextlib.suppress(OSError, TimeoutError):
+                await asyncio.wait_for(self._answer(reader, writer), _READ_SECONDS)
+        finally:
+            self._open[kind] -= 1
+            # What nobody reads would keep the connection, and stop() with it, for good.
+            writer.transport.abort()
 
     def _is_allowed(self, peer: t.Any) -> bool:
         if not isinstance(peer, tuple):
@@ -140,7 +150,8 @@ class Metrics:
         writer.write(link.send(head) or b"")
         if request.method != b"HEAD":
             writer.write(link.send(h11.Data(data=body)) or b"")
-        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
 
     async def _found(self, request: h11.Request) -> Answered:
         if request.method not in (b"GET", b"HEAD"):

@@ -133,6 +133,8 @@ class Sync:
                 await self._run()
             except OSError as error:
                 self._tell_failure(f"the process of flow exceptions cannot be started: {error.strerror}")
+            except ValueError as error:
+                self._tell_failure(f"the process of flow exceptions said what is no report: {error}")
             self._restarts += 1
             await asyncio.sleep(_AGAIN)
 

@@ -162,10 +162,9 @@ def _do(verb: str, record: BirdRecord, text: str) -> None:
     match verb:
         case "keep":
             bird.keep_conf(record.backup or KEPT)
-        case "write" | "default":
+        case "write" | "default" | "close":
+            # Whose a file is that others may have put there is not changed: it is written anew.
             bird.write_conf(text)
-        case "close":
-            bird.close_conf()
         case "restore":
             os.rename(record.backup or KEPT, CONF)
         case "remove":

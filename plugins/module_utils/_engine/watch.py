@@ -27,7 +27,7 @@ from .._model.decap_record import DecapRecord
 from .._model.errors import FleetError
 from .._model.root_settings import RootRecord
 from .._model.snapshot import RootArray
-from .._model.watch import Place, judge, news
+from .._model.watch import UNSEEN, Place, judge, news
 
 LOOK_SECONDS = 3.0
 _SETTLE_SECONDS = 0.2
@@ -78,7 +78,7 @@ class Watch:
 
     def _judge_program(self, instance: str, program: str, attached: dict[str, int]) -> Iterator[tuple[Place, str]]:
         file = StateFile(instance, self.bpffs(instance, FILES[program]))
-        nowhere = Place(instance, program, "?")
+        nowhere = Place(instance, program, UNSEEN)
         try:
             stamp = _stamp(os.path.join(file.directory, FILES[program]))
             if stamp is None:
@@ -95,6 +95,14 @@ class Watch:
                 yield from ((place, old) for place, old in self.judged.items() if place[:2] == nowhere[:2])
             else:
                 yield nowhere, f"{nowhere.title} cannot be watched: {error}"
+                yield from self._without_files(instance, program, attached)
+
+    def _without_files(self, instance: str, program: str, attached: dict[str, int]) -> Iterator[tuple[Place, str]]:
+        """Each place as it was judged last, but for a program that was taken off, which shows without its files."""
+        for place, old in self.judged.items():
+            if place[:2] == (instance, program) and place.where != UNSEEN:
+                gone = isinstance(place.where, str) and place.where not in attached
+                yield place, _judge(place, attached, set()) if gone else old
 
     def _places(self, file: StateFile, program: str, stamp: t.Any) -> list[Place]:
         """Where a program is to run. A large state is parsed once, until it is another."""

@@ -110,11 +110,7 @@ def write_conf(text: str) -> None:
         raise HostError(f"this host has no group {OWNER.group}, as which bird reads {CONF}") from error
     try:
         os.makedirs(os.path.dirname(CONF), exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(_TEMPORARY)
-        # The folder is bird's own: what it may have put there is not followed.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(_TEMPORARY, flags, 0o600), "w", encoding="utf-8") as target:
+        with _open_new(_TEMPORARY, "w", "utf-8") as target:
             os.fchown(target.fileno(), 0, group)
             os.fchmod(target.fileno(), MODE)
             target.write(text)
@@ -125,19 +121,28 @@ def write_conf(text: str) -> None:
         raise HostError(f"{CONF} cannot be written: {error.strerror}") from error
 
 
-def close_conf() -> None:
-    """Give bird.conf to root, and to bird to read."""
-    shutil.chown(CONF, OWNER.user, OWNER.group)
-    os.chmod(CONF, MODE)
-
-
 def keep_conf(path: str) -> None:
     """Keep bird.conf under another name too, with its owner and mode."""
     temporary = f"{path}.katran"
-    shutil.copy2(CONF, temporary)
-    found = os.stat(CONF)
-    os.chown(temporary, found.st_uid, found.st_gid)
+    with open(CONF, "rb") as source, _open_new(temporary, "wb") as target:
+        found = os.fstat(source.fileno())
+        shutil.copyfileobj(source, target)
+        target.flush()
+        os.fchown(target.fileno(), found.st_uid, found.st_gid)
+        os.fchmod(target.fileno(), stat.S_IMODE(found.st_mode))
+        os.utime(target.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
     os.rename(temporary, path)
+
+
+def _open_new(path: str, mode: str, encoding: str | None = None) -> t.IO[t.Any]:
+    """A file that is root's alone, in place of what is there.
+
+    The folder is bird's own: what it may have put there is not followed.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o600), mode, encoding=encoding)
 
 
 def free_name(path: str) -> str:

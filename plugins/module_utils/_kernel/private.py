@@ -29,10 +29,10 @@ def make_private(path: str) -> None:
             os.chmod(each, PRIVATE)
 
 
-def read_private(path: str) -> str | None:
-    """A file's text, None where there is none.
+def read_private(path: str, most: int | None = None) -> str | None:
+    """A file's text, None where there is none. `most`: bytes that it may have.
 
-    StateError where it is not root's alone or cannot be read; UnicodeDecodeError where it is no text.
+    StateError where it is not root's alone, too large or cannot be read; UnicodeDecodeError where it is no text.
     """
     try:
         # Without waiting for the other end of what may be a pipe.
@@ -44,12 +44,15 @@ def read_private(path: str) -> str | None:
             raise _refusal(path, "it is a symbolic link") from error
         raise StateError(f"{path} cannot be read: {error.strerror}") from error
     try:
-        _require(path, os.fstat(descriptor), stat.S_IFREG, _OTHERS_WRITE)
+        status = os.fstat(descriptor)
+        _require(path, status, stat.S_IFREG, _OTHERS_WRITE)
+        if most is not None and status.st_size > most:
+            raise StateError(f"{path} has {status.st_size} bytes, and no more than {most} are read")
     except StateError:
         os.close(descriptor)
         raise
     with os.fdopen(descriptor, encoding="utf-8") as source:
-        return source.read()
+        return source.read(most)
 
 
 def require_folder(path: str, closed: bool = False) -> None:

@@ -13,6 +13,7 @@ import os
 
 from .._model.checks_record import ChecksRecord
 from .._model.errors import StateError
+from .._model.external import LARGEST
 from .._model.records import damaged
 from .lock import LOCK_ROOT
 from .private import make_private, read_private, require_folder
@@ -93,7 +94,7 @@ class RunFiles:
         require_folder(self.words, closed=True)
         path = os.path.join(self.words, name)
         try:
-            found = read_private(path)
+            found = read_private(path, LARGEST)
         except UnicodeDecodeError as error:
             raise StateError(f"{path} is damaged ({error})") from error
         if found is None:

@@ -23,7 +23,11 @@ _NETLINK_BYTES = 4 << 20
 """What the kernel may tell bird at once. By default some 230 routes fit, and what does not is seen at the next scan."""
 
 _VERSION = {"ipv4": "4", "ipv6": "6"}
-_PASSWORD = re.compile(r"(password\s+)(\"[^\"\n]*\"|'[^'\n]*')", re.IGNORECASE)
+_PASSWORD = re.compile(
+    r"(password\s+|\bdefine\s+\w+\s*=\s*(?=[\"']))(\"[^\"\n]*\"|'[^'\n]*'|[^\s;{\"']+)", re.IGNORECASE
+)
+"""Also one in hexadecimal digits, and a text that has a name: it may be a password's."""
+
 _HIDDEN = '"********"'
 
 

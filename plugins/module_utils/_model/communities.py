@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from .written import hidden_in
@@ -12,6 +13,7 @@ from .written import hidden_in
 GRACEFUL_SHUTDOWN = (65535, 0)
 """RFC 8326: what bears it is about to go."""
 
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,19}")
 _LARGEST = {2: 0xFFFF, 3: 0xFFFFFFFF}
 """Parts of a community → the largest number that each may be."""
 
@@ -30,7 +32,7 @@ def read_community(value: t.Any) -> Community | str:
         return told
     parts = text.split(":")
     largest = _LARGEST.get(len(parts))
-    if largest is None or not all(part.isdecimal() and part == str(int(part)) for part in parts):
+    if largest is None or not all(_NUMBER.fullmatch(part) for part in parts):
         return f"{text} is not a community: write a:b, or a:b:c for a large one"
     numbers = tuple(map(int, parts))
     high = [number for number in numbers if number > largest]

@@ -24,7 +24,9 @@ from .records import Fault, many, read_fields, seconds, shown, text, word
 from .vips import VipName
 
 REMEDY = "what it said before holds until that expires; write it under another name and rename it"
-_LARGEST = 1 << 24
+LARGEST = 1 << 24
+"""Bytes of a file."""
+
 _FAR = 253402300800.0
 """The year 10000, which no time of day can be told of any more."""
 
@@ -43,7 +45,7 @@ def parse_words(source: str, path: str) -> list[Word]:
     faults = Faults()
     words: dict[tuple[str, str], Word] = {}
     try:
-        entries = json.loads(source) if len(source) <= _LARGEST else _too_large()
+        entries = json.loads(source) if len(source) <= LARGEST else _too_large()
         for index, entry in enumerate(many(lambda value, _where: value)(entries, "")):
             try:
                 read = _word(entry, f"[{index}]")
@@ -83,7 +85,7 @@ def take_words(
 
 
 def _too_large() -> t.NoReturn:
-    raise Fault("", f"it has more than {_LARGEST} characters")
+    raise Fault("", f"it has more than {LARGEST} characters")
 
 
 def words_to_data(words: Mapping[str, Iterable[Word]]) -> dict[str, t.Any]:

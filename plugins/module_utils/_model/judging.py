@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from . import ramp
 from .checks import Check, Target
 from .external import Word, live
+from .faults import counted
 from .health import Health, resumed, shortened, strictest
 from .overlay import Overlay, effective_state
 from .verdicts import Verdict
@@ -40,6 +41,9 @@ WAITING = "slow start once it is let in"
 
 LATEST = 253402128000.0
 """The last moment that can be told in any time zone: two days before the year 10000."""
+
+_TOLD = 5
+"""As many words of one file that are about nothing are told one by one."""
 
 _NOTHING = Health()
 
@@ -219,13 +223,20 @@ def _named(checked: Checked, word: Word) -> list[VipKey]:
 
 
 def unmatched(checked: Checked, words: Mapping[str, Sequence[Word]], now: float) -> list[str]:
-    """A sentence for each word that counts and is about nothing: no VIP with a check is called so and has the real."""
-    return [
-        f"verdicts.d/{visible(name)}: no VIP with a check is {word.vip} and has the real {word.real}"
-        for name in sorted(words)
-        for word in live(words[name], now)
-        if not _named(checked, word)
-    ]
+    """A sentence for each word that counts and is about nothing: no VIP with a check is called so and has the real.
+
+    Of many in one file, which may be written for more balancers than this, the first are told, and how many there are.
+    """
+    found = []
+    for name in sorted(words):
+        idle = [word for word in live(words[name], now) if not _named(checked, word)]
+        found += [
+            f"verdicts.d/{visible(name)}: no VIP with a check is {word.vip} and has the real {word.real}"
+            for word in idle[:_TOLD]
+        ]
+        if len(idle) > _TOLD:
+            found.append(f"verdicts.d/{visible(name)}: so it is with {counted(len(idle) - _TOLD, 'more word')}")
+    return found
 
 
 # Slow start

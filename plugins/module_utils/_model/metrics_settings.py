@@ -14,6 +14,9 @@ from .faults import Faults
 
 DEFAULT_LISTEN = "127.0.0.1:9463"
 DEFAULT_PORT = 9463
+LOWEST_PORT = 1024
+"""Lower ones take a privilege (CAP_NET_BIND_SERVICE) that the agent has not."""
+
 LOCAL = ("127.0.0.0/8", "::1/128")
 
 
@@ -72,8 +75,8 @@ def read_listen(text: t.Any) -> tuple[str, int] | str:
     address = read_address(host)
     if not isinstance(text, str) or not colon or not isinstance(address, Address):
         return f"{text} is not an address and a port, such as {DEFAULT_LISTEN} or [::1]:{DEFAULT_PORT}"
-    if not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
-        return f"{text}: {port} is not a port (1 to 65535)"
+    if not port.isascii() or not port.isdigit() or not LOWEST_PORT <= int(port) <= 65535:
+        return f"{text}: {port} is not a port that the agent may have ({LOWEST_PORT} to 65535)"
     return address.text, int(port)
 
 

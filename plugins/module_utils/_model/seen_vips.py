@@ -15,7 +15,7 @@ from .overlay import Overlay, effective_state
 from .verdicts import Verdict, Words
 from .vip_plan import ring_members
 from .vips import Vip, VipKey
-from .watch import Place
+from .watch import UNSEEN, Place
 
 _NAMED = 3
 """As many failing reals are named."""
@@ -113,6 +113,9 @@ def host_faults(instance: str, places: Mapping[Place, str], gateway: str | None)
     sent to, "" where it is not known.
     """
     own = {place: wrong for place, wrong in places.items() if (place.instance, place.program) == (instance, "balancer")}
+    if len(own) > 1:
+        # That it cannot be looked at for the moment says nothing against what was seen of it.
+        own = {place: wrong for place, wrong in own.items() if place.where != UNSEEN}
     found = sorted({wrong for wrong in own.values() if wrong})
     if not own:
         found.append(f"the program of balancer {instance} is attached nowhere")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from .addresses import read_address
 from .faults import Faults
+from .metrics_settings import LOWEST_PORT
 from .sealed import KEY_BYTES
 
 DEFAULT_PORT = 9464
@@ -45,8 +46,8 @@ def parse_sync(params: Mapping[str, t.Any], faults: Faults, prefix: str = "katra
         # A socket of every address answers from whichever the route has, which is no peer's name.
         faults.add(f"{prefix}address", f"{address.text} is every address: name the one that peers send to")
     port = params.get("port", DEFAULT_PORT)
-    if not isinstance(port, int) or isinstance(port, bool) or not 1 <= port <= 65535:
-        faults.add(f"{prefix}port", f"{port} is not a port (1 to 65535)")
+    if not isinstance(port, int) or isinstance(port, bool) or not LOWEST_PORT <= port <= 65535:
+        faults.add(f"{prefix}port", f"{port} is not a port that the agent may have ({LOWEST_PORT} to 65535)")
     peers = _read_peers(params.get("peers") or (), faults, f"{prefix}peers")
     if address is not None:
         peers = [peer for peer in peers if peer != address.text]

@@ -18,6 +18,9 @@ WHAT = {
 }
 """Program → what it means where it does not run."""
 
+UNSEEN = "?"
+"""Where a program runs that cannot be looked at, such as for a damaged file."""
+
 _REMEDY = "systemctl restart katran-restore.service brings it back, and so does a deploy"
 
 

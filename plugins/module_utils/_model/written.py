@@ -59,6 +59,10 @@ def as_base_60(value: t.Any, parts: range) -> str | None:
     return f"{value} is a number: YAML reads {written} without quotes as one of base 60; put quotes around it"
 
 
+_MOST_DIGITS = 4000
+"""Python itself reads no more than 4300."""
+
+
 def number_fault(value: t.Any) -> str | None:
     """Why a value is no whole number, in words that name what it was; None where it is one."""
     text = str(value)
@@ -68,7 +72,8 @@ def number_fault(value: t.Any) -> str | None:
         meant = text.strip().lstrip("+-0_") or "0"
         return f"{visible(text)} begins with 0, by which YAML means base 8; write {meant}"
     if re.fullmatch(r"\s*[+-]?[0-9]+\s*", text, re.ASCII):
-        return None
+        digits = len(text.strip().lstrip("+-"))
+        return None if digits <= _MOST_DIGITS else f"a number of {digits} digits is none that is meant here"
     return f"{visible(text)} is not a whole number"
 
 

@@ -14,6 +14,12 @@ from ..._model.probe_path import Reach
 from .talk import FOUND, Finding, Plan, Talk, check_connected, open_socket
 
 _LONGEST = 64 << 10
+_PLAIN_DNS = 512
+"""Bytes of the longest answer to a question without EDNS (RFC 1035): of a longer one, the records are not read."""
+
+_ONE_QUESTION = b"\0\1"
+_AT_ONCE = 32
+"""Datagrams that are read in one go: a real that sends them without end does not hold up other probes."""
 
 
 class UdpTalk(Talk):
@@ -21,7 +27,8 @@ class UdpTalk(Talk):
 
     __slots__ = ("_expect",)
 
-    EDGES = select.EPOLLIN | select.EPOLLET
+    EDGES = select.EPOLLIN
+    """Not on edges: what is not read in one go wakes it again."""
 
     def __init__(self, opened: socket.socket, payload: bytes, expect: bytes) -> None:
         super().__init__(opened)
@@ -32,7 +39,7 @@ class UdpTalk(Talk):
     def ready(self, events: int) -> Finding | None:
         """The socket is connected: nobody else's datagram comes in, and ICMP does."""
         check_connected(self.socket, events)
-        while True:
+        for _turn in range(_AT_ONCE):
             try:
                 data = self.socket.recv(_LONGEST)
             except BlockingIOError:
@@ -40,6 +47,7 @@ class UdpTalk(Talk):
             found = self._judge(data)
             if found:
                 return found
+        return None
 
     def _judge(self, data: bytes) -> Finding | None:
         return FOUND if data.startswith(self._expect) else Finding("down", "unexpected answer")
@@ -79,8 +87,11 @@ class DnsTalk(UdpTalk):
 
         if data[:2] != self._id:
             return None
+        long = len(data) > _PLAIN_DNS
+        if long and data[4:6] != _ONE_QUESTION:
+            return Finding("down", "not DNS")
         try:
-            answer = dns.message.from_wire(data, ignore_trailing=True, raise_on_truncation=False)
+            answer = dns.message.from_wire(data, question_only=long, ignore_trailing=True, raise_on_truncation=False)
             asked = dns.message.from_wire(self._id + self._question[2:])
         except (dns.exception.DNSException, ValueError):
             return Finding("down", "not DNS")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import ssl
@@ -15,7 +16,74 @@ from ..._model.probe_path import Reach
 from .certificates import expiry
 from .talk import FOUND, Finding, Plan, Talk, check_connected, failure, open_socket
 
-_WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+MOST_TLS = 256 << 10
+"""Bytes that are taken of a connection: the longest handshake (OpenSSL takes certificates of 100 KiB) and answer."""
+
+_CHUNK = 64 << 10
+
+
+class EndlessError(Exception):
+    """There is more than a handshake and an answer."""
+
+
+class Sealed:
+    """TLS over a socket that does not block; what it is asked for raises BlockingIOError where it has to wait.
+
+    It is fed by the piece: OpenSSL reads what has no data in it, such as key updates, for as long as it is sent.
+    """
+
+    __slots__ = ("_in", "_left", "_out", "_socket", "_tls", "_unsent")
+
+    def __init__(self, connected: socket.socket, context: ssl.SSLContext, host: str) -> None:
+        self._socket = connected
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._in, self._out, server_hostname=host)
+        self._left = MOST_TLS
+        self._unsent = b""
+
+    def shake(self) -> bytes:
+        """The handshake; the certificate of the other side."""
+        self._turn(self._tls.do_handshake)
+        return self._tls.getpeercert(binary_form=True) or b""
+
+    def send(self, data: bytes) -> int:
+        """As a socket's."""
+        return t.cast(int, self._turn(lambda: self._tls.write(data)))
+
+    def recv(self, longest: int) -> bytes:
+        """As a socket's."""
+        return t.cast(bytes, self._turn(lambda: self._tls.read(longest)))
+
+    def _turn(self, step: t.Callable[[], t.Any]) -> t.Any:
+        while True:
+            try:
+                found = step()
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._fill()
+            except ssl.SSLError:
+                with contextlib.suppress(OSError):
+                    self._flush()
+                raise
+            else:
+                self._flush()
+                return found
+
+    def _flush(self) -> None:
+        self._unsent += self._out.read()
+        with contextlib.suppress(BlockingIOError):
+            while self._unsent:
+                self._unsent = self._unsent[self._socket.send(self._unsent) :]
+
+    def _fill(self) -> None:
+        data = self._socket.recv(_CHUNK)
+        self._left -= len(data)
+        if self._left < 0:
+            raise EndlessError
+        if data:
+            self._in.write(data)
+        else:
+            self._in.write_eof()
 
 
 class TcpTalk(Talk):
@@ -62,11 +130,9 @@ class Tls:
             cls._contexts[verify] = context
         return cls._contexts[verify]
 
-    def wrap(self, connected: socket.socket, address: str) -> ssl.SSLSocket:
+    def wrap(self, connected: socket.socket, address: str) -> Sealed:
         """The same connection, before its handshake."""
-        return self._context.wrap_socket(
-            connected, do_handshake_on_connect=False, server_hostname=self._host or address, suppress_ragged_eofs=False
-        )
+        return Sealed(connected, self._context, self._host or address)
 
 
 def _has_port(host: str) -> bool:
@@ -75,12 +141,13 @@ def _has_port(host: str) -> bool:
 
 
 class TlsTalk(Talk):
-    """A connection and a handshake; what comes then is `_go_on`."""
+    """A connection and a handshake; what comes then is `_go_on`, by `stream`."""
 
-    __slots__ = ("_address", "_connected", "_shaken", "_tls", "expires")
+    __slots__ = ("_address", "_connected", "_shaken", "_tls", "expires", "stream")
 
     def __init__(self, opened: socket.socket, tls: Tls | None, address: str) -> None:
         super().__init__(opened)
+        self.stream: socket.socket | Sealed = opened
         self._tls = tls
         self._address = address
         self._connected = False
@@ -97,13 +164,15 @@ class TlsTalk(Talk):
             self.late = "timeout: no answer"
             if self._tls:
                 self.late = "timeout: no TLS handshake"
-                self.socket = self._tls.wrap(self.socket, self._address)
+                self.stream = self._tls.wrap(self.socket, self._address)
         try:
             if not self._shaken:
                 self._shake()
             found = self._go_on()
-        except _WAIT:
+        except BlockingIOError:
             return None
+        except EndlessError:
+            found = Finding("down", "TLS: records without end")
         except ssl.SSLError as error:
             found = _tls_failure(error, self._shaken)
         except OSError as error:
@@ -111,11 +180,10 @@ class TlsTalk(Talk):
         return found._replace(expires=self.expires) if found and self.expires else found
 
     def _shake(self) -> None:
-        shaking = t.cast(ssl.SSLSocket, self.socket)
-        shaking.do_handshake()
+        certificate = t.cast(Sealed, self.stream).shake()
         self._shaken = True
         self.late = "timeout: no answer"
-        self.expires = expiry(shaking.getpeercert(binary_form=True) or b"")
+        self.expires = expiry(certificate)
 
     def _go_on(self) -> Finding | None:
         """After the handshake."""

@@ -134,11 +134,11 @@ class HttpTalk(TlsTalk):
 
     def _go_on(self) -> Finding | None:
         while self._rest:
-            self._rest = self._rest[self.socket.send(self._rest) :]
+            self._rest = self._rest[self.stream.send(self._rest) :]
         while True:
             try:
                 # h11 looks at how long a header is only while it is incomplete.
-                data = self.socket.recv(_CHUNK if self._judged else MOST_HEADERS + 1 - self._received)
+                data = self.stream.recv(_CHUNK if self._judged else MOST_HEADERS + 1 - self._received)
             except ssl.SSLEOFError:
                 # A server that ends without close_notify is as common as one that says it.
                 data = b""

@@ -75,6 +75,11 @@ def test_an_entry_and_its_fields(ear: socket.socket, begin: Callable[..., Journa
     assert len(entries(ear)[0]["MESSAGE"]) == 2000
 
 
+def test_a_name_that_is_no_text(ear: socket.socket, begin: Callable[..., Journal]) -> None:
+    begin().tell(WARNING, "verdicts.d/\udcff.json is damaged")
+    assert entries(ear)[0]["MESSAGE"] == "verdicts.d/\\udcff.json is damaged"
+
+
 def test_a_mass_failure_is_no_flood(ear: socket.socket, begin: Callable[..., Journal]) -> None:
     journal = begin(rate=10, burst=20)
     found = []

@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ansible_collections.katran.fleet.plugins.module_utils._agent import settings_files
 from ansible_collections.katran.fleet.plugins.module_utils._agent.checking import told
+from ansible_collections.katran.fleet.plugins.module_utils._agent.journal import Journal
 from ansible_collections.katran.fleet.plugins.module_utils._agent.known import Known, StateReader
+from ansible_collections.katran.fleet.plugins.module_utils._agent.troubles import Troubles
+from ansible_collections.katran.fleet.plugins.module_utils._model.agent_settings import AGENT_FILE, AgentSettings
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import StateError
 from ansible_collections.katran.fleet.plugins.module_utils._model.ids import Ids
 from ansible_collections.katran.fleet.plugins.module_utils._model.state import ProgramRecord, State
@@ -112,3 +118,29 @@ def test_a_real_that_changes_alike_in_many_vips_is_one_line() -> None:
         "before": "active",
         "reason": "connection refused",
     }
+
+
+def test_settings_that_cannot_be_looked_at_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fails is no reason to let go of a balancer, which withdraws its routes."""
+    folder = tmp_path / "default"
+    folder.mkdir(mode=0o700)
+    monkeypatch.setattr(settings_files, "STATE_ROOT", str(tmp_path))
+    settings = AgentSettings(max_probes=77)
+    monkeypatch.setattr(settings_files, "read_settings", lambda _name: settings)
+    file = folder / AGENT_FILE
+    file.write_text(settings.to_json(), encoding="utf-8")
+    files = settings_files.SettingsFiles(Troubles(Journal()))
+    assert files.read(["default"]) == {"default": settings}
+
+    def failing(path: str) -> Any:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    def refuse(_name: str) -> AgentSettings:
+        raise StateError("agent.json cannot be read: Input/output error")
+
+    monkeypatch.setattr(settings_files, "read_settings", refuse)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "stat", failing)
+        assert files.read(["default"]) == {"default": settings}
+    file.unlink()
+    assert files.read(["default"]) == {}

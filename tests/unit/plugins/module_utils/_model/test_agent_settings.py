@@ -54,7 +54,7 @@ def test_by_default_it_is_all_defaults() -> None:
                 "sync_address: nothing is not an IP address",
             ],
         ),
-        ({**SYNC, "sync_port": 0}, ["sync_port: 0 is not a port (1 to 65535)"]),
+        ({**SYNC, "sync_port": 0}, ["sync_port: 0 is not a port that the agent may have (1024 to 65535)"]),
         # Told together.
         (
             {"max_probes": 0, "announce_table": 255},
@@ -91,7 +91,7 @@ SETTINGS = st.builds(
     st.sampled_from(["", "eth0", "bond0.7"]),
     st.integers(1, 0xFFFFFFFF).filter(lambda number: number not in (253, 254, 255)),
     st.integers(1, 100_000),
-    st.lists(st.sampled_from(["127.0.0.1:9463", "[::1]:9000", "127.0.0.2:1"]), unique=True),
+    st.lists(st.sampled_from(["127.0.0.1:9463", "[::1]:9000", "127.0.0.2:1024"]), unique=True),
     st.booleans(),
     st.booleans(),
     st.lists(st.sampled_from(["192.0.2.11", "192.0.2.12"]), unique=True),

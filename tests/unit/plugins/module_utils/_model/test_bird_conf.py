@@ -18,6 +18,13 @@ from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.bir
 def test_passwords_of_somebody_elses_file_are_not_shown() -> None:
     told = masked('password \'a b\';\n\tPassword   "c" ;\npassword "d" { id 1; };\nlog "password";')
     assert told == 'password "********";\n\tPassword   "********" ;\npassword "********" { id 1; };\nlog "password";'
+    told = masked(
+        'define KEY = "secret";\ndefine AS = 65001;\npassword KEY;\npassword 0a:0b:0c;\npassword hex:0a0b{ id 1; }'
+    )
+    assert told == (
+        'define KEY = "********";\ndefine AS = 65001;\npassword "********";\npassword "********";\n'
+        'password "********"{ id 1; }'
+    )
 
 
 def of_family(text: str, version: int) -> str:

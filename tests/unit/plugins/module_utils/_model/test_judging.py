@@ -221,6 +221,14 @@ def test_a_word_about_nothing_we_check_changes_nothing() -> None:
     assert len(unmatched(known, words, NOW)) == 2
 
 
+def test_many_words_about_nothing_are_told_in_few_sentences() -> None:
+    known = checked(vip(WEB, TCP))
+    words = {"a.json": [word(WEB, f"10.9.0.{number}") for number in range(1, 201)]}
+    sentences = unmatched(known, words, NOW)
+    assert len(sentences) == 6
+    assert sentences[-1] == "verdicts.d/a.json: so it is with 195 more words"
+
+
 @given(st.text(max_size=200), st.text(max_size=200))
 def test_whatever_services_and_feeders_say_can_be_written_down(said: str, feeder: str) -> None:
     """What a real puts into its answer never makes state.json, without which nothing can be changed, unreadable."""

@@ -30,7 +30,7 @@ def test_no_address_is_the_unix_socket_alone() -> None:
 @pytest.mark.parametrize(
     ("given", "found"),
     [
-        ("127.0.0.1:1", ("127.0.0.1", 1)),
+        ("127.0.0.1:1024", ("127.0.0.1", 1024)),
         ("[::1]:65535", ("::1", 65535)),
         (["127.0.0.2:9463"], ("127.0.0.2", 9463)),
     ],
@@ -48,7 +48,16 @@ def test_others_are_answered_where_they_are_listed() -> None:
     "given",
     [
         *("9463", ":9463", "localhost:9463", "10.0.0:9463", "127.0.0.1", "::1:9463", "127.0.0.1:", "127.0.0.1:0"),
-        *("127.0.0.1:65536", "127.0.0.1:x", "127.0.0.1:-1", "127.0.0.1:\u0663", "[127.0.0.1:9463", 9463, True),
+        *(
+            "127.0.0.1:65536",
+            "127.0.0.1:1023",
+            "127.0.0.1:x",
+            "127.0.0.1:-1",
+            "127.0.0.1:\u0663",
+            "[127.0.0.1:9463",
+            9463,
+            True,
+        ),
     ],
 )
 def test_what_is_no_address_and_port_is_told(given: Any) -> None:
@@ -70,4 +79,4 @@ def test_who_is_no_prefix_is_told(given: str) -> None:
 
 def test_one_twice_is_told() -> None:
     with pytest.raises(ConfigError, match="listed twice"):
-        parse(metrics_listen=["127.0.0.1:1", "127.0.0.1:1"])
+        parse(metrics_listen=["127.0.0.1:1024", "127.0.0.1:1024"])

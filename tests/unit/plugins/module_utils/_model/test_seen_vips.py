@@ -21,7 +21,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.seen_vips impo
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import Vip, VipKey, VipReal
-from ansible_collections.katran.fleet.plugins.module_utils._model.watch import Place
+from ansible_collections.katran.fleet.plugins.module_utils._model.watch import UNSEEN, Place
 
 KEY = VipKey.read("198.51.100.1:443/tcp")
 ONE, TWO, THREE = (f"10.0.0.{last}" for last in (11, 12, 13))
@@ -166,6 +166,15 @@ class TestTheHost:
     def test_has_a_program_that_is_off(self) -> None:
         places = {self.ETH0: "", self.ETH1: "interface eth1: it was taken off"}
         assert host_faults("blue", places, "02:00:00:00:00:09") == ("interface eth1: it was taken off",)
+
+    def test_cannot_be_looked_at_for_the_moment(self) -> None:
+        unseen = Place("blue", "balancer", UNSEEN)
+        assert host_faults("blue", {unseen: "damaged", self.ETH0: ""}, "02:00:00:00:00:09") == ()
+        assert host_faults("blue", {unseen: "damaged", self.ETH0: "off"}, "02:00:00:00:00:09") == ("off",)
+
+    def test_could_never_be_looked_at(self) -> None:
+        places = {Place("blue", "balancer", UNSEEN): "damaged"}
+        assert host_faults("blue", places, "02:00:00:00:00:09") == ("damaged",)
 
     @pytest.mark.parametrize("gateway", ["", None])
     def test_has_nothing(self, gateway: str | None) -> None:

@@ -91,9 +91,10 @@ def test_no_key_is_ever_shown(text: str) -> None:
         ({"address": "lb1.example.net"}, ["katran_sync_address: lb1.example.net is not an IP address"]),
         ({"address": "0.0.0.0"}, ["katran_sync_address: 0.0.0.0 is every address: name the one that peers send to"]),
         ({"address": "::", "peers": []}, ["katran_sync_address: :: is every address: name the one that peers send to"]),
-        ({"port": 0}, ["katran_sync_port: 0 is not a port (1 to 65535)"]),
-        ({"port": 65536}, ["katran_sync_port: 65536 is not a port (1 to 65535)"]),
-        ({"port": True}, ["katran_sync_port: True is not a port (1 to 65535)"]),
+        ({"port": 1023}, ["katran_sync_port: 1023 is not a port that the agent may have (1024 to 65535)"]),
+        ({"port": 0}, ["katran_sync_port: 0 is not a port that the agent may have (1024 to 65535)"]),
+        ({"port": 65536}, ["katran_sync_port: 65536 is not a port that the agent may have (1024 to 65535)"]),
+        ({"port": True}, ["katran_sync_port: True is not a port that the agent may have (1024 to 65535)"]),
         ({"peers": "192.0.2.2"}, ["katran_sync_peers: not a list of addresses"]),
         (
             {"peers": ["192.0.2", "::"]},
