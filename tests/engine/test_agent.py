@@ -33,7 +33,7 @@ from ansible_collections.katran.fleet.tests.engine.agents import (
     until,
     vip,
 )
-from ansible_collections.katran.fleet.tests.engine.sandbox import compiled_once, request, run, sandbox
+from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, compiled_once, request, run, sandbox
 
 NAME = "vip 198.51.100.1:80/tcp"
 
@@ -319,6 +319,26 @@ def test_a_program_that_is_taken_off_is_told(services: dict[str, Service]) -> No
         until(lambda: agents.routes() == {})
         agents.balance()
         agent.said("<5>interface lb0: balancer of instance default runs there as it should")
+        agent.end()
+
+
+def test_pins_that_are_gone_withdraw_nothing(services: dict[str, Service]) -> None:
+    """A clean-up of a bpffs all over the fleet is told, and no reason to take every VIP away everywhere."""
+    pin = f"{BPFFS}/katran/default/balancer"
+    with agents.agent() as agent:
+        until(lambda: judged("active"))
+        until(lambda: agents.routes() == {agents.VIP: 1})
+        os.rename(pin, f"{pin}_previous_one")
+        try:
+            agent.said("the pin of balancer of instance default is gone")
+            time.sleep(4)
+            assert agents.routes() == {agents.VIP: 1}
+            run("ip", "link", "set", agents.LINK, "xdp", "off")
+            until(lambda: agents.routes() == {})
+        finally:
+            os.rename(f"{pin}_previous_one", pin)
+            agents.balance()
+        until(lambda: agents.routes() == {agents.VIP: 1})
         agent.end()
 
 

@@ -115,7 +115,10 @@ def test_a_real_and_its_pins(watch: Watch) -> None:
     run("umount", BPFFS)
     run("mount", "-t", "bpf", "bpf", BPFFS)
     assert watch.look() == [
-        f"<4>interface eth0: the pin of decap of instance default is gone, so nobody can change it ({BRINGS})"
+        (
+            "<4>interface eth0: the pin of decap of instance default is gone, so nobody can change it; it goes on as"
+            f" before ({BRINGS})"
+        )
     ]
     assert serve("eth0", "eth1").changed
     assert [line[:3] for line in watch.look()] == ["<5>", "<5>"]

@@ -41,6 +41,7 @@ class Looks:
         self._loop = asyncio.get_running_loop()
         self._places: dict[Place, str] = {}
         self._followed = 0.0
+        self._news = False
 
     def hurry(self) -> None:
         """Look now."""
@@ -94,9 +95,11 @@ class Looks:
     async def _follow(self, balancers: Mapping[str, Look], told: bool) -> None:
         """Have the gateway's MAC followed where it is another, and all of it where something may be."""
         now = self._loop.time()
-        due = now - self._followed >= (_NEWS_SECONDS if told else _FOLLOW_SECONDS)
+        # What is told right after all was followed is news to the next look, too.
+        self._news = self._news or told
+        due = now - self._followed >= (_NEWS_SECONDS if self._news else _FOLLOW_SECONDS)
         if due:
-            self._followed = now
+            self._followed, self._news = now, False
         for name, look in balancers.items():
             balancer, checker = bool(look.get("known")), bool(look.get("checker_known"))
             moved = look.get("moved") or look.get("checker_moved")

@@ -41,10 +41,11 @@ _WARNING, _NOTICE = "<4>", "<5>"
 
 
 class Watch:
-    """What was judged of each place, and the files as they were last read."""
+    """What was judged of each place, the ids of programs that were ours there, and the files as they were last read."""
 
     def __init__(self) -> None:
         self.judged: dict[Place, str] = {}
+        self._ours: dict[Place, int] = {}
         self._read: dict[str, tuple[t.Any, list[Place]]] = {}
         self._bpffs: dict[tuple[str, str], tuple[t.Any, str]] = {}
         self._links = Interfaces()
@@ -88,7 +89,7 @@ class Watch:
                 pins = [pinned_program(path) for path in Paths(file.bpffs, instance, program).names()]
                 pinned = {info.id for info in pins if info is not None}
                 for place in places:
-                    yield place, _judge(place, attached, pinned)
+                    yield place, self._judge(place, attached, pinned)
         except (FleetError, OSError) as error:
             if "is locked by another run" in str(error):
                 # A run is changing just that: what was so before holds until it ends.
@@ -97,12 +98,27 @@ class Watch:
                 yield nowhere, f"{nowhere.title} cannot be watched: {error}"
                 yield from self._without_files(instance, program, attached)
 
+    def _judge(self, place: Place, attached: dict[str, int], pinned: set[int]) -> str:
+        exists, running = True, None
+        if isinstance(place.where, RootArray):
+            running = slots(place.where.path).get(place.where.position)
+        else:
+            try:
+                socket.if_nametoindex(place.where)
+                running = attached.get(place.where)
+            except OSError:
+                exists = False
+        wrong = judge(place, exists, running, pinned, self._ours.get(place))
+        if not wrong and running is not None:
+            self._ours[place] = running
+        return wrong
+
     def _without_files(self, instance: str, program: str, attached: dict[str, int]) -> Iterator[tuple[Place, str]]:
         """Each place as it was judged last, but for a program that was taken off, which shows without its files."""
         for place, old in self.judged.items():
             if place[:2] == (instance, program) and place.where != UNSEEN:
                 gone = isinstance(place.where, str) and place.where not in attached
-                yield place, _judge(place, attached, set()) if gone else old
+                yield place, self._judge(place, attached, set()) if gone else old
 
     def _places(self, file: StateFile, program: str, stamp: t.Any) -> list[Place]:
         """Where a program is to run. A large state is parsed once, until it is another."""
@@ -126,16 +142,6 @@ def _stamp(path: str) -> t.Any:
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _judge(place: Place, attached: dict[str, int], pinned: set[int]) -> str:
-    if isinstance(place.where, RootArray):
-        return judge(place, True, slots(place.where.path).get(place.where.position), pinned)
-    try:
-        socket.if_nametoindex(place.where)
-    except OSError:
-        return judge(place, False, None, pinned)
-    return judge(place, True, attached.get(place.where), pinned)
 
 
 def main() -> int:

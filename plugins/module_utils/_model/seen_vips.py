@@ -15,7 +15,7 @@ from .overlay import Overlay, effective_state
 from .verdicts import Verdict, Words
 from .vip_plan import ring_members
 from .vips import Vip, VipKey
-from .watch import UNSEEN, Place
+from .watch import UNSEEN, Place, unpinned
 
 _NAMED = 3
 """As many failing reals are named."""
@@ -116,7 +116,7 @@ def host_faults(instance: str, places: Mapping[Place, str], gateway: str | None)
     if len(own) > 1:
         # That it cannot be looked at for the moment says nothing against what was seen of it.
         own = {place: wrong for place, wrong in own.items() if place.where != UNSEEN}
-    found = sorted({wrong for wrong in own.values() if wrong})
+    found = sorted({wrong for place, wrong in own.items() if wrong and wrong != unpinned(place)})
     if not own:
         found.append(f"the program of balancer {instance} is attached nowhere")
     if not gateway:

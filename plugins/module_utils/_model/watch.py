@@ -44,13 +44,23 @@ class Place(t.NamedTuple):
         return f"interface {self.where}"
 
 
-def judge(place: Place, exists: bool, running: int | None, pinned: Collection[int]) -> str:
-    """What is wrong with a place, "" where nothing is. `running`: the id of the program there; `pinned`: of ours."""
+def unpinned(place: Place) -> str:
+    """What is said of a program that runs where it should, and whose pin is gone: packets do not need it."""
+    return f"{place.spot}: the pin of {place.title} is gone, so nobody can change it; it goes on as before ({_REMEDY})"
+
+
+def judge(place: Place, exists: bool, running: int | None, pinned: Collection[int], last: int | None = None) -> str:
+    """What is wrong with a place, "" where nothing is.
+
+    `running`: the id of the program there; `pinned`: of ours; `last`: the id that was last found to be ours there.
+    """
     if not exists:
         return f"{no_interface(str(place.where))}, where {place.title} is to run"
     harm = WHAT[place.program]
     if running is None:
         return f"{place.spot}: {place.title} was taken off: {harm} ({_REMEDY})"
+    if not pinned and running == last:
+        return unpinned(place)
     if not pinned:
         return f"{place.spot}: the pin of {place.title} is gone, so nobody can change it ({_REMEDY})"
     if running not in pinned:
