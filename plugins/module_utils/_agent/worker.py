@@ -77,7 +77,7 @@ class Worker:
             await self._end()
             raise RunFailedError(f"the process of runs does not answer: {error}") from error
         if not line.endswith(b"\n"):
-            raise RunFailedError(f"the process of runs ended in the middle of one ({_ending(await self._end())})")
+            raise RunFailedError(f"the process of runs ended in the middle of one ({_ending(await self._ended())})")
         return json.loads(line)
 
     async def _running(self) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
@@ -88,6 +88,16 @@ class Worker:
             self._process = process
             self.started += 1
         return t.cast("asyncio.StreamWriter", process.stdin), t.cast("asyncio.StreamReader", process.stdout)
+
+    async def _ended(self) -> int | None:
+        """The exit status of a process that says no more.
+
+        To kill it asks whether it has ended, and whoever waits for it at the same time loses its exit status.
+        """
+        if self._process is not None:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._process.wait(), 1.0)
+        return await self._end()
 
     async def _end(self) -> int | None:
         """End the process at once; its exit status."""
