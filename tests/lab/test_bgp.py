@@ -349,9 +349,9 @@ def test_a_change_of_services_leaves_sessions_alone(whole: Fleet) -> None:
     try:
         whole.deploy(more, "--limit", "balancers")
         announce(lab, "lb1", addresses=("198.18.200.2",))
-        until(lambda: "lb1" in routes.read(lab).get("198.18.200.2", ()), 15.0)
-        until(lambda: "community: (65001,80) (65001,443)" in told_by_router(lab, IPV4), 15.0)
-        until(lambda: "large_community: (4200000000, 1, 2)" in told_by_router(lab, IPV4), 15.0)
+        until(lambda: "lb1" in routes.read(lab).get("198.18.200.2", ()), 60.0)
+        until(lambda: "community: (65001,80) (65001,443)" in told_by_router(lab, IPV4), 60.0)
+        until(lambda: "large_community: (4200000000, 1, 2)" in told_by_router(lab, IPV4), 60.0)
     finally:
         withdraw(lab, "lb1", None, ("198.18.200.2",))
         whole.deploy(None, "--limit", "balancers")
@@ -362,7 +362,7 @@ def test_a_change_of_services_leaves_sessions_alone(whole: Fleet) -> None:
         assert not [word for word in ("Restarting protocol", "Removing protocol", "Shutting down") if word in said]
         since = {row[1].partition(".")[0] for row in sessions(lab, host).values()}
         assert "BFD" in said or max(since) < on_host(lab, host, f"date -d {begin} +%H:%M:%S")
-    until(lambda: "(65001,443)" not in told_by_router(lab, IPV4), 15.0)
+    until(lambda: "(65001,443)" not in told_by_router(lab, IPV4), 60.0)
 
 
 def test_somebody_elses_file_is_refused_before_any_host_changes(whole: Fleet) -> None:
