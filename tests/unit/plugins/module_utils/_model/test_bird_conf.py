@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What bird.conf says; what bird says of it is in tests/unit/roles/test_bird.py."""
+"""What bird.conf says; what bird says of it is in tests/engine/test_bird_conf.py."""
 
 from __future__ import annotations
 

@@ -9,5 +9,5 @@ from ansible_collections.katran.fleet.plugins.module_utils._agent.version import
 
 
 def test_the_agent_s_version_is_the_collection_s() -> None:
-    galaxy = Path(__file__).resolve().parents[3] / "galaxy.yml"
+    galaxy = Path(__file__).resolve().parents[2] / "galaxy.yml"
     assert f"\nversion: {VERSION}\n" in galaxy.read_text(encoding="utf-8")

@@ -20,7 +20,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.bgp_settings i
 from ansible_collections.katran.fleet.plugins.module_utils._model.bird_conf import masked
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.bird_confs import NEIGHBOR, PLACES, conf
 
-UNPACKED = Path(__file__).resolve().parents[3] / ".cache/bird"
+UNPACKED = Path(__file__).resolve().parents[2] / ".cache/bird"
 NEIGHBORS: tuple[dict[str, Any], ...] = (
     {},
     {"address": "2001:db8::1"},

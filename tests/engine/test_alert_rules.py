@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-PROJECT = Path(__file__).resolve().parents[3]
+PROJECT = Path(__file__).resolve().parents[2]
 RULES = PROJECT / "docs/monitoring/rules.yml"
 PROMTOOL = PROJECT / ".cache/promtool/usr/bin/promtool"
 
