@@ -59,7 +59,7 @@ def test_a_review_of_fresh_hosts_says_what_a_deploy_would_do(
     review: dict[str, Recap], first_deploy: dict[str, Recap]
 ) -> None:
     """It ends well where no package, source, unit or map is there yet, and every task says what it then does."""
-    changes = {"lb1": 3, "lb2": 3, "real1": 2, "real2": 2, "real3": 2}
+    changes = {"lb1": 6, "lb2": 6, "real1": 2, "real2": 2, "real3": 2}
     assert {host: review[host].changed for host in changes} == changes
     assert {host: first_deploy[host].changed for host in changes} == changes
 
@@ -71,7 +71,9 @@ def test_second_deploy_changes_nothing(fleet: Fleet) -> None:
 
 
 def test_applying_the_same_vips_writes_no_map(fleet: Fleet) -> None:
-    results = fleet.module("balancers", "katran.fleet.vips", {"config": fleet.config(), "state": "overridden"})
+    results = fleet.module(
+        "balancers", "katran.fleet.vips", {"config": fleet.config(checks=True), "state": "overridden"}
+    )
     assert set(results) == {"lb1", "lb2"}
     for result in results.values():
         assert result.get("changed") is False, result

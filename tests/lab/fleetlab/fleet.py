@@ -44,6 +44,7 @@ class Vip:
     hash: str = "maglev_v2"
     flags: tuple[str, ...] = ()
     sizes: dict[str, int] = field(default_factory=lambda: dict(_DEFAULT_SIZES))
+    check: dict[str, Any] = field(default_factory=dict)
 
     @property
     def shares(self) -> dict[str, float]:
@@ -81,6 +82,7 @@ def vips_of(config: list[dict[str, Any]], sizes: dict[str, int] | None = None) -
             vip.get("hash", "maglev_v2"),
             tuple(vip.get("flags", ())),
             {**_DEFAULT_SIZES, **(sizes or {})},
+            vip.get("check") or {},
         )
         for vip in config
     ]

@@ -90,14 +90,15 @@ class Fleet:
         """The VIPs of the inventory."""
         return read_vips(self.inventory, self.lab.prefix)
 
-    def config(self) -> list[dict[str, Any]]:
-        """The VIPs of the inventory in the form of katran_vips, to be changed and deployed."""
+    def config(self, checks: bool = False) -> list[dict[str, Any]]:
+        """The VIPs of the inventory in the form of katran_vips, to be changed and deployed; their checks if wanted."""
         return [
             {
                 "address": vip.target.address,
                 "port": vip.target.port,
                 "protocol": vip.target.protocol,
                 "reals": [{"address": address, "weight": weight} for address, weight in vip.weights.items()],
+                **({"check": vip.check} if checks and vip.check else {}),
             }
             for vip in self.vips()
         ]
