@@ -45,7 +45,9 @@ def test_the_unit_restores_ids_rings_and_traffic(fleet: Fleet) -> None:
     counted = fleet.received_packets("lb1")
     all_answered(fleet)
     assert fleet.received_packets("lb1") > counted
-    result = fleet.module("lb1", "katran.fleet.vips", {"config": fleet.config(), "state": "overridden"})["lb1"]
+    result = fleet.module("lb1", "katran.fleet.vips", {"config": fleet.config(checks=True), "state": "overridden"})[
+        "lb1"
+    ]
     assert result["changed"] is False, result["changes"]
 
 
