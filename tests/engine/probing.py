@@ -25,7 +25,10 @@ from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck i
 from ansible_collections.katran.fleet.plugins.module_utils._engine.probe_destinations import keep_probe_destinations
 from ansible_collections.katran.fleet.plugins.module_utils._model.checks import Probe, Target
 from ansible_collections.katran.fleet.plugins.module_utils._model.health import Answer
-from ansible_collections.katran.fleet.plugins.module_utils._model.healthcheck_settings import parse_healthcheck
+from ansible_collections.katran.fleet.plugins.module_utils._model.healthcheck_settings import (
+    HEALTHCHECK,
+    parse_healthcheck,
+)
 from ansible_collections.katran.fleet.plugins.module_utils._model.probe_path import Way, reach_of
 from ansible_collections.katran.fleet.tests.engine import services
 from ansible_collections.katran.fleet.tests.engine.sandbox import (
@@ -119,19 +122,8 @@ def balancer_and_real() -> Iterator[Path]:
 
 def attach(**options: Any) -> None:
     """Program healthcheck on the balancer, and its destinations."""
-    settings = {
-        "interface": "out",
-        "encapsulation": "ipip",
-        "gue_port": 6080,
-        "source_ipv4": "auto",
-        "source_ipv6": "auto",
-        "source_mac": "auto",
-        "gateway_mac": "auto",
-        "max_frame": 1514,
-        "counted_vips": [],
-        "source_dir": BPF,
-        **options,
-    }
+    defaults = {name: option.get("default") for name, option in HEALTHCHECK.items()}
+    settings = {**defaults, "interface": "out", "source_dir": BPF, **options}
     Healthcheck("default", BPFFS).ensure(parse_healthcheck(settings), False, 5)
     keep_probe_destinations(request(), MARKS)
 

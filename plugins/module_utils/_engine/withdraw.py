@@ -59,8 +59,7 @@ def withdrawn(instance: str, places: Collection[str], root: str = LOCK_ROOT) -> 
                 route for route in read_table(told.table).ours if route.place in places and route.place not in shared
             ]
             failed = change_table(told.table, [RouteChange(route, adds=False) for route in routes])
-        if failed:
-            change, why = list(failed.items())[0]  # noqa: RUF015  # pylint takes next() in a generator for its end
+        for change, why in failed.items():
             raise EngineError(f"the route of {change.route.place} in table {told.table} cannot be removed: {why}")
         if routes:
             time.sleep(told.grace)
