@@ -36,56 +36,76 @@ def test_the_command_is_in_the_path(fleet: Fleet) -> None:
         assert "Exit status: 0 all are active" in on_host(fleet.lab, host, "katran checks --help | tr -s '\\n ' ' '")
 
 
+READ = "have systemd read its units"
+
+
 @pytest.mark.parametrize(
-    ("host", "command", "expected"),
+    "changed",
     [
-        (
-            # Of a unit that is linked, that removes the link.
-            "lb1",
-            f"systemctl disable --now {AGENT}",
-            [f"link the unit {AGENT}", "have systemd read its units", f"enable {AGENT}", f"start {AGENT}"],
+        pytest.param(
+            {
+                # Of a unit that is linked, that removes the link.
+                "lb1": (
+                    f"systemctl disable --now {AGENT}",
+                    [f"link the unit {AGENT}", READ, f"enable {AGENT}", f"start {AGENT}"],
+                ),
+                "lb2": (
+                    f"rm /etc/systemd/system/multi-user.target.wants/{AGENT} && systemctl daemon-reload",
+                    [f"enable {AGENT}"],
+                ),
+                "real1": (
+                    f"systemctl disable {RESTORE}",
+                    [f"link the unit {RESTORE}", READ, f"enable {RESTORE}"],
+                ),
+                "real2": (
+                    f"rm /etc/systemd/system/{RESTORE} && systemctl daemon-reload",
+                    [f"link the unit {RESTORE}", READ, f"enable {RESTORE}"],
+                ),
+                "real3": ("sysctl -qw net.ipv4.conf.eth1.rp_filter=1", ["net/ipv4/conf/eth1/rp_filter 1 → 2"]),
+            },
+            id="units disabled",
         ),
-        (
-            "lb1",
-            f"rm /etc/systemd/system/multi-user.target.wants/{AGENT} && systemctl daemon-reload",
-            [f"enable {AGENT}"],
+        pytest.param(
+            {
+                "lb1": (f"systemctl stop {AGENT}", [f"start {AGENT}"]),
+                "lb2": (
+                    f"sed -i s/WatchdogSec=20/WatchdogSec=30/ {LIBRARY}/systemd/{AGENT} && systemctl daemon-reload",
+                    [f"rewrite systemd/{AGENT}", READ, f"restart {AGENT}"],
+                ),
+                "real1": (f"echo >> {LIBRARY}/katran-restore", ["rewrite katran-restore"]),
+                "real2": (f"echo x > {LIBRARY}/bpf/stray.txt", ["remove bpf/stray.txt"]),
+                "real3": ("sysctl -qw net.ipv4.conf.all.arp_ignore=0", ["net/ipv4/conf/all/arp_ignore 0 → 1"]),
+            },
+            id="units stopped and edited",
         ),
-        ("lb1", f"systemctl stop {AGENT}", [f"start {AGENT}"]),
-        (
-            "real1",
-            f"systemctl disable {RESTORE}",
-            [f"link the unit {RESTORE}", "have systemd read its units", f"enable {RESTORE}"],
+        pytest.param(
+            {
+                # What is compiled is what the run will have written, not what lies there in a review.
+                "lb1": (f"echo >> {LIBRARY}/bpf/balancer.bpf.c", ["rewrite bpf/balancer.bpf.c"]),
+                "lb2": (f"rm {LIBRARY}/bpf/include/choose.h", ["write bpf/include/choose.h"]),
+                "real1": (f"chmod 666 {LIBRARY}/bpf/decap.bpf.c", ["rewrite bpf/decap.bpf.c"]),
+                "real2": (f"chmod 666 {LIBRARY}/katran-restore", ["rewrite katran-restore"]),
+                "real3": ("chmod 600 /usr/local/bin/katran", ["rewrite /usr/local/bin/katran"]),
+            },
+            id="files edited",
         ),
-        (
-            "real1",
-            f"rm /etc/systemd/system/{RESTORE} && systemctl daemon-reload",
-            [f"link the unit {RESTORE}", "have systemd read its units", f"enable {RESTORE}"],
+        pytest.param(
+            {
+                "lb1": ("rm /usr/local/bin/katran", ["write /usr/local/bin/katran"]),
+                "lb2": (f"echo >> {LIBRARY}/katran-restore", ["rewrite katran-restore"]),
+            },
+            id="files of balancers alone",
         ),
-        (
-            "lb2",
-            f"sed -i s/WatchdogSec=20/WatchdogSec=30/ {LIBRARY}/systemd/{AGENT} && systemctl daemon-reload",
-            [f"rewrite systemd/{AGENT}", "have systemd read its units", f"restart {AGENT}"],
-        ),
-        ("lb2", f"echo >> {LIBRARY}/katran-restore", ["rewrite katran-restore"]),
-        ("lb2", f"echo x > {LIBRARY}/bpf/stray.txt", ["remove bpf/stray.txt"]),
-        # What is compiled is what the run will have written, not what lies there in a review.
-        ("lb1", f"echo >> {LIBRARY}/bpf/balancer.bpf.c", ["rewrite bpf/balancer.bpf.c"]),
-        ("lb2", f"rm {LIBRARY}/bpf/include/choose.h", ["write bpf/include/choose.h"]),
-        ("real1", f"chmod 666 {LIBRARY}/bpf/decap.bpf.c", ["rewrite bpf/decap.bpf.c"]),
-        ("real2", f"chmod 666 {LIBRARY}/katran-restore", ["rewrite katran-restore"]),
-        ("lb1", "rm /usr/local/bin/katran", ["write /usr/local/bin/katran"]),
-        ("real1", "chmod 600 /usr/local/bin/katran", ["rewrite /usr/local/bin/katran"]),
-        ("real3", "sysctl -qw net.ipv4.conf.eth1.rp_filter=1", ["net/ipv4/conf/eth1/rp_filter 1 → 2"]),
-        ("real3", "sysctl -qw net.ipv4.conf.all.arp_ignore=0", ["net/ipv4/conf/all/arp_ignore 0 → 1"]),
     ],
 )
 def test_what_somebody_changed_is_predicted_and_put_right(
-    fleet: Fleet, host: str, command: str, expected: list[str]
+    fleet: Fleet, changed: dict[str, tuple[str, list[str]]]
 ) -> None:
-    on_host(fleet.lab, host, command)
+    for host, (command, _expected) in changed.items():
+        on_host(fleet.lab, host, command)
     review = changes(fleet, "--check")
     done = changes(fleet)
-    assert review == done == {host: expected}
+    assert review == done == {host: expected for host, (_command, expected) in changed.items()}
     assert changes(fleet) == {}
 
 

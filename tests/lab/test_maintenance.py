@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from fleetlab import flows, network, routes
@@ -45,6 +46,12 @@ def announced(fleet: Fleet) -> Iterator[Fleet]:
         network.route_statically(fleet.lab)
 
 
+def told(fleet: Fleet) -> str:
+    """What the agents said lately, for a failure."""
+    command = "journalctl -b -u katran-agent --no-pager -n 40 -o short-precise"
+    return "\n".join(on_host(fleet.lab, name, command) for name in BOTH)
+
+
 def say(fleet: Fleet, host: str, word: str) -> None:
     """Have a person say of a balancer: drain, withdraw or back."""
     on_host(fleet.lab, host, f"python3 - {word} <<'END'\n{DRAIN}\nEND")
@@ -61,22 +68,24 @@ def ways(fleet: Fleet, *hosts: str, seconds: float = 20.0) -> float:
 
 def keep(targets: list[Target], over: threading.Event, ready: threading.Event) -> list[str]:
     """A hundred long connections with a request a second on each; what broke."""
-    links = [Connection(targets[number % len(targets)]) for number in range(CONNECTIONS)]
-    names = [link.ask() for link in links]
-    broken: list[str] = []
-    ready.set()
-    alive = set(range(CONNECTIONS))
-    while not over.wait(1.0):
-        for number in sorted(alive):
-            try:
-                if links[number].ask() != names[number]:
-                    broken.append(f"connection {number} came to another real")
-            except (OSError, ValueError) as error:
-                broken.append(f"connection {number}: {error!r}")
-                alive.discard(number)
-    for link in links:
-        link.close()
-    return broken
+    with ExitStack() as closed:
+        links: list[Connection] = []
+        for number in range(CONNECTIONS):
+            links.append(Connection(targets[number % len(targets)]))
+            closed.callback(links[-1].close)
+        names = [link.ask() for link in links]
+        broken: list[str] = []
+        ready.set()
+        alive = set(range(CONNECTIONS))
+        while not over.wait(1.0):
+            for number in sorted(alive):
+                try:
+                    if links[number].ask() != names[number]:
+                        broken.append(f"connection {number} came to another real")
+                except (OSError, ValueError) as error:
+                    broken.append(f"connection {number}: {error!r}")
+                    alive.discard(number)
+        return broken
 
 
 def under_load(fleet: Fleet, during: Callable[[], None]) -> tuple[list[Flow], list[str]]:
@@ -93,7 +102,12 @@ def under_load(fleet: Fleet, during: Callable[[], None]) -> tuple[list[Flow], li
         kept = pool.submit(inside, lambda: keep(targets, over, ready))
         asked = pool.submit(inside, lambda: asyncio.run(asking))
         try:
-            assert ready.wait(30)
+            end = time.monotonic() + 60
+            while not ready.wait(0.1):
+                if kept.done():
+                    # Raises what went wrong.
+                    kept.result()
+                assert time.monotonic() < end, "the long connections are not there"
             during()
         finally:
             over.set()
@@ -120,6 +134,8 @@ def test_maintenance_is_noticed_by_nobody(announced: Fleet) -> None:
 
     found, broken = under_load(announced, maintain)
     failed = [flow for flow in found if flow.error]
+    if failed or broken:
+        print(*failed[:5], *broken[:5], told(announced), sep="\n")
     print(f"{len(found)} requests, {len(failed)} failed; {CONNECTIONS} long connections, {len(broken)} broken")
     assert failed == []
     assert broken == []

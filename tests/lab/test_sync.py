@@ -174,7 +174,11 @@ def replace_and_kill(fleet: Fleet, sync: bool) -> tuple[int, list[str], int]:
     crowd, over = Crowd(), threading.Event()
     held = 0
     with ThreadPoolExecutor(1) as pool:
-        in_client(fleet, lambda: crowd.connect(Target(VIP, 80, "tcp")))
+        try:
+            in_client(fleet, lambda: crowd.connect(Target(VIP, 80, "tcp")))
+        except BaseException:
+            crowd.close()
+            raise
         remaining = sum(name != "real5" for _connection, name in crowd.kept.values())
         asking = pool.submit(in_client, fleet, lambda: crowd.keep_asking(over))
         try:
