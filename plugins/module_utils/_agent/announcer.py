@@ -9,7 +9,6 @@ before goes. It takes some milliseconds at 512 VIPs, and waits for nobody.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 import typing as t
@@ -86,9 +85,10 @@ class Announcer:
 
     def stop(self, others: Mapping[str, int | None], now: float) -> list[Line]:
         """Take the routes of a balancer that is no more, or that is announced in another table, away: its own alone."""
-        there: set[str] = set()
-        with contextlib.suppress(NetworkError):
+        try:
             there = {route.place for route in read_table(self.table).ours}
+        except NetworkError as error:
+            return [Line(True, f"the routes of balancer {self.instance} stay: {error}")]
         foreign = there - set(self.wanted or self.ready)
         # Where a run was first, nothing is left to do or to write down.
         return self.update(Seen(others={**dict.fromkeys(foreign), **others}), now) if there != foreign else []
