@@ -14,11 +14,11 @@ import os
 import socket
 import struct
 import typing as t
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .._model.announcement import DRAINING, PROTOCOL, READY, Route, RouteChange
 from .._model.errors import NetworkError
-from .rtnetlink import attribute, dump, exchange, number_of, read_attributes
+from .rtnetlink import attribute, dump, exchange, first, number_of, read_attributes
 
 _NEWROUTE, _DELROUTE, _GETROUTE, _NEWRULE, _GETRULE = 24, 25, 26, 32, 34
 _CREATE_EXCLUSIVELY = 0x400 | 0x200
@@ -35,39 +35,55 @@ _ROUTE, _RULE = struct.Struct("=8BI"), struct.Struct("=8BI")
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _LENGTHS: Mapping[int, int] = {socket.AF_INET: 32, socket.AF_INET6: 128}
 
-
-class Table(t.NamedTuple):
-    """What a table has: our routes, and others by protocol number → how many."""
-
-    ours: tuple[Route, ...] = ()
-    foreign: Mapping[int, int] = {}
+_OTHERS = 100
+"""As many routes of others are counted: whoever has more there knows it."""
 
 
-def read_table(table: int) -> Table:
-    """The routes of a table. NetworkError where the kernel does not tell them."""
-    ours: list[Route] = []
-    foreign: dict[int, int] = {}
+def read_routes(table: int) -> tuple[Route, ...]:
+    """Our routes of a table. NetworkError where the kernel does not tell all of them.
+
+    The kernel leaves out those of others: a table that somebody else has a hundred thousand in costs it the time to
+    walk past them.
+    """
+    return tuple(_read(body, found) for body, found in _routes_of(table, PROTOCOL) if body[5] == PROTOCOL)
+
+
+class Others(t.NamedTuple):
+    """Routes that are not ours: how many, or `more` than that; of which protocols."""
+
+    number: int
+    more: bool
+    protocols: tuple[int, ...]
+
+
+def others_in(table: int, ours: int) -> Others:
+    """The routes of others in a table, of which no more are looked at than it takes to say so. `ours`: how many.
+
+    NetworkError where the kernel does not tell them.
+    """
+    most = ours + _OTHERS
+    found = [body[5] for body, _found in _routes_of(table, 0, most) if body[5] != PROTOCOL]
+    return Others(min(len(found), _OTHERS), len(found) > _OTHERS, tuple(sorted(set(found))))
+
+
+def _routes_of(table: int, protocol: int, most: int | None = None) -> Iterator[tuple[bytes, dict[int, bytes]]]:
+    """The routes of a table, of one protocol or (0) of all, each with its attributes. `most`: of a family, about."""
     for family in _FAMILIES:
-        for body in _routes_of(family, table):
+        asked = _ROUTE.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0) + attribute(_TABLE, struct.pack("=I", table))
+        # A table without a route does not exist.
+        nothing = (errno.ENOENT, errno.EAFNOSUPPORT)
+        try:
+            if most is None:
+                bodies = dump(_GETROUTE, _NEWROUTE, asked, strict=True, nothing=nothing)
+            else:
+                bodies = first(_GETROUTE, _NEWROUTE, asked, most, nothing)
+        except OSError as error:
+            raise NetworkError(f"table {table} cannot be read: {error.strerror}") from error
+        for body in bodies:
             found = read_attributes(body[_ROUTE.size :])
             # A kernel that leaves nothing out, and one that was started without a family, tell other routes too.
-            if body[0] != family or number_of(found, _TABLE, body[4]) != table:
-                continue
-            protocol = body[5]
-            if protocol == PROTOCOL:
-                ours.append(_read(body, found))
-            else:
-                foreign[protocol] = foreign.get(protocol, 0) + 1
-    return Table(tuple(ours), foreign)
-
-
-def _routes_of(family: int, table: int) -> list[bytes]:
-    asked = _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + attribute(_TABLE, struct.pack("=I", table))
-    try:
-        # A table without a route does not exist.
-        return dump(_GETROUTE, _NEWROUTE, asked, strict=True, nothing=(errno.ENOENT, errno.EAFNOSUPPORT))
-    except OSError as error:
-        raise NetworkError(f"table {table} cannot be read: {error.strerror}") from error
+            if body[0] == family and number_of(found, _TABLE, body[4]) == table:
+                yield body, found
 
 
 def _read(body: bytes, found: Mapping[int, bytes]) -> Route:

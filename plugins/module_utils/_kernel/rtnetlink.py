@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import socket
 import struct
@@ -79,7 +80,22 @@ def dump(
     raise InterruptedError(errno.EINTR, f"it changed each of the {_ATTEMPTS} times that it was read")
 
 
-def _dump_once(request: int, answer: int, body: bytes, strict: bool) -> tuple[list[bytes], bool]:
+def first(request: int, answer: int, body: bytes, most: int, nothing: Container[int] = _UNKNOWN) -> list[bytes]:
+    """As a strict `dump`, but no more is read once there are more answers than `most`; and whatever changed meanwhile.
+
+    What one of them says is so, and no more follows from them.
+    """
+    try:
+        return _dump_once(request, answer, body, True, most)[0]
+    except OSError as error:
+        if error.errno in nothing:
+            return []
+        raise
+
+
+def _dump_once(
+    request: int, answer: int, body: bytes, strict: bool, most: float = math.inf
+) -> tuple[list[bytes], bool]:
     """The same, and whether nothing changed meanwhile."""
     found: list[bytes] = []
     whole = True
@@ -87,7 +103,7 @@ def _dump_once(request: int, answer: int, body: bytes, strict: bool) -> tuple[li
         if strict:
             link.setsockopt(_SOL_NETLINK, _STRICT, 1)
         link.send(_HEADER.pack(_HEADER.size + len(body), request, _DUMP, 1, 0) + body)
-        while True:
+        while len(found) <= most:
             for kind, flags, _sequence, message in _messages(link.recv(_LARGEST)):
                 whole = whole and not flags & _INTERRUPTED
                 if kind == _ERROR or (kind == _DONE and _code(message)):
@@ -97,6 +113,7 @@ def _dump_once(request: int, answer: int, body: bytes, strict: bool) -> tuple[li
                     return found, whole
                 if kind == answer:
                     found.append(message)
+    return found, False
 
 
 def exchange(requests: Iterable[tuple[int, int, bytes]]) -> list[int]:
