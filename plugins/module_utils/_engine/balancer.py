@@ -21,6 +21,7 @@ from .._model.announcement import DRAIN_FILE
 from .._model.balancer_plan import BalancerPlan, follows_gateway, plan_balancer, plan_gateway, plan_removal
 from .._model.balancer_snapshot import BalancerSnapshot
 from .._model.errors import FleetError, NetworkError
+from .._model.kept_words import WORDS_FILE
 from .._model.limits import Limits
 from .._model.map_specs import MAPS, balancer_maps
 from .._model.pinned import PinnedMaps
@@ -47,6 +48,7 @@ from .withdraw import withdrawn
 STATE_FILES = (
     "state.json",
     DRAIN_FILE,
+    WORDS_FILE,
     *(table.file for table in BALANCER_TABLES.values()),
     BYTECODE_FILE,
     NEXT_FILE,
