@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from .._model import layout
 from .._model.errors import ProgramError
 from .._model.map_specs import PROG_ARRAY
-from .._model.snapshot import RootArray
+from .._model.snapshot import Attachment, RootArray
 from . import bpf
 from .privilege import permission_hint
+from .xdp import every_attachment
 
 
 @contextmanager
@@ -49,6 +50,29 @@ def slots(path: str) -> dict[int, int]:
             if value is not None:
                 found[position] = layout.parse_u32(value)
     return found
+
+
+def interfaces_with(path: str) -> list[str]:
+    """The interfaces whose XDP program has this array, by number. ProgramError where there is no such array."""
+    with _opened(path) as array:
+        number = array.info.id
+    return [each.interface for each in sorted(every_attachment(), key=_number) if number in _maps_of(each.program_id)]
+
+
+def _number(place: Attachment) -> int:
+    return place.index
+
+
+def _maps_of(program: int) -> tuple[int, ...]:
+    """The ids of a program's maps; none where it is gone."""
+    try:
+        descriptor = bpf.program_by_id(program)
+    except OSError:
+        return ()
+    try:
+        return bpf.program_info(descriptor).map_ids
+    finally:
+        os.close(descriptor)
 
 
 def put_program(slot: RootArray, fd: int) -> None:
