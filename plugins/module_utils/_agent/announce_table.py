@@ -13,7 +13,8 @@ import math
 import time
 from collections.abc import Sequence
 
-from .._kernel.announce_routes import others_in, read_routes, rules_into
+from .._kernel.announce_others import others_in, rules_into
+from .._kernel.announce_routes import read_routes
 from .._model.announcement import Route
 from .._model.faults import counted
 

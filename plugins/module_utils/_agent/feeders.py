@@ -17,9 +17,11 @@ from collections.abc import Callable, Mapping, Sequence
 from .._kernel.run_files import RunFiles
 from .._kernel.state_folder import STATE_ROOT, StateFolder
 from .._model.errors import StateError
-from .._model.external import Steps, Word, words_in, words_to_json
+from .._model.external import Steps, Word, words_to_json
+from .._model.feeder_files import words_in
 from .._model.judging import Checked, unmatched
-from .._model.kept_words import WORDS_FILE, KeptWords, kept_to_json, still_held
+from .._model.kept_words import KeptWords, kept_to_json, still_held
+from .._model.words_file import WORDS_FILE
 
 _SLICE_SECONDS = 0.004
 _PAUSE_SECONDS = 0.004

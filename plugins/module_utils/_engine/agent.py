@@ -24,7 +24,7 @@ from .._model.agent_settings import AGENT_FILE, AgentSettings, settings_changes
 from .._model.announcement import Told
 from .._model.errors import EngineError, FleetError, HostError, StateError
 from .._model.host_plan import AGENT
-from .._model.kept_words import WORDS_FILE
+from .._model.words_file import WORDS_FILE
 from .request import Request
 from .withdraw import withdrawn
 

@@ -21,7 +21,6 @@ from .._model.announcement import DRAIN_FILE
 from .._model.balancer_plan import BalancerPlan, follows_gateway, plan_balancer, plan_gateway, plan_removal
 from .._model.balancer_snapshot import BalancerSnapshot
 from .._model.errors import FleetError, NetworkError
-from .._model.kept_words import WORDS_FILE
 from .._model.limits import Limits
 from .._model.map_specs import MAPS, balancer_maps
 from .._model.pinned import PinnedMaps
@@ -31,6 +30,7 @@ from .._model.state import State
 from .._model.steps import ClearSlot, Compile, Detach
 from .._model.tables import BALANCER_TABLES
 from .._model.wanted import Asking, Wanted, kept_wanted, wanted_back
+from .._model.words_file import WORDS_FILE
 from .._program.balancer_executor import BalancerExecutor
 from .._program.balancer_toolchain import BalancerToolchain, HostBalancerToolchain
 from .._program.executor import Executor

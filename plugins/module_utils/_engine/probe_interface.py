@@ -10,8 +10,8 @@ import socket
 import typing as t
 from collections.abc import Mapping
 
-from .._kernel.network import FAMILIES, over_default_routes
-from .._kernel.root_array import interfaces_with
+from .._kernel.network import FAMILIES
+from .._kernel.root_places import interfaces_with, over_default_routes
 from .._kernel.routes import default_routes
 from .._kernel.state_folder import StateFolder
 from .._model.errors import ProgramError

@@ -13,17 +13,16 @@ import errno
 import os
 import socket
 import struct
-import typing as t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .._model.announcement import DRAINING, PROTOCOL, READY, Route, RouteChange
 from .._model.errors import NetworkError
-from .rtnetlink import attribute, dump, exchange, first, number_of, read_attributes
+from .rtnetlink import attribute, dump, dump_once, exchange, number_of, read_attributes
 
-_NEWROUTE, _DELROUTE, _GETROUTE, _NEWRULE, _GETRULE = 24, 25, 26, 32, 34
+_NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _CREATE_EXCLUSIVELY = 0x400 | 0x200
 _DST, _OIF, _PRIORITY, _TABLE = 1, 4, 6, 15
-_FRA_TABLE, _COMPATIBLE, _LARGEST_SHORT = 15, 252, 255
+_COMPATIBLE, _LARGEST_SHORT = 252, 255
 """RT_TABLE_COMPAT stands in the byte of a header where a table's number does not fit."""
 
 _ANY, _UNICAST = 0, 1
@@ -31,12 +30,9 @@ _UNIVERSE, _LINK, _NOWHERE = 0, 253, 255
 _LOOPBACK = 1
 """lo is the first interface of every network namespace."""
 
-_ROUTE, _RULE = struct.Struct("=8BI"), struct.Struct("=8BI")
-_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+_ROUTE = struct.Struct("=8BI")
+FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _LENGTHS: Mapping[int, int] = {socket.AF_INET: 32, socket.AF_INET6: 128}
-
-_OTHERS = 100
-"""As many routes of others are counted: whoever has more there knows it."""
 
 
 def read_routes(table: int) -> tuple[Route, ...]:
@@ -45,39 +41,23 @@ def read_routes(table: int) -> tuple[Route, ...]:
     The kernel leaves out those of others: a table that somebody else has a hundred thousand in costs it the time to
     walk past them.
     """
-    return tuple(_read(body, found) for body, found in _routes_of(table, PROTOCOL) if body[5] == PROTOCOL)
+    return tuple(_read(body, found) for body, found in routes_of(table, PROTOCOL) if body[5] == PROTOCOL)
 
 
-class Others(t.NamedTuple):
-    """Routes that are not ours: how many, or `more` than that; of which protocols."""
-
-    number: int
-    more: bool
-    protocols: tuple[int, ...]
-
-
-def others_in(table: int, ours: int) -> Others:
-    """The routes of others in a table, of which no more are looked at than it takes to say so. `ours`: how many.
-
-    NetworkError where the kernel does not tell them.
-    """
-    most = ours + _OTHERS
-    found = [body[5] for body, _found in _routes_of(table, 0, most) if body[5] != PROTOCOL]
-    return Others(min(len(found), _OTHERS), len(found) > _OTHERS, tuple(sorted(set(found))))
-
-
-def _routes_of(table: int, protocol: int, most: int | None = None) -> Iterator[tuple[bytes, dict[int, bytes]]]:
+def routes_of(table: int, protocol: int, most: int | None = None) -> Iterator[tuple[bytes, dict[int, bytes]]]:
     """The routes of a table, of one protocol or (0) of all, each with its attributes. `most`: of a family, about."""
-    for family in _FAMILIES:
+    for family in FAMILIES:
         asked = _ROUTE.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0) + attribute(_TABLE, struct.pack("=I", table))
-        # A table without a route does not exist.
-        nothing = (errno.ENOENT, errno.EAFNOSUPPORT)
         try:
-            if most is None:
-                bodies = dump(_GETROUTE, _NEWROUTE, asked, strict=True, nothing=nothing)
-            else:
-                bodies = first(_GETROUTE, _NEWROUTE, asked, most, nothing)
+            bodies = (
+                dump(_GETROUTE, _NEWROUTE, asked, strict=True, nothing=())
+                if most is None
+                else dump_once(_GETROUTE, _NEWROUTE, asked, True, most)[0]
+            )
         except OSError as error:
+            # A table without a route does not exist.
+            if error.errno in (errno.ENOENT, errno.EAFNOSUPPORT):
+                continue
             raise NetworkError(f"table {table} cannot be read: {error.strerror}") from error
         for body in bodies:
             found = read_attributes(body[_ROUTE.size :])
@@ -136,20 +116,6 @@ def _body(table: int, route: Route) -> bytes:
     body += attribute(_DST, socket.inet_pton(family, address))
     body += attribute(_PRIORITY, struct.pack("=I", route.metric)) + attribute(_TABLE, struct.pack("=I", table))
     return body + (attribute(_OIF, struct.pack("=I", _LOOPBACK)) if route.loopback else b"")
-
-
-def rules_into(table: int) -> int:
-    """How many rules of this host lead into a table. NetworkError where the kernel does not tell them."""
-    found = 0
-    for family in _FAMILIES:
-        try:
-            bodies = dump(_GETRULE, _NEWRULE, _RULE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
-        except OSError as error:
-            raise NetworkError(f"the rules of routing cannot be read: {error.strerror}") from error
-        for body in bodies:
-            if body[0] == family and number_of(read_attributes(body[_RULE.size :]), _FRA_TABLE, body[4]) == table:
-                found += 1
-    return found
 
 
 def by_place(routes: Iterable[Route]) -> dict[str, int]:

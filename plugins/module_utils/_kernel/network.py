@@ -83,13 +83,6 @@ def ask_gateway(interfaces: Sequence[str], confirm: bool = False, wait: bool = T
         return one_gateway([behind(name, allowed, routes, ask) for name, allowed in places])
 
 
-def over_default_routes(interfaces: Sequence[str]) -> list[str]:
-    """Those of the interfaces over which default routes lead out of the host, in their order."""
-    with open_route() as route:
-        routes = [default_routes(name) for name in FAMILIES]
-        return [name for name in interfaces if any(hops_over(known, carriers(route, [name])) for known in routes)]
-
-
 def behind(
     interface: str, allowed: set[int] | None, routes: Mapping[str, Sequence[DefaultRoute]], ask: Callable[[Hop], str]
 ) -> Behind:

@@ -13,14 +13,13 @@ from contextlib import contextmanager
 from .._model import layout
 from .._model.errors import ProgramError
 from .._model.map_specs import PROG_ARRAY
-from .._model.snapshot import Attachment, RootArray
+from .._model.snapshot import RootArray
 from . import bpf
 from .privilege import permission_hint
-from .xdp import every_attachment
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[bpf.Map]:
+def opened_array(path: str) -> Iterator[bpf.Map]:
     """The pinned array; ProgramError where there is none."""
     if os.path.exists(path) and not bpf.is_bpffs(path):
         raise ProgramError(f"root_array: {path} is not in a bpf file system")
@@ -44,7 +43,7 @@ def _opened(path: str) -> Iterator[bpf.Map]:
 def slots(path: str) -> dict[int, int]:
     """Position → kernel-wide id of the program in that slot, for the slots in use."""
     found = {}
-    with _opened(path) as array:
+    with opened_array(path) as array:
         for position in range(array.info.entries):
             value = array.lookup(layout.u32(position))
             if value is not None:
@@ -52,32 +51,9 @@ def slots(path: str) -> dict[int, int]:
     return found
 
 
-def interfaces_with(path: str) -> list[str]:
-    """The interfaces whose XDP program has this array, by number. ProgramError where there is no such array."""
-    with _opened(path) as array:
-        number = array.info.id
-    return [each.interface for each in sorted(every_attachment(), key=_number) if number in _maps_of(each.program_id)]
-
-
-def _number(place: Attachment) -> int:
-    return place.index
-
-
-def _maps_of(program: int) -> tuple[int, ...]:
-    """The ids of a program's maps; none where it is gone."""
-    try:
-        descriptor = bpf.program_by_id(program)
-    except OSError:
-        return ()
-    try:
-        return bpf.program_info(descriptor).map_ids
-    finally:
-        os.close(descriptor)
-
-
 def put_program(slot: RootArray, fd: int) -> None:
     """Put a program into a slot. ProgramError says why the kernel does not take it."""
-    with _opened(slot.path) as array:
+    with opened_array(slot.path) as array:
         try:
             array.update(layout.u32(slot.position), layout.u32(fd))
         except OSError as error:
@@ -94,5 +70,5 @@ def put_program(slot: RootArray, fd: int) -> None:
 
 def clear_slot(slot: RootArray) -> None:
     """Take the program out of a slot, if there is one."""
-    with _opened(slot.path) as array:
+    with opened_array(slot.path) as array:
         array.delete(layout.u32(slot.position))

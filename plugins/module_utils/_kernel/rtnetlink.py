@@ -66,11 +66,11 @@ def dump(
     """The bodies of all answers of this kind; none where the kernel answers an error of `nothing`.
 
     `strict`: the kernel leaves out what the body does not ask for. OSError with every other error; InterruptedError
-    where something changed each time while it was read, as what was read then may lack what did not change.
+    where something changed each time that it was read: what was read then may lack what did not.
     """
     for _attempt in range(_ATTEMPTS):
         try:
-            found, whole = _dump_once(request, answer, body, strict)
+            found, whole = dump_once(request, answer, body, strict)
         except OSError as error:
             if error.errno in nothing:
                 return []
@@ -80,23 +80,8 @@ def dump(
     raise InterruptedError(errno.EINTR, f"it changed each of the {_ATTEMPTS} times that it was read")
 
 
-def first(request: int, answer: int, body: bytes, most: int, nothing: Container[int] = _UNKNOWN) -> list[bytes]:
-    """As a strict `dump`, but no more is read once there are more answers than `most`; and whatever changed meanwhile.
-
-    What one of them says is so, and no more follows from them.
-    """
-    try:
-        return _dump_once(request, answer, body, True, most)[0]
-    except OSError as error:
-        if error.errno in nothing:
-            return []
-        raise
-
-
-def _dump_once(
-    request: int, answer: int, body: bytes, strict: bool, most: float = math.inf
-) -> tuple[list[bytes], bool]:
-    """The same, and whether nothing changed meanwhile."""
+def dump_once(request: int, answer: int, body: bytes, strict: bool, most: float = math.inf) -> tuple[list[bytes], bool]:
+    """The same, read once, and whether nothing changed meanwhile. No more is read once there are more than `most`."""
     found: list[bytes] = []
     whole = True
     with _opened() as link:
@@ -107,7 +92,7 @@ def _dump_once(
             for kind, flags, _sequence, message in _messages(link.recv(_LARGEST)):
                 whole = whole and not flags & _INTERRUPTED
                 if kind == _ERROR or (kind == _DONE and _code(message)):
-                    # A dump that the kernel gives up half-way ends with its error.
+                    # What the kernel gives up half-way ends with its error.
                     raise _failure(message)
                 if kind == _DONE:
                     return found, whole

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from .external import Word, words_reader
 from .records import Fault, Fields, many, mapping, named, parse_record, read_fields, shown, text
 
-WORDS_FILE = "words.json"
 SCHEMA = 1
 REMEDY = "it is ignored, and written anew once a feeder says something"
 

@@ -18,15 +18,13 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.errors import 
 from ansible_collections.katran.fleet.plugins.module_utils._model.external import (
     LARGEST,
     MOST,
-    REMEDY,
     Word,
     live,
-    parse_words,
     whole,
-    words_in,
     words_reader,
     words_to_json,
 )
+from ansible_collections.katran.fleet.plugins.module_utils._model.feeder_files import REMEDY, parse_words, words_in
 
 PATH = "/run/katran-fleet/default/verdicts.d/consul.json"
 GOOD = {"vip": "198.51.100.1:443/tcp", "real": "10.0.0.1", "state": "down", "until": 2e9}
