@@ -35,7 +35,15 @@ options:
   interface:
     description:
       - The interface by which probes leave. Required with O(state=attached).
+      - With O(root_array_path), V(auto) is an interface whose XDP program has that array, and over which a default
+        route leads - where it was before, else the first. Where the root program is called by another, as by a
+        dispatcher, it is the interface of the default route.
     type: str
+  root_array_path:
+    description:
+      - For V(auto) as O(interface), the pin of the root program's array in which the balancer has a slot
+        (O(katran.fleet.balancer#module:root_array)).
+    type: path
   encapsulation:
     description:
       - What the reals take, as for module M(katran.fleet.balancer).

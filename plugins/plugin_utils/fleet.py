@@ -368,10 +368,14 @@ class Fleet:
         return not set(words(balanced)).isdisjoint(words(served))
 
     def _probes_from(self, host: str) -> list[str]:
-        """By which interface a real that is a balancer too asks others, in a list; none where it asks nobody."""
+        """By which interface a real that is a balancer too asks others, in a list; none where it asks nobody.
+
+        In a slot of a root program, it is one of those where that runs: the host takes tunnels there as well.
+        """
         if host not in self._both or not asks_reals(self._resources(host).entries.get("vips", ())):
             return []
-        return words(self._get(host, "katran_interfaces"))[:1]
+        balanced = words(self._get(host, "katran_interfaces"))
+        return balanced[:1] if balanced else words(self._get(host, "katran_real_interfaces"))
 
     def _outer_sources(self, host: str, instead: Collection[str], both: bool = False) -> Told:
         """From where the host takes balancers' packets, unless one of the variables `instead` says it."""

@@ -22,7 +22,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._engine.agent import 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck import Healthcheck
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request, Result
 from ansible_collections.katran.fleet.plugins.module_utils._engine.resource import apply_resource
-from ansible_collections.katran.fleet.plugins.module_utils._kernel.announce_routes import by_place, read_table
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.announce_routes import by_place, read_routes
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT, StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
@@ -177,7 +177,7 @@ def everything() -> dict[str, Any]:
 
 def routes() -> dict[str, int]:
     """Place → metric of the routes that announce VIPs."""
-    return by_place(read_table(TABLE).ours)
+    return by_place(read_routes(TABLE))
 
 
 def gateway() -> str:

@@ -105,6 +105,46 @@ def test_words_of_others(services: dict[str, Service]) -> None:
     assert stored() == []
 
 
+@pytest.mark.parametrize("check", [QUICK, {"type": "external"}], ids=["probed", "external"])
+def test_words_of_others_outlive_a_reboot(services: dict[str, Service], check: dict[str, Any]) -> None:
+    apply(vip(*services, check={**check, "min_healthy": 0}))
+    whole = slots()
+    kept = STATE / "words.json"
+    ends = time.time() + 25
+    with agents.agent() as agent:
+        until((RUN / "checks.json").exists)
+        feed(
+            {"vip": VIP, "real": R1, "state": "down", "until": time.time() + 600},
+            {"vip": VIP, "real": R2, "state": "draining", "until": ends},
+        )
+        until(lambda: set(slots()) == {R3})
+        until(kept.exists)
+        agent.end(signal.SIGKILL)
+    before = stored()
+    shutil.rmtree(RUN)
+    with agents.agent() as agent:
+        time.sleep(3)
+        assert set(slots()) == {R3}
+        assert stored() == before
+        # What expires ends by itself, also now.
+        until(lambda: set(slots()) == {R2, R3}, 40)
+        assert time.time() > ends
+        # Taken back, whether by a word or by the file that goes, it is so for good.
+        feed()
+        until(lambda: slots() == whole)
+        feed({"vip": VIP, "real": R3, "state": "down", "until": time.time() + 600})
+        until(lambda: R3 not in slots())
+        (OTHERS / "consul.json").unlink()
+        until(lambda: slots() == whole)
+        agent.end()
+    shutil.rmtree(RUN)
+    with agents.agent() as agent:
+        until((RUN / "checks.json").exists)
+        time.sleep(2)
+        assert slots() == whole
+        agent.end()
+
+
 def test_a_real_that_recovers_starts_slowly(services: dict[str, Service]) -> None:
     apply(vip(*services, check={**QUICK, "slow_start": 4.5}))
     whole = slots()

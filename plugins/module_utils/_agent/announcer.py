@@ -3,28 +3,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Hold the routes of one balancer to what it is ready for, and say so in ready.json.
 
-Every look reads the kernel's table: a route that somebody removed is put back, and one that is left from a VIP of
-before goes. It takes some milliseconds at 512 VIPs, and waits for nobody.
+A look reads the kernel's table: a route that somebody removed is put back, and one that is left from a VIP of
+before goes. It takes some milliseconds at 512 VIPs, and waits for nobody. A table that takes longer to read, because
+others have many routes there, is read less often.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 import typing as t
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from .._kernel.announce_routes import Table, by_place, change_table, read_table, rules_into
+from .._kernel.announce_routes import by_place, change_table, read_routes
 from .._kernel.leaving import changing_routes, read_leaving
 from .._kernel.lock import LOCK_ROOT
 from .._kernel.run_files import RunFiles
 from .._model.announcement import DRAINING, GRACE_SECONDS, TABLE, Ready, Route, RouteChange
 from .._model.announcing import Past, Seen, decide, route_changes, wanted_routes, with_failures
 from .._model.errors import FleetError, NetworkError
-from .._model.faults import counted
 from .._model.ready_file import ReadyFile
+from .announce_table import Intruders, Routes
 
 _BUSY_LOOKS = 20
 """So many looks at which a run was changing routes are told: each takes it milliseconds."""
@@ -58,6 +58,9 @@ class Announcer:
         self._written: dict[str, Past] | None = None
         self._troubles: tuple[str, ...] = ()
         self._busy = 0
+        self._routes = Routes(table)
+        self._intruders = Intruders(table)
+        self._failed: dict[RouteChange, str] = {}
 
     def update(self, seen: Seen, now: float) -> list[Line]:
         """Bring the routes to what is seen; a line for each change. `now`: seconds since the epoch.
@@ -86,21 +89,28 @@ class Announcer:
 
     def stop(self, others: Mapping[str, int | None], now: float) -> list[Line]:
         """Take the routes of a balancer that is no more, or that is announced in another table, away: its own alone."""
-        there: set[str] = set()
-        with contextlib.suppress(NetworkError):
-            there = {route.place for route in read_table(self.table).ours}
+        try:
+            there = {route.place for route in read_routes(self.table)}
+        except NetworkError as error:
+            return [Line(True, f"the routes of balancer {self.instance} stay: {error}")]
         foreign = there - set(self.wanted or self.ready)
         # Where a run was first, nothing is left to do or to write down.
         return self.update(Seen(others={**dict.fromkeys(foreign), **others}), now) if there != foreign else []
 
     def _look(self, seen: Seen, now: float, troubles: list[str]) -> list[Line]:
         before = self._pasts or {}
-        there = read_table(self.table)
-        seen = replace(seen, routes=by_place(there.ours), leaving=self._still_leaving(seen.read_at))
-        decided = decide(seen, before, now)
-        self.wanted = wanted_routes(decided, seen.others)
-        changes = route_changes(self.wanted, there.ours, seen.others)
-        failed = change_table(self.table, changes) if changes else {}
+        seen = replace(seen, leaving=self._still_leaving(seen.read_at))
+        there, fresh = self._routes.known(now)
+        seen, decided, changes = self._decided(seen, there, now)
+        if not fresh and any(change not in self._failed for change in changes):
+            # Nothing is changed by what the table was some time ago.
+            there, fresh = self._routes.read(now), True
+            seen, decided, changes = self._decided(seen, there, now)
+        if fresh:
+            self._failed = change_table(self.table, changes) if changes else {}
+        failed = {change: self._failed[change] for change in changes if change in self._failed}
+        if len(failed) < len(changes):
+            self._routes.forget()
         self._pasts = with_failures(decided, before, {change.route.place: why for change, why in failed.items()})
         self.ready = {place: past.ready for place, past in self._pasts.items()}
         self._leave_old_table(seen.others)
@@ -110,8 +120,17 @@ class Announcer:
             if not change.adds
         ]
         if self.wanted:
-            troubles += self._intruders(there)
+            troubles += self._intruders.look(len(there), now)
         return [*_told(before, self._pasts), *_repaired(changes, before, self._pasts, seen.routes)]
+
+    def _decided(
+        self, seen: Seen, there: Sequence[Route], now: float
+    ) -> tuple[Seen, dict[str, Past], list[RouteChange]]:
+        """What is seen with these routes in the table, what follows, and what is to be changed for that."""
+        seen = replace(seen, routes=by_place(there))
+        decided = decide(seen, self._pasts or {}, now)
+        self.wanted = wanted_routes(decided, seen.others)
+        return seen, decided, route_changes(self.wanted, there, seen.others)
 
     @property
     def wants_news(self) -> bool:
@@ -130,25 +149,9 @@ class Announcer:
         if self._left is None:
             return
         table, places = self._left
-        old = [route for route in read_table(table).ours if route.place in places and route.place not in others]
+        old = [route for route in read_routes(table) if route.place in places and route.place not in others]
         change_table(table, [RouteChange(route, adds=False) for route in old])
         self._left = None
-
-    def _intruders(self, there: Table) -> list[str]:
-        """What else uses our table."""
-        found = []
-        if there.foreign:
-            found.append(
-                f"table {self.table} has {counted(sum(there.foreign.values()), 'route')} of others (protocol"
-                f" {', '.join(map(str, sorted(there.foreign)))}), which routing daemons learn from it as well"
-            )
-        rules = rules_into(self.table)
-        if rules:
-            found.append(
-                f"{counted(rules, 'rule')} of routing on this host may send packets into table {self.table}, which is"
-                " there to be announced: what the host sends to a VIP then ends on itself (ip rule)"
-            )
-        return found
 
     def _remembered(self, now: float, troubles: list[str]) -> dict[str, Past]:
         """What the agent before this one left."""

@@ -14,10 +14,10 @@ from .._kernel.run_files import RunFiles
 from .._model.checks import Target
 from .._model.checks_record import ChecksRecord
 from .._model.errors import StateError
-from .._model.external import Word, take_words
 from .._model.health import Answer, Health, first_due, next_due, phase, step
-from .._model.judging import Checked, Judged, carried, judge, unmatched
+from .._model.judging import Checked, Judged, carried, judge
 from .._model.verdicts import Verdict
+from .feeders import Feeders
 from .known import Known
 
 _NOTHING = Health()
@@ -35,11 +35,9 @@ class Checks:
         self.checked = Checked.of({})
         self.healths: dict[Target, Health] = {}
         self.judged = Judged((), math.inf, frozenset())
-        self.words: Mapping[str, Sequence[Word]] = {}
+        self.feeders = Feeders(files, tell)
         self._resumed: dict[Target, Health] = {}
         self._places: dict[Target, float] = {}
-        self._word_files: dict[str, tuple[int, int, int]] = {}
-        self._wrong: set[str] = set()
         self.stale = True
         """Whether something happened that may change verdicts."""
         self.ready = False
@@ -49,13 +47,14 @@ class Checks:
 
     def resume(self) -> None:
         """Go on from what an earlier agent knew."""
+        record: ChecksRecord | None = None
         try:
             record = self._files.read_checks()
         except StateError as error:
             self._tell(str(error))
-            return
         if record is not None:
-            self._resumed, self.words = record.resumed(), record.words
+            self._resumed = record.resumed()
+        self.feeders.resume(record.words if record is not None else {})
 
     def take(self, known: Known) -> None:
         """Another state.json. What is known of targets that stay is kept."""
@@ -85,31 +84,15 @@ class Checks:
 
     def read_words(self) -> None:
         """Look whether others say something else."""
-        files = self._files.word_files()
-        if files == self._word_files:
-            return
-        read: dict[str, str | StateError] = {}
-        for name in files:
-            try:
-                read[name] = self._files.read_word_file(name)
-            except StateError as error:
-                read[name] = error
-        self.words, faults = take_words(self.words, read, self._files.words)
-        self._word_files, self.stale = files, True
-        self._say([*faults, *unmatched(self.checked, self.words, time.time())])
-
-    def _say(self, faults: Sequence[str]) -> None:
-        for sentence in faults:
-            if sentence not in self._wrong:
-                self._tell(sentence)
-        self._wrong = set(faults)
+        if self.feeders.look(self.checked):
+            self.stale = True
 
     def judge(self, stored: Sequence[Verdict]) -> list[tuple[Verdict | None, Verdict | None]]:
         """Judge anew; which verdicts are others than before, as (before, after). `stored`: as last applied."""
         # What an earlier agent told is no news.
         known = self.judged.verdicts if self.ready else stored
         before = {(each.vip, each.real): each for each in known}
-        self.judged = judge(self.checked, self.known.overlay, self.healths, self.words, stored, time.time())
+        self.judged = judge(self.checked, self.known.overlay, self.healths, self.feeders.words, stored, time.time())
         self.stale, self.ready = False, True
         after = {(each.vip, each.real): each for each in self.judged.verdicts}
         return [
@@ -120,12 +103,13 @@ class Checks:
 
     def due(self, now: float) -> bool:
         """Whether verdicts are to be judged. `now`: seconds since the epoch."""
-        return self.stale or now >= self.judged.due
+        return self.feeders.heard and (self.stale or now >= self.judged.due)
 
-    def record(self, degraded: Mapping[str, str]) -> ChecksRecord:
+    def record(self, degraded: Mapping[str, str]) -> str:
         """What checks.json is to say."""
         names = {target: [str(key) for key, _real in pairs] for target, pairs in self.checked.pairs.items()}
-        return ChecksRecord(dict(self.healths), names, dict(degraded), dict(self.words), time.time())
+        found = ChecksRecord(self.healths, names, degraded, self.feeders.words, time.time())
+        return found.to_json(self.feeders.text)
 
 
 def told(changes: Sequence[tuple[Verdict | None, Verdict | None]]) -> list[tuple[str, dict[str, t.Any]]]:

@@ -103,6 +103,7 @@ class Instance:
         """Have no more runs made. Verdicts and flows stay; `kept`: so do routes, and what is known of checks."""
         await self.runs.close()
         await self.sync.close()
+        await self.checks.feeders.close(kept)
         if kept:
             self._write_checks()
         else:
@@ -247,7 +248,7 @@ class Instance:
     def _write_checks(self) -> None:
         record = self.checks.record({str(key): why for key, why in self._degraded.items()})
         try:
-            self.files.write(self.files.checks, record.to_json())
+            self.files.write(self.files.checks, record)
             self.troubles.end("checks.json")
         except StateError as error:
             self.troubles.begin("checks.json", str(error))

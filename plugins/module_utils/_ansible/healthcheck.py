@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from .._engine.healthcheck import Healthcheck
+from .._engine.probe_interface import with_interface
 from .._model.healthcheck_settings import HEALTHCHECK, parse_healthcheck
 from .._program.toolchain import HostToolchain
 from .module import guarded, module_of, steps_result
@@ -26,7 +27,9 @@ def run_healthcheck() -> None:
         if params["state"] == "absent":
             outcome = healthcheck.remove(request.check, request.lock_timeout)
         else:
-            outcome = healthcheck.ensure(parse_healthcheck(params), request.check, request.lock_timeout)
+            outcome = healthcheck.ensure(
+                parse_healthcheck(with_interface(params, request)), request.check, request.lock_timeout
+            )
         output = steps_result(module, "healthcheck", outcome.changes, outcome.warnings, outcome.before, outcome.after)
         output["operations"] = outcome.operations
         if outcome.program:

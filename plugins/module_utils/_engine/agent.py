@@ -24,6 +24,7 @@ from .._model.agent_settings import AGENT_FILE, AgentSettings, settings_changes
 from .._model.announcement import Told
 from .._model.errors import EngineError, FleetError, HostError, StateError
 from .._model.host_plan import AGENT
+from .._model.words_file import WORDS_FILE
 from .request import Request
 from .withdraw import withdrawn
 
@@ -93,6 +94,7 @@ def remove_agent(request: Request) -> AgentOutcome:
         change_unit("reload", AGENT)
     if os.path.isdir(folder):
         let_go(folder, _LET_GO_SECONDS)
+        file.forget(WORDS_FILE)
         with withdrawn(request.instance, _places(folder)):
             pass
         names = [entry.path for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)]

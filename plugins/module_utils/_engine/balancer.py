@@ -30,6 +30,7 @@ from .._model.state import State
 from .._model.steps import ClearSlot, Compile, Detach
 from .._model.tables import BALANCER_TABLES
 from .._model.wanted import Asking, Wanted, kept_wanted, wanted_back
+from .._model.words_file import WORDS_FILE
 from .._program.balancer_executor import BalancerExecutor
 from .._program.balancer_toolchain import BalancerToolchain, HostBalancerToolchain
 from .._program.executor import Executor
@@ -47,6 +48,7 @@ from .withdraw import withdrawn
 STATE_FILES = (
     "state.json",
     DRAIN_FILE,
+    WORDS_FILE,
     *(table.file for table in BALANCER_TABLES.values()),
     BYTECODE_FILE,
     NEXT_FILE,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._kernel.announce_routes import by_place, read_table
+from .._kernel.announce_routes import by_place, read_routes
 from .._kernel.run_files import RunFiles
 from .._kernel.state_files import StateFile
 from .._model.announcement import DRAINING, READY, Told
@@ -31,7 +31,7 @@ def ready_info(request: Request, warnings: list[str]) -> dict[str, t.Any]:
     except StateError as error:
         warnings.append(str(error))
     try:
-        routes = by_place(read_table(told.table).ours)
+        routes = by_place(read_routes(told.table))
     except NetworkError as error:
         warnings.append(str(error))
     drain = read_drain(StateFile(request.instance, request.bpffs))

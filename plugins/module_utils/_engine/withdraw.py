@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Collection, Iterator
 
-from .._kernel.announce_routes import change_table, read_table
+from .._kernel.announce_routes import change_table, read_routes
 from .._kernel.leaving import changing_routes, run_folder, tell_leaving
 from .._kernel.lock import LOCK_ROOT
 from .._kernel.private import read_private
@@ -55,9 +55,7 @@ def withdrawn(instance: str, places: Collection[str], root: str = LOCK_ROOT) -> 
                 raise EngineError(f"the routes of balancer {instance} are being changed by another process")
             held = tell_leaving(folder, places)
             shared = _places_of_others(instance, root)
-            routes = [
-                route for route in read_table(told.table).ours if route.place in places and route.place not in shared
-            ]
+            routes = [route for route in read_routes(told.table) if route.place in places and route.place not in shared]
             failed = change_table(told.table, [RouteChange(route, adds=False) for route in routes])
         for change, why in failed.items():
             raise EngineError(f"the route of {change.route.place} in table {told.table} cannot be removed: {why}")

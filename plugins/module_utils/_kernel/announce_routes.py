@@ -13,17 +13,16 @@ import errno
 import os
 import socket
 import struct
-import typing as t
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .._model.announcement import DRAINING, PROTOCOL, READY, Route, RouteChange
 from .._model.errors import NetworkError
-from .rtnetlink import attribute, dump, exchange, number_of, read_attributes
+from .rtnetlink import attribute, dump, dump_once, exchange, number_of, read_attributes
 
-_NEWROUTE, _DELROUTE, _GETROUTE, _NEWRULE, _GETRULE = 24, 25, 26, 32, 34
+_NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _CREATE_EXCLUSIVELY = 0x400 | 0x200
 _DST, _OIF, _PRIORITY, _TABLE = 1, 4, 6, 15
-_FRA_TABLE, _COMPATIBLE, _LARGEST_SHORT = 15, 252, 255
+_COMPATIBLE, _LARGEST_SHORT = 252, 255
 """RT_TABLE_COMPAT stands in the byte of a header where a table's number does not fit."""
 
 _ANY, _UNICAST = 0, 1
@@ -31,43 +30,40 @@ _UNIVERSE, _LINK, _NOWHERE = 0, 253, 255
 _LOOPBACK = 1
 """lo is the first interface of every network namespace."""
 
-_ROUTE, _RULE = struct.Struct("=8BI"), struct.Struct("=8BI")
-_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+_ROUTE = struct.Struct("=8BI")
+FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _LENGTHS: Mapping[int, int] = {socket.AF_INET: 32, socket.AF_INET6: 128}
 
 
-class Table(t.NamedTuple):
-    """What a table has: our routes, and others by protocol number → how many."""
+def read_routes(table: int) -> tuple[Route, ...]:
+    """Our routes of a table. NetworkError where the kernel does not tell all of them.
 
-    ours: tuple[Route, ...] = ()
-    foreign: Mapping[int, int] = {}
+    The kernel leaves out those of others: a table that somebody else has a hundred thousand in costs it the time to
+    walk past them.
+    """
+    return tuple(_read(body, found) for body, found in routes_of(table, PROTOCOL) if body[5] == PROTOCOL)
 
 
-def read_table(table: int) -> Table:
-    """The routes of a table. NetworkError where the kernel does not tell them."""
-    ours: list[Route] = []
-    foreign: dict[int, int] = {}
-    for family in _FAMILIES:
-        for body in _routes_of(family, table):
+def routes_of(table: int, protocol: int, most: int | None = None) -> Iterator[tuple[bytes, dict[int, bytes]]]:
+    """The routes of a table, of one protocol or (0) of all, each with its attributes. `most`: of a family, about."""
+    for family in FAMILIES:
+        asked = _ROUTE.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0) + attribute(_TABLE, struct.pack("=I", table))
+        try:
+            bodies = (
+                dump(_GETROUTE, _NEWROUTE, asked, strict=True, nothing=())
+                if most is None
+                else dump_once(_GETROUTE, _NEWROUTE, asked, True, most)[0]
+            )
+        except OSError as error:
+            # A table without a route does not exist.
+            if error.errno in (errno.ENOENT, errno.EAFNOSUPPORT):
+                continue
+            raise NetworkError(f"table {table} cannot be read: {error.strerror}") from error
+        for body in bodies:
             found = read_attributes(body[_ROUTE.size :])
             # A kernel that leaves nothing out, and one that was started without a family, tell other routes too.
-            if body[0] != family or number_of(found, _TABLE, body[4]) != table:
-                continue
-            protocol = body[5]
-            if protocol == PROTOCOL:
-                ours.append(_read(body, found))
-            else:
-                foreign[protocol] = foreign.get(protocol, 0) + 1
-    return Table(tuple(ours), foreign)
-
-
-def _routes_of(family: int, table: int) -> list[bytes]:
-    asked = _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + attribute(_TABLE, struct.pack("=I", table))
-    try:
-        # A table without a route does not exist.
-        return dump(_GETROUTE, _NEWROUTE, asked, strict=True, nothing=(errno.ENOENT, errno.EAFNOSUPPORT))
-    except OSError as error:
-        raise NetworkError(f"table {table} cannot be read: {error.strerror}") from error
+            if body[0] == family and number_of(found, _TABLE, body[4]) == table:
+                yield body, found
 
 
 def _read(body: bytes, found: Mapping[int, bytes]) -> Route:
@@ -120,20 +116,6 @@ def _body(table: int, route: Route) -> bytes:
     body += attribute(_DST, socket.inet_pton(family, address))
     body += attribute(_PRIORITY, struct.pack("=I", route.metric)) + attribute(_TABLE, struct.pack("=I", table))
     return body + (attribute(_OIF, struct.pack("=I", _LOOPBACK)) if route.loopback else b"")
-
-
-def rules_into(table: int) -> int:
-    """How many rules of this host lead into a table. NetworkError where the kernel does not tell them."""
-    found = 0
-    for family in _FAMILIES:
-        try:
-            bodies = dump(_GETRULE, _NEWRULE, _RULE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
-        except OSError as error:
-            raise NetworkError(f"the rules of routing cannot be read: {error.strerror}") from error
-        for body in bodies:
-            if body[0] == family and number_of(read_attributes(body[_RULE.size :]), _FRA_TABLE, body[4]) == table:
-                found += 1
-    return found
 
 
 def by_place(routes: Iterable[Route]) -> dict[str, int]:

@@ -19,7 +19,7 @@ from .privilege import permission_hint
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[bpf.Map]:
+def opened_array(path: str) -> Iterator[bpf.Map]:
     """The pinned array; ProgramError where there is none."""
     if os.path.exists(path) and not bpf.is_bpffs(path):
         raise ProgramError(f"root_array: {path} is not in a bpf file system")
@@ -43,7 +43,7 @@ def _opened(path: str) -> Iterator[bpf.Map]:
 def slots(path: str) -> dict[int, int]:
     """Position → kernel-wide id of the program in that slot, for the slots in use."""
     found = {}
-    with _opened(path) as array:
+    with opened_array(path) as array:
         for position in range(array.info.entries):
             value = array.lookup(layout.u32(position))
             if value is not None:
@@ -53,7 +53,7 @@ def slots(path: str) -> dict[int, int]:
 
 def put_program(slot: RootArray, fd: int) -> None:
     """Put a program into a slot. ProgramError says why the kernel does not take it."""
-    with _opened(slot.path) as array:
+    with opened_array(slot.path) as array:
         try:
             array.update(layout.u32(slot.position), layout.u32(fd))
         except OSError as error:
@@ -70,5 +70,5 @@ def put_program(slot: RootArray, fd: int) -> None:
 
 def clear_slot(slot: RootArray) -> None:
     """Take the program out of a slot, if there is one."""
-    with _opened(slot.path) as array:
+    with opened_array(slot.path) as array:
         array.delete(layout.u32(slot.position))

@@ -13,6 +13,7 @@ import socket
 import struct
 from collections.abc import Iterator, Mapping
 
+from .._model.errors import NetworkError
 from .._model.gateways import DefaultRoute, Group, Hop, expanded
 from .rtnetlink import aligned, dump, number_of, read_attributes, u32
 
@@ -29,8 +30,17 @@ _FAMILIES = {"IPv4": socket.AF_INET, "IPv6": socket.AF_INET6}
 
 
 def default_routes(family: str) -> list[DefaultRoute]:
-    """The default routes of a family, IPv4 or IPv6, that lead out of the host, best first."""
-    number = _FAMILIES[family]
+    """The default routes of a family, IPv4 or IPv6, that lead out of the host, best first.
+
+    NetworkError where the kernel does not tell them.
+    """
+    try:
+        return _default_routes(_FAMILIES[family])
+    except OSError as error:
+        raise NetworkError(f"the {family} routes of this host cannot be read: {error.strerror}") from error
+
+
+def _default_routes(number: int) -> list[DefaultRoute]:
     found = [
         _read_route(body)
         for body in dump(_GETROUTE, _NEWROUTE, struct.pack("=B11x", number))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import socket
 import struct
@@ -64,38 +65,40 @@ def dump(
 ) -> list[bytes]:
     """The bodies of all answers of this kind; none where the kernel answers an error of `nothing`.
 
-    `strict`: the kernel leaves out what the body does not ask for. OSError with every other error.
+    `strict`: the kernel leaves out what the body does not ask for. OSError with every other error; InterruptedError
+    where something changed each time that it was read: what was read then may lack what did not.
     """
-    found: list[bytes] = []
     for _attempt in range(_ATTEMPTS):
         try:
-            found, whole = _dump_once(request, answer, body, strict)
+            found, whole = dump_once(request, answer, body, strict)
         except OSError as error:
             if error.errno in nothing:
                 return []
             raise
         if whole:
-            break
-    return found
+            return found
+    raise InterruptedError(errno.EINTR, f"it changed each of the {_ATTEMPTS} times that it was read")
 
 
-def _dump_once(request: int, answer: int, body: bytes, strict: bool) -> tuple[list[bytes], bool]:
-    """The same, and whether nothing changed meanwhile."""
+def dump_once(request: int, answer: int, body: bytes, strict: bool, most: float = math.inf) -> tuple[list[bytes], bool]:
+    """The same, read once, and whether nothing changed meanwhile. No more is read once there are more than `most`."""
     found: list[bytes] = []
     whole = True
     with _opened() as link:
         if strict:
             link.setsockopt(_SOL_NETLINK, _STRICT, 1)
         link.send(_HEADER.pack(_HEADER.size + len(body), request, _DUMP, 1, 0) + body)
-        while True:
+        while len(found) <= most:
             for kind, flags, _sequence, message in _messages(link.recv(_LARGEST)):
                 whole = whole and not flags & _INTERRUPTED
-                if kind == _ERROR:
+                if kind == _ERROR or (kind == _DONE and _code(message)):
+                    # What the kernel gives up half-way ends with its error.
                     raise _failure(message)
                 if kind == _DONE:
                     return found, whole
                 if kind == answer:
                     found.append(message)
+    return found, False
 
 
 def exchange(requests: Iterable[tuple[int, int, bytes]]) -> list[int]:
@@ -112,7 +115,7 @@ def exchange(requests: Iterable[tuple[int, int, bytes]]) -> list[int]:
             while len(answers) < len(batch):
                 for kind, _flags, sequence, message in _messages(link.recv(_LARGEST)):
                     if kind == _ERROR:
-                        answers[sequence] = -struct.unpack_from("=i", message)[0]
+                        answers[sequence] = _code(message)
             found += [answers[number] for number in range(len(batch))]
     return found
 
@@ -138,8 +141,13 @@ def _messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
 
 
 def _failure(message: bytes) -> OSError:
-    code = -struct.unpack_from("=i", message)[0]
+    code = _code(message)
     return OSError(code, os.strerror(code))
+
+
+def _code(message: bytes) -> int:
+    """The number of the error in the body of NLMSG_ERROR or NLMSG_DONE, 0: there is none."""
+    return -int(struct.unpack_from("=i", message)[0]) if len(message) >= 4 else 0
 
 
 def number_of(found: Mapping[int, bytes], kind: int, otherwise: int = 0) -> int:

@@ -62,6 +62,17 @@ class RunFiles:
         source = self.read(self.checks)
         return None if source is None else ChecksRecord.from_json(source, self.checks)
 
+    def life(self) -> str:
+        """What this life of /run is called: a reboot begins another. StateError where that cannot be written."""
+        path = os.path.join(self.folder, "life")
+        found: str | None = None
+        with contextlib.suppress(StateError):
+            found = self.read(path)
+        if not found:
+            found = os.urandom(8).hex()
+            self.write(path, found)
+        return found
+
     def touch_kick(self) -> None:
         """Ask the agent to ask all targets at once. StateError where the file cannot be touched."""
         try:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 from .checks import CHECK_TYPES, Check, Probe, Target
-from .external import Word, words_reader, words_to_data
+from .external import Word, whole, words_reader, words_to_json
 from .health import HISTORY, STATES, Answer, Change, Health, resumed
 from .records import (
     Fault,
@@ -62,8 +62,8 @@ class ChecksRecord:
     words: Mapping[str, Sequence[Word]] = field(default_factory=dict)
     at: float = 0.0
 
-    def to_json(self) -> str:
-        """The file's text: one line per target, so that it can be read."""
+    def to_json(self, words: str | None = None) -> str:
+        """The file's text: one line per target, so that it can be read. `words`: as JSON, where that is known."""
         probes: dict[Probe, dict[str, t.Any]] = {}
         lines = []
         for target, health in self.healths.items():
@@ -71,8 +71,10 @@ class ChecksRecord:
                 probes[target.probe] = Check(target.probe).to_config()
             found = target_to_data(target, health, self.names.get(target, ()), probes[target.probe])
             lines.append(json.dumps(found))
-        rest = {"degraded": dict(self.degraded), "words": words_to_data(self.words), "at": self.at}
-        below = "".join(f',\n"{name}": {json.dumps(value)}' for name, value in rest.items())
+        if words is None:
+            words = whole(words_to_json(self.words))
+        rest = {"degraded": json.dumps(dict(self.degraded)), "words": words, "at": json.dumps(self.at)}
+        below = "".join(f',\n"{name}": {value}' for name, value in rest.items())
         return f'{{"schema": {SCHEMA},\n"targets": [\n' + ",\n".join(lines) + f"\n]{below}}}\n"
 
     @classmethod

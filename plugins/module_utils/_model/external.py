@@ -13,22 +13,31 @@ from __future__ import annotations
 
 import json
 import typing as t
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from datetime import datetime
 
 from .addresses import read_address
-from .errors import StateError
-from .faults import Faults
 from .health import STATES
 from .records import Fault, many, read_fields, seconds, shown, text, word
 from .vips import VipName
 
-REMEDY = "what it said before holds until that expires; write it under another name and rename it"
-LARGEST = 1 << 24
-"""Bytes of a file."""
+LARGEST = 12 << 20
+"""Bytes of a file: 512 VIPs of IPv6 with 100 reals each, written at length, have 11 MB."""
+
+MOST = 100_000
+"""Entries of a file."""
+
+_JOINED = 500
+"""So many words are joined at once: to join all of them takes long."""
+
 
 _FAR = 253402300800.0
 """The year 10000, which no time of day can be told of any more."""
+
+
+T = t.TypeVar("T")
+Steps = Generator[None, None, T]
+"""Work in steps of some microseconds, so that who has other things to do can do them in between."""
 
 
 class Word(t.NamedTuple):
@@ -40,62 +49,35 @@ class Word(t.NamedTuple):
     until: float
 
 
-def parse_words(source: str, path: str) -> list[Word]:
-    """The words of a file. StateError has a sentence for each of its faults, which name the file and the entry."""
-    faults = Faults()
-    words: dict[tuple[str, str], Word] = {}
-    try:
-        entries = json.loads(source) if len(source) <= LARGEST else _too_large()
-        for index, entry in enumerate(many(lambda value, _where: value)(entries, "")):
-            try:
-                read = _word(entry, f"[{index}]")
-                if (read.vip, read.real) in words:
-                    raise Fault(f"[{index}]", f"{read.real} of {read.vip} is listed twice")
-                words[read.vip, read.real] = read
-            except Fault as fault:
-                faults.lines.append(str(fault))
-    except Fault as fault:
-        faults.lines.append(str(fault))
-    except (ValueError, RecursionError) as error:
-        faults.lines.append(str(error))
-    if faults.lines:
-        raise StateError(f"{path} is damaged ({faults}): {REMEDY}")
-    return list(words.values())
-
-
-def take_words(
-    known: Mapping[str, Sequence[Word]], read: Mapping[str, str | StateError], folder: str
-) -> tuple[dict[str, Sequence[Word]], list[str]]:
-    """The words of all files of verdicts.d by file name, and a sentence for each file that is damaged.
-
-    `known`: what they said when they were last whole; `read`: file name → its text, or why that cannot be read.
-    """
-    words: dict[str, Sequence[Word]] = {}
-    faults = []
-    for name in sorted(read):
-        source = read[name]
+def whole(steps: Steps[T]) -> T:
+    """Take all steps at once."""
+    while True:
         try:
-            if isinstance(source, StateError):
-                raise source
-            words[name] = parse_words(source, f"{folder}/{name}")
-        except StateError as error:
-            faults.append(str(error))
-            words[name] = known.get(name, ())
-    return words, faults
+            next(steps)
+        except StopIteration as end:
+            return t.cast("T", end.value)
 
 
-def _too_large() -> t.NoReturn:
-    raise Fault("", f"it has more than {LARGEST} characters")
-
-
-def words_to_data(words: Mapping[str, Iterable[Word]]) -> dict[str, t.Any]:
-    """Words by file, as checks.json keeps them."""
-    return {name: [word._asdict() for word in each] for name, each in words.items()}
+def words_to_json(words: Mapping[str, Iterable[Word]]) -> Steps[str]:
+    """Words by file as JSON, as checks.json and the file that outlives a reboot have them."""
+    files = []
+    for name, each in words.items():
+        parts: list[str] = []
+        lines: list[str] = []
+        for one in each:
+            yield
+            lines.append(json.dumps(one._asdict()))
+            if len(lines) == _JOINED:
+                parts.append(", ".join(lines))
+                lines.clear()
+        files.append(f"{json.dumps(name)}: [{', '.join(parts + lines)}]")
+    yield
+    return f"{{{', '.join(files)}}}"
 
 
 def words_reader(value: t.Any, where: str) -> tuple[Word, ...]:
     """The words of one file, as checks.json has them."""
-    return tuple(many(_word)(value, where))
+    return tuple(many(read_word)(value, where))
 
 
 def live(words: Iterable[Word], now: float) -> list[Word]:
@@ -103,7 +85,7 @@ def live(words: Iterable[Word], now: float) -> list[Word]:
     return [word for word in words if word.until > now]
 
 
-def _word(value: t.Any, where: str) -> Word:
+def read_word(value: t.Any, where: str) -> Word:
     fields = {"vip": _vip, "real": _real, "state": word(*STATES), "until": _until}
     for name in value if isinstance(value, dict) else ():
         if name not in fields:

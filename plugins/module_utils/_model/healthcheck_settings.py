@@ -19,6 +19,7 @@ from .vips import VipKey
 HEALTHCHECK: Spec = {
     "state": {"type": "str", "choices": ["attached", "absent"], "default": "attached"},
     "interface": {"type": "str"},
+    "root_array_path": {"type": "path"},
     "encapsulation": {"type": "str", "choices": ["ipip", "gue"], "default": "ipip"},
     "gue_port": {"type": "int", "default": 6080},
     "source_ipv4": {"type": "str", "default": "auto"},

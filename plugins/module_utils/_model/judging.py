@@ -16,12 +16,13 @@ from __future__ import annotations
 import math
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from . import ramp
+from .addresses import Prefix
 from .checks import Check, Target
-from .external import Word, live
+from .external import MOST, Steps, Word, live
 from .faults import counted
 from .health import Health, resumed, shortened, strictest
 from .overlay import Overlay, effective_state
@@ -53,7 +54,8 @@ class Checked:
     """The VIPs that have a check, and whom it asks.
 
     `targets`: (VIP, real) → what is asked of whom, without those whose check is external; `pairs`: the way back, and
-    so every target once; `listed`: VIP → its reals by address.
+    so every target once; `listed`: VIP → its reals by address; `at`: address or prefix → its VIPs; `called`: which VIPs
+    feeders mean by names, as far as these were looked up.
     """
 
     vips: Mapping[VipKey, Vip]
@@ -61,6 +63,8 @@ class Checked:
     pairs: Mapping[Target, Sequence[Pair]]
     listed: Mapping[VipKey, Mapping[str, VipReal]]
     names: Mapping[str, VipKey]
+    at: Mapping[tuple[bytes, int | None], Sequence[VipKey]] = field(default_factory=dict, compare=False)
+    called: dict[str, Sequence[VipKey]] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, vips: Mapping[VipKey, Vip]) -> Checked:
@@ -71,7 +75,10 @@ class Checked:
         for pair, target in targets.items():
             pairs.setdefault(target, []).append(pair)
         listed = {key: {real.address: real for real in vip.reals} for key, vip in checked.items()}
-        return cls(checked, targets, pairs, listed, {str(key): key for key in checked})
+        at: dict[tuple[bytes, int | None], list[VipKey]] = {}
+        for key in checked:
+            at.setdefault((key.packed, key.prefixlen), []).append(key)
+        return cls(checked, targets, pairs, listed, {str(key): key for key in checked}, at)
 
     def has(self, pair: Pair) -> bool:
         """Whether the VIP has a check, and the real."""
@@ -214,22 +221,36 @@ def _voices(
 
 def _named(checked: Checked, word: Word) -> list[VipKey]:
     """The VIPs with a check that a word is about, and that have its real."""
-    if word.vip in checked.names:
-        keys = [checked.names[word.vip]]
-    else:
-        name = VipName.read(word.vip)
-        keys = [key for key in checked.vips if name is not None and name.means(key)]
+    keys = checked.called.get(word.vip)
+    if keys is None:
+        if len(checked.called) >= MOST:
+            checked.called.clear()
+        keys = checked.called[word.vip] = _called(checked, word.vip)
     return [key for key in keys if word.real in checked.listed[key]]
 
 
-def unmatched(checked: Checked, words: Mapping[str, Sequence[Word]], now: float) -> list[str]:
+def _called(checked: Checked, text: str) -> list[VipKey]:
+    if text in checked.names:
+        return [checked.names[text]]
+    name = VipName.read(text)
+    if name is None:
+        return []
+    host, length = (name.host.address, name.host.length) if isinstance(name.host, Prefix) else (name.host, None)
+    return [key for key in checked.at.get((host.packed, length), ()) if name.means(key)]
+
+
+def unmatched(checked: Checked, words: Mapping[str, Sequence[Word]], now: float) -> Steps[list[str]]:
     """A sentence for each word that counts and is about nothing: no VIP with a check is called so and has the real.
 
     Of many in one file, which may be written for more balancers than this, the first are told, and how many there are.
     """
     found = []
     for name in sorted(words):
-        idle = [word for word in live(words[name], now) if not _named(checked, word)]
+        idle = []
+        for word in words[name]:
+            yield
+            if word.until > now and not _named(checked, word):
+                idle.append(word)
         found += [
             f"verdicts.d/{visible(name)}: no VIP with a check is {word.vip} and has the real {word.real}"
             for word in idle[:_TOLD]

@@ -31,6 +31,7 @@ _OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"{_OCTET}(\.{_OCTET}){{3}}", re.ASCII)
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
 _LONGEST = 60
+LONG_NUMBER = "a number of thousands of digits"
 
 
 class Fault(Exception):  # noqa: N818  # it is what is wrong with a field, and no error of the program's
@@ -52,7 +53,14 @@ def parse_record(source: str, path: str, read: Reader[T], remedy: str = ADOPTED)
     except Fault as fault:
         raise damaged(path, fault, remedy) from fault
     except (ValueError, RecursionError) as error:
-        raise damaged(path, error, remedy) from error
+        raise damaged(path, no_json(error), remedy) from error
+
+
+def no_json(error: Exception) -> str:
+    """Why a text cannot be parsed. Python's own words for a number of more than 4300 digits are about Python."""
+    if isinstance(error, ValueError) and not isinstance(error, (json.JSONDecodeError, UnicodeError)):
+        return LONG_NUMBER
+    return str(error)
 
 
 def below(where: str, name: str) -> str:
@@ -62,7 +70,11 @@ def below(where: str, name: str) -> str:
 
 def shown(value: object) -> str:
     """A value as the file has it, shortened."""
-    found = json.dumps(value)
+    try:
+        found = json.dumps(value)
+    except ValueError:
+        # Python writes no whole number of more than 4300 digits.
+        return LONG_NUMBER
     return found if len(found) <= _LONGEST else f"{found[:_LONGEST]}…"
 
 

@@ -197,7 +197,8 @@ class State:
         def read(value: t.Any, where: str) -> State:
             schema = mapping(value, where).get("schema")
             if isinstance(schema, int) and schema != SCHEMA:
-                raise StateError(f"{path} has schema {schema}, but this version of katran.fleet reads schema {SCHEMA}")
+                found = shown(schema)
+                raise StateError(f"{path} has schema {found}, but this version of katran.fleet reads schema {SCHEMA}")
             if schema != SCHEMA:
                 raise Fault("schema", f"{shown(schema)} is not {SCHEMA}")
             return _read_state(value, where)

@@ -23,7 +23,7 @@ MORE_VIPS = "and {} more VIPs"
 DEFAULT_HASH = "maglev_v2"
 
 _NAME = re.compile(
-    r"(?:\[(?P<inside>[0-9A-Fa-f:.]+(?:/[0-9]+)?)\]|(?P<host>[^:\[\]]+?))(?::(?P<port>[0-9]+)(?:/(?P<protocol>tcp|udp))?)?"
+    r"(?:\[(?P<inside>[0-9A-Fa-f:.]+(?:/[0-9]+)?)\]|(?P<host>[^:\[\]]+?))(?::(?P<port>[0-9]{1,5})(?:/(?P<protocol>tcp|udp))?)?"
 )
 
 

@@ -45,7 +45,8 @@ ELSEWHERE = {
     "real_mss": {"told"},
     "addresses": {"told"},
     "keep_sources": {"keep_vips", "known"},
-    "interface": {"interfaces", "probes"},
+    "interface": {"probe_interface", "probes"},
+    "root_array_path": {"root_array"},
     "sync_peers": {"sync_peers", "told"},
 }
 """Options that do not come from a variable of their name alone, and what they come from (without the role's name)."""
@@ -163,8 +164,8 @@ def test_every_option_is_passed_from_a_variable(role: str, file: str, module: st
                 # What the tasks before have foretold, this one does not tell again.
                 words = {*words, "resources", *({"leading"} if module == "decap_destinations" else ())}
             if module == "healthcheck":
-                # Where the first of the balancer's interfaces is, and from addresses that reals know.
-                here = {"interface": {"interfaces"}, **{each: {"probe_sources"} for each in PROBES_FROM}}
+                # Where probes leave, and from addresses that reals know.
+                here = {"interface": {"probe_interface"}, **{each: {"probe_sources"} for each in PROBES_FROM}}
                 words = here.get(name, words)
             wanted = {word if word == "host_compared" else f"{role}_{word}" for word in words}
             assert variables_in(value) == wanted, name

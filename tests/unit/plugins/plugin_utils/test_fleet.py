@@ -199,6 +199,23 @@ def test_a_balancer_that_is_a_real_and_asks_others() -> None:
         assert not any(one.faults.values())
 
 
+def test_a_balancer_in_shared_mode_that_is_a_real_and_asks_others() -> None:
+    """Which of these its root program is on, and so which it asks by, is found out on the host."""
+    array = {"path": "/sys/fs/bpf/katran/default/maps/root_array", "position": 1}
+    lb = {name: value for name, value in LB.items() if name != "katran_interfaces"}
+    both = {
+        **lb,
+        "katran_root_array": array,
+        "katran_real_address": "10.0.0.1",
+        "katran_real_interfaces": ["eth1", "eth2"],
+    }
+    for check, probes_from in (("tcp", ["eth1", "eth2"]), ("external", [])):
+        hosts = {"both": {**both, "katran_vips": [{**VIP, "check": {"type": check}}]}}
+        one = fleet(hosts, hosts)
+        assert one.real("both")["probes_from"] == probes_from
+        assert not any(one.faults.values())
+
+
 GUE = {**LB, "katran_encapsulation": "gue", "katran_source_ipv4": "192.0.2.1"}
 
 

@@ -19,5 +19,5 @@ def test_a_huge_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (words / "a.json").open("wb") as sparse:
         sparse.truncate(1 << 40)
     monkeypatch.setattr(os, "fdopen", lambda *_arguments, **_options: pytest.fail("it is read"))
-    with pytest.raises(StateError, match="has 1099511627776 bytes, and no more than 16777216 are read"):
+    with pytest.raises(StateError, match="has 1099511627776 bytes, and no more than 12582912 are read"):
         files.read_word_file("a.json")

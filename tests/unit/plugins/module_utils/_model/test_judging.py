@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.checks import Check, Probe, Target
 from ansible_collections.katran.fleet.plugins.module_utils._model.checks_record import ChecksRecord
-from ansible_collections.katran.fleet.plugins.module_utils._model.external import Word
+from ansible_collections.katran.fleet.plugins.module_utils._model.external import Word, whole
 from ansible_collections.katran.fleet.plugins.module_utils._model.health import Answer, Change, Health
 from ansible_collections.katran.fleet.plugins.module_utils._model.judging import (
     STARTING,
@@ -209,8 +209,8 @@ def test_whom_a_word_is_about(place: str, names: list[str]) -> None:
     found = judged_of(known, dict.fromkeys(known.pairs, ACTIVE), words=words)
     assert [each.vip for each in found.verdicts] == names
     sentences = [] if names else [f"verdicts.d/a.json: no VIP with a check is {place} and has the real {R1}"]
-    assert unmatched(known, words, NOW) == sentences
-    assert unmatched(known, words, NOW + 60) == []
+    assert whole(unmatched(known, words, NOW)) == sentences
+    assert whole(unmatched(known, words, NOW + 60)) == []
 
 
 def test_a_word_about_nothing_we_check_changes_nothing() -> None:
@@ -218,13 +218,13 @@ def test_a_word_about_nothing_we_check_changes_nothing() -> None:
     words = {"a.json": [word(WEB), word(DNS, R3)]}
     found = judged_of(known, dict.fromkeys(known.pairs, ACTIVE), words=words)
     assert (found.verdicts, found.due) == ((), math.inf)
-    assert len(unmatched(known, words, NOW)) == 2
+    assert len(whole(unmatched(known, words, NOW))) == 2
 
 
 def test_many_words_about_nothing_are_told_in_few_sentences() -> None:
     known = checked(vip(WEB, TCP))
     words = {"a.json": [word(WEB, f"10.9.0.{number}") for number in range(1, 201)]}
-    sentences = unmatched(known, words, NOW)
+    sentences = whole(unmatched(known, words, NOW))
     assert len(sentences) == 6
     assert sentences[-1] == "verdicts.d/a.json: so it is with 195 more words"
 
