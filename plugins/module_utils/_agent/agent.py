@@ -97,18 +97,22 @@ class Agent:
     async def _tick_forever(self) -> None:
         due = self._loop.time()
         while True:
-            self._tick(self._loop.time())
+            await self._tick(self._loop.time())
             due = max(due + _TICK_SECONDS, self._loop.time())
             await asyncio.sleep(due - self._loop.time())
             self._lag = max(self._loop.time() - due, self._lag * 0.99)
 
-    def _tick(self, now: float) -> None:
+    async def _tick(self, now: float) -> None:
+        """What is due. With hundreds of VIPs a step takes tens of milliseconds: probes go on between two."""
         reloading = self.reloading.is_set()
         if reloading or now - self._read_at >= _FILES_SECONDS:
             self._read_at = now
             self._read_all()
-        for each in self._instances.values():
-            self._guarded(each, self._judge)
+            await asyncio.sleep(0)
+        for step in (self._judge, self._write):
+            for each in list(self._instances.values()):
+                self._guarded(each, step)
+                await asyncio.sleep(0)
         if reloading or now - self._announced_at >= _ANNOUNCE_SECONDS:
             self._announced_at = now
             self._announce()
@@ -121,6 +125,8 @@ class Agent:
 
     def _judge(self, each: Instance) -> None:
         each.judge()
+
+    def _write(self, each: Instance) -> None:
         each.write(self._loop.time())
 
     async def _serve_forever(self) -> None:

@@ -38,6 +38,7 @@ class Checks:
         self.words: Mapping[str, Sequence[Word]] = {}
         self._resumed: dict[Target, Health] = {}
         self._places: dict[Target, float] = {}
+        self._names: Mapping[Target, Sequence[str]] = {}
         self._word_files: dict[str, tuple[int, int, int]] = {}
         self._wrong: set[str] = set()
         self.stale = True
@@ -63,6 +64,8 @@ class Checks:
         if before.vips != {key: vip for key, vip in known.vips.items() if vip.check is not None}:
             self.checked = Checked.of(known.vips)
             self.healths = carried(before, self.checked, {**self._resumed, **self.healths})
+            names = {key: str(key) for key in self.checked.vips}
+            self._names = {target: [names[key] for key, _real in pairs] for target, pairs in self.checked.pairs.items()}
             self._resumed = {}
         self.stale = True
         self.version += 1
@@ -124,8 +127,7 @@ class Checks:
 
     def record(self, degraded: Mapping[str, str]) -> ChecksRecord:
         """What checks.json is to say."""
-        names = {target: [str(key) for key, _real in pairs] for target, pairs in self.checked.pairs.items()}
-        return ChecksRecord(dict(self.healths), names, dict(degraded), dict(self.words), time.time())
+        return ChecksRecord(dict(self.healths), self._names, dict(degraded), dict(self.words), time.time())
 
 
 def told(changes: Sequence[tuple[Verdict | None, Verdict | None]]) -> list[tuple[str, dict[str, t.Any]]]:
