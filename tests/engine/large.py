@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import random
-import statistics
 import subprocess
 import sys
 import time
@@ -28,6 +28,10 @@ from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, compile
 VIPS, REALS = 512, [f"10.0.0.{number}" for number in range(1, 101)]
 SERVICE = "198.51.100.1"
 """Where every VIP's check asks: so each real has one target, whatever the number of VIPs."""
+
+NICE = ("nice", "-n", "-5")
+ALONE = ("chrt", "--rr", "1")
+"""As if nobody else had work for the machine."""
 
 WAYS = {"refuses": "refuse", "silent": "mute"}
 LOOK_SECONDS = 0.005
@@ -52,7 +56,7 @@ class Reals:
 
 
 @contextlib.contextmanager
-def _reals() -> Iterator[Reals]:
+def _reals(prefix: Sequence[str]) -> Iterator[Reals]:
     """The reals, one hop behind the balancer's link."""
     name, peer = "farm", f"{agents.LINK}-peer"
     run("ip", "link", "set", "lo", "up")
@@ -65,7 +69,7 @@ def _reals() -> Iterator[Reals]:
     agents.in_namespace(name, "ip", "addr", "add", f"{agents.GATEWAY}/24", "dev", peer)
     for device in ("lo", peer):
         agents.in_namespace(name, "ip", "link", "set", device, "up")
-    command = ["ip", "netns", "exec", name, sys.executable, farm.__file__, SERVICE, *REALS]
+    command = [*prefix, "ip", "netns", "exec", name, sys.executable, farm.__file__, SERVICE, *REALS]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
@@ -165,9 +169,11 @@ def _memory(pid: int) -> list[float]:
 
 
 def _lateness(times: Sequence[float]) -> float:
-    """How much later than in its period a real was asked, at worst (s). Most of its probes are in it."""
-    offsets = [(each - times[0] + INTERVAL / 2) % INTERVAL for each in times]
-    return max(offsets) - statistics.median(offsets)
+    """How much later than an interval after its last probe a real was asked, at worst (s).
+
+    What is asked again sooner is on its way back to its place in the interval.
+    """
+    return max(later - earlier for earlier, later in itertools.pairwise(times)) - INTERVAL
 
 
 @dataclass(frozen=True)
@@ -204,8 +210,7 @@ class Large:
         whole, counts = self.rings.digest(), self.rings.counts(real)
         assert all(counts)
         self.reals.tell("arrivals")
-        # So many that most are of before.
-        time.sleep(3.0 + chance.random())
+        time.sleep(1.0 + chance.random())
         began = time.monotonic()
         self.reals.tell(WAYS[way], real)
         gone = self.rings.until(real, [0] * VIPS)
@@ -220,9 +225,12 @@ class Large:
 
 
 @contextlib.contextmanager
-def large(prefix: Sequence[str] = ()) -> Iterator[Large]:
-    """The balancer with every real asked and active, for the length of a with block."""
-    with sandbox(agents.LINK), compiled_once(), _reals() as reals:
+def large(prefix: Sequence[str] = NICE) -> Iterator[Large]:
+    """The balancer with every real asked and active, for the length of a with block.
+
+    `prefix`: what starts the agent, and the reals; they are nice as the agent's unit has it, or as ALONE.
+    """
+    with sandbox(agents.LINK), compiled_once(), _reals(prefix) as reals:
         agents.install()
         agents.balance(sizes=DEFAULT_SIZES)
         agents.apply(*config())

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -249,6 +250,7 @@ class Agent:
                 for target, first in each.checks.first(now).items()
             }
         )
+        self._loop.call_soon(_pass_over)
 
     def _answered(self, aim: Aim, answer: Answer, started: float, now: float) -> float:
         self._answers[answer.state] = self._answers.get(answer.state, 0) + 1
@@ -272,3 +274,14 @@ class Agent:
         """What is known at this moment."""
         found = {name: each.view() for name, each in list(self._instances.items())}
         return View(time.time(), VERSION, found, self._started, self._lag, dict(self._answers))
+
+
+def _pass_over() -> None:
+    """Have the collector of cycles pass over what there is by now.
+
+    The VIPs of a state stay, and to look through hundreds of them would hold probes up again and again. What was passed
+    over before is looked through once more: nothing is left for good.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
