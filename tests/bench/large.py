@@ -47,11 +47,8 @@ def idle(one: Large) -> str:
 
 def measure(name: str, prefix: Sequence[str], number: int) -> list[str]:
     """The lines of one mode."""
-    lines = []
     with large(prefix) as one:
-        lines.append(idle(one))
-        for way in WAYS:
-            lines.append(figures(trials(one, way, number, print), way))
+        lines = [idle(one), *(figures(trials(one, way, number, print), way) for way in WAYS)]
     return [f"{name}, load {os.getloadavg()[0]:.1f}", *lines, ""]
 
 

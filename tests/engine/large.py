@@ -162,9 +162,8 @@ def _memory(pid: int) -> list[float]:
     """Anonymous megabytes of a process, and of each below it."""
     found = []
     for each in _processes(pid):
-        for line in Path(f"/proc/{each}/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("RssAnon:"):
-                found.append(int(line.split()[1]) / 1024)
+        words = Path(f"/proc/{each}/status").read_text(encoding="ascii").split()
+        found.append(int(words[words.index("RssAnon:") + 1]) / 1024)
     return found
 
 

@@ -239,7 +239,7 @@ class Instance:
             self.tell(WARNING if line.wrong else NOTICE, line.text, place=place)
 
     def _degraded(self) -> Mapping[VipKey, str]:
-        """The VIPs whose floor keeps reals in, and why: of many it takes long to tell, and state.json is read in haste."""
+        """The VIPs whose floor keeps reals in, and why; told when somebody asks, as it takes long of many VIPs."""
         if self._held is None:
             self._held = degraded(self.checks.known.vips, self._words)
         return self._held
