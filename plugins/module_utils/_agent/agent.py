@@ -110,7 +110,7 @@ class Agent:
             self._read_at = now
             self._read_all()
             await asyncio.sleep(0)
-        for step in (self._judge, self._write):
+        for step in (self._judge, self._combine, self._write):
             for each in list(self._instances.values()):
                 self._guarded(each, step)
                 await asyncio.sleep(0)
@@ -126,6 +126,9 @@ class Agent:
 
     def _judge(self, each: Instance) -> None:
         each.judge()
+
+    def _combine(self, each: Instance) -> None:
+        each.combine()
 
     def _write(self, each: Instance) -> None:
         each.write(self._loop.time())

@@ -239,10 +239,14 @@ class Instance:
             self.tell(WARNING if line.wrong else NOTICE, line.text, place=place)
 
     def _degraded(self) -> Mapping[VipKey, str]:
-        """The VIPs whose floor keeps reals in, and why; told when somebody asks, as it takes long of many VIPs."""
+        """The VIPs whose floor keeps reals in, and why."""
         if self._held is None:
             self._held = degraded(self.checks.known.vips, self._words)
         return self._held
+
+    def combine(self) -> None:
+        """Have words combined that are new: of hundreds of VIPs that takes a while, and what follows goes by it."""
+        self._degraded()
 
     def write(self, now: float) -> None:
         """Write checks.json, at most once a second, and where nothing changed every other second. `now`: loop time."""
