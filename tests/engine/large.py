@@ -44,6 +44,7 @@ class Reals:
     """All of them: a process in a namespace of its own."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.pid = process.pid
         self._process = process
 
     def tell(self, *words: str) -> Any:
@@ -237,6 +238,10 @@ def large(prefix: Sequence[str] = NICE) -> Iterator[Large]:
         try:
             with agents.agent(prefix=prefix) as agent:
                 agents.until(_all_active, 30)
+                if prefix == ALONE:
+                    # Its workers stay below it, as they are by their niceness.
+                    for pid in (agent.process.pid, reals.pid):
+                        os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(2))
                 yield Large(reals, rings, agent)
         finally:
             rings.close()
