@@ -79,6 +79,10 @@ bench-agent: venv ## what checks cost the agent: core share, µs and memory by t
 bench-reaction: venv ## how soon a dead real is out of every ring, and back (100 trials each); writes docs/performance.md
 	@PYTHONPATH=tests/lab python tests/bench/reaction.py
 
+.PHONY: bench-large
+bench-large: venv ## the same where 512 VIPs share 100 reals, and what the agent then takes; writes docs/performance.md
+	@PYTHONPATH=collections python tests/bench/large.py $(BENCH)
+
 .PHONY: bench-sync
 bench-sync: venv ## how soon a peer has the flows that a change of a ring leaves behind; writes docs/performance.md
 	@PYTHONPATH=collections nice python tests/bench/sync.py

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -97,18 +98,22 @@ class Agent:
     async def _tick_forever(self) -> None:
         due = self._loop.time()
         while True:
-            self._tick(self._loop.time())
+            await self._tick(self._loop.time())
             due = max(due + _TICK_SECONDS, self._loop.time())
             await asyncio.sleep(due - self._loop.time())
             self._lag = max(self._loop.time() - due, self._lag * 0.99)
 
-    def _tick(self, now: float) -> None:
+    async def _tick(self, now: float) -> None:
+        """What is due. With hundreds of VIPs a step takes tens of milliseconds: probes go on between two."""
         reloading = self.reloading.is_set()
         if reloading or now - self._read_at >= _FILES_SECONDS:
             self._read_at = now
             self._read_all()
-        for each in self._instances.values():
-            self._guarded(each, self._judge)
+            await asyncio.sleep(0)
+        for step in (self._judge, self._combine, self._write):
+            for each in list(self._instances.values()):
+                self._guarded(each, step)
+                await asyncio.sleep(0)
         if reloading or now - self._announced_at >= _ANNOUNCE_SECONDS:
             self._announced_at = now
             self._announce()
@@ -121,6 +126,11 @@ class Agent:
 
     def _judge(self, each: Instance) -> None:
         each.judge()
+
+    def _combine(self, each: Instance) -> None:
+        each.combine()
+
+    def _write(self, each: Instance) -> None:
         each.write(self._loop.time())
 
     async def _serve_forever(self) -> None:
@@ -243,6 +253,7 @@ class Agent:
                 for target, first in each.checks.first(now).items()
             }
         )
+        self._loop.call_soon(_pass_over)
 
     def _answered(self, aim: Aim, answer: Answer, started: float, now: float) -> float:
         self._answers[answer.state] = self._answers.get(answer.state, 0) + 1
@@ -266,3 +277,14 @@ class Agent:
         """What is known at this moment."""
         found = {name: each.view() for name, each in list(self._instances.items())}
         return View(time.time(), VERSION, found, self._started, self._lag, dict(self._answers))
+
+
+def _pass_over() -> None:
+    """Have the collector of cycles pass over what there is by now.
+
+    The VIPs of a state stay, and to look through hundreds of them would hold probes up again and again. What was passed
+    over before is looked through once more: nothing is left for good.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()

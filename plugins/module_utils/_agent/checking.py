@@ -38,6 +38,7 @@ class Checks:
         self.feeders = Feeders(files, tell)
         self._resumed: dict[Target, Health] = {}
         self._places: dict[Target, float] = {}
+        self._names: Mapping[Target, Sequence[str]] = {}
         self.stale = True
         """Whether something happened that may change verdicts."""
         self.ready = False
@@ -62,6 +63,8 @@ class Checks:
         if before.vips != {key: vip for key, vip in known.vips.items() if vip.check is not None}:
             self.checked = Checked.of(known.vips)
             self.healths = carried(before, self.checked, {**self._resumed, **self.healths})
+            names = {key: str(key) for key in self.checked.vips}
+            self._names = {target: [names[key] for key, _real in pairs] for target, pairs in self.checked.pairs.items()}
             self._resumed = {}
         self.stale = True
         self.version += 1
@@ -107,8 +110,7 @@ class Checks:
 
     def record(self, degraded: Mapping[str, str]) -> str:
         """What checks.json is to say."""
-        names = {target: [str(key) for key, _real in pairs] for target, pairs in self.checked.pairs.items()}
-        found = ChecksRecord(self.healths, names, degraded, self.feeders.words, time.time())
+        found = ChecksRecord(dict(self.healths), self._names, dict(degraded), dict(self.feeders.words), time.time())
         return found.to_json(self.feeders.text)
 
 

@@ -81,12 +81,12 @@ class Instance:
         self._journal, self._changed, self._kick = journal, changed, kick
         self._stored: tuple[Verdict, ...] = ()
         self._words = Words()
-        self._degraded: Mapping[VipKey, str] = {}
+        self._held: Mapping[VipKey, str] | None = {}
         self._unresolved_since = 0.0
         self._kicked = self.files.kicked()
         self._written = 0.0
         self._dirty = True
-        self._held: int | None = held
+        self._descriptor: int | None = held
         self.checks.resume()
         self.task = self.runs.start(self._applied)
 
@@ -109,9 +109,9 @@ class Instance:
         else:
             # Nobody holds them any more to what the balancer is ready for.
             self._tell_lines(self.announcer.stop({}, time.time()))
-        if self._held is not None:
-            os.close(self._held)
-            self._held = None
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
     def adjust(self, settings: AgentSettings, now: float) -> None:
         """Go on with other settings. `now`: seconds since the epoch."""
@@ -135,7 +135,7 @@ class Instance:
             before = self.checks.checked
             self._stored = tuple(known.verdicts)
             self._words = Words(known.overlay, by_vip(self._stored))
-            self._degraded = degraded(known.vips, self._words) if self._stored else {}
+            self._held = None
             self.checks.take(known)
             if self.checks.checked is not before:
                 self._changed()
@@ -239,6 +239,16 @@ class Instance:
             place = line.places[0] if len(line.places) == 1 else ""
             self.tell(WARNING if line.wrong else NOTICE, line.text, place=place)
 
+    def _degraded(self) -> Mapping[VipKey, str]:
+        """The VIPs whose floor keeps reals in, and why."""
+        if self._held is None:
+            self._held = degraded(self.checks.known.vips, self._words)
+        return self._held
+
+    def combine(self) -> None:
+        """Have words combined that are new: of hundreds of VIPs that takes a while, and what follows goes by it."""
+        self._degraded()
+
     def write(self, now: float) -> None:
         """Write checks.json, at most once a second, and where nothing changed every other second. `now`: loop time."""
         if now - self._written >= (1.0 if self._dirty else 2.0):
@@ -246,7 +256,7 @@ class Instance:
             self._write_checks()
 
     def _write_checks(self) -> None:
-        record = self.checks.record({str(key): why for key, why in self._degraded.items()})
+        record = self.checks.record({str(key): why for key, why in self._degraded().items()})
         try:
             self.files.write(self.files.checks, record)
             self.troubles.end("checks.json")
@@ -267,7 +277,7 @@ class Instance:
             dict(self.checks.healths),
             self._stored,
             active=active,
-            degraded=self._degraded,
+            degraded=self._degraded(),
             ready=self.announcer.ready,
             places=self.places,
             gateway=self.gateway,

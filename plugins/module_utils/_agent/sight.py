@@ -71,7 +71,10 @@ class Sight:
         same = all(one is other for one, other in zip(seen[1:], self._seen[1:], strict=True))
         if not same or seen[0] != self._seen[0]:
             self._seen = seen
-            self._vips = tuple(self._see(vip, checks, words, empty) for vip in checks.known.vips.values())
+            unproven = _without_verdict(checks)
+            self._vips = tuple(
+                self._see(vip, words, empty, unproven.get(vip.key, {})) for vip in checks.known.vips.values()
+            )
         healths = _Healths(checks)
         return Seen(
             self._vips,
@@ -85,14 +88,19 @@ class Sight:
         )
 
     @staticmethod
-    def _see(vip: Vip, checks: Checks, words: Words, empty: Collection[str]) -> SeenVip:
+    def _see(vip: Vip, words: Words, empty: Collection[str], unproven: Mapping[str, Asked]) -> SeenVip:
         name = str(vip.key)
         said: Mapping[str, Verdict] = words.verdicts.get(name, {})
         members = [real.address for real in words.combined(vip).reals if real.state == "active" and real.weight > 0]
-        healths = {}
-        if vip.check is not None:
-            for real in vip.reals:
-                target = checks.checked.targets.get((vip.key, real.address))
-                if target is not None:
-                    healths[real.address] = target, checks.healths.get(target, _NOTHING)
-        return see_vip(vip, words.overlay, said, members, name not in empty, healths)
+        return see_vip(vip, words.overlay, said, members, name not in empty, unproven)
+
+
+def _without_verdict(checks: Checks) -> dict[VipKey, dict[str, Asked]]:
+    """VIP → its reals of which checks know nothing yet: few at most times, of however many VIPs."""
+    found: dict[VipKey, dict[str, Asked]] = {}
+    for target, pairs in checks.checked.pairs.items():
+        health = checks.healths.get(target, _NOTHING)
+        if not health.state:
+            for key, real in pairs:
+                found.setdefault(key, {})[real] = target, health
+    return found

@@ -39,7 +39,7 @@ def see_vip(
 
     `verdicts`: real → what checks say of it in this VIP; `members`: the reals that are to be in its ring once the
     verdicts and the floor have had their word; `filled`: whether the kernel's ring has slots; `healths`: real → what
-    is probed there, and what is known of it.
+    is probed there, and what is known of it; those that have a state may be missing.
     """
     capable = [address for address, _weight in ring_members(vip, Words(overlay))]
     bad = [verdicts[address] for address in capable if address in verdicts and verdicts[address].state != "active"]

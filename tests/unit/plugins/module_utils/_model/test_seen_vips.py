@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import typing as t
 from dataclasses import replace
 
@@ -55,6 +56,13 @@ def see(**more: t.Any) -> t.Any:
 def test_a_vip_that_is_well() -> None:
     assert see() == (KEY, Announce(), 3, 3, 3, True, True, (), "", 0.0)
     assert see(vip=replace(VIP, announce=Announce(min_healthy=2))).announce.min_healthy == 2
+
+
+@pytest.mark.parametrize("states", list(itertools.product((None, Health(), SILENT, WELL), repeat=3)))
+def test_what_has_a_state_need_not_be_told(states: tuple[Health | None, ...]) -> None:
+    healths = {real: (target(real), each) for real, each in zip((ONE, TWO, THREE), states, strict=True) if each}
+    without = {real: told for real, told in healths.items() if not told[1].state}
+    assert see(healths=without) == see(healths=healths)
 
 
 def test_who_is_held_in_by_the_floor_is_not_healthy() -> None:
