@@ -31,6 +31,9 @@ MARK = "<!-- Written by tests/mutation/run.py --report --page -->\n"
 ENOUGH = 95.0
 """Noticed faults of 100."""
 
+LOOK = 0.4
+"""Seconds that tests of a first look may take together, unless more are given."""
+
 # Exit codes of pytest and of mutmut. What ends a run by a signal or by its time was noticed too.
 UNNOTICED = {0, 5, 33}
 NARROW = 34  # warm.py's for what the room's own tests do not notice, mutmut's for what it leaves out
@@ -104,10 +107,13 @@ def forget(work: Path, results: Collection[int | None] | None = None) -> None:
         file.write_text(json.dumps(known))
 
 
-def run_mutmut(work: Path, jobs: int, only: list[str], *, narrow: bool) -> None:
-    """Plant what has no result yet, and write results beside the mutated files. `narrow`: try the room's tests only."""
+def run_mutmut(work: Path, jobs: int, only: list[str], *, look: float | None) -> None:
+    """Plant what has no result yet, and write results beside the mutated files.
+
+    `look`: try the room's tests only, for so many seconds; None: try every test.
+    """
     names = [f"{'.'.join((COLLECTION / ROOM).parts)}.{name}.*" for name in only]
-    if only and not narrow:
+    if only and look is None:
         # What is named is tried whether or not it was.
         names = [mutant.name for mutant in mutants(work) if mutant.result is None and mutant.change.file[:-3] in only]
         if not names:
@@ -117,7 +123,7 @@ def run_mutmut(work: Path, jobs: int, only: list[str], *, narrow: bool) -> None:
     print(f"mutmut is at work in {work}; what it says is in {log}", flush=True)
     with log.open("w") as output:
         # The same order of sets in every run.
-        environment = {**os.environ, "PYTHONHASHSEED": "0", **({"MUTANTS_NARROW": "1"} if narrow else {})}
+        environment = {**os.environ, "PYTHONHASHSEED": "0", **({"MUTANTS_NARROW": str(look)} if look else {})}
         ended = subprocess.run(command, cwd=work, check=False, stdout=output, stderr=output, env=environment)
     if ended.returncode:
         raise SystemExit(f"mutmut failed ({ended.returncode}): {log.read_text()[-2000:]}")
@@ -267,6 +273,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=ROOT / ".cache/mutants", help="the folder to work in")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
+    parser.add_argument("--look", type=float, default=LOOK, metavar="SECONDS", help="what a first look may take")
+    parser.add_argument("--first", action="store_true", help="only look, with the room's own tests")
     parser.add_argument("--keep", action="store_true", help="believe what was noticed with other tests")
     parser.add_argument("--report", action="store_true", help="only print what is known")
     parser.add_argument("--page", action="store_true", help=f"write the figures into {PAGE.relative_to(ROOT)} too")
@@ -280,9 +288,10 @@ def main() -> int:
         if not stamp.exists() or stamp.read_text() != digest:
             forget(work, UNNOTICED | {NARROW} if arguments.keep else None)
             stamp.write_text(digest)
-        run_mutmut(work, arguments.jobs, arguments.only, narrow=True)
-        forget(work, {NARROW})
-        run_mutmut(work, arguments.jobs, arguments.only, narrow=False)
+        run_mutmut(work, arguments.jobs, arguments.only, look=arguments.look)
+        if not arguments.first:
+            forget(work, {NARROW})
+            run_mutmut(work, arguments.jobs, arguments.only, look=None)
     return report(list(mutants(work)), page=arguments.page)
 
 
