@@ -36,7 +36,7 @@ from mutmut.utils.format_utils import mangled_name_from_mutant_name
 from mutmut.workers.isolation import ForkServerRunner, MutantResult
 
 ROOM = "module_utils/_model/"
-LOOK = float(os.environ.get("MUTANTS_NARROW", 0.0))
+LOOK = float(os.environ.get("MUTANTS_NARROW", "0"))
 """Seconds that tests of a first look may take together; 0 where this is none."""
 LONG = 300.0
 """Seconds that all of the room's tests may take, on a busy machine."""
