@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -228,11 +228,28 @@ def table(files: Mapping[str, Figures], every: Figures) -> str:
     return "\n".join([*heads, *(each.row(name) for name, each in sorted(files.items())), every.row("all")])
 
 
-def report(found: list[Mutant], *, page: bool) -> int:
-    """Print the figures of each file, then what is to be done; returns the exit status.
+def read_table(text: str) -> dict[str, Figures]:
+    """The figures of each file, of a table as table() writes it."""
+    files = {}
+    for line in text.splitlines():
+        name, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if name.endswith(".py"):
+            planted, tried, noticed, looked, _missed, equivalent, accepted = map(int, cells[:-1])
+            files[name] = Figures(planted, noticed, looked, planted - tried, equivalent, equivalent + accepted)
+    return files
 
-    `page`: write the figures into the documentation too.
-    """
+
+def write_page(files: Mapping[str, Figures], only: Collection[str]) -> None:
+    """Write the figures into the documentation: of `only` these files, or of all where none is named."""
+    said, mark, before = PAGE.read_text(encoding="utf-8").partition(MARK)
+    if only:
+        files = {**read_table(before), **{name: each for name, each in files.items() if name[:-3] in only}}
+    every = Figures(*(sum(column) for column in zip(*map(astuple, files.values()), strict=True)))
+    PAGE.write_text(f"{said}{mark}\n{table(files, every)}\n", encoding="utf-8")
+
+
+def report(found: list[Mutant]) -> tuple[dict[str, Figures], int]:
+    """Print the figures of each file, then what is to be done; returns the figures and the exit status."""
     known = listed()
     files: dict[str, Figures] = {}
     every = Figures()
@@ -254,9 +271,6 @@ def report(found: list[Mutant], *, page: bool) -> int:
         print(f"[[survivors]]\nfile = {json.dumps(file)}\nfunction = {json.dumps(function, ensure_ascii=False)}")
         print(f'reason = ""\nchanges = {json.dumps(texts, indent=4, ensure_ascii=False)}\n')
     print(table(files, every))
-    if page:
-        said, mark, _figures = PAGE.read_text(encoding="utf-8").partition(MARK)
-        PAGE.write_text(f"{said}{mark}\n{table(files, every)}\n", encoding="utf-8")
     gone = known.keys() - {mutant.change for mutant in found}
     for change in gone:
         print(f"survivors.toml lists what is not planted any more: {change.file}, {change.function}: {change.text}")
@@ -265,7 +279,7 @@ def report(found: list[Mutant], *, page: bool) -> int:
     rest = every.untried + every.looked
     if rest:
         print(f"{rest} are not tried with every test: the next run goes on with them")
-    return int(every.share < ENOUGH or bool(news or gone or rest))
+    return files, int(every.share < ENOUGH or bool(news or gone or rest))
 
 
 def main() -> int:
@@ -292,7 +306,10 @@ def main() -> int:
         if not arguments.first:
             forget(work, {NARROW})
             run_mutmut(work, arguments.jobs, arguments.only, look=None)
-    return report(list(mutants(work)), page=arguments.page)
+    files, status = report(list(mutants(work)))
+    if arguments.page:
+        write_page(files, arguments.only)
+    return status
 
 
 if __name__ == "__main__":
