@@ -233,11 +233,11 @@ def test_what_failed_at_once_goes_in_the_order_of_addresses() -> None:
     words = Words({}, by_vip(map(verdict, (far, REALS[2], REALS[1]))))
     found = words.combined(one)
     assert (list(found.out), list(found.held)) == ([REALS[1], REALS[2]], [far])
-    later = by_vip([verdict(far, since=SINCE[0]), verdict(REALS[1], since=SINCE[1]), verdict(REALS[2], "draining")])
+    later = by_vip([verdict(far, since=SINCE[1]), verdict(REALS[1], since=SINCE[0]), verdict(REALS[2], "draining")])
     words = Words({}, later)
     assert degraded({KEY: replace(one, check=Check(Probe("tcp"), 100))}, words) == {
         KEY: (
-            "10.0.0.10 (down: refused), 10.0.0.2 (down: refused), 10.0.0.3 (draining: refused)"
+            "10.0.0.2 (down: refused), 10.0.0.10 (down: refused), 10.0.0.3 (draining: refused)"
             " stay in: min_healthy is 100 %"
         )
     }
