@@ -267,6 +267,8 @@ OWNED = [
 def test_owners_that_are_remembered_are_those_of_the_flow(flows: Any) -> None:
     table = vip_table(*OWNED)
     known = rings(table)
+    # Of one family and port, as like each other as can be.
+    flows = [("2001:db8::1", 80, TCP, 0), ("2001:db8::2", 80, TCP, 0), *flows]
     for vip, port, protocol, sport in flows:
         flow = key("2001::9" if ":" in vip else "192.0.2.7", vip, port, protocol, sport)
         assert known.owners(flow) == table.owners(flow)
@@ -342,3 +344,8 @@ def test_flows_over_ipv6_too(client: str, vip: str) -> None:
     table = vip_table((vip, 80, TCP, 0, 2))
     assert told([(flow, B, 0)], table, slots) == []
     assert told([(flow, A, 0)], table, slots) == [Known(flow, A, True, 0)]
+    # Beside one over IPv4, whose family is its own.
+    other = key("192.0.2.7", "198.51.100.1", sport=7)
+    slots[5 * RING + flow_slot("192.0.2.7", 7, 80, max_vips=MAX_VIPS, ring_size=RING)] = B
+    table = vip_table((vip, 80, TCP, 0, 2), ("198.51.100.1", 80, TCP, 0, 5))
+    assert told([(flow, A, 0), (other, B, 0)], table, slots) == [Known(flow, A, True, 0)]

@@ -122,6 +122,10 @@ def test_flows_of_reals_that_are_gone_are_not_told() -> None:
     assert update(Ledger(), known(1, 9), known(2, 2)) == [(SET, 2, 2)]
 
 
+def test_flows_that_never_were_exceptions_are_not_told() -> None:
+    assert update(Ledger(), known(1, 2, is_exception=False), known(2, 2)) == [(SET, 2, 2)]
+
+
 def test_no_more_is_told_than_a_peer_is_to_bear(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sync_ledger, "MOST_TOLD", 3)
     ledger = Ledger()
