@@ -104,10 +104,20 @@ def test_watched_flows_are_found_and_no_others_but_by_chance(keys: list[bytes], 
         assert is_watched == (each in keys[:count])
 
 
-@given(st.lists(st.binary(min_size=40, max_size=40), min_size=1, max_size=20), st.data())
+ALIKE = st.builds(
+    layout.flow_key,
+    st.sampled_from([bytes(16), bytes([1]) * 16]),
+    st.sampled_from([b"dest" + bytes(12), b"desu" + bytes(12), b"dest" + bytes(11) + b"!"]),
+    st.sampled_from([7, 8]),
+    st.sampled_from([80, 81, 336]),
+    st.sampled_from([TCP, UDP]),
+)
+"""Flow keys that differ in little."""
+
+
+@given(st.lists(ALIKE, min_size=1, max_size=40))
 @PATIENT
-def test_rows_are_of_one_group_where_all_but_the_source_is_equal(keys: list[bytes], data: st.DataObject) -> None:
-    keys = [data.draw(st.sampled_from(keys)) for _each in range(40)]
+def test_rows_are_of_one_group_where_all_but_the_source_is_equal(keys: list[bytes]) -> None:
     words = exceptions.key_words(b"".join(keys), len(keys))
     families = [each[0] % 2 == 1 for each in keys]
     places = [(each[16:32], each[34:38], family) for each, family in zip(keys, families, strict=True)]
