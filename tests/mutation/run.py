@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +30,9 @@ PAGE = ROOT / "docs/mutants.md"
 MARK = "<!-- Written by tests/mutation/run.py --report --page -->\n"
 ENOUGH = 95.0
 """Noticed faults of 100."""
+
+LOOK = 0.4
+"""Seconds that tests of a first look may take together, unless more are given."""
 
 # Exit codes of pytest and of mutmut. What ends a run by a signal or by its time was noticed too.
 UNNOTICED = {0, 5, 33}
@@ -104,10 +107,13 @@ def forget(work: Path, results: Collection[int | None] | None = None) -> None:
         file.write_text(json.dumps(known))
 
 
-def run_mutmut(work: Path, jobs: int, only: list[str], *, narrow: bool) -> None:
-    """Plant what has no result yet, and write results beside the mutated files. `narrow`: try the room's tests only."""
+def run_mutmut(work: Path, jobs: int, only: list[str], *, look: float | None) -> None:
+    """Plant what has no result yet, and write results beside the mutated files.
+
+    `look`: try the room's tests only, for so many seconds; None: try every test.
+    """
     names = [f"{'.'.join((COLLECTION / ROOM).parts)}.{name}.*" for name in only]
-    if only and not narrow:
+    if only and look is None:
         # What is named is tried whether or not it was.
         names = [mutant.name for mutant in mutants(work) if mutant.result is None and mutant.change.file[:-3] in only]
         if not names:
@@ -117,7 +123,7 @@ def run_mutmut(work: Path, jobs: int, only: list[str], *, narrow: bool) -> None:
     print(f"mutmut is at work in {work}; what it says is in {log}", flush=True)
     with log.open("w") as output:
         # The same order of sets in every run.
-        environment = {**os.environ, "PYTHONHASHSEED": "0", **({"MUTANTS_NARROW": "1"} if narrow else {})}
+        environment = {**os.environ, "PYTHONHASHSEED": "0", **({"MUTANTS_NARROW": str(look)} if look else {})}
         ended = subprocess.run(command, cwd=work, check=False, stdout=output, stderr=output, env=environment)
     if ended.returncode:
         raise SystemExit(f"mutmut failed ({ended.returncode}): {log.read_text()[-2000:]}")
@@ -222,11 +228,28 @@ def table(files: Mapping[str, Figures], every: Figures) -> str:
     return "\n".join([*heads, *(each.row(name) for name, each in sorted(files.items())), every.row("all")])
 
 
-def report(found: list[Mutant], *, page: bool) -> int:
-    """Print the figures of each file, then what is to be done; returns the exit status.
+def read_table(text: str) -> dict[str, Figures]:
+    """The figures of each file, of a table as table() writes it."""
+    files = {}
+    for line in text.splitlines():
+        name, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if name.endswith(".py"):
+            planted, tried, noticed, looked, _missed, equivalent, accepted = map(int, cells[:-1])
+            files[name] = Figures(planted, noticed, looked, planted - tried, equivalent, equivalent + accepted)
+    return files
 
-    `page`: write the figures into the documentation too.
-    """
+
+def write_page(files: Mapping[str, Figures], only: Collection[str]) -> None:
+    """Write the figures into the documentation: of `only` these files, or of all where none is named."""
+    said, mark, before = PAGE.read_text(encoding="utf-8").partition(MARK)
+    if only:
+        files = {**read_table(before), **{name: each for name, each in files.items() if name[:-3] in only}}
+    every = Figures(*(sum(column) for column in zip(*map(astuple, files.values()), strict=True)))
+    PAGE.write_text(f"{said}{mark}\n{table(files, every)}\n", encoding="utf-8")
+
+
+def report(found: list[Mutant]) -> tuple[dict[str, Figures], int]:
+    """Print the figures of each file, then what is to be done; returns the figures and the exit status."""
     known = listed()
     files: dict[str, Figures] = {}
     every = Figures()
@@ -248,9 +271,6 @@ def report(found: list[Mutant], *, page: bool) -> int:
         print(f"[[survivors]]\nfile = {json.dumps(file)}\nfunction = {json.dumps(function, ensure_ascii=False)}")
         print(f'reason = ""\nchanges = {json.dumps(texts, indent=4, ensure_ascii=False)}\n')
     print(table(files, every))
-    if page:
-        said, mark, _figures = PAGE.read_text(encoding="utf-8").partition(MARK)
-        PAGE.write_text(f"{said}{mark}\n{table(files, every)}\n", encoding="utf-8")
     gone = known.keys() - {mutant.change for mutant in found}
     for change in gone:
         print(f"survivors.toml lists what is not planted any more: {change.file}, {change.function}: {change.text}")
@@ -259,7 +279,7 @@ def report(found: list[Mutant], *, page: bool) -> int:
     rest = every.untried + every.looked
     if rest:
         print(f"{rest} are not tried with every test: the next run goes on with them")
-    return int(every.share < ENOUGH or bool(news or gone or rest))
+    return files, int(every.share < ENOUGH or bool(news or gone or rest))
 
 
 def main() -> int:
@@ -267,6 +287,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=ROOT / ".cache/mutants", help="the folder to work in")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
+    parser.add_argument("--look", type=float, default=LOOK, metavar="SECONDS", help="what a first look may take")
+    parser.add_argument("--first", action="store_true", help="only look, with the room's own tests")
     parser.add_argument("--keep", action="store_true", help="believe what was noticed with other tests")
     parser.add_argument("--report", action="store_true", help="only print what is known")
     parser.add_argument("--page", action="store_true", help=f"write the figures into {PAGE.relative_to(ROOT)} too")
@@ -280,10 +302,14 @@ def main() -> int:
         if not stamp.exists() or stamp.read_text() != digest:
             forget(work, UNNOTICED | {NARROW} if arguments.keep else None)
             stamp.write_text(digest)
-        run_mutmut(work, arguments.jobs, arguments.only, narrow=True)
-        forget(work, {NARROW})
-        run_mutmut(work, arguments.jobs, arguments.only, narrow=False)
-    return report(list(mutants(work)), page=arguments.page)
+        run_mutmut(work, arguments.jobs, arguments.only, look=arguments.look)
+        if not arguments.first:
+            forget(work, {NARROW})
+            run_mutmut(work, arguments.jobs, arguments.only, look=None)
+    files, status = report(list(mutants(work)))
+    if arguments.page:
+        write_page(files, arguments.only)
+    return status
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 
 mutmut's own runner starts pytest anew for each fault, which takes longer than the tests of a pure room. Here the tests
 of the file at fault come first and the fast before the slow, and the first that fails ends the trial. With
-MUTANTS_NARROW in the environment only the room's own tests are tried, as many as take no time.
+MUTANTS_NARROW in the environment only the room's own tests are tried, as many as take no longer than it says.
 
 A test that takes much more of the processor than it does without a fault ends its trial as noticed, by signal: time of
 the clock would count what a busy machine takes.
@@ -36,8 +36,8 @@ from mutmut.utils.format_utils import mangled_name_from_mutant_name
 from mutmut.workers.isolation import ForkServerRunner, MutantResult
 
 ROOM = "module_utils/_model/"
-LOOK = 0.4
-"""Seconds that tests of a first look may take together."""
+LOOK = float(os.environ.get("MUTANTS_NARROW", "0"))
+"""Seconds that tests of a first look may take together; 0 where this is none."""
 LONG = 300.0
 """Seconds that all of the room's tests may take, on a busy machine."""
 SPARE, TIMES = 1.0, 10.0
@@ -86,7 +86,7 @@ class WarmRunner(PytestRunner):
     def _selection(self) -> list[str]:
         """What to collect: a small process is forked sooner."""
         every: list[str] = self._pytest_add_cli_args_test_selection
-        return [f"{every[0]}/{ROOM}"] if "MUTANTS_NARROW" in os.environ else every
+        return [f"{every[0]}/{ROOM}"] if LOOK else every
 
     def run_tests(self, *, mutant_name: str | None, tests: Iterable[str]) -> int:
         """Try tests, all where none is named, until one fails: 1, or 0 where none does, 33 where there is none.
@@ -97,8 +97,7 @@ class WarmRunner(PytestRunner):
             self.warm_up()
         names = [name for name in set(tests) or self.items if name in self.items]
         names.sort(key=lambda name: self._rank(name, mutant_name or ""))
-        narrow = "MUTANTS_NARROW" in os.environ
-        if narrow:
+        if LOOK:
             # Without a fault, each that a first look may have time for.
             quick = [name for name in names if self.times.get(name, 0.0) <= LOOK]
             names = self._within(names) if mutant_name else quick
@@ -107,7 +106,7 @@ class WarmRunner(PytestRunner):
             for item, following in zip_longest(items, items[1:]):
                 signal.setitimer(signal.ITIMER_PROF, SPARE + TIMES * self.times.get(item.nodeid, 0.0))
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-        if narrow and mutant_name:
+        if LOOK and mutant_name:
             return 34
         if mutant_name and mangled_name_from_mutant_name(mutant_name) in self.importing:
             return self._run_anew()

@@ -37,7 +37,8 @@ class Hold(t.NamedTuple):
         return Hold(min(self.went, now), min(self.came, now), self.level)
 
     def _level_at(self, now: float) -> int:
-        stood = now - self.came if self.came > self.went else 0.0
+        # Both are one moment where the clock was set back since.
+        stood = now - self.came if self.came >= self.went else 0.0
         return max(self.level - int(stood / DECAY_SECONDS), 0)
 
     def gone(self, now: float) -> Hold:

@@ -15,6 +15,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.announcement i
     DRAINING,
     READY,
     Drain,
+    Ready,
     Route,
     RouteChange,
 )
@@ -29,6 +30,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.announcing imp
     with_failures,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.checks import Announce
+from ansible_collections.katran.fleet.plugins.module_utils._model.hold_down import Hold
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import VipKey
 
 WEB = VipKey.read("198.51.100.1:443/tcp")
@@ -77,6 +79,11 @@ def test_a_ready_vip_is_announced() -> None:
             ),
         ),
         (SeenVip(WEB, WITHDRAW, **DEAD), 0, "0 of 2 reals healthy, and announce.min_healthy is 1"),
+        (
+            SeenVip(WEB, WITHDRAW, **DEAD, failing=("10.0.0.11 down", "10.0.0.12 draining")),
+            0,
+            "0 of 2 reals healthy, and announce.min_healthy is 1 (10.0.0.11 down, 10.0.0.12 draining)",
+        ),
         (SeenVip(WEB, WITHDRAW, 2, 0, 0, filled=False), 0, "checks took all reals out"),
         (
             SeenVip(WEB, Announce(), 2, 0, 0, filled=False),
@@ -156,6 +163,10 @@ class TestBeforeVerdicts:
         assert pasts[PLACE].ready.reasons == ("flow exceptions of 192.0.2.7 are missing",)
         assert one(seen, pasts, 1003.0)[0] == READY
 
+    def test_what_concerns_all_is_told_first(self) -> None:
+        seen = Seen((self.WAITS,), waiting="flow exceptions of 192.0.2.7 are missing", patience=3.0)
+        assert one(seen)[1] == ("flow exceptions of 192.0.2.7 are missing", *self.TOLD)
+
     def test_a_drained_balancer_is_not_announced_as_ready_meanwhile(self) -> None:
         assert one(Seen((self.WAITS,), routes={PLACE: READY}, drain=Drain("", "anna")))[0] == DRAINING
 
@@ -182,6 +193,35 @@ class TestByHand:
     def test_what_a_run_takes_away_is_not_announced(self) -> None:
         seen = Seen((SeenVip(WEB), SeenVip(OTHER)), leaving={PLACE}, routes={PLACE: READY})
         assert metrics(seen) == {PLACE: 0, "198.51.100.2": READY}
+        assert one(seen) == (0, ("a run takes it away",))
+
+    def test_who_withdrew_it_is_told(self) -> None:
+        drain = self.DRAIN._replace(withdraw=True)
+        assert one(Seen((SeenVip(WEB),), drain=drain))[1] == ("withdrawn by anna since 2026-11-27T12:00:00+00:00",)
+
+    @pytest.mark.parametrize(
+        ("wish", "planned"),
+        [
+            ({}, False),
+            ({"wrong": ("off",)}, False),
+            ({"path": "all are silent"}, False),
+            ({"leaving": {PLACE}}, True),
+            ({"drain": DRAIN}, True),
+            ({"drain": DRAIN._replace(withdraw=True)}, True),
+            ({"vips": (SeenVip(WEB, Announce(enabled=False)),)}, True),
+            ({"waiting": "flow exceptions are missing", "patience": 3.0}, True),
+        ],
+    )
+    def test_what_is_somebodys_wish_is_known_as_such_and_no_reason_to_come_back_slower(
+        self, wish: dict[str, t.Any], planned: bool
+    ) -> None:
+        seen = Seen((SeenVip(WEB),))
+        changed = decide(replace(seen, **wish), decide(seen, {}, 1000.0), 1001.0)[PLACE]
+        assert changed.planned is planned
+        went = not planned and not changed.ready.metric
+        assert changed.hold == (Hold(1001.0) if went else Hold())
+        # Its end is nobody's wish.
+        assert decide(seen, {PLACE: changed}, 1002.0)[PLACE].planned is False
 
 
 def test_a_way_in_doubt_asks_traffic_to_go_elsewhere() -> None:
@@ -198,6 +238,65 @@ def test_a_route_that_goes_twice_comes_back_slower() -> None:
         pasts = decide(seen, pasts, now)
     assert one(well, pasts, 1029.9) == (0, ("it went 2 times in a short time, so it stays away for 10 s",))
     assert one(well, pasts, 1030.0) == (READY, ())
+
+
+def test_since_when_it_is_so() -> None:
+    well, ill = Seen((SeenVip(WEB),)), Seen((SeenVip(WEB),), wrong=("off",))
+    pasts = decide(well, {}, 1000.0)
+    found = []
+    for now, seen in ((1001.0, well), (1002.0, ill), (1003.0, ill), (1004.0, replace(well, path="?")), (1005.0, well)):
+        pasts = decide(seen, pasts, now)
+        found.append(pasts[PLACE].ready.since)
+    assert found == [1000.0, 1002.0, 1002.0, 1004.0, 1005.0]
+
+
+def test_what_an_earlier_agent_announced_goes_as_what_this_one_did() -> None:
+    ill = Seen((SeenVip(WEB),), wrong=("off",))
+    assert decide(ill, {}, 1000.0)[PLACE].hold == Hold()
+    assert decide(replace(ill, routes={"198.51.100.2": READY}), {}, 1000.0)[PLACE].hold == Hold()
+    assert decide(replace(ill, routes={PLACE: DRAINING}), {}, 1000.0)[PLACE].hold == Hold(1000.0)
+    assert decide(Seen((SeenVip(WEB),), routes={PLACE: READY}), {}, 1000.0)[PLACE].ready.since == 1000.0
+
+
+def test_one_that_went_and_came_may_be_taken_away_and_brought_back_by_hand() -> None:
+    seen = Seen((SeenVip(WEB),))
+    pasts = {PLACE: Past(Ready(PLACE, READY, vips=(str(WEB),)), 1000.0, Hold(1000.0, 1040.0, 3))}
+    pasts = decide(replace(seen, drain=Drain("", "anna", withdraw=True)), pasts, 1100.0)
+    assert pasts[PLACE].hold == Hold(1000.0, 1040.0, 3)
+    pasts = decide(seen, pasts, 1101.0)
+    assert (pasts[PLACE].ready.metric, pasts[PLACE].hold) == (READY, Hold(1000.0, 1101.0, 3))
+
+
+class TestAClockThatIsSetBack:
+    SEEN = Seen((SeenVip(WEB),))
+    WAITS = Seen((SeenVip(WEB, waiting="no verdict", patience=6.0),))
+
+    @pytest.mark.parametrize("first", [1000.0, 9000.0])
+    @pytest.mark.parametrize("since", [1000.0, 9000.0])
+    @pytest.mark.parametrize("hold", [Hold(), Hold(500.0, 600.0, 2), Hold(500.0, 9000.0, 2), Hold(9000.0, 600.0, 2)])
+    def test_nothing_that_is_remembered_lies_ahead(self, first: float, since: float, hold: Hold) -> None:
+        past = Past(Ready(PLACE, READY, (), since, (str(WEB),)), first, hold)
+        found = decide(self.SEEN, {PLACE: past}, 2000.0)[PLACE]
+        assert (found.first, found.ready.since) == (min(first, 2000.0), min(since, 2000.0))
+        assert found.hold == Hold(min(hold.went, 2000.0), min(hold.came, 2000.0), hold.level)
+        assert found.ready.metric == READY, "what stands is not held back"
+
+    def test_waits_no_longer(self) -> None:
+        pasts = decide(self.WAITS, decide(self.WAITS, {}, 9000.0), 2000.0)
+        assert metrics(self.WAITS, pasts, 2005.9) == {PLACE: 0}
+        assert metrics(self.WAITS, pasts, 2006.0) == {PLACE: READY}
+
+    def test_holds_no_longer(self) -> None:
+        pasts = {PLACE: Past(Ready(PLACE, 0, since=9000.0), 1000.0, Hold(9000.0, 8990.0, 1))}
+        pasts = decide(self.SEEN, pasts, 2000.0)
+        assert metrics(self.SEEN, pasts, 2009.9) == {PLACE: 0}
+        assert metrics(self.SEEN, pasts, 2010.0) == {PLACE: READY}
+
+
+def test_while_nothing_changes_it_is_the_same_object() -> None:
+    pasts = {PLACE: Past(Ready(PLACE, READY, (), 1000.0, (str(WEB),)), 1000.0, Hold(1000.0, 1000.0, 2))}
+    for now in (1000.0, 1001.0, 5000.0):
+        assert decide(Seen((SeenVip(WEB),)), pasts, now)[PLACE] is pasts[PLACE]
 
 
 def test_failures_of_the_kernel_are_told() -> None:

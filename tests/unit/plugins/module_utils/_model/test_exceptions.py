@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -103,6 +104,32 @@ def test_watched_flows_are_found_and_no_others_but_by_chance(keys: list[bytes], 
         assert is_watched == (each in keys[:count])
 
 
+ALIKE = st.builds(
+    layout.flow_key,
+    st.sampled_from([bytes(16), bytes([1]) * 16]),
+    st.sampled_from([b"dest" + bytes(12), b"desu" + bytes(12), b"dest" + bytes(11) + b"!"]),
+    st.sampled_from([7, 8]),
+    st.sampled_from([80, 81, 336]),
+    st.sampled_from([TCP, UDP]),
+)
+"""Flow keys that differ in little."""
+
+
+@given(st.lists(ALIKE, min_size=1, max_size=40))
+@PATIENT
+def test_rows_are_of_one_group_where_all_but_the_source_is_equal(keys: list[bytes]) -> None:
+    words = exceptions.key_words(b"".join(keys), len(keys))
+    families = [each[0] % 2 == 1 for each in keys]
+    places = [(each[16:32], each[34:38], family) for each, family in zip(keys, families, strict=True)]
+    with pytest.MonkeyPatch.context() as patch:
+        for multipliers in (exceptions._MULTIPLIERS, (0, 0, 0)):
+            # Where every mixture is the same, the whole is compared.
+            patch.setattr(exceptions, "_MULTIPLIERS", multipliers)
+            rows, groups = exceptions._groups(words, np.array(families, np.bool_))
+            assert len(rows) == len(set(places))
+            assert [places[rows[group]] for group in groups] == places
+
+
 VIP = ("198.51.100.1", 80, TCP, 0, 2)
 
 
@@ -144,6 +171,32 @@ def test_a_watched_flow_is_told_with_what_it_has() -> None:
     assert told([(one, A, 0), (two, A, 0)], vip_table(VIP), watched=[one]) == [Known(one, A, False, 0)]
 
 
+def test_watching_hides_nothing_and_finds_all() -> None:
+    keys = [key(f"192.0.2.{last}", "198.51.100.1") for last in range(7, 17)]
+    flows = [(each, B if place == 9 else A, place) for place, each in enumerate(keys)]
+    assert told(flows, vip_table(VIP), watched=keys[:9]) == [
+        *(Known(each, A, False, place) for place, each in enumerate(keys[:9])),
+        Known(keys[9], B, True, 9),
+    ]
+
+
+def test_a_batch_may_have_room_left() -> None:
+    one, ends = key("192.0.2.7", "198.51.100.1"), bytes(200)
+    values = layout.real_pos_lru(B, 7) + bytes(160)
+    number, found = select(one + ends, values, 1, rings(vip_table(VIP)), exceptions.watch(()), NOW)
+    assert (number, list(found)) == (1, [Known(one, B, True, 7)])
+    number, found = select(ends, values, 0, rings(vip_table(VIP)), exceptions.watch([one]), NOW)
+    assert (number, list(found)) == (0, [])
+
+
+def test_without_reals_there_are_no_exceptions() -> None:
+    one = key("192.0.2.7", "198.51.100.1")
+    table = rings(vip_table(VIP))
+    table.real_ids = frozenset()
+    number, found = select(one, layout.real_pos_lru(A, 0), 1, table, exceptions.watch([one]), NOW)
+    assert (number, list(found)) == (0, [])
+
+
 def test_without_a_connection_table_the_ring_decides() -> None:
     one = key("192.0.2.7", "198.51.100.1")
     assert told([(one, B, 0)], vip_table(("198.51.100.1", 80, TCP, bits("no_lru", "quic"), 2))) == []
@@ -157,6 +210,7 @@ def test_a_forgotten_port_may_be_any_vips() -> None:
     both = vip_table(("203.0.113.0/24", 443, TCP, 0, 0), ("203.0.113.9", 0, TCP, 0, 1))
     assert [each.number for each in both.owners(flow)] == [0, 1]
     assert told([(flow, A, 0)], both, slots) == [Known(flow, A, True, 0)]
+    assert told([(flow, B, 0)], both, slots) == [Known(flow, B, True, 0)]
     assert told([(flow, A, 0)], vip_table(("203.0.113.0/24", 443, TCP, 0, 0)), slots) == []
 
 
@@ -167,6 +221,8 @@ def test_the_longest_prefix_and_the_exact_vip_come_first() -> None:
         ("203.0.113.9", 80, TCP, 0, 2),
         ("203.0.113.9", 0, TCP, 0, 3),
         ("2001:db8::/32", 0, TCP, 0, 4),
+        ("2001:db8:7::/48", 0, TCP, 0, 5),
+        ("2001:db8:7:8::/64", 0, TCP, 0, 6),
     )
 
     def numbers(vip: str, port: int) -> list[int]:
@@ -179,6 +235,53 @@ def test_the_longest_prefix_and_the_exact_vip_come_first() -> None:
     assert numbers("203.0.113.99", 0) == [0]
     assert numbers("203.0.114.1", 0) == []
     assert numbers("2001:db8::1", 0) == [4]
+    assert numbers("2001:db8:7::1", 0) == [5]
+    assert numbers("2001:db8:7:8::1", 0) == [6]
+    assert numbers("2001:db8:8:8::1", 0) == [4]
+    assert numbers("2001:db9::1", 0) == []
+
+
+OWNED = [
+    ("203.0.113.0/24", 0, TCP, 0, 0),
+    ("203.0.113.0/24", 443, TCP, 0, 1),
+    ("203.0.113.9", 80, TCP, 0, 2),
+    ("203.1.113.9", 80, TCP, 0, 3),
+    ("203.0.113.9", 80, UDP, 0, 4),
+    ("203.0.113.9", 336, TCP, 0, 5),
+    ("11.0.113.9", 80, TCP, 0, 6),
+    ("203.0.0.0/16", 0, TCP, bits("hash_src_dst_port"), 7),
+    ("2001:db8::1", 80, TCP, 0, 8),
+    ("2001:db8::2", 80, TCP, 0, 9),
+    ("2001:db8:5::/48", 0, TCP, 0, 10),
+    ("2101:db8::1", 80, TCP, 0, 11),
+]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(
+                [
+                    *("203.0.113.9", "203.0.113.8", "203.1.113.9", "203.0.7.7", "11.0.113.9"),
+                    *("2001:db8::1", "2001:db8::2", "2001:db8:5::1", "2101:db8::1"),
+                ]
+            ),
+            st.sampled_from([0, 80, 336, 443, 256]),
+            st.sampled_from([TCP, UDP]),
+            st.integers(0, 3),
+        ),
+        max_size=40,
+    )
+)
+@PATIENT
+def test_owners_that_are_remembered_are_those_of_the_flow(flows: Any) -> None:
+    table = vip_table(*OWNED)
+    known = rings(table)
+    # Of one family and port, as like each other as can be.
+    flows = [("2001:db8::1", 80, TCP, 0), ("2001:db8::2", 80, TCP, 0), *flows]
+    for vip, port, protocol, sport in flows:
+        flow = key("2001::9" if ":" in vip else "192.0.2.7", vip, port, protocol, sport)
+        assert known.owners(flow) == table.owners(flow)
 
 
 def test_a_port_that_is_kept_is_of_a_vip_that_keeps_it() -> None:
@@ -186,6 +289,12 @@ def test_a_port_that_is_kept_is_of_a_vip_that_keeps_it() -> None:
     table = vip_table(("203.0.113.0/24", 0, TCP, keeps, 1), ("198.51.100.7", 0, TCP, keeps, 2))
     assert [each.number for each in table.owners(key("192.0.2.7", "203.0.113.5", 4443))] == [1]
     assert [each.number for each in table.owners(key("192.0.2.7", "198.51.100.7", 22))] == [2]
+    # One that was forgotten is not, but for the VIP that has no port itself.
+    assert [each.number for each in table.owners(key("192.0.2.7", "198.51.100.7", 0))] == [2]
+    assert table.owners(key("192.0.2.7", "203.0.113.5", 0)) == ()
+    wide = vip_table(("203.0.113.0/24", 256, TCP, keeps, 1), ("203.0.113.0/24", 1, TCP, keeps, 2))
+    assert [each.number for each in wide.owners(key("192.0.2.7", "203.0.113.5", 256))] == [1]
+    assert wide.owners(key("192.0.2.7", "203.0.113.5", 257)) == ()
 
 
 def test_what_may_be_held() -> None:
@@ -227,3 +336,26 @@ def test_a_scan_tells_what_one_flow_at_a_time_would(flows: Any, seed: int) -> No
         if real in (A, B) and slots[number * RING + slot] != real:
             wanted.append(Known(entry, real, True, 0))
     assert told(entries, table, slots) == wanted
+
+
+@pytest.mark.parametrize(
+    ("client", "vip"),
+    [
+        # Of each, as little as tells it from IPv4 in a key.
+        *[("3000::", f"2001:{rest}") for rest in ("0:1::", ":1:0:0:0", ":1")],
+        *[(f"2001:{rest}", "3000::") for rest in ("0:1::", ":1:0:0:0", ":1")],
+        ("2001:db8::7", "2001:db8::1"),
+    ],
+)
+def test_flows_over_ipv6_too(client: str, vip: str) -> None:
+    flow = key(client, vip)
+    slots = np.full(MAX_VIPS * RING, A, np.uint64)
+    slots[2 * RING + flow_slot(client, 31337, 80, max_vips=MAX_VIPS, ring_size=RING)] = B
+    table = vip_table((vip, 80, TCP, 0, 2))
+    assert told([(flow, B, 0)], table, slots) == []
+    assert told([(flow, A, 0)], table, slots) == [Known(flow, A, True, 0)]
+    # Beside one over IPv4, whose family is its own.
+    other = key("192.0.2.7", "198.51.100.1", sport=7)
+    slots[5 * RING + flow_slot("192.0.2.7", 7, 80, max_vips=MAX_VIPS, ring_size=RING)] = B
+    table = vip_table((vip, 80, TCP, 0, 2), ("198.51.100.1", 80, TCP, 0, 5))
+    assert told([(flow, A, 0), (other, B, 0)], table, slots) == [Known(flow, A, True, 0)]

@@ -79,6 +79,8 @@ RANK = {"active": 0, "draining": 1, "down": 2}
         ("active", [DRAIN, REFUSED, OK, DRAIN, REFUSED, OK], "active"),
         ("", [REFUSED, DRAIN, REFUSED], ""),
         ("", [REFUSED, DRAIN, REFUSED, DRAIN], "draining"),
+        ("", [REFUSED, OK] * 10, ""),
+        ("", [OK, DRAIN] * 10, ""),
         ("down", [DRAIN, OK], "down"),
         ("down", [DRAIN, OK, DRAIN], "draining"),
         ("down", [OK, DRAIN, OK, OK, OK], "active"),
@@ -101,6 +103,17 @@ def test_what_is_told_of_a_change() -> None:
     assert (after.last, after.asked, after.streak, after.count) == (UNMADE, 103.0, "active", 1)
 
 
+def test_how_many_in_a_row_were_apart_from_the_verdict() -> None:
+    health, found = judged(), []
+    for answer in (OK, DRAIN, REFUSED, UNMADE, REFUSED, OK, DRAIN, REFUSED, DRAIN, REFUSED, REFUSED):
+        health = fed(health, answer)
+        found.append((health.state, health.apart))
+    assert found == [
+        *[("active", apart) for apart in (0, 1, 2, 2, 3, 0, 1, 2, 3)],
+        *[("draining", apart) for apart in (0, 1)],
+    ]
+
+
 def test_the_reason_where_answers_differ() -> None:
     assert fed(judged(), DRAIN, REFUSED, DRAIN, REFUSED).reason == "answers differ, the last: connection refused"
     assert fed(judged("down"), DRAIN, OK, OK).reason == "answers differ, the last: active"
@@ -113,6 +126,9 @@ def test_a_reason_is_bounded_and_can_be_seen() -> None:
     assert health.last == Answer("down", health.reason, 0.1, 0.0)
     mixed = fed(judged(), *[DRAIN, Answer("down", "y" * 120)] * 2)
     assert mixed.reason == f"answers differ, the last: {'y' * 93}…"
+    for said, told in (("z" * 121, "z" * 119 + "…"), ("line\nbreak", "line\\nbreak"), ("z" * 120, "z" * 120)):
+        found = fed(judged(), *[Answer("down", said)] * 4)
+        assert (found.reason, found.last) == (told, Answer("down", told))
     assert shortened("x" * 120) == "x" * 120
     assert shortened("x" * 121) == "x" * 119 + "…"
 
@@ -272,6 +288,15 @@ def test_a_phase_is_the_same_at_each_start() -> None:
     assert phase(target, "a") != phase(target._replace(probe=TCP), "a")
     assert first_due(target, "a", 1000.0) == pytest.approx(1000.0 + 2.0 * phase(target, "a"))
     assert 1000.0 < first_due(target, "a", 1000.0) <= 1002.0
+
+
+@given(st.floats(0.1, 60.0), st.floats(0.0, 1e6))
+def test_a_target_is_asked_first_at_its_place(interval: float, now: float) -> None:
+    target = Target("10.0.0.1", "198.51.100.1", 443, Probe("tcp", interval=interval))
+    due = first_due(target, "a", now)
+    assert now <= due <= now + interval
+    off = (due / interval - phase(target, "a")) % 1.0
+    assert min(off, 1 - off) < 1e-6
 
 
 @given(st.floats(0.0, 0.9999), st.floats(0.1, 60.0), st.floats(0.0, 1e7))

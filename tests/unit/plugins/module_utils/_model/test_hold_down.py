@@ -41,8 +41,14 @@ def test_standing_takes_doublings_back() -> None:
     assert hold.gone(1600.0).level == 2
     assert hold.gone(2200.0).level == 0
     assert hold.gone(99999.0).level == 0
+    assert hold.until(1600.0) == 1020.0
     # What is away does not stand.
     assert Hold(1300.0, 1000.0, 3).until(9999.0) == 1340.0
+
+
+def test_when_it_went_and_came_is_known() -> None:
+    assert Hold().gone(1000.0).back(1001.0) == Hold(1000.0, 1001.0, 0)
+    assert Hold(1000.0, 1001.0, 0).gone(1002.0).back(1012.0) == Hold(1002.0, 1012.0, 1)
 
 
 def test_what_never_went_has_nothing_to_remember() -> None:
@@ -53,3 +59,10 @@ def test_a_clock_that_is_set_back_holds_nothing_for_longer() -> None:
     hold = Hold(5000.0, 4000.0, 1).not_after(100.0)
     assert hold == Hold(100.0, 100.0, 1)
     assert hold.until(100.0) == 110.0
+
+
+def test_a_clock_that_is_set_back_takes_no_longer_to_forget() -> None:
+    hold = Hold(5000.0, 5010.0, 3).not_after(100.0)
+    assert hold.gone(399.0).level == 3
+    assert hold.gone(400.0).level == 2
+    assert hold.gone(1000.0).level == 0

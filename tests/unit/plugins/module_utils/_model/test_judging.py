@@ -109,6 +109,11 @@ def test_external_checks_ask_nobody_and_those_out_are_asked_too() -> None:
     assert sorted(each.real for each in found.values()) == [R1, R2, R3]
 
 
+def test_vips_that_ask_nobody_hide_no_others() -> None:
+    found = targets_of({each.key: each for each in (vip(WEB_UDP, None), vip(DNS, ASKS_NOBODY), vip(WEB, TCP))})
+    assert list(found) == [(VipKey.read(WEB), R1), (VipKey.read(WEB), R2)]
+
+
 # Verdicts
 
 
@@ -156,6 +161,10 @@ def test_a_check_that_is_gone_has_no_verdict() -> None:
     stored = [verdict_of(), verdict_of(R3), verdict_of(name=DNS), verdict_of(name="nonsense")]
     assert judged_of(checked(vip(DNS, None), vip(WEB, TCP)), {target(): ACTIVE}, stored).verdicts == ()
     assert judged_of(checked(vip(DNS, None)), {}, stored).verdicts == ()
+
+
+def test_what_was_asked_until_lately_says_nothing() -> None:
+    assert judged_of(checked(vip()), {target(name=DNS): down()}).verdicts == ()
 
 
 # Words of others
@@ -227,6 +236,11 @@ def test_many_words_about_nothing_are_told_in_few_sentences() -> None:
     sentences = whole(unmatched(known, words, NOW))
     assert len(sentences) == 6
     assert sentences[-1] == "verdicts.d/a.json: so it is with 195 more words"
+    few = words["a.json"][:5]
+    assert [sentence.split(":")[0] for sentence in unmatched(known, {"b.json": few, "c.json": few[:1]}, NOW)] == [
+        *["verdicts.d/b.json"] * 5,
+        "verdicts.d/c.json",
+    ]
 
 
 @given(st.text(max_size=200), st.text(max_size=200))
@@ -288,6 +302,22 @@ def test_without_slow_start_a_real_is_back_at_once() -> None:
     assert judged_of(checked(vip()), {target(): ACTIVE}, [starting(30, NOW - 20)]).verdicts == ()
 
 
+@pytest.mark.parametrize("stored", [(), (verdict_of(),), (starting(10, NOW - 5, WAITING),)])
+def test_without_slow_start_nobody_waits_for_it(stored: tuple[Verdict, ...]) -> None:
+    out = checked(vip(WEB, TCP, VipReal(R1, state="draining")))
+    assert judged_of(out, {target(): ACTIVE}, stored) == Judged((), math.inf, frozenset())
+
+
+def test_a_second_of_slow_start_is_one() -> None:
+    check = Check(Probe("tcp"), slow_start=1.0)
+    known, healths = checked(vip(DNS, TCP), vip(WEB, check, VipReal(R1))), {target(check=check): ACTIVE}
+    found = judged_of(known, healths, [verdict_of()])
+    assert found.verdicts == (starting(10, NOW),)
+    assert found.due == pytest.approx(NOW + 1 / 9)
+    # Also beside a VIP that has none.
+    assert judged_of(known, healths, overlay={R1: Overlay(R1, "down")}).verdicts == (starting(10, NOW, WAITING),)
+
+
 def test_one_that_falls_again_while_it_starts_is_down() -> None:
     found = judged_of(slow(), {target(check=SLOW): down()}, [starting(30, NOW - 20)])
     assert found == Judged((verdict_of(),), math.inf, frozenset({(VipKey.read(WEB), R2)}))
@@ -345,6 +375,7 @@ def test_a_clock_that_went_back_holds_up_no_start() -> None:
         # Somebody else's share.
         (starting(3, NOW - 5), 90.0, 10, NOW - 5),
         (starting(57, NOW - 5), 90.0, 50, NOW - 40),
+        (starting(57, NOW - 45), 90.0, 50, NOW - 45),
         (starting(0, NOW - 45), 90.0, 10, NOW),
     ],
 )
@@ -373,6 +404,7 @@ def test_another_check_starts_with_the_verdict_of_the_last() -> None:
         target(R3, check=http): Health(),
     }
     assert carried(before, before, healths) == healths
+    assert set(carried(before, after, {}).values()) == {Health()}, "it was not asked yet"
     assert judged_of(after, found).waiting == {(VipKey.read(WEB), R3)}
 
 

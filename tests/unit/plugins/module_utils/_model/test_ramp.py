@@ -44,6 +44,10 @@ def test_when_a_share_began(tenths: int, slow_start: float, now: float) -> None:
     assert share(begun(10 * tenths, slow_start, now), slow_start, now) == 10 * tenths
 
 
+def test_a_share_between_two_steps_began_with_the_lower() -> None:
+    assert begun(57, 90.0, 1000.0) == begun(50, 90.0, 1000.0) == 960.0
+
+
 @pytest.mark.parametrize("slow_start", [0.0, -1.0])
 def test_without_slow_start_a_real_is_whole_at_once(slow_start: float) -> None:
     assert share(100.0, slow_start, 100.0) == 100

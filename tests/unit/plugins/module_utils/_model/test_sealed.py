@@ -62,6 +62,14 @@ def test_what_was_sealed_opens(payload: bytes, counter: int) -> None:
 def test_more_than_a_datagram_takes_is_not_sealed() -> None:
     with pytest.raises(ValueError, match="more than"):
         seal(KEY, HEADER, bytes(MAX_PAYLOAD + 1))
+    assert len(seal(KEY, HEADER, bytes(MAX_PAYLOAD))) == MAX_DATAGRAM
+
+
+@pytest.mark.parametrize(
+    "head", [b"KT\x01\x03", b"KS\x02\x03", b"KS\x01\x00", b"KS\x01\x05", b"KT\x02\x03", b"KS\x02\x05"]
+)
+def test_another_version_is_told_as_such(head: bytes) -> None:
+    assert cause(head + seal(KEY, HEADER, b"payload")[4:]) == "version"
 
 
 def test_the_bytes_are_as_documented() -> None:
@@ -125,6 +133,13 @@ def test_a_window_takes_nothing_twice(counters: list[int]) -> None:
     taken = [counter for counter in counters if window.judge(counter) != "replayed"]
     assert len(taken) == len(set(taken))
     assert window.highest == max(counters, default=0)
+
+
+def test_a_window_takes_no_more_room_in_a_long_session() -> None:
+    window = Window()
+    for counter in range(1, 5000):
+        window.judge(counter)
+    assert window._seen.bit_length() == Window.BITS
 
 
 def flow(ipv6: bool = False, protocol: int = 6) -> bytes:

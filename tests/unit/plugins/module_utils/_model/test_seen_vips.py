@@ -22,7 +22,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.seen_vips impo
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import Vip, VipKey, VipReal
-from ansible_collections.katran.fleet.plugins.module_utils._model.watch import UNSEEN, Place
+from ansible_collections.katran.fleet.plugins.module_utils._model.watch import UNSEEN, Place, unpinned
 
 KEY = VipKey.read("198.51.100.1:443/tcp")
 ONE, TWO, THREE = (f"10.0.0.{last}" for last in (11, 12, 13))
@@ -115,6 +115,18 @@ class TestWaiting:
         slow = Probe("tcp", interval=60.0, fall=10)
         assert see(healths={ONE: (target(ONE, slow), Health())}).patience == 30.0
 
+    def test_for_the_slowest(self) -> None:
+        slow, quick = Probe("tcp", interval=0.2, timeout=2.0, rise=5, fall=2), Probe("tcp", fall=1, rise=1)
+        healths = {ONE: (target(ONE, quick), Health()), TWO: (target(TWO, slow), Health())}
+        found = see(healths=healths)
+        assert found.waiting == "the checks of 10.0.0.11 and 1 more real have no verdict"
+        assert found.patience == 5 * 2.0 + 2.0 + 2.0
+
+    @pytest.mark.parametrize("last", [Answer("", ""), Answer("down", "refused"), None])
+    def test_what_was_answered_is_no_reason(self, last: Answer | None) -> None:
+        healths = {ONE: (target(ONE), Health(last=last))}
+        assert see(healths=healths).waiting == "the check of 10.0.0.11 has no verdict"
+
     def test_not_for_what_is_told(self) -> None:
         assert see(healths={ONE: (target(ONE, Probe("external")), Health())}).waiting == ""
 
@@ -160,6 +172,23 @@ class TestTheWayToReals:
     def test_is_not_judged_by_what_others_say(self) -> None:
         assert self.doubt({ONE: SILENT, TWO: SILENT}, probe=Probe("external")) == ""
 
+    def test_is_in_doubt_whatever_else_there_is(self) -> None:
+        gone = VipKey.read("198.51.100.9:443/tcp")
+        told = Probe("external")
+        local = replace(VIP, reals=(*VIP.reals[:2], VipReal(THREE, local=True)))
+        pairs = {
+            (gone, THREE): (target(THREE), WELL),
+            (KEY, THREE): (target(THREE), WELL),
+            (KEY, "10.0.0.14"): (target("10.0.0.14", told), WELL),
+            (KEY, ONE): (target(ONE), SILENT),
+            (KEY, TWO): (target(TWO), SILENT),
+        }
+        assert doubt_path({KEY: local}, pairs).startswith("all 2 reals that are checked are silent")
+
+    def test_is_proven_by_what_is_answered_in_time(self) -> None:
+        last = Health("down", last=DOWN._replace(took=0.49))
+        assert self.doubt({ONE: SILENT, TWO: last, THREE: SILENT}) == ""
+
     def test_is_not_judged_by_vips_that_are_gone(self) -> None:
         assert doubt_path({}, {(KEY, real): (target(real), SILENT) for real in (ONE, TWO)}) == ""
 
@@ -174,6 +203,11 @@ class TestTheHost:
     def test_has_a_program_that_is_off(self) -> None:
         places = {self.ETH0: "", self.ETH1: "interface eth1: it was taken off"}
         assert host_faults("blue", places, "02:00:00:00:00:09") == ("interface eth1: it was taken off",)
+
+    def test_is_served_without_a_pin(self) -> None:
+        places = {self.ETH0: unpinned(self.ETH0), self.ETH1: "off"}
+        assert host_faults("blue", places, "02:00:00:00:00:09") == ("off",)
+        assert host_faults("blue", {self.ETH0: unpinned(self.ETH1)}, "02:00:00:00:00:09") == (unpinned(self.ETH1),)
 
     def test_cannot_be_looked_at_for_the_moment(self) -> None:
         unseen = Place("blue", "balancer", UNSEEN)

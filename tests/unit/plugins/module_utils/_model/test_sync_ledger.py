@@ -97,8 +97,33 @@ def test_what_was_told_is_forgotten_when_peers_have() -> None:
     assert ledger.withdrawn == {}
 
 
+def test_how_long_ago_it_was_is_all_that_counts() -> None:
+    ledger, now = Ledger(), 1.8e9
+    update(ledger, known(1, 2), known(2, 2), now=now)
+    update(ledger, known(2, 3, is_exception=False), now=now)
+    update(ledger, now=now + KEEP_TCP)
+    assert (set(ledger.flows), set(ledger.withdrawn)) == ({flow(1)}, {flow(2)})
+    update(ledger, now=now + KEEP_TCP + 1.0)
+    assert (ledger.flows, ledger.withdrawn) == ({}, {})
+
+
+def test_no_more_is_withdrawn_than_a_peer_is_to_bear(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync_ledger, "MOST_WITHDRAWN", 2)
+    ledger = Ledger()
+    update(ledger, *(known(number, 2) for number in range(1, 5)))
+    assert len(update(ledger, *(known(number, 3, is_exception=False) for number in (1, 2)))) == 2
+    assert set(ledger.withdrawn) == {flow(1), flow(2)}
+    assert len(update(ledger, known(3, 3, is_exception=False))) == 1
+    assert set(ledger.withdrawn) == {flow(2), flow(3)}, "the oldest goes first"
+
+
 def test_flows_of_reals_that_are_gone_are_not_told() -> None:
     assert update(Ledger(), known(1, 9)) == []
+    assert update(Ledger(), known(1, 9), known(2, 2)) == [(SET, 2, 2)]
+
+
+def test_flows_that_never_were_exceptions_are_not_told() -> None:
+    assert update(Ledger(), known(1, 2, is_exception=False), known(2, 2)) == [(SET, 2, 2)]
 
 
 def test_no_more_is_told_than_a_peer_is_to_bear(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,6 +232,8 @@ def test_what_was_there_before_is_nobodys_until_it_is_told() -> None:
     held = holdings(2)
     held.adopt({flow(1): 2, flow(2): 9, flow(3): 3, flow(4): 3}, REALS, 0.0)
     assert set(held.flows) == {flow(1), flow(3)}
+    assert {each.until for each in held.flows.values()} == {KEEP_TCP}
+    assert held.review(KEEP_TCP - 1.0, NUMBERS.get, lambda _key: True) == {}
     assert hear(held, "a", (WITHDRAW, 1, 3)) == {}, "of another real, it was another's"
     assert hear(held, "a", (WITHDRAW, 1, 2)) == {1: None}
     assert hear(held, "a", (REFRESH, 3, 4)) == {3: 4}

@@ -16,17 +16,21 @@ from hypothesis import strategies as st
 from ansible_collections.katran.fleet.plugins.module_utils._model.checks import Check, Probe
 from ansible_collections.katran.fleet.plugins.module_utils._model.overlay import Overlay, effective_state
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
+from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
 from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import (
     NO_WORDS,
     Combined,
     Verdict,
     Words,
+    by_check,
     by_vip,
     combine,
     degraded,
     newly_down,
     out_by_check,
     that_count,
+    told_degraded,
+    words_of,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.vip_plan import down_members, ring_members
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import Vip, VipKey, VipReal
@@ -218,6 +222,63 @@ def test_the_floor(minimum: int, out: list[str], held: list[str]) -> None:
     assert (list(found.out), list(found.held)) == (out, held)
 
 
+def test_a_third_less_is_less_than_67_per_cent() -> None:
+    found = combine(equal(3, min_healthy=67), {}, said(verdict(REALS[0])))
+    assert (list(found.out), list(found.held)) == ([], REALS[:1])
+
+
+def test_what_failed_at_once_goes_in_the_order_of_addresses() -> None:
+    far = "10.0.0.10"
+    one = vip(VipReal(far), VipReal(REALS[2]), VipReal(REALS[1]), min_healthy=33)
+    words = Words({}, by_vip(map(verdict, (far, REALS[2], REALS[1]))))
+    found = words.combined(one)
+    assert (list(found.out), list(found.held)) == ([REALS[1], REALS[2]], [far])
+    later = by_vip([verdict(far, since=SINCE[1]), verdict(REALS[1], since=SINCE[0]), verdict(REALS[2], "draining")])
+    words = Words({}, later)
+    assert degraded({KEY: replace(one, check=Check(Probe("tcp"), 100))}, words) == {
+        KEY: (
+            "10.0.0.2 (down: refused), 10.0.0.10 (down: refused), 10.0.0.3 (draining: refused)"
+            " stay in: min_healthy is 100 %"
+        )
+    }
+
+
+def test_of_two_words_the_stricter_counts() -> None:
+    kinds = [
+        verdict(REALS[0]),
+        verdict(REALS[0], "draining"),
+        verdict(REALS[0], "active", share=10),
+        verdict(REALS[0], "active", share=50),
+    ]
+    for place, strict in enumerate(kinds):
+        for lax in kinds[place:]:
+            assert said(strict, lax) == said(lax, strict) == {REALS[0]: strict}
+
+
+def test_what_is_plainly_active_is_not_kept() -> None:
+    words = by_vip([verdict(REALS[0], "active"), verdict(REALS[1], "active", share=90), verdict(REALS[2])])
+    assert list(that_count(words, {KEY: equal(3)})[NAME]) == REALS[1:3]
+
+
+def test_words_are_reckoned_once_for_each_vip() -> None:
+    one = equal(2)
+    assert NO_WORDS.combined(one) == Combined(one.reals, {}, {})
+    words = Words({}, by_vip([verdict(REALS[0])]))
+    found = words.combined(one)
+    assert words.combined(one) is found
+    # The same by name, and another by what it has.
+    assert set(words.combined(equal(2, min_healthy=100)).held) == {REALS[0]}
+    assert words.combined(equal(2)) == found
+    assert Words({REALS[0]: Overlay(REALS[0], "down")}).combined(one).reals[0].state == "down"
+
+
+def test_words_are_read_from_a_state() -> None:
+    bad = verdict(REALS[0])
+    state = State("default", "/sys/fs/bpf", verdicts=[bad._asdict()])
+    state.overlay = [Overlay(REALS[1], "draining", SINCE[0])._asdict()]
+    assert words_of(state) == Words({REALS[1]: Overlay(REALS[1], "draining", SINCE[0])}, {NAME: {REALS[0]: bad}})
+
+
 def test_worst_first() -> None:
     verdicts = said(
         verdict(REALS[0], "draining", SINCE[0]),
@@ -285,6 +346,34 @@ def test_in_words() -> None:
     assert out_by_check(vips, NO_WORDS) == []
 
 
+def test_without_a_reason_none_is_told() -> None:
+    bad = [verdict(real)._replace(reason="") for real in REALS[:3]]
+    assert by_check(bad[0]) == "down by check"
+    assert by_check(verdict(REALS[0], "draining")) == "draining by check (refused)"
+    assert out_by_check({KEY: equal(4)}, Words({}, by_vip(bad))) == [
+        f"real 10.0.0.1 is out of vip {NAME} by check since {SINCE[0]}",
+        f"real 10.0.0.2 is out of vip {NAME} by check since {SINCE[0]}",
+        f"vip {NAME} is degraded: 10.0.0.3 (down) stays in: min_healthy is 50 %",
+    ]
+
+
+def test_reals_are_told_in_the_order_of_their_addresses() -> None:
+    addresses = ["10.0.0.10", "10.0.0.9"]
+    bad = [verdict(each)._replace(reason=reason) for each, reason in zip(addresses, ["a", "b"], strict=True)]
+    one = vip(*map(VipReal, addresses), min_healthy=0)
+    lines = out_by_check({KEY: one}, Words({}, by_vip(bad)))
+    assert [line.split()[1] for line in lines] == ["10.0.0.9", "10.0.0.10"]
+
+
+def test_many_degraded_vips_are_told_in_few_lines() -> None:
+    keys = [VipKey.read(f"198.51.100.{last}:443/tcp") for last in range(1, 24)]
+    vips = {key: replace(equal(1, min_healthy=100), key=key) for key in keys}
+    words = Words({}, by_vip(verdict(REALS[0])._replace(vip=str(key)) for key in keys))
+    lines = told_degraded(vips, words)
+    assert lines[0] == "vip 198.51.100.1:443/tcp is degraded: 10.0.0.1 (down: refused) stays in: min_healthy is 100 %"
+    assert lines[20:] == ["and 3 more VIPs that are degraded"]
+
+
 def test_many_are_told_in_few_lines() -> None:
     addresses = [f"10.1.0.{last}" for last in range(1, 51)]
     one = vip(*map(VipReal, addresses), min_healthy=20)
@@ -327,6 +416,12 @@ def test_whose_flows_are_removed() -> None:
     assert newly_down(dead, dead) == {}
     keeping = replace(four, check=Check(Probe("tcp"), on_down="keep"))
     assert gone(keeping, [], bad[:1]) == set()
+    # A VIP that keeps its flows says nothing of the next, which is new.
+    other = replace(four, key=VipKey.read("198.51.100.2:443/tcp"))
+    both = by_vip([bad[0], bad[0]._replace(vip=str(other.key))])
+    assert newly_down(({KEY: keeping}, NO_WORDS), ({KEY: keeping, other.key: other}, Words({}, both))) == {
+        other.key: {REALS[0]}
+    }
     udp = VipKey.read("198.51.100.1:443/udp")
     for flags, moved in (("quic",), False), (("udp_flow_migration",), True):
         one = replace(four, key=udp, flags=flags)
