@@ -237,7 +237,9 @@ def test_many_words_about_nothing_are_told_in_few_sentences() -> None:
     assert len(sentences) == 6
     assert sentences[-1] == "verdicts.d/a.json: so it is with 195 more words"
     few = words["a.json"][:5]
-    assert [sentence.split(":")[0] for sentence in unmatched(known, {"b.json": few, "c.json": few[:1]}, NOW)] == [
+    assert [
+        sentence.split(":")[0] for sentence in whole(unmatched(known, {"b.json": few, "c.json": few[:1]}, NOW))
+    ] == [
         *["verdicts.d/b.json"] * 5,
         "verdicts.d/c.json",
     ]
