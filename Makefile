@@ -32,7 +32,7 @@ test-full: venv ## the same, with every pair of features in the sweep of combina
 
 .PHONY: unit
 unit: venv ## engine, filters and modules, in memory
-	@pytest tests/unit
+	@pytest -n 2 tests/unit
 
 .PHONY: mutants
 mutants: venv ## small faults planted in the pure room, and which its tests miss; goes on where it was (hours)
