@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 import time
@@ -19,7 +18,7 @@ from fleetlab.flows import Connection, Target
 from fleetlab.names import TESTED
 from fleetlab.plan import PROJECT, ROUTER, VIPS_IPV4, Lab, hosts_of, lab_named
 from fleetlab.runs import Fleet, on_host
-from fleetlab.system import Progress, ip, network, run, sysctl
+from fleetlab.system import Progress, ip, network
 
 NAME = f"{TESTED[:9]}s"
 VIP = "198.18.200.1"
@@ -59,7 +58,6 @@ def six(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     try:
         lifecycle.up(lab, progress)
         route_by(lab, VICTIM, PEER)
-        keep_paths(lab)
         yield Fleet(lab, inventory)
     finally:
         lifecycle.down(lab, progress)
@@ -74,19 +72,6 @@ def route_by(lab: Lab, *balancers: str) -> None:
     on_host(lab, ROUTER.name, "systemctl stop lab-router.service")
     hops = " ".join(f"nexthop via {lab.host(name).ipv4}" for name in balancers)
     ip([f"route replace {VIPS_IPV4} {hops}"], lab.namespace(ROUTER))
-
-
-def keep_paths(lab: Lab) -> None:
-    """Have all packets of a flow come to one CPU of one balancer, as a card's RSS and a router's ECMP do it.
-
-    A packet crosses the laboratory on the CPU that it began on, wherever the scheduler has put the client, and the
-    kernel gives a connection another hash, and so another way, whenever it sends something again.
-    """
-    with network(lab.namespace_path(lab.host("client"))):
-        sysctl({"core/txrehash": 0})
-    every = f"{(1 << (os.cpu_count() or 1)) - 1:x}"
-    path = "/sys/class/net/r-client/queues/rx-0/rps_cpus"
-    run(["ip", "netns", "exec", lab.namespace(ROUTER), "sh", "-c", f"echo {every} > {path}"])
 
 
 def variables(fleet: Fleet, reals: tuple[int, ...], sync: bool) -> dict[str, Any]:

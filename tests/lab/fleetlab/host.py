@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fleetlab import cgroup
-from fleetlab.plan import CONTROL, Host, Lab, LabError
+from fleetlab.network import FORWARDING_CPU
+from fleetlab.plan import CONTROL, ROUTER, Host, Lab, LabError
 from fleetlab.system import enter_network, mount, move_mount, network, unshare_mounts
 
 SSH_PORT = 22
@@ -48,6 +49,8 @@ def start(lab: Lab, host: Host, image: Path) -> None:
 
     def enter_host() -> None:
         cgroup.enter(lab, host)
+        if host is ROUTER:
+            os.sched_setaffinity(0, {FORWARDING_CPU})
         enter_network(lab.namespace_path(host))
         unshare_mounts()
         _mount_root(lab.directory / "roots" / host.name, image, authorized)

@@ -11,6 +11,13 @@ from fleetlab.plan import CONTROL, EVERY_HOST, ROUTER, VIPS_IPV4, VIPS_IPV6, Hos
 from fleetlab.system import ip, network, run, sysctl
 
 _BRIDGE = "br-mgmt"
+FORWARDING_CPU = 0
+"""On which the router forwards and its processes run.
+
+A flow must stay on one CPU of its balancer, as a NIC's RSS keeps it: the balancer's connection table is per CPU. A veth
+has one queue, and whichever CPU is about to empty it takes what all others put there: so all come from one.
+"""
+
 _EVERYWHERE: dict[str, object] = {
     # Addresses work at once instead of after duplicate address detection, and nobody advertises routers.
     **{f"ipv6/conf/{which}/accept_dad": 0 for which in ("all", "default")},
@@ -118,10 +125,9 @@ def _finish_router(lab: Lab) -> None:
         for host in lab.with_role("balancer"):
             xdp_pass.attach(program, f"r-{host.name}")
         os.close(program)
-    for client in lab.with_role("client"):
-        # A flow must stay on one CPU on its way to a balancer, as a NIC's RSS keeps it: the balancer's connection table
-        # is per CPU. `ip netns exec` because /sys shows the interfaces of the namespace it was mounted in.
-        pin = f"echo 1 > /sys/class/net/r-{client.name}/queues/rx-0/rps_cpus"
+    for host in lab.edge_hosts:
+        # `ip netns exec` because /sys shows the interfaces of the namespace it was mounted in.
+        pin = f"echo {1 << FORWARDING_CPU:x} > /sys/class/net/r-{host.name}/queues/rx-0/rps_cpus"
         run(["ip", "netns", "exec", lab.namespace(ROUTER), "sh", "-c", pin])
 
 
