@@ -15,7 +15,7 @@ from contextlib import ExitStack
 import pytest
 from fleetlab import flows, network, routes
 from fleetlab.flows import Connection, Flow, Target
-from fleetlab.runs import TOOL, Fleet, on_host
+from fleetlab.runs import TOOL, Fleet, agents_said, on_host
 from fleetlab.system import network as entered
 from fleetlab.system import run
 
@@ -47,12 +47,6 @@ def announced(fleet: Fleet) -> Iterator[Fleet]:
         yield fleet
     finally:
         network.route_statically(fleet.lab)
-
-
-def told(fleet: Fleet) -> str:
-    """What the agents said lately, for a failure."""
-    command = "journalctl -b -u katran-agent --no-pager -n 40 -o short-precise"
-    return "\n".join(on_host(fleet.lab, name, command) for name in BOTH)
 
 
 def say(fleet: Fleet, host: str, word: str) -> None:
@@ -138,7 +132,7 @@ def test_maintenance_is_noticed_by_nobody(announced: Fleet) -> None:
     found, broken = under_load(announced, maintain)
     failed = [flow for flow in found if flow.error]
     if failed or broken:
-        print(*failed[:5], *broken[:5], told(announced), sep="\n")
+        print(*failed[:5], *broken[:5], agents_said(announced.lab, *BOTH), sep="\n")
     print(f"{len(found)} requests, {len(failed)} failed; {CONNECTIONS} long connections, {len(broken)} broken")
     assert failed == []
     assert broken == []

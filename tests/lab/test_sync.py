@@ -17,7 +17,7 @@ from fleetlab import cgroup, lifecycle, xdp_pass
 from fleetlab.flows import Connection, Target
 from fleetlab.names import TESTED
 from fleetlab.plan import PROJECT, ROUTER, VIPS_IPV4, Lab, hosts_of, lab_named
-from fleetlab.runs import Fleet, on_host
+from fleetlab.runs import Fleet, agents_said, on_host
 from fleetlab.system import Progress, ip, network
 
 NAME = f"{TESTED[:9]}s"
@@ -143,12 +143,6 @@ def kill(fleet: Fleet, name: str) -> None:
     route_by(fleet.lab, PEER)
 
 
-def journals(fleet: Fleet) -> str:
-    """What the agents said, for a failure."""
-    command = "journalctl -b -u katran-agent --no-pager -n 40"
-    return "\n".join(on_host(fleet.lab, name, command) for name in (VICTIM, PEER))
-
-
 def in_client(fleet: Fleet, work: Any) -> Any:
     with network(fleet.lab.namespace_path(fleet.lab.host("client"))):
         return work()
@@ -174,7 +168,7 @@ def replace_and_kill(fleet: Fleet, sync: bool) -> tuple[int, list[str], int]:
             if sync:
                 held = held_by(fleet, PEER)
             time.sleep(max(changed + 30.0 - time.monotonic(), 0.0))
-            assert to_remaining(crowd) == [], f"before the balancer died\n{journals(fleet)}"
+            assert to_remaining(crowd) == [], f"before the balancer died\n{agents_said(fleet.lab, VICTIM, PEER)}"
             rounds = crowd.rounds
             kill(fleet, VICTIM)
             end = time.monotonic() + 600

@@ -110,7 +110,7 @@ class Checks:
 
     def record(self, degraded: Mapping[str, str]) -> str:
         """What checks.json is to say."""
-        found = ChecksRecord(dict(self.healths), self._names, dict(degraded), dict(self.feeders.words), time.time())
+        found = ChecksRecord(self.healths, self._names, degraded, self.feeders.words, time.time())
         return found.to_json(self.feeders.text)
 
 

@@ -25,6 +25,12 @@ def on_host(lab: Lab, name: str, command: str) -> str:
     return run([TOOL, "--lab", lab.prefix, "shell", name, command]).strip()
 
 
+def agents_said(lab: Lab, *names: str) -> str:
+    """The last lines of these balancers' agents since they booted, for a test that fails."""
+    command = "journalctl -b -u katran-agent --no-pager -n 40 -o short-precise"
+    return "\n".join(on_host(lab, name, command) for name in names)
+
+
 @dataclass(frozen=True)
 class Recap:
     """The counts a playbook run ends with, for one host."""
