@@ -1,0 +1,237 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which clients a VIP takes: its lists of prefixes, and the entries by which the program knows them.
+
+The longest prefix that holds a client decides. A VIP that allows some denies all others, which is an entry of its own:
+a client that no entry holds may come in.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import typing as t
+from collections.abc import Iterable, Mapping, Sequence
+
+from . import layout
+from .addresses import Address, Prefix, read_prefix
+from .faults import Faults
+from .records import Fault, shown, text
+from .sources import read_source
+
+FILTER_MAPS = ("src_filter_v4", "src_filter_v6")
+DENIED_MAP = "src_denied"
+LISTS = ("allow", "deny")
+_ALLOWED, _DENIED = layout.u32(1), layout.u32(2)
+_NOBODY = (
+    "an empty list could mean nobody or everybody: for everybody leave it out (state replaced or overridden forgets a"
+    " list that is not mentioned) or write [{0}], for nobody write deny: [{0}]"
+)
+
+Lists = tuple[tuple[str, ...], tuple[str, ...]]
+"""What is allowed and what is denied, as canonical prefixes, sorted."""
+
+
+class Filtered(t.Protocol):
+    """What has such lists."""
+
+    @property
+    def allow(self) -> tuple[str, ...]: ...
+    @property
+    def deny(self) -> tuple[str, ...]: ...
+
+
+def filter_map(ipv6: bool) -> str:
+    """The map that has a family's entries."""
+    return FILTER_MAPS[ipv6]
+
+
+def everybody(ipv6: bool) -> str:
+    """The prefix that holds every client of a family."""
+    return "::/0" if ipv6 else "0.0.0.0/0"
+
+
+def is_filtered(vip: Filtered) -> bool:
+    """Whether a VIP asks who its clients are."""
+    return bool(vip.allow or vip.deny)
+
+
+def filter_entries(vip: Filtered, ipv6: bool, number: int) -> dict[bytes, bytes]:
+    """Key → value of a VIP's entries in its family's map."""
+    if not is_filtered(vip):
+        return {}
+    found = {source_key(everybody(ipv6), number): _DENIED} if vip.allow else {}
+    found.update((source_key(prefix, number), _ALLOWED) for prefix in vip.allow)
+    found.update((source_key(prefix, number), _DENIED) for prefix in vip.deny)
+    return found
+
+
+def source_key(prefix: str, number: int) -> bytes:
+    """The key of a canonical prefix in a VIP's list."""
+    return layout.source_filter_key(*_parse(prefix), number)
+
+
+def _parse(prefix: str) -> tuple[bytes, int]:
+    """(address, length) of a canonical prefix, quickly; ValueError for what is none."""
+    head, _slash, length = prefix.partition("/")
+    packed = bytes(map(int, head.split("."))) if ":" not in head else ipaddress.IPv6Address(head).packed
+    return packed, int(length)
+
+
+def source_in(key: bytes) -> str:
+    """The prefix of an entry."""
+    packed, length, _number = layout.parse_source_filter_key(key)
+    return f"{layout.unpack_address(packed, len(packed) == layout.ADDRESS_BYTES)}/{length}"
+
+
+def lists_in_kernel(entries: Mapping[str, Mapping[bytes, bytes]]) -> dict[int, Lists]:
+    """VIP number → its lists, as the entries have them."""
+    found: dict[int, tuple[list[str], list[str]]] = {}
+    for name in FILTER_MAPS:
+        for key, value in entries.get(name, {}).items():
+            allow, deny = found.setdefault(layout.parse_source_filter_key(key)[2], ([], []))
+            (deny if value == _DENIED else allow).append(source_in(key))
+    everyone = {everybody(ipv6) for ipv6 in (False, True)}
+    return {
+        number: (in_order(allow), in_order(prefix for prefix in deny if not allow or prefix not in everyone))
+        for number, (allow, deny) in found.items()
+    }
+
+
+def deciding_prefix(entries: Mapping[bytes, bytes], client: Address, number: int) -> tuple[str, bool]:
+    """The longest prefix of a VIP's entries that holds a client, "" where none does; and whether a list has it.
+
+    That of everybody else is in no list of a VIP that allows some.
+    """
+    mine = [key for key in entries if layout.parse_source_filter_key(key)[2] == number]
+    held = [key for key in mine if t.cast("Prefix", read_prefix(source_in(key))).holds(client)]
+    if not held:
+        return "", False
+    longest = max(held, key=layout.parse_u32)
+    allows = any(entries[key] == _ALLOWED for key in mine)
+    prefix = source_in(longest)
+    return prefix, not (allows and entries[longest] == _DENIED and prefix == everybody(client.ipv6))
+
+
+def in_order(prefixes: Iterable[str]) -> tuple[str, ...]:
+    """Prefixes by address, wider ones first."""
+    return tuple(sorted(prefixes, key=_parse))
+
+
+def read_lists(
+    entry: Mapping[str, t.Any], where: str, base: Filtered, ipv6: bool, has_feature: bool, faults: Faults
+) -> Lists:
+    """The lists of an entry of config over what they were: one that is mentioned takes the place of its former."""
+    found: list[tuple[str, ...]] = []
+    places: list[dict[str, str]] = []
+    for name in LISTS:
+        given = entry.get(name)
+        if given is None:
+            found.append(getattr(base, name))
+            places.append({})
+            continue
+        if not given and name == "allow":
+            faults.add(f"{where}.allow", _NOBODY.format(everybody(ipv6)))
+        elif given and not has_feature:
+            faults.add(f"{where}.{name}", "needs feature source_filter")
+        places.append(_read_list(given, f"{where}.{name}", ipv6, faults))
+        found.append(in_order(places[-1]))
+    allow, deny = found
+    for prefix in sorted(set(allow).intersection(deny), key=_parse):
+        name, other, place = ("deny", "allow", places[1]) if prefix in places[1] else ("allow", "deny", places[0])
+        faults.add(place.get(prefix, where), f"{prefix} is in {other} as well; {name} or {other} can have it, not both")
+    return allow, deny
+
+
+def _read_list(texts: Sequence[t.Any], where: str, ipv6: bool, faults: Faults) -> dict[str, str]:
+    """Canonical prefix → where it is listed."""
+    found: dict[str, str] = {}
+    for index, given in enumerate(texts):
+        place = f"{where}[{index}]"
+        prefix = _read_client(str(given))
+        if isinstance(prefix, str):
+            faults.add(place, prefix)
+        elif prefix.address.ipv6 != ipv6:
+            families = ("IPv6", "IPv4") if ipv6 else ("IPv4", "IPv6")
+            faults.add(place, f"{prefix.text} is {families[1]}, but the VIP is {families[0]}, as its clients are")
+        elif prefix.text in found:
+            faults.add(place, f"{prefix.text} is listed twice (also {found[prefix.text]})")
+        else:
+            found[prefix.text] = place
+    return found
+
+
+def _read_client(given: str) -> Prefix | str:
+    prefix = read_prefix(given) if "/" in given else given
+    # Which spares it to ask of thousands of prefixes whether they are addresses.
+    return prefix if isinstance(prefix, Prefix) and prefix.address.packed[0] in _PLAIN else read_source(given)
+
+
+_PLAIN = frozenset(range(1, 224))
+"""The first bytes behind which nothing is wrong with a prefix, in either family."""
+
+
+def capacity_faults(vips: Mapping[t.Any, t.Any], room: int, faults: Faults) -> None:
+    """Tell where the lists of VIPs have no room together. `vips`: by key."""
+    for ipv6, family in ((False, "IPv4"), (True, "IPv6")):
+        mine = [vip for key, vip in vips.items() if key.ipv6 == ipv6 and is_filtered(vip)]
+        entries = sum(_entries(vip, ipv6) for vip in mine)
+        if entries > room:
+            faults.add(
+                "vips",
+                f"{entries} entries of {family} allow and deny lists, but sizes.source_filters is {room}"
+                " (a list of allow takes one more, for everybody else)",
+            )
+
+
+def _entries(vip: Filtered, ipv6: bool) -> int:
+    others = bool(vip.allow) and everybody(ipv6) not in (*vip.allow[:1], *vip.deny[:1])
+    return len(vip.allow) + len(vip.deny) + others
+
+
+def list_changes(before: Filtered, after: Filtered) -> list[str]:
+    """One line for each list that differs."""
+    lines = []
+    for name in LISTS:
+        old, new = set(getattr(before, name)), set(getattr(after, name))
+        more, less = in_order(new - old), in_order(old - new)
+        words = [f"{_named(each)} {verb}" for each, verb in ((more, "added"), (less, "removed")) if each]
+        if words:
+            lines.append(f"{name}: {', '.join(words)}{'' if new else ', which ends the list'}")
+    return lines
+
+
+_NAMED = 5
+"""Prefixes that are told by name; of more, the number tells."""
+
+
+def _named(prefixes: Sequence[str]) -> str:
+    if len(prefixes) > _NAMED:
+        return f"{', '.join(prefixes[:_NAMED])} and {len(prefixes) - _NAMED} more"
+    return ", ".join(prefixes)
+
+
+def is_stored(value: t.Any, ipv6: bool) -> bool:
+    """Whether a list is one that a run wrote. Quick: there may be tens of thousands."""
+    return isinstance(value, list) and all(_is_prefix(each, ipv6) for each in value)
+
+
+def _is_prefix(given: str, ipv6: bool) -> bool:
+    try:
+        packed, length = _parse(given)
+    except ValueError:
+        return False
+    bits = 128 if ipv6 else 32
+    sound = (
+        len(packed) == bits // 8
+        and 0 <= length <= bits
+        and not int.from_bytes(packed, "big") << length & (1 << bits) - 1
+    )
+    return sound and f"{layout.unpack_address(packed, ipv6)}/{length}" == given
+
+
+def stored_source(value: t.Any, where: str) -> str:
+    """Reader of a file's field: a prefix of clients."""
+    if isinstance(read_prefix(text(value, where)), str):
+        raise Fault(where, f"{shown(value)} is not a prefix")
+    return t.cast("str", value)
