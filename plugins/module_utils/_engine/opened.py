@@ -161,10 +161,10 @@ def limits_of(request: Request, state: State, maps: Maps) -> Limits:
     return Limits(sizes, None)
 
 
-def read_actual(maps: Maps) -> Actual:
-    """What the kernel has, as far as VIPs go."""
+def read_actual(maps: Maps, lists: bool = True) -> Actual:
+    """What the kernel has, as far as VIPs go; `lists`: also their lists of clients, which may be long."""
     names = maps.names()
-    read = (*VIP_MAPS, *ADDRESS_MAPS, *NUMBER_MAPS, *FILTER_MAPS, "reals", "vip_to_down_reals_map")
+    read = (*VIP_MAPS, *ADDRESS_MAPS, *NUMBER_MAPS, *(FILTER_MAPS if lists else ()), "reals", "vip_to_down_reals_map")
     entries: dict[str, Mapping[bytes, bytes]] = {}
     for name in read:
         if name in names:
@@ -176,4 +176,5 @@ def read_actual(maps: Maps) -> Actual:
         ring=maps.ring,
         capacity=capacity,
         ring_size=maps.ring_size(),
+        filters=names.issuperset(FILTER_MAPS),
     )

@@ -10,6 +10,7 @@ a client that no entry holds may come in.
 from __future__ import annotations
 
 import ipaddress
+import re
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -213,21 +214,21 @@ def _named(prefixes: Sequence[str]) -> str:
 
 def is_stored(value: t.Any, ipv6: bool) -> bool:
     """Whether a list is one that a run wrote. Quick: there may be tens of thousands."""
-    return isinstance(value, list) and all(_is_prefix(each, ipv6) for each in value)
+    if not isinstance(value, list):
+        return False
+    return all(map(_is_prefix6, value)) if ipv6 else all(map(_IPV4_PREFIX.fullmatch, value))
 
 
-def _is_prefix(given: str, ipv6: bool) -> bool:
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4_PREFIX = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}/(?:3[0-2]|[12]?[0-9])", re.ASCII)
+
+
+def _is_prefix6(given: str) -> bool:
     try:
         packed, length = _parse(given)
     except ValueError:
         return False
-    bits = 128 if ipv6 else 32
-    sound = (
-        len(packed) == bits // 8
-        and 0 <= length <= bits
-        and not int.from_bytes(packed, "big") << length & (1 << bits) - 1
-    )
-    return sound and f"{layout.unpack_address(packed, ipv6)}/{length}" == given
+    return len(packed) == layout.ADDRESS_BYTES and f"{layout.unpack_address(packed, True)}/{length}" == given
 
 
 def stored_source(value: t.Any, where: str) -> str:

@@ -21,7 +21,8 @@ class Actual:
     """What the kernel has, as far as VIPs go.
 
     `entries`: map → its entries (arrays: the nonzero ones), for the maps that exist. `down`: vip_definition → ids.
-    `ring`: VIP number → its live slots. `capacity`: map → entries.
+    `ring`: VIP number → its live slots. `capacity`: map → entries. `filters`: whether there are maps for lists of
+    clients, which `entries` need not have: a run that changes no VIP leaves them as they are.
     """
 
     entries: Mapping[str, Mapping[bytes, bytes]]
@@ -29,6 +30,7 @@ class Actual:
     ring: Callable[[int], memoryview]
     capacity: Mapping[str, int]
     ring_size: int
+    filters: bool = False
     _digests: dict[int, str] = field(default_factory=dict)
 
     def is_empty(self, number: int) -> bool:

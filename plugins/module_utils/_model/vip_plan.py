@@ -143,7 +143,7 @@ class _VipPlanner:
         self.tight = False
         self.before_numbers = {*self.vip_numbers.assigned.values(), *self.vip_numbers.quarantine}
         self.vip_limit = actual.capacity["server_id_stats"]
-        self.filters = FILTER_MAPS[0] in actual.entries
+        self.filters = actual.filters
 
     def plan(self) -> VipPlan:
         """All phases in order."""
@@ -304,9 +304,10 @@ class _VipPlanner:
     def _plan_sources(self) -> list[Operation]:
         """Put what appears of lists of clients; returns what removes the rest, once their VIPs are as they will be."""
         after: list[Operation] = []
-        if self.filters:
+        read = [name for name in FILTER_MAPS if name in self.actual.entries]
+        if read:
             target = source_target(self.wanted, self.vip_numbers.assigned)
-            for name in FILTER_MAPS:
+            for name in read:
                 there = dict(self.actual.entries[name])
                 for key in sources_of(self.reused_vips, there):
                     del there[key]
