@@ -337,7 +337,13 @@ def costs(replay: Replay, options: argparse.Namespace) -> list[dict[str, Any]]:
 def _without(more: dict[str, Any]) -> dict[str, Any]:
     """What a program without the feature can be given of its scenario."""
     vips = [
-        {**each, "flags": [flag for flag in each["flags"] if flag == "no_lru"], "down_reals": [], "allow": [], "deny": []}
+        {
+            **each,
+            "flags": [flag for flag in each["flags"] if flag == "no_lru"],
+            "down_reals": [],
+            "allow": [],
+            "deny": [],
+        }
         for each in more.get("vips", ())
         if "/" not in each["address"]
     ]

@@ -111,7 +111,7 @@ class Balancer:
             flags = sum(layout.VIP_FLAGS[flag] for flag in vip.get("flags", ()))
             filtered = bool(vip.get("allow") or vip.get("deny")) and "src_filter_v4" in self.maps
             meta = layout.vip_meta(flags | layout.SOURCE_FILTER * filtered, number)
-            if filtered:
+            if "src_filter_v4" in self.maps:
                 self.set_sources(number, is_ipv6(address), vip)
             reals = tuple((real["address"], real.get("weight", 1)) for real in vip.get("reals", ()))
             ids = array("I", [self.real(r["address"], r.get("local", False)) for r in vip.get("reals", ())] + [0])
@@ -143,10 +143,14 @@ class Balancer:
         """Write a VIP's lists of clients; whoever is in none is kept out where some are let in."""
         everybody = ["::/0" if ipv6 else "0.0.0.0/0"] if vip.get("allow") else []
         lists = ((2, everybody), (1, vip.get("allow", ())), (2, vip.get("deny", ())))
+        sources = self.maps["src_filter_v6" if ipv6 else "src_filter_v4"]
+        for key, _value in list(sources.items()):
+            if layout.parse_source_filter_key(key)[2] == number:
+                sources.delete(key)
         for verdict, prefix in ((verdict, prefix) for verdict, prefixes in lists for prefix in prefixes):
             network = ipaddress.ip_network(prefix)
             key = layout.source_filter_key(network.network_address.packed, network.prefixlen, number)
-            self.maps["src_filter_v6" if ipv6 else "src_filter_v4"].update(key, layout.u32(verdict))
+            sources.update(key, layout.u32(verdict))
 
     def flow_table(self, name: str = "lru_mapping", cpu: int = 0) -> bpf.Map:
         """Give this CPU a table of its own in a map of maps."""
