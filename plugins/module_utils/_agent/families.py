@@ -169,15 +169,19 @@ def _packets(every: list[Of]) -> Iterator[Metric]:
 
 
 def _vips(every: list[Of]) -> Iterator[Metric]:
-    for at, unit in enumerate(("packets", "bytes")):
+    families_of = (
+        ("packets", "katran_vip_packets", "katran_vip_denied_packets"),
+        ("bytes", "katran_vip_bytes", "katran_vip_denied_bytes"),
+    )
+    for at, (unit, counter, denied) in enumerate(families_of):
         yield _counter(
-            f"katran_vip_{unit}",
+            counter,
             f"The {unit} to a VIP.",
             ("balancer", "vip"),
             [((each.view.name, str(key)), pair[at]) for each in every for key, pair in each.counted.vips.items()],
         )
         yield _counter(
-            f"katran_vip_denied_{unit}",
+            denied,
             f"The {unit} that a VIP's lists of clients kept out; of VIPs that have lists.",
             ("balancer", "vip"),
             [((each.view.name, str(key)), pair[at]) for each in every for key, pair in each.counted.denied.items()],

@@ -24,7 +24,7 @@ from .._model import layout
 from .._model.counters import DENIED, GLOBAL_COUNTERS
 from .._model.on_record import ProgramOnRecord, program_on_record
 from .._model.pinned import PinnedMaps
-from .._model.source_lists import DENIED_MAP
+from .._model.source_entries import DENIED_MAP
 from .._model.vip_entries import VIP_MAPS, Actual, known_keys
 from .._model.vips import VipKey
 from .._program.own_pins import balancer_pins

@@ -27,7 +27,7 @@ from .._model.overlay import overlay_of
 from .._model.references import other_references
 from .._model.resources import OF_BALANCER
 from .._model.snapshot import Attachment, ProgramInfo
-from .._model.source_lists import DENIED_MAP
+from .._model.source_entries import DENIED_MAP
 from .._model.state import State
 from .._model.tables import BALANCER_TABLES
 from .._model.vip_entries import VIP_MAPS, known_keys

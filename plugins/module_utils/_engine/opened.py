@@ -19,7 +19,7 @@ from .._model.features import FEATURES
 from .._model.limits import Limits, limits_of_settings
 from .._model.map_specs import DEFAULT_SIZES, HEALTHCHECK_MAPS, balancer_maps
 from .._model.pinned import PinnedMaps
-from .._model.source_lists import FILTER_MAPS
+from .._model.source_entries import FILTER_MAPS
 from .._model.state import State
 from .._model.tables import BALANCER_TABLES
 from .._model.vip_entries import ADDRESS_MAPS, NUMBER_MAPS, VIP_MAPS, Actual

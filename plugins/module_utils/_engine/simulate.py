@@ -30,7 +30,7 @@ from .._model.errors import EngineError, ProgramError
 from .._model.hashing import flow_slot
 from .._model.map_specs import ARRAY, BALANCER_SOURCES, LRU_HASH, MAPS, MMAPABLE, PERCPU_ARRAY, MapSpec
 from .._model.simulated_flows import Flow, build_frame, parse_flows, read_tunnel
-from .._model.source_lists import DENIED_MAP, FILTER_MAPS, deciding_prefix, filter_map
+from .._model.source_entries import DENIED_MAP, FILTER_MAPS, deciding_prefix, filter_map
 from .._model.vip_entries import ADDRESS_MAPS, VIP_MAPS, Actual, known_keys
 from .._model.vips import VipKey
 from .._program.bytecode import load
@@ -270,7 +270,7 @@ class Simulation:
     def _denier(self, flow: Flow, number: int) -> str:
         """Which prefix of its lists denies the flow's client."""
         entries = self.live.entries(filter_map(flow.source.ipv6))
-        prefix, listed = deciding_prefix(entries, flow.source, number)
+        prefix, listed = deciding_prefix(entries, flow.source.packed[: 16 if flow.source.ipv6 else 4], number)
         what = f"deny has {prefix}" if listed else "no prefix of allow holds it"
         return f"{flow.source.text} is denied by source filter: {what}"
 

@@ -17,7 +17,7 @@ from . import layout
 from .faults import shortened
 from .ids import Ids
 from .operations import Delete, DeleteDownSet, Operation, Put, PutDownSet, PutRing
-from .source_lists import FILTER_MAPS, filter_entries, source_in
+from .source_entries import FILTER_MAPS, filter_entries, source_in
 from .table import Table
 from .verdicts import Words
 from .vip_entries import ADDRESS_MAPS, VIP_MAPS, Actual, address_entry, down_set_key, known_keys, vip_map_entry

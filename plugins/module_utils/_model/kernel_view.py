@@ -19,7 +19,7 @@ from .drift import Left, View, reals_drift, table_drift, vip_drift
 from .errors import PlanError
 from .lru_history import may_be_known
 from .ring import build_each
-from .source_lists import FILTER_MAPS, filter_entries, filter_map
+from .source_entries import FILTER_MAPS, filter_entries, filter_map
 from .state import State
 from .table import Table
 from .table_plan import plan_entries

@@ -1,122 +1,25 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which clients a VIP takes: its lists of prefixes, and the entries by which the program knows them.
-
-The longest prefix that holds a client decides. A VIP that allows some denies all others, which is an entry of its own:
-a client that no entry holds may come in.
-"""
+"""The lists of clients of VIPs as operators and files have them, and in words."""
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import typing as t
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from . import layout
-from .addresses import Address, Prefix, read_prefix
+from .addresses import Prefix, read_prefix
 from .faults import Faults
 from .records import Fault, shown, text
+from .source_entries import LISTS, Filtered, Lists, everybody, in_order, is_filtered, parse_source
 from .sources import read_source
 
-FILTER_MAPS = ("src_filter_v4", "src_filter_v6")
-DENIED_MAP = "src_denied"
-LISTS = ("allow", "deny")
-_ALLOWED, _DENIED = layout.u32(1), layout.u32(2)
 _NOBODY = (
     "an empty list could mean nobody or everybody: for everybody leave it out (state replaced or overridden forgets a"
     " list that is not mentioned) or write [{0}], for nobody write deny: [{0}]"
 )
-
-Lists = tuple[tuple[str, ...], tuple[str, ...]]
-"""What is allowed and what is denied, as canonical prefixes, sorted."""
-
-
-class Filtered(t.Protocol):
-    """What has such lists."""
-
-    @property
-    def allow(self) -> tuple[str, ...]: ...
-    @property
-    def deny(self) -> tuple[str, ...]: ...
-
-
-def filter_map(ipv6: bool) -> str:
-    """The map that has a family's entries."""
-    return FILTER_MAPS[ipv6]
-
-
-def everybody(ipv6: bool) -> str:
-    """The prefix that holds every client of a family."""
-    return "::/0" if ipv6 else "0.0.0.0/0"
-
-
-def is_filtered(vip: Filtered) -> bool:
-    """Whether a VIP asks who its clients are."""
-    return bool(vip.allow or vip.deny)
-
-
-def filter_entries(vip: Filtered, ipv6: bool, number: int) -> dict[bytes, bytes]:
-    """Key → value of a VIP's entries in its family's map."""
-    if not is_filtered(vip):
-        return {}
-    found = {source_key(everybody(ipv6), number): _DENIED} if vip.allow else {}
-    found.update((source_key(prefix, number), _ALLOWED) for prefix in vip.allow)
-    found.update((source_key(prefix, number), _DENIED) for prefix in vip.deny)
-    return found
-
-
-def source_key(prefix: str, number: int) -> bytes:
-    """The key of a canonical prefix in a VIP's list."""
-    return layout.source_filter_key(*_parse(prefix), number)
-
-
-def _parse(prefix: str) -> tuple[bytes, int]:
-    """(address, length) of a canonical prefix, quickly; ValueError for what is none."""
-    head, _slash, length = prefix.partition("/")
-    packed = bytes(map(int, head.split("."))) if ":" not in head else ipaddress.IPv6Address(head).packed
-    return packed, int(length)
-
-
-def source_in(key: bytes) -> str:
-    """The prefix of an entry."""
-    packed, length, _number = layout.parse_source_filter_key(key)
-    return f"{layout.unpack_address(packed, len(packed) == layout.ADDRESS_BYTES)}/{length}"
-
-
-def lists_in_kernel(entries: Mapping[str, Mapping[bytes, bytes]]) -> dict[int, Lists]:
-    """VIP number → its lists, as the entries have them."""
-    found: dict[int, tuple[list[str], list[str]]] = {}
-    for name in FILTER_MAPS:
-        for key, value in entries.get(name, {}).items():
-            allow, deny = found.setdefault(layout.parse_source_filter_key(key)[2], ([], []))
-            (deny if value == _DENIED else allow).append(source_in(key))
-    everyone = {everybody(ipv6) for ipv6 in (False, True)}
-    return {
-        number: (in_order(allow), in_order(prefix for prefix in deny if not allow or prefix not in everyone))
-        for number, (allow, deny) in found.items()
-    }
-
-
-def deciding_prefix(entries: Mapping[bytes, bytes], client: Address, number: int) -> tuple[str, bool]:
-    """The longest prefix of a VIP's entries that holds a client, "" where none does; and whether a list has it.
-
-    That of everybody else is in no list of a VIP that allows some.
-    """
-    mine = [key for key in entries if layout.parse_source_filter_key(key)[2] == number]
-    held = [key for key in mine if t.cast("Prefix", read_prefix(source_in(key))).holds(client)]
-    if not held:
-        return "", False
-    longest = max(held, key=layout.parse_u32)
-    allows = any(entries[key] == _ALLOWED for key in mine)
-    prefix = source_in(longest)
-    return prefix, not (allows and entries[longest] == _DENIED and prefix == everybody(client.ipv6))
-
-
-def in_order(prefixes: Iterable[str]) -> tuple[str, ...]:
-    """Prefixes by address, wider ones first."""
-    return tuple(sorted(prefixes, key=_parse))
 
 
 def read_lists(
@@ -138,7 +41,7 @@ def read_lists(
         places.append(_read_list(given, f"{where}.{name}", ipv6, faults))
         found.append(in_order(places[-1]))
     allow, deny = found
-    for prefix in sorted(set(allow).intersection(deny), key=_parse):
+    for prefix in sorted(set(allow).intersection(deny), key=parse_source):
         name, other, place = ("deny", "allow", places[1]) if prefix in places[1] else ("allow", "deny", places[0])
         faults.add(place.get(prefix, where), f"{prefix} is in {other} as well; {name} or {other} can have it, not both")
     return allow, deny
@@ -225,7 +128,7 @@ _IPV4_PREFIX = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}/(?:3[0-2]|[12]?[0-9])",
 
 def _is_prefix6(given: str) -> bool:
     try:
-        packed, length = _parse(given)
+        packed, length = parse_source(given)
     except ValueError:
         return False
     return len(packed) == layout.ADDRESS_BYTES and f"{layout.unpack_address(packed, True)}/{length}" == given

@@ -31,7 +31,8 @@ from .records import (
     word,
 )
 from .shape import is_number
-from .source_lists import LISTS, is_stored, stored_source
+from .source_entries import LISTS
+from .source_lists import is_stored, stored_source
 from .stored_checks import stored_announce, stored_check
 from .vips import HASHES, MAX_WEIGHT, REAL_STATES, VipKey
 

@@ -12,7 +12,7 @@ from . import layout
 from .ids import Ids
 from .layout import SLOT
 from .operations import digest
-from .source_lists import FILTER_MAPS, is_filtered, lists_in_kernel
+from .source_entries import FILTER_MAPS, is_filtered, lists_in_kernel
 from .vips import Vip, VipKey, VipReal
 
 

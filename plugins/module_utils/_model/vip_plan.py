@@ -34,8 +34,8 @@ from .operations import (
     blank,
 )
 from .ring import Job, build_each
-from .source_lists import DENIED_MAP, FILTER_MAPS
-from .source_lists_plan import plan_sources, source_target, sources_of
+from .source_entries import DENIED_MAP, FILTER_MAPS
+from .source_entries_plan import plan_sources, source_target, sources_of
 from .verdicts import Words
 from .vip_entries import (
     ADDRESS_MAPS,

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from . import layout
 from .operations import Delete, Operation, Put
-from .source_lists import FILTER_MAPS, filter_entries, filter_map
+from .source_entries import FILTER_MAPS, filter_entries, filter_map
 from .vips import Vip, VipKey
 
 
