@@ -50,7 +50,7 @@ def payloads() -> Payloads:
     [
         ("tree", 40),
         ("host", 180),
-        ("agent", 380),
+        ("agent", 394),
         ("bgp", 160),
         ("flows", 240),
         ("flows_info", 240),
@@ -60,9 +60,10 @@ def payloads() -> Payloads:
         ("xdp_root", 265),
         # Of VIPs, the host's own addresses and gateways are read too, and routes are withdrawn. Checks are read, kept
         # and told, and what they said is heeded. What the kernel tells in part is told from what it tells whole.
-        *((name, 561) for name in RESOURCES),
+        # Lists of clients are read, planned and told.
+        *((name, 581) for name in RESOURCES),
         # What the agent knows of checks is read and judged as the agent does it.
-        ("balancer_info", 580),
+        ("balancer_info", 601),
     ],
 )
 def test_no_more_than_it_takes(payloads: Payloads, module: str, kib: int) -> None:
