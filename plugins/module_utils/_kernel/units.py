@@ -45,6 +45,16 @@ def read_units(names: Iterable[str]) -> dict[str, UnitState]:
     return found
 
 
+def read_properties(names: Iterable[str], properties: str) -> dict[str, dict[str, str]]:
+    """Unit → property → value, of these properties, also of a unit that systemd does not know."""
+    wanted = list(names)
+    listed = _systemctl("show", f"--property={properties}", "--", *wanted)
+    return {
+        name: dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        for name, block in zip(wanted, listed.split("\n\n"), strict=True)
+    }
+
+
 def _link(name: str) -> str | None:
     path = os.path.join(FOLDER, name)
     try:
