@@ -50,12 +50,12 @@ def programs(unit: str) -> tuple[int, ...]:
     return cgroups.programs_in(str(group(unit)))[0]
 
 
-def add_foreign(unit: str, flags: int = bpf.ALLOW_MULTI) -> int:
+def add_foreign(unit: str, flags: int = cgroups.ALLOW_MULTI) -> int:
     """Another's sock_ops program, which does nothing; its id."""
     code = struct.pack("<BBhi", 0xB7, 0, 0, 1) + struct.pack("<BBhi", 0x95, 0, 0, 0)
     fd = bpf.load_program(code, bpf.PROG_TYPE_SOCK_OPS, bpf.ATTACH_SOCK_OPS, "foreign")
     folder = os.open(group(unit), os.O_RDONLY)
-    bpf._bpf(8, struct.pack("=5I", folder, fd, bpf.ATTACH_SOCK_OPS, flags, 0))
+    bpf.command(8, struct.pack("=5I", folder, fd, bpf.ATTACH_SOCK_OPS, flags, 0))
     os.close(folder)
     number = bpf.program_info(fd).id
     os.close(fd)

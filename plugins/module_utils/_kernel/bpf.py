@@ -39,15 +39,12 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
     _OBJ_GET,
 ) = range(8)
 
-_PROG_ATTACH, _PROG_DETACH = 8, 9
 _PROG_TEST_RUN = 10
 _PROG_FD_BY_ID, _MAP_FD_BY_ID, _INFO_BY_FD = 13, 14, 15
-_PROG_QUERY = 16
 _MAP_LOOKUP_BATCH, _MAP_UPDATE_BATCH, _MAP_DELETE_BATCH = 24, 26, 27
 _BATCH = 4096
 PROG_TYPE_SCHED_CLS, PROG_TYPE_XDP, PROG_TYPE_SOCK_OPS = 3, 6, 13
 ATTACH_SOCK_OPS, ATTACH_XDP = 3, 37
-ALLOW_MULTI, _REPLACE = 2, 4
 BPFFS_MAGIC = 0xCAFE4A11
 
 
@@ -64,6 +61,11 @@ def _bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
     if code:
         raise OSError(code, os.strerror(code))
     return result, raw
+
+
+def command(number: int, attributes: bytes) -> bytes:
+    """A call for what only some modules do; the attributes as the kernel left them."""
+    return _bpf(number, attributes)[1]
 
 
 def _buffer(data: bytes) -> tuple[ctypes.Array[ctypes.c_char], int]:
@@ -437,23 +439,3 @@ def memory_bytes(fd: int) -> int:
             if line.startswith("memlock:"):
                 return int(line.split()[1])
     return 0
-
-
-def attach_to_group(group: int, fd: int, replaced: int = 0) -> None:
-    """Run a sock_ops program on a control group's sockets, beside others or in place of the `replaced` one."""
-    flags = ALLOW_MULTI | (_REPLACE if replaced else 0)
-    _bpf(_PROG_ATTACH, struct.pack("=5I", group, fd, ATTACH_SOCK_OPS, flags, replaced))
-
-
-def detach_from_group(group: int, fd: int) -> None:
-    """Take one sock_ops program off a control group; ENOENT where it is not there."""
-    _bpf(_PROG_DETACH, struct.pack("=5I", group, fd, ATTACH_SOCK_OPS, 0, 0))
-
-
-def group_programs(group: int) -> tuple[tuple[int, ...], int]:
-    """The ids of the sock_ops programs of a control group itself, and the flags that they were attached with."""
-    room = 64
-    ids, ids_at = _buffer(bytes(4 * room))
-    raw = _bpf(_PROG_QUERY, struct.pack("=4IQI4x", group, ATTACH_SOCK_OPS, 0, 0, ids_at, room))[1]
-    flags, count = struct.unpack_from("=I", raw, 12)[0], struct.unpack_from("=I", raw, 24)[0]
-    return struct.unpack_from(f"={count}I", ids.raw), flags

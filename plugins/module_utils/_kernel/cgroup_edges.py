@@ -16,7 +16,7 @@ from .._model.unit_names import drop_in_name
 from . import cgroups
 from .edges import Edges, KernelEdges
 from .listeners import Listener, listeners
-from .units import FOLDER, change_unit, read_properties, reload_units
+from .systemctl import FOLDER, read_properties, systemctl
 
 _PROPERTIES = "LoadState,ControlGroup,TriggeredBy,DropInPaths,NeedDaemonReload"
 
@@ -118,7 +118,11 @@ def _put_drop_in(instance: str, unit: str, text: str) -> None:
 
 
 def _restart_unit(name: str) -> None:
-    change_unit("restart", name)
+    systemctl("restart", name)
+
+
+def _reload_units() -> None:
+    systemctl("daemon-reload")
 
 
 class KernelCgroupEdges(KernelEdges):
@@ -129,5 +133,5 @@ class KernelCgroupEdges(KernelEdges):
     attach_to_group = staticmethod(cgroups.attach_to_group)
     detach_from_group = staticmethod(cgroups.detach_from_group)
     put_drop_in = staticmethod(_put_drop_in)
-    reload_units = staticmethod(reload_units)
+    reload_units = staticmethod(_reload_units)
     restart_unit = staticmethod(_restart_unit)

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import struct
 from collections.abc import Iterator
 
 from .._model.errors import ProgramError
@@ -15,7 +17,11 @@ from . import bpf
 _MOUNTS = "/proc/self/mounts"
 _FILE = "cgroup.controllers"
 _CONTROL = "/.control"
-_ALLOW_OVERRIDE = 1
+# bpf(2): PROG_ATTACH, PROG_DETACH, PROG_QUERY, and the flags of attachments (linux/bpf.h).
+_ATTACH, _DETACH, _QUERY = 8, 9, 16
+_ALLOW_OVERRIDE, ALLOW_MULTI, _REPLACE = 1, 2, 4
+_MOST = 64
+"""The kernel has no more programs of a kind in a group."""
 
 
 def cgroup2_mount() -> str:
@@ -62,7 +68,10 @@ def programs_in(path: str) -> tuple[tuple[int, ...], int]:
     """The ids of the sock_ops programs of a group itself, and their flags; none of a group that is gone."""
     try:
         with _opened(path) as group:
-            return bpf.group_programs(group)
+            ids = (ctypes.c_uint32 * _MOST)()
+            at = ctypes.addressof(ids)
+            raw = bpf.command(_QUERY, struct.pack("=4IQI4x", group, bpf.ATTACH_SOCK_OPS, 0, 0, at, _MOST))
+            return tuple(ids[: struct.unpack_from("=I", raw, 24)[0]]), struct.unpack_from("=I", raw, 12)[0]
     except FileNotFoundError:
         return (), 0
 
@@ -74,13 +83,13 @@ def blocking(path: str) -> str:
     """
     top = cgroup2_mount()
     numbers, flags = programs_in(path)
-    if numbers and not flags & bpf.ALLOW_MULTI:
+    if numbers and not flags & ALLOW_MULTI:
         return path
     above = path
     while above != top and above.startswith(top):
         above = os.path.dirname(above)
         numbers, flags = programs_in(above)
-        if flags & bpf.ALLOW_MULTI:
+        if flags & ALLOW_MULTI:
             return ""
         if numbers:
             return "" if flags & _ALLOW_OVERRIDE else above
@@ -90,13 +99,14 @@ def blocking(path: str) -> str:
 def attach_to_group(path: str, fd: int, replaced: int = 0) -> None:
     """Run a program on the sockets of a group, beside others or in place of the `replaced` one."""
     with _opened(path) as group:
-        bpf.attach_to_group(group, fd, replaced)
+        flags = ALLOW_MULTI | (_REPLACE if replaced else 0)
+        bpf.command(_ATTACH, struct.pack("=5I", group, fd, bpf.ATTACH_SOCK_OPS, flags, replaced))
 
 
 def detach_from_group(path: str, fd: int) -> None:
     """Take a program off a group; no failure where either is gone."""
     with contextlib.suppress(FileNotFoundError), _opened(path) as group:
-        bpf.detach_from_group(group, fd)
+        bpf.command(_DETACH, struct.pack("=5I", group, fd, bpf.ATTACH_SOCK_OPS, 0, 0))
 
 
 def numbers_below(path: str) -> set[int]:
