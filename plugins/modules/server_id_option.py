@@ -106,6 +106,14 @@ operations:
   returned: success
   type: dict
   sample: {server_id_own: 1}
+units_to_restart:
+  description:
+    - The services that listen since before they had an id, and name nobody until they are restarted. O(restart) does
+      that.
+  returned: success
+  type: list
+  elements: str
+  sample: ["nginx.service"]
 counters:
   description:
     - What the program counted since it was first loaded. C(set) are SYN-ACKs that named this host, and connections of

@@ -172,7 +172,9 @@ def test_a_service_that_listens_already_is_named() -> None:
     with serving(8081) as server:
         ensure(CLIENT, instance="clients")
         for check in (True, False, False):
-            [warning] = ensure(WEB, id=1025, check=check).warnings
+            done = ensure(WEB, id=1025, check=check)
+            assert done.program == {"units_to_restart": [WEB]}
+            [warning] = done.warnings
             assert warning == (
                 f"{WEB} listens already (TCP port 8081): its connections carry the id after it is restarted"
                 f" (systemctl restart {WEB}, or restart: true)"

@@ -32,6 +32,7 @@ def run_server_id_option() -> None:
             module, "server_id_option", outcome.changes, outcome.warnings, outcome.before, outcome.after
         )
         output["operations"] = outcome.operations
+        output |= outcome.program
         output["counters"] = server_id_info(request.instance, request.bpffs).get("counters", {})
         return output
 

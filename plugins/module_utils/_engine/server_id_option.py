@@ -12,11 +12,11 @@ from collections.abc import Callable
 from .._kernel.cgroup_edges import CgroupEdges, KernelCgroupEdges
 from .._kernel.state_folder import StateFolder
 from .._model import layout
-from .._model.program_plan import ProgramPlan
 from .._model.server_id_plan import (
     LISTENERS,
     OWN,
     PROGRAM,
+    ServerIdPlan,
     ServerIdSnapshot,
     plan_removal,
     plan_server_id,
@@ -57,7 +57,7 @@ class ServerIdOption:
         """Take the program off the host."""
         return run(self.removing(), self.file, check, timeout)
 
-    def ensuring(self, settings: ServerIdSettings | None) -> Job[t.Any, ProgramPlan]:
+    def ensuring(self, settings: ServerIdSettings | None) -> Job[t.Any, ServerIdPlan]:
         """The job of `ensure`."""
 
         def read() -> tuple[ServerIdSettings | None, Seen]:
@@ -65,22 +65,22 @@ class ServerIdOption:
             wanted = settings if settings is not None else kept_settings(record)
             return wanted, self._read(record, wanted)
 
-        def plan(found: tuple[ServerIdSettings | None, Seen]) -> ProgramPlan:
+        def plan(found: tuple[ServerIdSettings | None, Seen]) -> ServerIdPlan:
             wanted, (record, seen) = found
-            return ProgramPlan() if wanted is None else plan_server_id(wanted, self.file.instance, record, seen)
+            return ServerIdPlan() if wanted is None else plan_server_id(wanted, self.file.instance, record, seen)
 
         return self._job(read, plan)
 
-    def removing(self) -> Job[t.Any, ProgramPlan]:
+    def removing(self) -> Job[t.Any, ServerIdPlan]:
         """The job of `remove`."""
         return self._job(lambda: (*self._read(self.home.record()), self.home.files()), lambda seen: plan_removal(*seen))
 
-    def _job(self, read: Callable[[], t.Any], plan: Callable[[t.Any], ProgramPlan]) -> Job[t.Any, ProgramPlan]:
-        return Job(read, plan, preview, self._execute, recover=self.file.sweep)
+    def _job(self, read: Callable[[], t.Any], plan: Callable[[t.Any], ServerIdPlan]) -> Job[t.Any, ServerIdPlan]:
+        return Job(read, plan, lambda found: _with_restarts(preview(found), found), self._execute, self.file.sweep)
 
-    def _execute(self, plan: ProgramPlan) -> Result:
+    def _execute(self, plan: ServerIdPlan) -> Result:
         CgroupExecutor(self.home, self.edges).run(plan.ordered())
-        return told(plan)
+        return _with_restarts(told(plan), plan)
 
     def _read(self, record: ServerIdRecord, wanted: ServerIdSettings | None = None) -> Seen:
         names = {*record.units, *self.edges.told_units(self.file.instance), *(wanted.units if wanted else ())}
@@ -98,6 +98,11 @@ class ServerIdOption:
             with self.home.open_map(LISTENERS, common.lost) as opened:
                 named = frozenset(int.from_bytes(key, sys.byteorder) for key, _id in opened.items())
         return record, ServerIdSnapshot(**vars(common), places=places, ids=(ids[0], ids[1]), named=named)
+
+
+def _with_restarts(result: Result, plan: ServerIdPlan) -> Result:
+    result.program = {"units_to_restart": plan.to_restart}
+    return result
 
 
 def restore_server_ids(file: StateFolder, timeout: float) -> list[str]:

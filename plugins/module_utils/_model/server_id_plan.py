@@ -86,6 +86,13 @@ class ServerIdSnapshot(ProgramSnapshot):
         return self.owned(record.tag, placed)
 
 
+@dataclass
+class ServerIdPlan(ProgramPlan):
+    """`to_restart`: services that listen since before they had an id, and name nobody until they are restarted."""
+
+    to_restart: list[str] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class ResizeMap:
     """Make a pinned map anew with the entries that it has, as far as they go in."""
@@ -140,9 +147,9 @@ class RestartUnit:
 
 def plan_server_id(
     settings: ServerIdSettings, instance: str, record: ServerIdRecord, seen: ServerIdSnapshot
-) -> ProgramPlan:
+) -> ServerIdPlan:
     """Bring the program to where the settings want it. ProgramError says why that cannot be."""
-    plan = ProgramPlan()
+    plan = ServerIdPlan()
     boot = not settings.source_dir
     plan.need(seen.bpffs, seen.digest, seen.places)
     units = _present(plan, settings.units, seen, boot)
@@ -245,7 +252,7 @@ def _plan_ids(plan: ProgramPlan, there: tuple[int, int], wanted: tuple[int, int]
         plan.add(Put(OWN, entries), *(f"{_WORDS[index]} {there[index]} → {wanted[index]}" for index in changed))
 
 
-def _tell(plan: ProgramPlan, settings: ServerIdSettings, units: Sequence[str], seen: ServerIdSnapshot) -> None:
+def _tell(plan: ServerIdPlan, settings: ServerIdSettings, units: Sequence[str], seen: ServerIdSnapshot) -> None:
     """Start services anew whose sockets are older than the program, or say which they are."""
     for name in units:
         place = seen.units()[name]
@@ -266,6 +273,7 @@ def _tell(plan: ProgramPlan, settings: ServerIdSettings, units: Sequence[str], s
         if settings.restart and is_service(name):
             plan.add(RestartUnit(name), f"restart {name}: it listens since before the program")
         elif is_service(name):
+            plan.to_restart.append(name)
             plan.warnings.append(
                 f"{listens}: its connections carry the id after it is restarted (systemctl restart {name}, or restart:"
                 " true)"
@@ -288,9 +296,9 @@ def _plan_record(plan: ProgramPlan, settings: ServerIdSettings, record: ServerId
         plan.add(Conclude(ended))
 
 
-def plan_removal(record: ServerIdRecord, seen: ServerIdSnapshot, files: Collection[str]) -> ProgramPlan:
+def plan_removal(record: ServerIdRecord, seen: ServerIdSnapshot, files: Collection[str]) -> ServerIdPlan:
     """Take the program off the host: out of every group, drop-ins, pins, state."""
-    plan = ProgramPlan()
+    plan = ServerIdPlan()
     if record.units:
         plan.need(seen.places)
     mine = seen.mine(record)
