@@ -300,6 +300,7 @@ HEALTHCHECK_MAPS: Specs = {
 OPTION_MAPS: Specs = {
     "server_id_own": (ARRAY, 4, 4, 2),
     "server_id_of_socket": (LRU_HASH, 8, 4, 1024),
+    "server_id_listeners": (LRU_HASH, 8, 4, 1024),
     "server_id_counters": (PERCPU_ARRAY, 4, 32, 1),
 }
 ROOT_MAPS: Specs = {"root_array": (PROG_ARRAY, 4, 4, 3)}

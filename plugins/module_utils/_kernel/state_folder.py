@@ -23,7 +23,7 @@ from .lock import LOCK_ROOT
 from .private import close_folders, read_private, require_folder
 
 STATE_ROOT = "/var/lib/katran-fleet"
-BPFFS_FILES = ("state.json", "decap.json", "root.json", "healthcheck.json")
+BPFFS_FILES = ("state.json", "decap.json", "root.json", "healthcheck.json", "server_id_option.json")
 """The files that name the bpffs of an instance."""
 
 R = t.TypeVar("R", bound=ProgramFile)

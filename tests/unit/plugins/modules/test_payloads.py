@@ -58,6 +58,8 @@ def payloads() -> Payloads:
         ("simulate_info", 270),
         ("decap", 285),
         ("xdp_root", 265),
+        # Units and their groups, besides.
+        ("server_id_option", 300),
         # Of VIPs, the host's own addresses and gateways are read too, and routes are withdrawn. Checks are read, kept
         # and told, and what they said is heeded. What the kernel tells in part is told from what it tells whole.
         # Lists of clients are read, planned and told.
