@@ -11,12 +11,15 @@ import sys
 import typing as t
 from collections.abc import Iterable, Sequence
 
-from .._engine.status import BalancerStatus, Chosen, Kind, kinds
+from .._engine.look import Kind, kinds
 from .._model.errors import EngineError
 from .._model.options import is_instance
 from .._model.which import Which, read_which, unknown
 from .._model.written import visible
 from .tables import painted
+
+if t.TYPE_CHECKING:
+    from .._engine.status import BalancerStatus, Chosen
 
 WELL, WRONG, CANNOT_TELL = 0, 1, 2
 EXIT = "Exit status: 0 all is well, 1 something is wrong, 2 that cannot be told, and a sentence says why."

@@ -19,7 +19,7 @@ from .._model.errors import StateError
 from .._model.map_specs import DECAP_COUNTERS, REAL_SOURCES
 from .._model.source_plan import source_of
 from .._model.watch import Place
-from .status import attached, looking
+from .look import attached, looking
 
 
 @dataclass

@@ -15,26 +15,24 @@ import mmap
 import os
 import threading
 import typing as t
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 
 from .._kernel import bpf
 from .._kernel.agent_lock import is_held
 from .._kernel.announce_routes import by_place, read_routes
-from .._kernel.edges import KernelEdges, pinned_ids
-from .._kernel.links import Link, read_links
-from .._kernel.lock import locked
+from .._kernel.edges import KernelEdges
+from .._kernel.links import read_links
 from .._kernel.maps import KernelMaps
 from .._kernel.open_map import Map
-from .._kernel.pins import Paths, listed, pinned_program
-from .._kernel.root_array import slots
+from .._kernel.pins import Paths, pinned_program
 from .._kernel.run_files import RunFiles
 from .._kernel.state_files import StateFile
-from .._kernel.state_folder import instances, read_bpffs
+from .._kernel.state_folder import read_bpffs
 from .._model import layout
 from .._model.announcement import DRAINING, READY, Told
-from .._model.errors import EngineError, FleetError, NetworkError, StateError
+from .._model.errors import NetworkError, StateError
 from .._model.flow_selection import Selection
 from .._model.judging import iso
 from .._model.pinned import PinnedMaps
@@ -45,20 +43,15 @@ from .._model.status import Ring
 from .._model.verdicts import Words, words_of
 from .._model.vip_entries import VIP_MAPS, Actual, known_keys, real_of
 from .._model.vips import Vip, VipKey, vips_from_config
-from .._model.watch import Place, judge
+from .._model.watch import Place
 from .._program.own_pins import balancer_pins
-from .._program.requirements import require_capabilities
 from .counters import Counted, counted
 from .drain import read_drain
 from .flows import open_flow_tables, search
-
-LOCK_SECONDS = 0.3
-"""A run takes longer, and may wait for another: who looks at night does not."""
+from .look import attached, looking
 
 _NEARLY_FULL = 0.95
-_LOCKED = "is locked by another run"
 _ROUTES = {0: "withdrawn", READY: "announced", DRAINING: "draining"}
-_RECORDS = ("state.json", "decap.json")
 Chosen = Callable[[VipKey, str], bool]
 
 
@@ -113,48 +106,6 @@ class BalancerStatus:
             "reals": [asdict(each) for each in self.reals],
             "well": self.is_well,
         }
-
-
-class Kind(t.NamedTuple):
-    """What a host is under one name."""
-
-    balancer: bool
-    real: bool
-
-
-def kinds(name: str | None = None) -> dict[str, Kind]:
-    """Instance → what it is; of one name alone. Of instances whose files are gone, pins tell.
-
-    EngineError where there is none; ProgramError where this process may not look.
-    """
-    require_capabilities()
-    found = {}
-    for each in [name] if name is not None else sorted({*instances(), *listed("/sys/fs/bpf/katran")}):
-        maps = Paths(read_bpffs(each), each, "").maps
-        there = [os.path.lexists(os.path.join(StateFile(each, "").directory, file)) for file in _RECORDS]
-        pinned = [os.path.exists(os.path.join(maps, pin)) for pin in ("vip_map", "decap_vips")]
-        kind = Kind(there[0] or pinned[0], there[1] or pinned[1])
-        if kind.balancer or kind.real:
-            found[each] = kind
-    if not found:
-        raise EngineError(f"there is no balancer{f' {name}' if name else ''} on this host, and no real")
-    return found
-
-
-@contextlib.contextmanager
-def looking(instance: str, notes: list[str], seconds: float = LOCK_SECONDS) -> Iterator[bool]:
-    """Look while no run changes anything; False, and a note, where one does and goes on."""
-    with ExitStack() as stack:
-        alone = True
-        try:
-            stack.enter_context(locked(instance, False, seconds))
-        except StateError as error:
-            if _LOCKED not in str(error):
-                raise
-            alone = False
-            who = str(error).partition("(")[2].partition(")")[0]
-            notes.append(f"another run is at work ({who}): this may be half of its change")
-        yield alone
 
 
 class Look:
@@ -440,30 +391,6 @@ def _program(look: Look) -> None:
     status.problems += [each["wrong"] for each in status.attached if each["wrong"]]
     if look.maps is not None and not places:
         status.problems.append("its program is loaded, and to run on no interface")
-
-
-def attached(places: list[Place], paths: Paths) -> list[dict[str, t.Any]]:
-    """What runs where a program is to run: place, mode, program_id, wrong ("" where nothing is)."""
-    links = read_links()
-    pinned = pinned_ids(KernelEdges(), paths)
-    found = []
-    for place in places:
-        mode, running, link = None, None, None
-        if isinstance(place.where, str):
-            link = links.get(place.where)
-            if link is not None and link.xdp is not None:
-                mode, running = link.xdp.mode, link.xdp.program_id
-        else:
-            with contextlib.suppress(FleetError):
-                running = slots(place.where.path).get(place.where.position)
-        exists = link is not None or not isinstance(place.where, str)
-        wrong = judge(place, exists, running, pinned) or _down(link)
-        found.append({"place": place.spot, "mode": mode, "program_id": running, "wrong": wrong})
-    return found
-
-
-def _down(link: Link | None) -> str:
-    return f"interface {link.name} is down (ip link set {link.name} up)" if link is not None and not link.up else ""
 
 
 def _tables(status: BalancerStatus) -> None:
