@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import socket
 import struct
 import subprocess
 import time
@@ -22,7 +20,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.lock import locked
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT
-from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces, attachments
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.tests.engine import real as real_side
@@ -130,7 +128,7 @@ class TestWell:
             R3: ("draining", "inventory", 0.0),
         }
         assert rows[R2]["since"]
-        assert f"draining  hand            1    0 %" in katran("vips", ":443").stdout
+        assert "draining  hand            1    0 %" in katran("vips", ":443").stdout
         # One real alone, in whichever VIP.
         assert [each["vip"] for each in told("vips", R1)[0]["vips"]] == [WEB, DNS]
         assert [len(each["members"]) for each in told("vips", R1)[0]["vips"]] == [1, 1]
@@ -213,7 +211,8 @@ class TestUnwell:
             maps.ring(ring_of(WEB)).cast("Q")[0] = 0
             dns = next(key for key in maps.entries("vip_map") if layout.parse_vip_definition(key)[2] == 17)
             maps.delete("vip_map", [dns])
-            maps.put("vip_map", [(layout.vip_definition(layout.pack_address("198.51.100.9"), 80, 6), layout.vip_meta(0, 9))])
+            foreign = layout.vip_definition(layout.pack_address("198.51.100.9"), 80, 6)
+            maps.put("vip_map", [(foreign, layout.vip_meta(0, 9))])
             maps.put("reals", [(layout.u32(30), layout.real_definition(layout.pack_address("10.9.9.9"), 0))])
         found = status()
         assert found["differences"] == [
@@ -285,10 +284,10 @@ class TestUnwell:
 
 def put_flow(client: str, port: int, real: int, protocol: int = 6) -> None:
     """An entry of the connection table of CPU 0, as the program leaves it."""
-    key = layout.flow_key(
-        layout.pack_address(client), layout.pack_address("198.51.100.1"), port, 443, protocol
-    )
-    with bpf.open_map(f"{MAPS}/lru_mapping") as outer, bpf.map_by_id(layout.parse_u32(outer.lookup(bytes(4)) or b"")) as table:
+    key = layout.flow_key(layout.pack_address(client), layout.pack_address("198.51.100.1"), port, 443, protocol)
+    with bpf.open_map(f"{MAPS}/lru_mapping") as outer:
+        number = layout.parse_u32(outer.lookup(bytes(4)) or b"")
+    with bpf.map_by_id(number) as table:
         table.update(key, struct.pack("=I4xQ", real, 0))
 
 

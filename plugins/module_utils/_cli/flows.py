@@ -121,7 +121,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vip", help="those to this VIP: an address or prefix, and if need be port and protocol")
     parser.add_argument("--real", metavar="ADDRESS", help="those that go to this real")
     parser.add_argument("--client", metavar="PREFIX", help="those from this address or prefix")
-    parser.add_argument("--stale", action="store_true", help="those alone for which today's ring would choose another real")
+    parser.add_argument("--stale", action="store_true", help="those alone that today's ring would give another real")
     parser.add_argument("--limit", type=limit, default=20, metavar="N", help="list as many (20); all are counted")
     common_arguments(parser)
 

@@ -60,9 +60,9 @@ def run(options: argparse.Namespace) -> int:
         several = len(balancers) > 1
         texts = [_balancer(each, several) for each in balancers] + [_real(each) for each in reals]
         sys.stdout.write("\n".join(texts))
-    if not all(each.sure for each in (*balancers, *reals)):
+    if not (all(each.sure for each in balancers) and all(each.sure for each in reals)):
         return CANNOT_TELL
-    return WELL if all(each.is_well for each in (*balancers, *reals)) else WRONG
+    return WELL if all(each.is_well for each in balancers) and all(each.is_well for each in reals) else WRONG
 
 
 def _of(status: BalancerStatus, which: Which | None) -> BalancerStatus:

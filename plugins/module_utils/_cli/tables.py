@@ -60,8 +60,10 @@ def table(
 
 
 def _are_numbers(cells: Sequence[str]) -> bool:
-    return bool(cells) and all(cell[:1].isdigit() or cell[:1] in ("-", "<", ">", "", "~") for cell in cells) and all(
-        cell.isascii() and ":" not in cell and cell.count(".") < 2 for cell in cells
+    return (
+        bool(cells)
+        and all(cell[:1].isdigit() or cell[:1] in ("-", "<", ">", "", "~") for cell in cells)
+        and all(cell.isascii() and ":" not in cell and cell.count(".") < 2 for cell in cells)
     )
 
 

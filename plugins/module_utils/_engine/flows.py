@@ -94,7 +94,10 @@ class Found:
 def search(
     maps: KernelMaps, selection: Selection, limit: int, names: Mapping[int, str], ring: TodaysRing | None = None
 ) -> Found:
-    """The selected flows of every table. `names`: real id → address; `ring`: of these, those alone that it contradicts."""
+    """The selected flows of every table, with `ring` of these those alone that it contradicts.
+
+    `names`: real id → address.
+    """
     found = Found()
     per_real: Counter[int] = Counter()
     now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
@@ -264,7 +267,10 @@ def find_flows(request: Request, params: Mapping[str, t.Any]) -> Found:
 
 
 def flows_found(request: Request, params: Mapping[str, t.Any]) -> Found:
-    """The same of parameters that were looked at, without a lock. `stale`: those alone that today's ring contradicts."""
+    """The same of parameters that were looked at, without a lock.
+
+    `stale` among them: those flows alone that today's ring contradicts.
+    """
     told: list[str] = []
     with loaded(request, told) as maps:
         if maps is None:

@@ -74,12 +74,13 @@ def read_real(instance: str) -> RealHostStatus:
     wanted = record.settings.loopback if record.settings else []
     for vip in [each for each in wanted if each not in there]:
         status.problems.append(
-            f"vip {vip} is no address of lo, so this host does not answer for it: systemctl restart katran-restore.service"
+            f"vip {vip} is no address of lo, so this host does not answer for it: systemctl restart"
+            " katran-restore.service"
         )
     if record.settings is not None:
         status.gue_port = record.settings.gue_port
         for vip in sorted(set(record.settings.vips) - set(status.vips)):
-            status.problems.append(f"vip {vip} is missing in decap_vips: what balancers send for it is not decapsulated")
+            status.problems.append(f"vip {vip} is missing in decap_vips: what is sent for it is not decapsulated")
     return status
 
 

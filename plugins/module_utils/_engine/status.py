@@ -37,9 +37,8 @@ from .._model.flow_selection import Selection
 from .._model.judging import iso
 from .._model.pinned import PinnedMaps
 from .._model.state import State
-from .._model.status import Live, RealStatus, VipStatus, count_slots, differences, real_statuses, vip_statuses
+from .._model.status import Live, RealStatus, Ring, VipStatus, count_slots, differences, real_statuses, vip_statuses
 from .._model.status import Place as Announced
-from .._model.status import Ring
 from .._model.verdicts import Words, words_of
 from .._model.vip_entries import VIP_MAPS, Actual, known_keys, real_of
 from .._model.vips import Vip, VipKey, vips_from_config
@@ -71,8 +70,8 @@ class BalancerStatus:
     """One balancer.
 
     `program`: id, tag, encapsulation, features, gateway_mac; `attached`: where it is to run, in which mode, and what is
-    wrong there; `agent`: running, stopped, or none; `drained`: whose word that is; `tables`: of flows; `counters`: of the
-    whole balancer; `problems`: sentences of what is wrong; `notes`: of what is to be known of this picture; `sure`:
+    wrong there; `agent`: running, stopped, or none; `drained`: whose word that is; `tables`: of flows; `counters`: of
+    the whole balancer; `problems`: sentences of what is wrong; `notes`: of what is to be known of this picture; `sure`:
     whether it is all there.
     """
 
@@ -212,8 +211,7 @@ class _Digests:
         self.empty = hashlib.sha256(bytes(self._size)).hexdigest()
 
     def _ring(self, number: int) -> memoryview:
-        assert self._memory is not None
-        return memoryview(self._memory)[number * self._size : (number + 1) * self._size]
+        return memoryview(self._memory or b"")[number * self._size : (number + 1) * self._size]
 
     def _digest(self, numbers: list[int]) -> None:
         for number in numbers:

@@ -79,8 +79,8 @@ class VipStatus:
     """A VIP.
 
     `reasons`: why it is in this state; `degraded`: why its floor keeps reals in, "" where it does not; `since`: of the
-    announcement (ISO 8601); `reals_in`: how many of its `reals` take new flows; `ring_share`: of its ring's slots, those
-    that lead to a real; `edited`: somebody else changed the ring.
+    announcement (ISO 8601); `reals_in`: how many of its `reals` take new flows; `ring_share`: of its ring's slots,
+    those that lead to a real; `edited`: somebody else changed the ring.
     """
 
     vip: str
@@ -165,8 +165,8 @@ def vip_statuses(
 ) -> list[VipStatus]:
     """Every VIP on record and every one that packets meet, sorted.
 
-    `nowhere`: why the program runs nowhere, "" where it does; `chosen`: the (VIP, real) of which members are made: a VIP
-    none of whose are is left out. None: all VIPs, without members.
+    `nowhere`: why the program runs nowhere, "" where it does; `chosen`: the (VIP, real) of which members are made: a
+    VIP none of whose are is left out. None: all VIPs, without members.
     """
     held = {str(key): why for key, why in degraded(vips, words).items()}
     found = []
@@ -335,4 +335,5 @@ def _real_differences(state: State, reals: Mapping[bytes, bytes]) -> Iterable[st
             yield f"real {address}: missing in reals"
         elif real_of(*layout.parse_real_definition(there)).address != address:
             yield f"real {address}: changed in reals"
-    yield from (f"real with id {layout.parse_u32(key)}: not ours, in reals" for key in sorted(reals) if key not in known)
+    for key in sorted(set(reals) - set(known)):
+        yield f"real with id {layout.parse_u32(key)}: not ours, in reals"
