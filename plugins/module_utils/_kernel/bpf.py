@@ -205,6 +205,26 @@ class Map:
             token.raw = after.raw
             started = True
 
+    def fill(self, most: int = _BATCH) -> tuple[int, bool]:
+        """(entries of a hash, whether they were all counted): beyond `most` it is reckoned from those that were read.
+
+        The kernel goes through buckets, of which there are the next power of two of the map's size, and answers with
+        the number of the one to go on with (kernel/bpf/hashtab.c, __htab_map_lookup_and_delete_batch).
+        """
+        size = min(most, self.info.entries)
+        after, after_at = _buffer(bytes(max(self.info.key_size, 8)))
+        _keys, keys_at = _buffer(bytes(self.info.key_size * size))
+        _values, values_at = _buffer(bytes(self.stride * size))
+        attributes = struct.pack("=QQQQIIQQ", 0, after_at, keys_at, values_at, size, self.fd, 0, 0)
+        _result, code, raw = _call(_MAP_LOOKUP_BATCH, attributes)
+        if code not in (0, errno.ENOENT):
+            raise OSError(code, os.strerror(code))
+        count, walked = struct.unpack_from("=I", raw, 32)[0], struct.unpack_from("=I", after.raw)[0]
+        buckets = 1 << (self.info.entries - 1).bit_length()
+        if code or walked >= buckets or not walked:
+            return count, bool(code) or walked >= buckets
+        return min(count * buckets // walked, self.info.entries), False
+
     def update_many(self, entries: Sequence[tuple[bytes, bytes]]) -> None:
         """Write entries in batches; on failure OSError, with the entries before the faulty one written."""
         if len(entries) < 2 or self.info.type in (ARRAY_OF_MAPS, HASH_OF_MAPS):
