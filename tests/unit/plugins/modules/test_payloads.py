@@ -56,7 +56,8 @@ def payloads() -> Payloads:
         ("flows_info", 240),
         # A VIP has its check and its announcement with it.
         ("simulate_info", 270),
-        ("decap", 285),
+        # A real knows filters of tc, the kernel's tunnels and the firewall beside XDP.
+        ("decap", 335),
         ("xdp_root", 265),
         # Units and their groups, besides.
         ("server_id_option", 300),
