@@ -72,7 +72,7 @@ class RealSeen:
     """A real as it is. `record`, `decap`: of the instance. `others`: of instances beside it, the interfaces of decap.
 
     `links`: by interface; `ways`: by family, True for IPv6; `rules`: None where nftables does not tell.
-    `programs`: names of what XDP runs, by id.
+    `deaf`: whether it cannot be told who listens. `programs`: names of what XDP runs, by id.
     """
 
     instance: str
@@ -85,6 +85,7 @@ class RealSeen:
     ways: Mapping[bool, Way] = field(default_factory=dict)
     rules: Ruleset | None = None
     listeners: Sequence[Listener] = ()
+    deaf: bool = False
     programs: Mapping[int, str] = field(default_factory=dict)
 
     @property
@@ -443,7 +444,7 @@ def service_findings(seen: RealSeen, services: Sequence[tuple[str, int, int]]) -
             continue
         drops = dropped(seen, vip, protocol, port)
         found += drops
-        if not any(each.takes(vip, protocol, port) for each in seen.listeners):
+        if not seen.deaf and not any(each.takes(vip, protocol, port) for each in seen.listeners):
             name = vip_name(vip, protocol, port)
             found.append(
                 Finding(
