@@ -7,23 +7,27 @@ import json
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import pytest
 
+from ansible_collections.katran.fleet.plugins.module_utils._engine.decap import Real
 from ansible_collections.katran.fleet.plugins.module_utils._engine.doctor.real import counters, examine_services
 from ansible_collections.katran.fleet.plugins.module_utils._engine.doctor.run import examine
 from ansible_collections.katran.fleet.plugins.module_utils._engine.host import HostRequest, ensure_host
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_folder import instances
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import DECAP, parse_real
 from ansible_collections.katran.fleet.plugins.module_utils._model.doctor.finding import Finding
 from ansible_collections.katran.fleet.plugins.module_utils._model.host_plan import HostWanted, RealHost
 from ansible_collections.katran.fleet.tests.engine import real
+from ansible_collections.katran.fleet.tests.engine.life import program_of
 from ansible_collections.katran.fleet.tests.engine.real import LINK, REAL, A, C
-from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, run
+from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, BPFFS
 
 REQUEST = Request("default", BPFFS, 5.0, True)
 MAPS = f"{BPFFS}/katran/default/maps"
@@ -76,7 +80,30 @@ def change(name: str, *, put: str = "", take: str = "") -> None:
 
 
 
+def strange_program() -> None:
+    shell(f"ip link set {LINK} xdp off")
+    with Interfaces() as links:
+        links.replace(LINK, program_of(2), "native", None)
+
+
+def other_instance() -> None:
+    """Decap of another instance in the place of ours."""
+    shell(f"ip link set {LINK} xdp off")
+    params = {name: option.get("default") for name, option in DECAP.items()}
+    params |= {"interfaces": [LINK], "vips": ["198.51.100.77"], "source_dir": BPF, "loopback": False}
+    Real("other", BPFFS).ensure(parse_real(params), False, 5)
+
+
+def close_sources() -> None:
+    with bpf.open_map(f"{MAPS}/decap_src_v4") as opened:
+        for key, _value in list(opened.items()):
+            opened.delete(key)
+
+
 FAULTS = [
+    Fault(strange_program, "decap_missing", LINK, f"ip link set {LINK} xdp off"),
+    Fault(other_instance, "decap_instance", LINK, "state: absent"),
+    Fault(close_sources, "decap_sources", "172.16.0.0/16", "katran.fleet.deploy"),
     Fault(f"ip link set {LINK} xdp off", "decap_missing", LINK, "katran.fleet.deploy"),
     Fault(f"rm {BPFFS}/katran/default/decap", "decap_missing", f"{BPFFS}/katran/default/decap", "restore", False),
     Fault(lambda: change("decap_vips", take=A), "decap_sources", A, "katran.fleet.deploy"),
@@ -131,9 +158,50 @@ def test_each_fault_is_found_by_name_and_nothing_else() -> None:
     assert not wrong
 
 
+@pytest.mark.usefixtures("host")
+def test_what_a_firewall_does_to_some_clients_is_its_own_affair() -> None:
+    shell(
+        "nft -f - <<X\ntable inet t {\nchain i { type filter hook input priority 0; policy drop;\n"
+        "ct state vmap { established : accept, invalid : drop }\nip saddr 203.0.113.0/24 accept\n"
+        f"ip6 daddr {C} tcp dport 1-6000 accept\nip daddr {A} limit rate 5/second accept\n"
+        "ip saddr 203.0.113.9 drop\n}\n}\nX"
+    )
+    assert found() == []
+
+
+def test_a_service_that_is_not_there_or_hangs(host: socket.socket) -> None:
+    host.listen(1)
+    with ExitStack() as stack:
+        for _number in range(2):
+            stack.enter_context(socket.create_connection((A, PORT), timeout=1))
+        (hung,) = found()
+    assert (hung.name, hung.about) == ("service_silent", f"*:{PORT}/tcp")
+    assert f"sport = :{PORT}" in hung.remedy
+    host.close()
+    assert [(each.name, each.about) for each in found()] == [
+        ("service_refuses", f"{A}:{PORT}/tcp"),
+        ("service_refuses", f"[{C}]:{PORT}/tcp"),
+    ]
+
+
+@pytest.mark.usefixtures("host")
+def test_it_tells_what_hosts_are_compared_by() -> None:
+    told = examine(REQUEST).seen["real"]
+    assert told == json.loads(json.dumps(told))
+    assert (told["vips"], told["sources"]) == ([A, C], ["100::/64", "172.16.0.0/16"])
+    assert {REAL, "fd00:7::1"} <= {*told["addresses"]}
+    assert not {A, C}.intersection(told["addresses"])
+    before = counters(REQUEST)["decap_v4"]
+    real.answers(A)
+    assert counters(REQUEST)["decap_v4"] == before + 1
+
+
 def mend() -> None:
     """What the remedies come to, and a deploy."""
     shell(f"ip addr del {A}/32 dev {LINK} 2>/dev/null || true")
+    if "other" in instances():
+        Real("other", BPFFS).remove(False, 5)
+    shell(f"ip link set {LINK} xdp off")
     shell("ip -6 route del blackhole default 2>/dev/null || true")
     shell("nft -f - <<X\ntable ip t\ndelete table ip t\ntable inet t\ndelete table inet t\nX")
     sound()
