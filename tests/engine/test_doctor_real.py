@@ -79,7 +79,6 @@ def change(name: str, *, put: str = "", take: str = "") -> None:
             opened.update(layout.pack_address(put), layout.u32(1))
 
 
-
 def strange_program() -> None:
     shell(f"ip link set {LINK} xdp off")
     with Interfaces() as links:

@@ -38,9 +38,7 @@ COUNTED = {
 def links() -> dict[str, Link]:
     """The interfaces. Of parameters that an interface and all of them have, the larger holds."""
     with open_route() as route:
-        found = [
-            (link.get_attr("IFLA_IFNAME"), link.get_attr("IFLA_MTU"), link["flags"]) for link in route.get_links()
-        ]
+        found = [(link.get_attr("IFLA_IFNAME"), link.get_attr("IFLA_MTU"), link["flags"]) for link in route.get_links()]
     return {
         name: Link(mtu, bool(flags & _UP), _larger(name, "rp_filter"), _larger(name, "arp_ignore"))
         for name, mtu, flags in found
@@ -78,7 +76,7 @@ def _listener(line: str) -> Listener | None:
     if not (port.isdecimal() and words[2].isdecimal() and words[3].isdecimal()):
         return None
     # How ss writes that any address will do: of both families, of IPv4, of IPv6.
-    families = {"*": (False, True), "0.0.0.0": (False,), "::": (True,)}.get(address)
+    families = {"*": (False, True), "0.0.0.0": (False,), "::": (True,)}.get(address)  # noqa: S104  # what ss prints
     protocol = socket.IPPROTO_TCP if words[0] == "tcp" else socket.IPPROTO_UDP
     listener = Listener(protocol, "" if families else address, int(port), waiting=int(words[2]), most=int(words[3]))
     return listener._replace(families=families) if families else listener

@@ -94,8 +94,8 @@ def _others(request: Request) -> dict[str, list[str]]:
 def told(seen: RealSeen, real: Real) -> dict[str, t.Any]:
     """What a comparison of hosts goes by, JSON-able.
 
-    `vips`, `sources`: those of the maps; `addresses`: of the host, VIPs on lo left out; `gue_ports`; `listening`: rows of
-    protocol, address, port; `interfaces`: name → MTU; `counters`: since the program was loaded, or the host booted.
+    `vips`, `sources`: those of the maps; `addresses`: of the host, VIPs on lo left out; `gue_ports`; `listening`: rows
+    of protocol, address, port; `interfaces`: name → MTU; `counters`: since the program was loaded, or the host booted.
     """
     kept = seen.kept
     own = sorted(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from ..decap_plan import DecapSnapshot
 from ..decap_record import DecapKept, DecapRecord
+from ..faults import some
 from ..host_addresses import LOOPBACK, HostAddress
 from ..host_plan import MssRules, RealHost
 from ..snapshot import Missing
@@ -22,7 +23,6 @@ from .firewall import INCOMING, OUTGOING, Packet, Ruleset
 RESTORE = "run the playbook katran.fleet.deploy, or systemctl restart katran-restore on the host"
 TCP, UDP = 6, 17
 PROTOCOLS = {"tcp": TCP, "udp": UDP}
-_SHOWN = 4
 
 
 class Link(t.NamedTuple):
@@ -107,10 +107,8 @@ def real_findings(seen: RealSeen) -> list[Finding]:
     return [finding for look in LOOKS for finding in look(seen)]
 
 
-def _some(names: Collection[str]) -> str:
-    listed = sorted(names)
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return ", ".join(listed[:_SHOWN]) + more
+def _listed(names: Collection[str]) -> str:
+    return some(sorted(names))
 
 
 def decap_places(seen: RealSeen) -> Iterator[Finding]:
@@ -192,7 +190,7 @@ def decap_pins(seen: RealSeen) -> Iterator[Finding]:
         yield Finding(
             "decap_missing",
             seen.instance,
-            f"maps of decap are not pinned ({_some(missing)})",
+            f"maps of decap are not pinned ({_listed(missing)})",
             RESTORE,
             error=False,
         )
@@ -205,9 +203,9 @@ def decap_instances(seen: RealSeen) -> Iterator[Finding]:
         if both:
             yield Finding(
                 "decap_instance",
-                _some(both),
-                f"instances {seen.instance} and {instance} both have decap on record for interface {_some(both)}, which"
-                " can run one of them",
+                _listed(both),
+                f"instances {seen.instance} and {instance} both have decap on record for interface {_listed(both)},"
+                " which can run one of them",
                 "keep the instance that serves the VIPs, and remove the other one's (module decap, state: absent)",
             )
 
@@ -220,8 +218,8 @@ def decap_entries(seen: RealSeen) -> Iterator[Finding]:
     if gone:
         yield Finding(
             "decap_sources",
-            _some(gone),
-            f"map decap_vips lacks {_some(gone)}, which somebody removed: their packets stay in the tunnel",
+            _listed(gone),
+            f"map decap_vips lacks {_listed(gone)}, which somebody removed: their packets stay in the tunnel",
             RESTORE,
         )
     sources = set(seen.kept.sources or EVERYWHERE)
@@ -229,16 +227,16 @@ def decap_entries(seen: RealSeen) -> Iterator[Finding]:
     if closed and "decap_src_v4" in seen.decap.maps:
         yield Finding(
             "decap_sources",
-            _some(closed),
-            f"the maps of decap's sources lack {_some(closed)}, which somebody removed: tunnels from there stay closed",
+            _listed(closed),
+            f"the maps of decap's sources lack {_listed(closed)}, removed by somebody: tunnels from there stay closed",
             RESTORE,
         )
     opened = set(seen.decap.sources) - sources
     if opened:
         yield Finding(
             "decap_sources",
-            _some(opened),
-            f"the maps of decap's sources have {_some(opened)}, which no run put there: tunnels from there are opened",
+            _listed(opened),
+            f"the maps of decap's sources have {_listed(opened)}, put there by no run: tunnels from there are opened",
             RESTORE,
             error=False,
         )
@@ -293,7 +291,7 @@ def answers_arp(seen: RealSeen) -> Iterator[Finding]:
         yield Finding(
             "vip_answers_arp",
             name,
-            f"arp_ignore is 0 on interface {name}, so this host answers ARP for {_some(near or vips)}"
+            f"arp_ignore is 0 on interface {name}, so this host answers ARP for {_listed(near or vips)}"
             + (" and takes the traffic from the balancers" if near else " should the link ever ask"),
             f"sysctl -w net.ipv4.conf.all.arp_ignore=1, or {RESTORE}",
             error=bool(near),
@@ -349,7 +347,7 @@ def sizes(seen: RealSeen) -> Iterator[Finding]:
     else:
         missing = set(seen.kept.vips).intersection(host.vips or ()) - seen.mss.vips
         if missing:
-            yield Finding("mtu_real", "MSS", f"{told}, and the rules lack {_some(missing)}", RESTORE)
+            yield Finding("mtu_real", "MSS", f"{told}, and the rules lack {_listed(missing)}", RESTORE)
 
 
 def ways_back(seen: RealSeen) -> Iterator[Finding]:
@@ -365,7 +363,7 @@ def ways_back(seen: RealSeen) -> Iterator[Finding]:
         yield Finding(
             "source_unreachable",
             family,
-            f"{cause}, so answers of {_some(vips)} to clients find no way out"
+            f"{cause}, so answers of {_listed(vips)} to clients find no way out"
             + (f", but for {way.others} networks" if some else ""),
             f"ip {option}route add default via GATEWAY, and have it come back at boot",
             error=not some,
