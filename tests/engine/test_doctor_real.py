@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.decap import Real
-from ansible_collections.katran.fleet.plugins.module_utils._engine.doctor.real import counters, examine_services
+from ansible_collections.katran.fleet.plugins.module_utils._engine.doctor.real import counters
 from ansible_collections.katran.fleet.plugins.module_utils._engine.doctor.run import examine
 from ansible_collections.katran.fleet.plugins.module_utils._engine.host import HostRequest, ensure_host
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request
@@ -67,8 +67,7 @@ def host() -> Iterator[socket.socket]:
 
 def found() -> list[Finding]:
     """All findings about the real; what the frame says of this machine is not its own."""
-    mine = [each for each in examine(REQUEST).findings if not each.name.endswith("_unfit")]
-    return [*mine, *(each for each in examine_services(REQUEST, SERVICES) if each not in mine)]
+    return [each for each in examine(REQUEST, False, SERVICES).findings if not each.name.endswith("_unfit")]
 
 
 def change(name: str, *, put: str = "", take: str = "") -> None:

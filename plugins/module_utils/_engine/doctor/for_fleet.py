@@ -10,10 +10,9 @@ import typing as t
 from collections.abc import Sequence
 
 from ..._kernel.state_folder import StateFolder
-from ..._model.doctor.finding import in_order
 from ..._model.errors import EngineError
 from ..request import Request
-from .real import counters, examine_services
+from .real import counters
 from .run import examine
 from .shared import shared_view
 
@@ -26,12 +25,11 @@ def told_to_fleet(request: Request, probes: bool, services: Sequence[tuple[str, 
     if not StateFolder(request.instance, request.bpffs).exists():
         return {"installed": False, "findings": [], "seen": {"at": time.time()}}
     try:
-        found = examine(request, probes)
+        found = examine(request, probes, services)
     except EngineError as error:
         return {"installed": False, "findings": [], "seen": {"at": time.time()}, "why": str(error)}
-    findings = [*found.findings, *(each for each in examine_services(request, services))]
     seen = {**found.seen, "shared": shared_view(request)}
-    return {"installed": True, "findings": [each._asdict() for each in in_order(findings)], "seen": seen}
+    return {"installed": True, "findings": [each._asdict() for each in found.findings], "seen": seen}
 
 
 def only_counters(request: Request) -> dict[str, t.Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import typing as t
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from ..._kernel.edges import KernelEdges, running_info
 from ..._kernel.local_network import counted, links, listeners, ruleset, ways
@@ -40,6 +40,7 @@ def examiners(visit: Visit) -> list[Examiner]:
         seen = read_real(visit.request, real)
         visit.seen["real"] = told(seen, real)
         yield from real_findings(seen)
+        yield from service_findings(seen, visit.services)
 
     return [Examiner("the real", look)]
 
@@ -49,12 +50,6 @@ def _real_of(request: Request) -> Real | None:
     real = Real(request.instance, request.bpffs)
     pinned = KernelEdges().listed(real.home.paths.directory)
     return real if real.home.files() or PROGRAM in pinned else None
-
-
-def examine_services(request: Request, services: Sequence[tuple[str, int, int]]) -> list[Finding]:
-    """What is wrong with services of the real whose ports are known: (VIP's address, protocol, port)."""
-    real = _real_of(request) if services else None
-    return [] if real is None else service_findings(read_real(request, real), services)
 
 
 def read_real(request: Request, real: Real) -> RealSeen:
