@@ -29,6 +29,7 @@ _SHADOWED = {
     "interface_down": ("source_unreachable", "mtu_real"),
     "decap_missing": ("decap_sources",),
     "decap_instance": ("decap_sources",),
+    "real_address": ("server_id_clash",),
 }
 """Cause → what it brings about on the same host."""
 
