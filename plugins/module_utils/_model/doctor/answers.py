@@ -32,7 +32,7 @@ class Answered:
         later = (self.after or {}).get("counters")
         if not before or not later or DECAPSULATED[0] not in before:
             return None
-        return sum(later.get(name, 0) - before.get(name, 0) for name in DECAPSULATED)
+        return sum(int(later.get(name, 0)) - int(before.get(name, 0)) for name in DECAPSULATED)
 
 
 def report_of(answered: Answered) -> Report:
