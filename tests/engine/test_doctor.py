@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._engine.doctor.run import Examination, examine
+from ansible_collections.katran.fleet.plugins.module_utils._engine.doctor.run import examine
 from ansible_collections.katran.fleet.plugins.module_utils._model.doctor.finding import Finding
 from ansible_collections.katran.fleet.tests.engine.host import apply, real, vip
 from ansible_collections.katran.fleet.tests.engine.sandbox import (
-    BPFFS,
     compiled_once,
     ensure_balancer,
     request,

@@ -24,7 +24,9 @@ from ..._kernel.xdp import attachments
 from ..._model import layout
 from ..._model.counters import GLOBAL_COUNTERS
 from ..._model.doctor import balancer as judged
+from ..._model.doctor import probe_packets as packets
 from ..._model.doctor.finding import Finding
+from ..._model.doctor.probe import flows_of
 from ..._model.link_mtu import Tunnel
 from ..._model.resources import OF_BALANCER
 from ..._model.state import State
@@ -36,7 +38,9 @@ from ..counters import CounterReader
 from ..drain import read_drain
 from ..info import Info
 from ..recovery import recovered
+from .beside import look_at_agent, look_at_sessions
 from .examiner import Examiner, Visit
+from .probe import Probes, path_of
 
 _LOST = re.compile(r"xdp_?(tx|xmit|redirect)\w*(err|drop|full)|xdp\w*(abort|exception)")
 """What drivers call frames that a program gave them and that did not go out."""
@@ -65,6 +69,7 @@ class Balancer:
         self.instance = visit.request.instance
         self.paths = Paths(visit.request.bpffs, self.instance, "balancer")
         self.seen: dict[str, t.Any] = visit.seen.setdefault("balancer", {})
+        self._no_way = False
         self._before: tuple[float, dict[str, int], dict[str, dict[str, int]]] | None = None
 
     def examiners(self) -> list[Examiner]:
@@ -80,6 +85,9 @@ class Balancer:
             Examiner("the counters", self.begin_window),
             Examiner("the maps", self.differences),
             Examiner("what was said of reals", self.words),
+            Examiner("the way through the tunnel", self.probes, unlocked=True),
+            Examiner("the agent", lambda: look_at_agent(self.file, self.state), unlocked=True),
+            Examiner("the announcements", lambda: look_at_sessions(self.file, self.seen), unlocked=True),
             Examiner("the connection tables", self.fill, unlocked=True),
             Examiner("what rises meanwhile", self.window, unlocked=True),
             Examiner("the MTU", self.mtu, unlocked=True),
@@ -139,6 +147,8 @@ class Balancer:
     def links(self, ours: set[int]) -> Iterable[Finding]:
         """The program on its interfaces, or in its slot of the root array."""
         program = self.state.program
+        # What a probe would meet there is no other cause.
+        self._no_way = not all(link.exists and link.up and link.carrier for link in self.link_views)
         placed = judged.Placed(self.instance, self.state.settings.get("mode", "native"), program.generic, ours)
         yield from judged.of_links(placed, self.link_views)
         if program.slot is not None:
@@ -177,7 +187,9 @@ class Balancer:
         # A wrong MAC that somebody gave is told by what the gateway has, as far as there is one.
         answer = ask_gateway(self.state.settings.get("interfaces", []), wait=setting == "auto")
         self.seen["gateway_mac"] = sent_to
-        return judged.of_gateway(self.instance, setting, sent_to, answer)
+        found = list(judged.of_gateway(self.instance, setting, sent_to, answer))
+        self._no_way = self._no_way or bool(found)
+        return found
 
     def differences(self) -> Iterable[Finding]:
         """What somebody else changed."""
@@ -230,6 +242,36 @@ class Balancer:
         for link in self.link_views:
             lost = {each: value - drivers[link.name].get(each, 0) for each, value in after[link.name].items()}
             yield from judged.of_driver(link, rose["frames_sent"], lost)
+
+    def probes(self) -> Iterable[Finding]:
+        """One flow to each real of each VIP, through the tunnel; not where it is known that none gets out."""
+        wanted = self.visit.probing
+        if wanted is None or self._no_way:
+            return []
+        settings = self.state.settings
+        way = packets.Way(
+            settings["gue_port"],
+            self._packed("source_prefix_ipv4"),
+            self._packed("source_prefix_ipv6"),
+            *(self._own_source(number) for number in (0, 1)),
+        )
+        mac = self.maps.map("ctl_array").lookup(layout.u32(layout.CTL_GATEWAY_MAC)) or b""
+        path = path_of(self.interfaces, mac, way, self.tunnel)
+        flows = flows_of(self.vips.values(), self.said.overlay, wanted.vip, wanted.real)
+        probes = Probes(path, flows[: wanted.most], wanted)
+        try:
+            return probes.run()
+        finally:
+            mss = [flow.mss for flow in probes.flows if flow.mss]
+            self.seen |= {"probes": probes.seen(len(flows) - len(probes.flows)), "mss": max(mss, default=0)}
+
+    def _packed(self, name: str) -> bytes:
+        return layout.pack_address(str(self.state.settings[name]).partition("/")[0])
+
+    def _own_source(self, index: int) -> bytes:
+        """The source of GUE, as the program has it."""
+        found = self.maps.map("pckt_srcs").lookup(layout.u32(index)) if "pckt_srcs" in self.maps.names() else None
+        return layout.parse_real_definition(found)[0] if found else bytes(layout.ADDRESS_BYTES)
 
     def mtu(self) -> Iterable[Finding]:
         """Whether links carry full-sized packets in the tunnel, as far as reals let clients send such."""
