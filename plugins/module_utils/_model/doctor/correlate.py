@@ -15,8 +15,14 @@ from ..written import visible
 from .finding import Finding, in_order
 from .fleet import Inventory, Report, fleet_findings
 
-SYMPTOMS = ("service_refuses", "service_silent", "real_unreachable")
-"""What a probe flow of a balancer meets, whatever the cause."""
+SYMPTOMS = {
+    "service_refuses": ("refused",),
+    "service_silent": ("silent",),
+    "decap_missing": ("silent",),
+    "real_unreachable": ("unreachable",),
+    "mtu_real": (),
+}
+"""What a balancer finds of a real by probe flows, whatever the cause → the results of such flows, none: any."""
 
 OF_A_REAL = (
     *("interface_down", "mtu_real", "rp_filter", "vip_not_on_lo", "vip_answers_arp", "decap_missing"),
@@ -131,28 +137,36 @@ def _words(text: str) -> set[str]:
     return {word.strip(",;:()") for word in text.split()}
 
 
+def _is_symptom(case: _Case, finding: Finding) -> bool:
+    """Whether it is what a balancer says of a real, which may say more of itself."""
+    return finding.name in SYMPTOMS and finding.about in case.owners and bool(_pairs(case, finding))
+
+
 def _pairs(case: _Case, finding: Finding) -> list[tuple[str, str]]:
-    """The (VIP, real) pairs of probe flows that a finding of a balancer names."""
+    """The (VIP, real) pairs of probe flows that a finding of a balancer is about."""
     report = next((each for each in case.reports if each.host == finding.host), None)
     probes = (report.seen.get("balancer") or {}).get("probes") or {} if report is not None else {}
-    told = _words(f"{finding.about} {finding.cause}")
-    rows = [(row["vip"], row["real"]) for row in probes.get("results", ()) if row["real"] in told]
+    results = SYMPTOMS[finding.name]
+    rows = [
+        (row["vip"], row["real"])
+        for row in probes.get("results", ())
+        if row["real"] == finding.about and (not results or row["result"] in results)
+    ]
+    told = _words(finding.cause)
     return [row for row in rows if row[0] in told] or rows
 
 
 def _symptoms(case: _Case) -> Iterator[Finding]:
     causes: dict[str, list[Finding]] = {}
     for each in case.found:
-        if each.name in OF_A_REAL and each.error and each.host in case.owners.values():
+        if each.name in OF_A_REAL and each.error and not _is_symptom(case, each):
             causes.setdefault(each.host, []).append(each)
     for each in case.found:
-        if each.name not in SYMPTOMS:
+        if not _is_symptom(case, each):
             continue
         pairs = _pairs(case, each)
         owners = [(vip, case.owners.get(real, "")) for vip, real in pairs]
-        if pairs and all(
-            any(_covers(cause, vip) for cause in causes.get(owner, ()) if cause is not each) for vip, owner in owners
-        ):
+        if pairs and all(any(_covers(cause, vip) for cause in causes.get(owner, ())) for vip, owner in owners):
             yield each
 
 
@@ -175,6 +189,7 @@ def _covers(cause: Finding, vip: str) -> bool:
 def _rings(case: _Case) -> Iterator[Finding]:
     """Rings that differ for what a cause at a real, or a drain by hand that is told, has done."""
     ill = {each.host for each in case.found if each.name in OF_A_REAL and each.error}
+    ill |= {case.owners[each.about] for each in case.found if _is_symptom(case, each)}
     for each in case.found:
         if each.name != "rings_differ":
             continue
@@ -189,7 +204,7 @@ def _merged(case: _Case) -> Iterator[Finding]:
     """Symptoms without a cause: each once for all balancers, with what the real counted."""
     said: dict[tuple[str, str], list[Finding]] = {}
     for each in case.found:
-        if each.name in SYMPTOMS and _pairs(case, each):
+        if _is_symptom(case, each):
             said.setdefault((each.name, each.about), []).append(each)
         else:
             yield each
