@@ -72,11 +72,17 @@ class Secrets:
         if found is not None:
             text = json.dumps(_without(found), indent=1) + "\n"
         text = _PEM.sub(REMOVED, text)
-        text = _WRITTEN.sub(lambda each: each[1] + REMOVED, text)
+        text = _WRITTEN.sub(lambda each: each[1] + _in_place_of(each[2]), text)
         text = _QUERY.sub(f"?{REMOVED}", _IN_URL.sub(f"{REMOVED}@", text))
         for secret in sorted(self._known, key=len, reverse=True):
             text = text.replace(secret, REMOVED)
         return text
+
+
+def _in_place_of(value: str) -> str:
+    """What stands for a secret, in the quotes that it had."""
+    quote = value[0] if value[0] in "\"'" else ""
+    return f"{quote}{REMOVED}{quote}"
 
 
 def _parsed(text: str) -> t.Any:
