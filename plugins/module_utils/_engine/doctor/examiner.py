@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -32,13 +32,15 @@ class Visit:
     """One examination. `probing`: None where no probe flow is to be sent.
 
     `seen`: JSON-able facts, which the comparison of all hosts goes by; each role writes below its own name. `kept`:
-    what must stay open until all examiners are done.
+    what must stay open until all examiners are done. `services`: (address, protocol, port) of what a real has to serve,
+    as far as whoever asks knows it.
     """
 
     request: Request
     probing: Probing | None
     seen: dict[str, t.Any] = field(default_factory=dict)
     kept: ExitStack = field(default_factory=ExitStack)
+    services: Sequence[tuple[str, int, int]] = ()
 
 
 class Examiner(t.NamedTuple):

@@ -9,7 +9,7 @@ import os
 import platform
 import time
 import typing as t
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..._kernel.lock import locked
@@ -41,14 +41,17 @@ class Examination:
         return 0 if not names else 2 if names == {NOT_EXAMINED} else 1
 
 
-def examine(request: Request, probe: bool | Probing = True) -> Examination:
+def examine(
+    request: Request, probe: bool | Probing = True, services: Sequence[tuple[str, int, int]] = ()
+) -> Examination:
     """Examine an instance on this host, and the host itself. Nothing is changed, no map and no file.
 
-    `probe`: whether a flow is sent to each real of each VIP, or to which. EngineError where there is no such instance.
+    `probe`: whether a flow is sent to each real of each VIP, or to which. `services`: as in Visit. EngineError where
+    there is no such instance.
     """
     require_capabilities()
     wanted = Probing() if probe is True else probe or None
-    visit = Visit(request, wanted)
+    visit = Visit(request, wanted, services=services)
     visit.seen |= {
         "host": os.uname().nodename,
         "instance": request.instance,
