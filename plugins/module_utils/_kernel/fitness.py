@@ -41,7 +41,9 @@ def lockdown() -> str:
 
 def missing_packages(modules: Iterable[str]) -> list[str]:
     """Those of these Python modules that this interpreter does not find."""
-    return [name for name in modules if importlib.util.find_spec(name) is None]
+    found = {name: importlib.util.find_spec(name) for name in modules}
+    # A folder without anything in it is a module too, though of no file.
+    return [name for name, spec in found.items() if spec is None or spec.origin is None]
 
 
 def has_library(name: str) -> bool:

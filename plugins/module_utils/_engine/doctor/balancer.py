@@ -11,6 +11,7 @@ import re
 import time
 import typing as t
 from collections.abc import Iterable
+from contextlib import ExitStack
 from functools import cached_property
 
 from ..._kernel.edges import KernelEdges
@@ -27,6 +28,9 @@ from ..._model.doctor import balancer as judged
 from ..._model.doctor import probe_packets as packets
 from ..._model.doctor.finding import Finding
 from ..._model.doctor.probe import flows_of
+from ..._model.doctor.stale import slot_of
+from ..._model.exceptions import VipTable
+from ..._model.flow_selection import KEY_BYTES
 from ..._model.link_mtu import Tunnel
 from ..._model.resources import OF_BALANCER
 from ..._model.state import State
@@ -36,6 +40,7 @@ from ..._model.vips import Vip, VipKey, vips_from_config
 from ..._program.own_pins import balancer_pins
 from ..counters import CounterReader
 from ..drain import read_drain
+from ..flows import open_flow_tables
 from ..info import Info
 from ..recovery import recovered
 from .beside import look_at_agent, look_at_sessions
@@ -44,6 +49,9 @@ from .probe import Probes, path_of
 
 _LOST = re.compile(r"xdp_?(tx|xmit|redirect)\w*(err|drop|full)|xdp\w*(abort|exception)")
 """What drivers call frames that a program gave them and that did not go out."""
+
+_SAMPLE = 2000
+"""Flows of each table that are compared with the rings."""
 
 _WINDOW_SECONDS = 0.2
 """How long counters are looked at at least: what does not rise meanwhile is past."""
@@ -206,7 +214,38 @@ class Balancer:
         """How full the connection tables are."""
         found = CounterReader(self.instance, self.visit.request.bpffs).fill()
         self.seen["flows"] = {name: list(pair) for name, pair in found.items()}
-        return judged.of_fill(found)
+        yield from judged.of_fill(found)
+        if self.state.settings.get("features") and "global_lru" in self.state.settings["features"]:
+            # Flow exceptions tell peers of such flows.
+            return
+        yield from judged.of_stale(*self._stale())
+
+    def _stale(self) -> tuple[int, int]:
+        """Of some of the tables' TCP flows, how many today's ring would give another real, and of how many."""
+        maps, ring_size, max_vips = self.maps, self.maps.ring_size(), self.maps.capacity("server_id_stats")
+        prefixes = {
+            (name == "vip_lpm_map", key): value
+            for name in ("vip_lpm_map", "vip_lpm4_map")
+            if name in maps.names()
+            for key, value in maps.entries(name).items()
+        }
+        table = VipTable(maps.entries("vip_map"), prefixes)
+        stale = looked = 0
+        with ExitStack() as stack:
+            for each in open_flow_tables(maps, stack):
+                if each.name != "lru_mapping":
+                    continue
+                keys, values, count = next(each.map.batches(_SAMPLE), (b"", b"", 0))
+                stride = each.map.stride
+                for index in range(count):
+                    key = keys[index * KEY_BYTES : (index + 1) * KEY_BYTES]
+                    owners = table.owners(key) if key[36] == packets.TCP else ()
+                    if len(owners) == 1:
+                        slot = slot_of(key, owners[0].flags, max_vips, ring_size)
+                        live = maps.ring(owners[0].number).cast("Q")[slot]
+                        looked += 1
+                        stale += live != layout.parse_u32(values[index * stride : index * stride + 4])
+        return stale, looked
 
     # What rises during the look
 

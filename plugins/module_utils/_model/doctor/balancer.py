@@ -32,6 +32,10 @@ _FULL_SHARE = 95
 """Per cent of its capacity from which on a connection table evicts: the kernel frees some before all are used."""
 
 
+_STALE_LEAST, _STALE_SHARE = 200, 20
+"""How many flows, and which per cent of them, have to contradict the ring: some always do after a change."""
+
+
 class Link(t.NamedTuple):
     """An interface that the program is to run on.
 
@@ -242,9 +246,23 @@ def of_fill(fill: Mapping[str, tuple[int, int]]) -> Iterator[Finding]:
                 name,
                 f"a connection table of {name} has {entries} of {capacity} entries: each new flow evicts an old one,"
                 " which loses its real at the next change of a ring",
-                f"raise katran_sizes.{size} and deploy; flows to VIPs that need no table can do without (flag no_lru)",
+                f"raise {size} in katran_sizes and deploy; VIPs that need no table can do without (flag no_lru)",
                 error=False,
             )
+
+
+def of_stale(stale: int, looked: int) -> Iterator[Finding]:
+    """Flows that only this balancer's tables keep where they are. `stale`: of so many that were `looked` at."""
+    if stale >= _STALE_LEAST and stale * 100 >= looked * _STALE_SHARE:
+        yield Finding(
+            "stale_flows",
+            "lru_mapping",
+            f"{stale} of {looked} TCP flows that were looked at have another real than today's ring gives them: they"
+            " lose it when they reach another balancer or their entry is evicted",
+            "katran_sync: true tells the other balancers of such flows; old entries of connections that ended long ago"
+            " go with module katran.fleet.flows (state absent, real or vip)",
+            error=False,
+        )
 
 
 def of_fallback(rising: int, total: int, packets: int) -> Iterator[Finding]:
