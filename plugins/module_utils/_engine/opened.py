@@ -19,6 +19,7 @@ from .._model.features import FEATURES
 from .._model.limits import Limits, limits_of_settings
 from .._model.map_specs import DEFAULT_SIZES, HEALTHCHECK_MAPS, balancer_maps
 from .._model.pinned import PinnedMaps
+from .._model.quic_lb_entries import SERVER_MAPS
 from .._model.state import State
 from .._model.tables import BALANCER_TABLES
 from .._model.vip_entries import ADDRESS_MAPS, NUMBER_MAPS, VIP_MAPS, Actual
@@ -125,7 +126,7 @@ _WRITTEN = frozenset(
     {
         *VIP_MAPS,
         *ADDRESS_MAPS,
-        *("reals", "ch_rings", "server_id_stats", "stats", "vip_to_down_reals_map"),
+        *("reals", "ch_rings", "server_id_stats", "stats", "vip_to_down_reals_map", "quic_lb_vips", *SERVER_MAPS),
         *(name for table in BALANCER_TABLES.values() for name in table.maps),
     }
 )
@@ -162,7 +163,7 @@ def limits_of(request: Request, state: State, maps: Maps) -> Limits:
 def read_actual(maps: Maps) -> Actual:
     """What the kernel has, as far as VIPs go."""
     names = maps.names()
-    read = (*VIP_MAPS, *ADDRESS_MAPS, *NUMBER_MAPS, "reals", "vip_to_down_reals_map")
+    read = (*VIP_MAPS, *ADDRESS_MAPS, *NUMBER_MAPS, *SERVER_MAPS, "reals", "vip_to_down_reals_map")
     entries: dict[str, Mapping[bytes, bytes]] = {}
     for name in read:
         if name in names:

@@ -48,6 +48,8 @@ SHARED = frozenset(
         "ch_rings",
         "reals",
         "server_id_map",
+        "quic_lb_vips",
+        "quic_lb_servers",
         "lpm_src_v4",
         "lpm_src_v6",
         "vip_to_down_reals_map",

@@ -61,7 +61,13 @@ class KernelView:
                     reals += [] if now is None else [real._replace(address=now.address, local=now.local)]
                 reals.sort(key=lambda real: address_order(real.address))
                 found.append(
-                    replace(vip, flags=live[key].flags, reals=tuple(reals), down_reals=self._down(vip, words, there))
+                    replace(
+                        vip,
+                        flags=live[key].flags,
+                        reals=tuple(reals),
+                        down_reals=self._down(vip, words, there),
+                        quic_lb=live[key].quic_lb if "quic_lb_vips" in actual.entries else vip.quic_lb,
+                    )
                 )
         return found
 

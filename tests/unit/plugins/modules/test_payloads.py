@@ -50,19 +50,20 @@ def payloads() -> Payloads:
     [
         ("tree", 40),
         ("host", 180),
-        ("agent", 380),
+        ("agent", 388),
         ("bgp", 160),
-        ("flows", 240),
-        ("flows_info", 240),
-        # A VIP has its check and its announcement with it.
-        ("simulate_info", 270),
-        ("decap", 285),
-        ("xdp_root", 265),
+        ("flows", 242),
+        ("flows_info", 242),
+        # A VIP has its check, its announcement and its layouts of connection ids with it.
+        ("simulate_info", 274),
+        ("decap", 288),
+        ("xdp_root", 267),
         # Of VIPs, the host's own addresses and gateways are read too, and routes are withdrawn. Checks are read, kept
         # and told, and what they said is heeded. What the kernel tells in part is told from what it tells whole.
-        *((name, 561) for name in RESOURCES),
+        # Layouts of connection ids (QUIC-LB) are read, compared with the kernel and told.
+        *((name, 582) for name in RESOURCES),
         # What the agent knows of checks is read and judged as the agent does it.
-        ("balancer_info", 580),
+        ("balancer_info", 600),
     ],
 )
 def test_no_more_than_it_takes(payloads: Payloads, module: str, kib: int) -> None:
