@@ -105,6 +105,7 @@ options:
       - V(flow_debug) - it is noted by which hops GUE that is taken apart here came.
       - V(server_id_hash) - server ids up to 4294967295, in a hash table instead of an array.
       - V(vlan) - frames with one or two VLAN tags are balanced.
+      - V(source_filter) - VIPs have lists of clients that they allow or deny.
       - V(quic_lb) - connection ids of QUIC as draft-ietf-quic-load-balancers writes them, for VIPs with C(quic_lb).
       - On a first run there are none.
     type: list
@@ -123,6 +124,7 @@ options:
       - flow_debug
       - server_id_hash
       - vlan
+      - source_filter
       - quic_lb
   source_ipv4:
     description:
@@ -202,6 +204,9 @@ options:
         type: int
       global_flows:
         description: Entries of the global connection tables; V(100000) on a first run.
+        type: int
+      source_filters:
+        description: Prefixes in VIPs' lists of clients per address family; V(100000) on a first run.
         type: int
   max_frame:
     description:

@@ -28,13 +28,14 @@ from .._kernel.state_folder import StateFolder
 from .._model import layout
 from .._model.errors import EngineError
 from .._model.faults import Faults
-from .._model.flow_selection import KEY_BYTES, Matcher, Owners, Selection, is_ipv6, parse_filters, vip_selection
+from .._model.flow_selection import KEY_BYTES, Check, Matcher, Owners, Selection, is_ipv6, parse_filters, vip_selection
 from .._model.on_record import program_on_record
 from .._model.vip_entries import VIP_MAPS, Actual, known_keys
 from .._model.vips import VipKey
 from .._program.own_pins import balancer_pins
 from .._program.requirements import require_capabilities
 from .request import Request
+from .todays_ring import TodaysRing
 
 MAX_LIMIT = 100_000
 FLOW_TABLES = (("lru_mapping", "fallback_cache"), ("global_lru_maps", "fallback_glru"))
@@ -90,12 +91,19 @@ class Found:
     warnings: list[str] = field(default_factory=list)
 
 
-def search(maps: KernelMaps, selection: Selection, limit: int, names: Mapping[int, str]) -> Found:
-    """The selected flows of every table. `names`: real id → address."""
+def search(
+    maps: KernelMaps, selection: Selection, limit: int, names: Mapping[int, str], ring: TodaysRing | None = None
+) -> Found:
+    """The selected flows of every table, with `ring` of these those alone that it contradicts.
+
+    `names`: real id → address.
+    """
     found = Found()
     per_real: Counter[int] = Counter()
     now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-    matcher = None if selection.is_everything() else Matcher([selection])
+    matcher: Check | None = None if selection.is_everything() else Matcher([selection])
+    if ring is not None:
+        matcher = _both(matcher, ring.contradicts)
     with ExitStack() as stack:
         for table in open_flow_tables(maps, stack):
             entries, selected = _search_flow_table(table, matcher, limit, names, now, found)
@@ -114,8 +122,12 @@ def search(maps: KernelMaps, selection: Selection, limit: int, names: Mapping[in
     return found
 
 
+def _both(first: Check | None, second: Check) -> Check:
+    return second if first is None else lambda key, real: first(key, real) and second(key, real)
+
+
 def _search_flow_table(
-    table: FlowTable, matcher: Matcher | None, limit: int, names: Mapping[int, str], now: int, found: Found
+    table: FlowTable, matcher: Check | None, limit: int, names: Mapping[int, str], now: int, found: Found
 ) -> tuple[int, Counter[int]]:
     """(entries of the table, real id → how many of them are selected); rows are added to `found` up to the limit."""
     entries, selected = 0, Counter[int]()
@@ -250,13 +262,25 @@ def find_flows(request: Request, params: Mapping[str, t.Any]) -> Found:
         faults.add("limit", f"{params['limit']} is not in 0 to {MAX_LIMIT}")
         faults.check()
     parse_filters(params, (), {})
+    with locked(request.instance, False, request.lock_timeout):
+        return flows_found(request, params)
+
+
+def flows_found(request: Request, params: Mapping[str, t.Any]) -> Found:
+    """The same of parameters that were looked at, without a lock.
+
+    `stale` among them: those flows alone that today's ring contradicts.
+    """
     told: list[str] = []
-    with locked(request.instance, False, request.lock_timeout), loaded(request, told) as maps:
+    with loaded(request, told) as maps:
         if maps is None:
             return Found(warnings=told)
         names = real_names(maps)
         selection = _select(maps, params, names)
-        found = search(maps, selection, params["limit"], names)
+        with TodaysRing(maps, names) as ring:
+            found = search(maps, selection, params["limit"], names, ring if params.get("stale") else None)
+            for row in found.flows:
+                ring.tell(row)
         found.warnings = told + _unknown_real(params, selection)
         return found
 

@@ -117,7 +117,7 @@ class VipReal(t.NamedTuple):
 
 @dataclass(frozen=True)
 class Vip:
-    """A VIP with all its options. Reals and down_reals are sorted by address, flags by bit, quic_lb by config id."""
+    """A VIP with all its options. Reals, down_reals and prefixes are sorted by address, flags by bit, quic_lb by id."""
 
     key: VipKey
     flags: tuple[str, ...] = ()
@@ -126,6 +126,8 @@ class Vip:
     down_reals: tuple[str, ...] = ()
     check: Check | None = None
     announce: Announce | None = None
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
     quic_lb: tuple[QuicLb, ...] = ()
 
 
@@ -147,6 +149,8 @@ def vip_to_config(vip: Vip) -> dict[str, t.Any]:
         "reals": [real._asdict() for real in vip.reals],
         "down_reals": list(vip.down_reals),
     }
+    # No list is not an empty one, which would let nobody in.
+    found.update((name, list(prefixes)) for name, prefixes in (("allow", vip.allow), ("deny", vip.deny)) if prefixes)
     if vip.check is not None:
         found["check"] = vip.check.to_config()
     if vip.announce is not None:
@@ -170,6 +174,8 @@ def vips_from_config(config: Config) -> dict[VipKey, Vip]:
             tuple(entry["down_reals"]),
             Check.from_config(entry["check"]) if entry.get("check") else None,
             Announce.from_config(entry["announce"]) if entry.get("announce") else None,
+            tuple(entry.get("allow", ())),
+            tuple(entry.get("deny", ())),
             tuple(map(QuicLb.from_config, entry.get("quic_lb", ()))),
         )
     return found
