@@ -27,6 +27,7 @@ from ansible_collections.katran.fleet.tests.engine.host import (
     Entry,
     apply,
     drop,
+    module,
     put,
     real,
     snapshot,
