@@ -102,6 +102,18 @@ static __always_inline u32 *find_server_id(u32 *id)
 	return server_id_map.lookup(id);
 }
 
+#ifdef FEATURE_QUIC_LB
+static __always_inline struct quic_lb_vip *find_quic_lb_vip(u32 vip)
+{
+	return quic_lb_vips.lookup(&vip);
+}
+
+static __always_inline u32 *find_quic_lb_server(struct quic_lb_server *key)
+{
+	return quic_lb_servers.lookup(key);
+}
+#endif
+
 static __always_inline void *find_table(u32 *cpu)
 {
 	return lru_mapping.lookup(cpu);

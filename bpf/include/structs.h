@@ -181,6 +181,36 @@ struct lb_quic_packets_stats {
 };
 ASSERT_SIZE(struct lb_quic_packets_stats, 104);
 
+/*
+ * What the connection ids of a VIP's servers look like under one config id of
+ * QUIC-LB, and what that is for. id_bytes 0: nobody uses this config id.
+ */
+#define QUIC_LB_VIP (1 << 0)
+#define QUIC_LB_OWN_SERVERS (1 << 1)
+#define QUIC_LB_SAYS_LENGTH (1 << 2)
+#define QUIC_LB_CONFIGS 8
+
+struct quic_lb_config {
+	u8 flags;
+	u8 id_bytes;
+	u8 cid_bytes;
+	u8 pad;
+};
+
+/* By the first three bits of a connection id. */
+struct quic_lb_vip {
+	struct quic_lb_config configs[QUIC_LB_CONFIGS];
+};
+ASSERT_SIZE(struct quic_lb_vip, 32);
+
+/* The id's unused bytes, the last ones, are zero. */
+struct quic_lb_server {
+	u32 vip;
+	u32 config;
+	word64 id[2];
+};
+ASSERT_SIZE(struct quic_lb_server, 24);
+
 struct lb_tpr_packets_stats {
 	u64 ch_routed;
 	u64 dst_mismatch_in_lru;
