@@ -14,9 +14,9 @@ import sys
 from collections.abc import Sequence
 
 from .._model.errors import FleetError
-from . import checks
+from . import capture, checks
 
-COMMANDS = (checks.COMMAND,)
+COMMANDS = (checks.COMMAND, capture.COMMAND)
 CANNOT_TELL = 2
 
 
