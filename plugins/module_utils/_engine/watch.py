@@ -25,8 +25,7 @@ from .._kernel.state_files import StateFile
 from .._kernel.state_folder import BPFFS_FILES, STATE_ROOT, instances, read_bpffs
 from .._kernel.tc import ways_in
 from .._kernel.xdp import Interfaces
-from .._model.decap_record import DecapRecord
-from .._model.decap_ways import KERNEL, TC
+from .._model.decap_record import KERNEL, TC, DecapRecord
 from .._model.errors import FleetError
 from .._model.root_settings import RootRecord
 from .._model.snapshot import RootArray
