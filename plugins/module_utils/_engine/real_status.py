@@ -14,8 +14,7 @@ from .._kernel.links import addresses_of_lo
 from .._kernel.pins import Paths
 from .._kernel.state_folder import StateFolder, read_bpffs
 from .._model import layout
-from .._model.decap_record import DecapRecord
-from .._model.decap_ways import KERNEL, TC
+from .._model.decap_record import KERNEL, TC, DecapRecord
 from .._model.errors import StateError
 from .._model.map_specs import DECAP_COUNTERS, REAL_SOURCES
 from .._model.source_plan import source_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Collection, Iterable, Mapping
 
-from .decap_ways import KERNEL, TC
+from .decap_record import KERNEL, TC
 from .options import no_interface
 from .snapshot import RootArray
 
