@@ -42,6 +42,14 @@ def kinds(name: str | None = None) -> dict[str, Kind]:
     EngineError where there is none; ProgramError where this process may not look.
     """
     require_capabilities()
+    found = find_kinds(name)
+    if not found:
+        raise EngineError(f"there is no balancer{f' {name}' if name else ''} on this host, and no real")
+    return found
+
+
+def find_kinds(name: str | None = None) -> dict[str, Kind]:
+    """The same, without a word where there is none."""
     found = {}
     for each in [name] if name is not None else sorted({*instances(), *listed("/sys/fs/bpf/katran")}):
         maps = Paths(read_bpffs(each), each, "").maps
@@ -50,8 +58,6 @@ def kinds(name: str | None = None) -> dict[str, Kind]:
         kind = Kind(there[0] or pinned[0], there[1] or pinned[1])
         if kind.balancer or kind.real:
             found[each] = kind
-    if not found:
-        raise EngineError(f"there is no balancer{f' {name}' if name else ''} on this host, and no real")
     return found
 
 
