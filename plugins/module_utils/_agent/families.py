@@ -18,6 +18,7 @@ from .._engine.counters import Counted, Pair
 from .._model.announcement import DRAINING, READY
 from .._model.counters import DENIED
 from .._model.snapshot import RootArray
+from .._model.watch import Ingress
 from .view import InstanceView, View
 
 if t.TYPE_CHECKING:
@@ -256,8 +257,8 @@ def _vip_reals(every: list[Of]) -> Iterator[Metric]:
     )
 
 
-def _spot(where: str | RootArray) -> str:
-    return f"{where.path}[{where.position}]" if isinstance(where, RootArray) else where
+def _spot(where: str | RootArray | Ingress) -> str:
+    return f"{where.path}[{where.position}]" if isinstance(where, RootArray) else str(where)
 
 
 def _plain(views: Iterable[tuple[str, InstanceView]], field: str) -> Samples:
