@@ -214,7 +214,7 @@ class _VipPlanner:
         }
         for key, vip in self.wanted.items():
             number = self._number_of(key)
-            for name, map_key, value in (vip_map_entry(key, vip_bits(vip, self.filters), number), address_entry(key)):
+            for name, map_key, value in (vip_map_entry(key, self._bits(vip), number), address_entry(key)):
                 # A prefix that the program cannot match is kept for one that can.
                 if name in target:
                     target[name][map_key] = value
@@ -233,6 +233,15 @@ class _VipPlanner:
         if len({*self.down_target, *self.actual.down}) > self.vip_limit:
             self.tight = True
         return target
+
+    def _bits(self, vip: Vip) -> int:
+        """vip_meta.flags; a program that knows no lists leaves their bit as one that does had it."""
+        bits = vip_bits(vip, self.filters)
+        if self.filters or not vip_bits(vip, True) & layout.SOURCE_FILTER:
+            return bits
+        name, map_key, _value = vip_map_entry(vip.key, 0, 0)
+        there = self.actual.entries.get(name, {}).get(map_key)
+        return bits | (layout.parse_vip_meta(there)[0] & layout.SOURCE_FILTER if there else 0)
 
     def _plan_reals(self) -> None:
         there = self.actual.entries["reals"]
