@@ -376,12 +376,13 @@ def test_a_hundred_thousand_prefixes() -> None:
         vip(f"198.51.100.{10 + at}", real("10.0.0.1"), deny=prefixes[at * 10_000 : (at + 1) * 10_000])
         for at in range(10)
     ]
-    started = time.monotonic()
+    # Of this process, as the machine may be busy.
+    started = time.process_time()
     done = apply("vips", config)
-    written = time.monotonic()
+    written = time.process_time()
     assert done.operations["src_filter_v4"] == 100_000
     assert apply("vips", config).operations == {}
-    again = time.monotonic()
+    again = time.process_time()
     print(f"first run {written - started:.1f} s, second {again - written:.1f} s")
-    assert again - started < 20
+    assert again - started < 10
     assert verdicts("10.0.0.9", "10.200.0.9", to="198.51.100.10") == [DROP, TX]
