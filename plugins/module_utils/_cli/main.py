@@ -14,9 +14,9 @@ import sys
 from collections.abc import Sequence
 
 from .._model.errors import FleetError
-from . import capture, checks
+from . import capture, checks, trace
 
-COMMANDS = (checks.COMMAND, capture.COMMAND)
+COMMANDS = (checks.COMMAND, capture.COMMAND, trace.COMMAND)
 CANNOT_TELL = 2
 
 
