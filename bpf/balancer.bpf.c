@@ -102,6 +102,18 @@ static __always_inline u32 *find_server_id(u32 *id)
 	return server_id_map.lookup(id);
 }
 
+#ifdef FEATURE_QUIC_LB
+static __always_inline struct quic_lb_vip *find_quic_lb_vip(u32 vip)
+{
+	return quic_lb_vips.lookup(&vip);
+}
+
+static __always_inline u32 *find_quic_lb_server(struct quic_lb_server *key)
+{
+	return quic_lb_servers.lookup(key);
+}
+#endif
+
 static __always_inline void *find_table(u32 *cpu)
 {
 	return lru_mapping.lookup(cpu);
@@ -168,6 +180,23 @@ static __always_inline u32 *find_source_route4(struct v4_lpm_key *key)
 static __always_inline u32 *find_source_route6(struct v6_lpm_key *key)
 {
 	return lpm_src_v6.lookup(key);
+}
+#endif
+
+#ifdef FEATURE_SOURCE_FILTER
+static __always_inline u32 *find_filter4(struct filter4_key *key)
+{
+	return src_filter_v4.lookup(key);
+}
+
+static __always_inline u32 *find_filter6(struct filter6_key *key)
+{
+	return src_filter_v6.lookup(key);
+}
+
+static __always_inline struct lb_stats *denied_stats_of(u32 vip)
+{
+	return src_denied.lookup(&vip);
 }
 #endif
 
@@ -254,6 +283,7 @@ static __always_inline void *find_flow_debug_table(u32 *cpu)
 #include "introspection.h"
 #include "parse.h"
 #include "vip.h"
+#include "source_filter.h"
 #include "icmp.h"
 #include "choose.h"
 #include "capture.h"
@@ -378,6 +408,8 @@ static __always_inline int balance(struct cursor *cur, struct packet *p,
 		return XDP_PASS;
 	}
 	count_icmp_error(p);
+	if (is_denied(p, &flow, &vip, v6))
+		return drop_unserved(p, &flow, &vip);
 	if (unlikely(is_captured(p, &flow, &vip)))
 		return forward(cur, p, &flow, &vip, true, v6);
 	return forward(cur, p, &flow, &vip, false, v6);

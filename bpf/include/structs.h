@@ -24,6 +24,12 @@
 #define VIP_HASH_SRC_DST_PORT (1 << 7)
 #define VIP_UDP_STABLE_ROUTING (1 << 8)
 #define VIP_UDP_FLOW_MIGRATION (1 << 9)
+/* Our own, far from those of the contract: other balancers pass over it. */
+#define VIP_SOURCE_FILTER (1 << 30)
+
+/* What a prefix of src_filter_v4 or src_filter_v6 says of its clients. */
+#define SOURCE_ALLOWED 1
+#define SOURCE_DENIED 2
 
 /* Bits of real_definition.flags. */
 #define REAL_IPV6 (1 << 0)
@@ -125,6 +131,21 @@ struct vip_lpm4_key {
 };
 ASSERT_SIZE(struct vip_lpm4_key, 12);
 
+/* prefixlen covers the VIP's number too: 32 + the length of the prefix. */
+struct filter4_key {
+	u32 prefixlen;
+	u32 vip;
+	__be32 addr;
+};
+ASSERT_SIZE(struct filter4_key, 12);
+
+struct filter6_key {
+	u32 prefixlen;
+	u32 vip;
+	__be32 addr[4];
+};
+ASSERT_SIZE(struct filter6_key, 24);
+
 struct ctl_value {
 	union {
 		u64 value;
@@ -191,6 +212,36 @@ struct lb_quic_packets_stats {
 	u64 dst_not_found_in_lru;
 };
 ASSERT_SIZE(struct lb_quic_packets_stats, 104);
+
+/*
+ * What the connection ids of a VIP's servers look like under one config id of
+ * QUIC-LB, and what that is for. id_bytes 0: nobody uses this config id.
+ */
+#define QUIC_LB_VIP (1 << 0)
+#define QUIC_LB_OWN_SERVERS (1 << 1)
+#define QUIC_LB_SAYS_LENGTH (1 << 2)
+#define QUIC_LB_CONFIGS 8
+
+struct quic_lb_config {
+	u8 flags;
+	u8 id_bytes;
+	u8 cid_bytes;
+	u8 pad;
+};
+
+/* By the first three bits of a connection id. */
+struct quic_lb_vip {
+	struct quic_lb_config configs[QUIC_LB_CONFIGS];
+};
+ASSERT_SIZE(struct quic_lb_vip, 32);
+
+/* The id's unused bytes, the last ones, are zero. */
+struct quic_lb_server {
+	u32 vip;
+	u32 config;
+	word64 id[2];
+};
+ASSERT_SIZE(struct quic_lb_server, 24);
 
 struct lb_tpr_packets_stats {
 	u64 ch_routed;

@@ -81,6 +81,12 @@ ENCODED: dict[str, tuple[bytes, Members]] = {
             "taken": bytes(4),
         },
     ),
+    "quic_lb_config": (layout.quic_lb_config(1, 2, 3), {"flags": b"\1", "id_bytes": b"\2", "cid_bytes": b"\3"}),
+    "quic_lb_vip": (layout.quic_lb_config(1, 2, 3) * layout.QUIC_LB_CONFIGS, {"configs": b"\1\2\3\0" * 8}),
+    "quic_lb_server": (
+        layout.quic_lb_server(7, 5, ONES[:15]),
+        {"vip": layout.u32(7), "config": layout.u32(5), "id": ONES[:15] + b"\0"},
+    ),
     "lb_quic_packets_stats": (QUIC, QUIC_MEMBERS),
     "lb_tpr_packets_stats": counters(layout.TPR_COUNTERS),
     "lb_stable_rt_packets_stats": counters(layout.STABLE_RT_COUNTERS),
