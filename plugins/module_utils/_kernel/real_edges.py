@@ -44,6 +44,9 @@ class RealEdges(Edges, t.Protocol):
     def make_tunnel(self, name: str, instead: bool, /) -> None:
         """Add a device in external mode, down, `instead` of what has its name."""
 
+    def add_tunnel_address(self, name: str, /) -> None:
+        """Give a device its IPv4 address."""
+
     def raise_tunnel(self, name: str, /) -> None:
         """Set a device up."""
 
@@ -99,6 +102,7 @@ class KernelRealEdges(KernelEdges):
     remove_ingress = staticmethod(_remove)
     read_tunnels = staticmethod(tunnels.read_tunnels)
     make_tunnel = staticmethod(tunnels.make_tunnel)
+    add_tunnel_address = staticmethod(tunnels.add_address)
     raise_tunnel = staticmethod(tunnels.raise_tunnel)
     remove_tunnel = staticmethod(tunnels.remove_tunnel)
     open_port = staticmethod(tunnels.open_port)

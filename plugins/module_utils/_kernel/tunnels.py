@@ -11,7 +11,7 @@ import subprocess
 import typing as t
 
 from .._model.errors import ProgramError
-from .._model.tunnels import KINDS, Device, TunnelsSeen, parameters_of
+from .._model.tunnels import ADDRESSES, KINDS, Device, TunnelsSeen, parameters_of
 from .parameters import read_sysctl
 
 _MODULES = {"ipip": "ipip", "ip6tnl": "ip6_tunnel", "fou": "fou"}
@@ -36,12 +36,13 @@ def read_tunnels(wanted: bool) -> TunnelsSeen:
     """What there is; `wanted`: the kernel's modules are looked for too."""
     ipv6 = os.path.isdir("/proc/sys/net/ipv6")
     devices = {}
-    for link in _listed("-d", "-j", "link", "show") or ():
+    for link in _listed("-d", "-j", "addr", "show") or ():
         about = link.get("linkinfo", {})
         kind = about.get("info_kind", "")
         if kind in KINDS.values() or link.get("ifname") in KINDS:
             external = bool(about.get("info_data", {}).get("external"))
-            devices[link["ifname"]] = Device(kind, external, "UP" in link.get("flags", ()))
+            addressed = ADDRESSES.get(link["ifname"]) in [each.get("local") for each in link.get("addr_info", ())]
+            devices[link["ifname"]] = Device(kind, external, "UP" in link.get("flags", ()), addressed)
     ports = {}
     told = _listed("-j", "fou", "show")
     for entry in told or ():
@@ -85,6 +86,12 @@ def make_tunnel(name: str, instead: bool) -> None:
     kind = KINDS[name]
     mode = ("mode", "any") if kind == "ip6tnl" else ()
     _do(f"the tunnel device {name} cannot be added", "link", "add", "name", name, "type", kind, "external", *mode)
+
+
+def add_address(name: str) -> None:
+    """Give a device its IPv4 address."""
+    what = f"the tunnel device {name} cannot be given an address"
+    _do(what, "addr", "add", f"{ADDRESSES[name]}/32", "dev", name, "scope", "host")
 
 
 def raise_tunnel(name: str) -> None:

@@ -39,7 +39,7 @@ VARIABLES = frozenset(
         *("sync", "sync_key", "sync_port", "sync_address", "sync_peers"),
         # of reals
         *("real_interfaces", "real_mode", "real_vips", "real_sources", "real_mtu", "real_mss", "real_address"),
-        "real_attach",
+        *("real_attach", "real_how", "real_firewall"),
         *("real_weight", "real_state", "server_id"),
         # of both
         *("instance", "bpffs", "lock_timeout", "host_packages", "mtu_check"),

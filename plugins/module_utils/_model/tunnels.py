@@ -22,6 +22,9 @@ if t.TYPE_CHECKING:
 KINDS = {"katran-ipip": "ipip", "katran-ip6tnl": "ip6tnl"}
 """Device → its kind."""
 
+ADDRESSES = {"katran-ipip": "127.0.0.42", "katran-ip6tnl": "127.0.0.43"}
+"""Device → its IPv4 address: with the loose filter too, the kernel takes no IPv4 packet from a device without one."""
+
 _FAMILIES = {4: "IPv4", 6: "IPv6"}
 
 
@@ -35,11 +38,12 @@ def parameters_of(device: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Device:
-    """A tunnel device: its kind, whether it is in external mode, and whether it is up."""
+    """A tunnel device: its kind, whether it is in external mode, is up, and has its IPv4 address."""
 
     kind: str
     external: bool
     up: bool
+    addressed: bool = True
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,14 @@ class MakeTunnel:
     phase: t.ClassVar[Phase] = Phase.MAKE_WAY
     name: str
     instead: bool
+
+
+@dataclass(frozen=True)
+class AddAddress:
+    """Give a device its IPv4 address."""
+
+    phase: t.ClassVar[Phase] = Phase.MAKE_WAY
+    name: str
 
 
 @dataclass(frozen=True)
@@ -148,9 +160,12 @@ def _plan_device(plan: ProgramPlan, name: str, seen: TunnelsSeen, ours: bool) ->
             raise ProgramError(f"interface {name} is no {kind} device in external mode, and not ours: remove it")
         plan.add(MakeTunnel(name, there is not None), f"add the tunnel device {name}")
         # What it has by then, a review cannot know.
+        plan.add(AddAddress(name))
         plan.steps += [SetParameter(path, value) for path, value in parameters_of(name).items()]
         plan.add(RaiseTunnel(name))
         return
+    if not there.addressed:
+        plan.add(AddAddress(name), f"add {ADDRESSES[name]} to {name}")
     for path, value in parameters_of(name).items():
         if seen.parameters.get(path) != value:
             plan.add(SetParameter(path, value), f"{path} {seen.parameters.get(path)} → {value}")

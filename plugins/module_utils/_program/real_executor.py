@@ -10,7 +10,7 @@ import typing as t
 from .._kernel.real_edges import RealEdges
 from .._model.firewall import AcceptTunnels, TakeBack
 from .._model.steps import AddQdisc, PutFilter, RemoveFilter, RemoveQdisc
-from .._model.tunnels import ClosePort, MakeTunnel, OpenPort, RaiseTunnel, RemoveTunnel, SetParameter
+from .._model.tunnels import AddAddress, ClosePort, MakeTunnel, OpenPort, RaiseTunnel, RemoveTunnel, SetParameter
 from .executor import Executor
 from .home import Home
 
@@ -39,6 +39,9 @@ class RealExecutor(Executor):
     def make_tunnel(self, step: MakeTunnel) -> None:
         self.host.make_tunnel(step.name, step.instead)
 
+    def add_address(self, step: AddAddress) -> None:
+        self.host.add_tunnel_address(step.name)
+
     def set_parameter(self, step: SetParameter) -> None:
         self.host.set_parameter(step.path, step.value)
 
@@ -65,6 +68,7 @@ RealExecutor.taking = {
     RemoveFilter: RealExecutor.remove_filter,
     RemoveQdisc: RealExecutor.remove_qdisc,
     MakeTunnel: RealExecutor.make_tunnel,
+    AddAddress: RealExecutor.add_address,
     SetParameter: RealExecutor.set_parameter,
     RaiseTunnel: RealExecutor.raise_tunnel,
     RemoveTunnel: RealExecutor.remove_tunnel,

@@ -60,8 +60,8 @@ def payloads() -> Payloads:
         ("decap", 335),
         ("xdp_root", 265),
         # Of VIPs, the host's own addresses and gateways are read too, and routes are withdrawn. Checks are read, kept
-        # and told, and what they said is heeded. What the kernel tells in part is told from what it tells whole. A real's
-        # record says by what it strips.
+        # and told, and what they said is heeded. What the kernel tells in part is told from what it tells whole. A
+        # real's record says by what it strips.
         *((name, 564) for name in RESOURCES),
         # What the agent knows of checks is read and judged as the agent does it.
         ("balancer_info", 582),
