@@ -105,7 +105,7 @@ def test_connections_outlive_tables_and_a_change_of_reals(named: Fleet) -> None:
         # Who is drained has none of them any more, and who gets them knows nothing of them.
         assert set(moved) == {""}
         counted = named.module("lb1:lb2", "katran.fleet.balancer_info", {"gather": ["counters"]})
-        assert sum(each["counters"]["tcp_server_id"]["sid_routed"] for each in counted.values()) > 0
+        assert sum(each["counters"]["server_ids"]["tcp"]["sid_routed"] for each in counted.values()) > 0
     finally:
         named.module("balancers", "katran.fleet.reals", {"state": "deleted", "config": [{"address": ADDRESS["real1"]}]})
     counters = ids_on(named, "real1", {"units": ["nginx.service"], "id": IDS["real1"]})["real1"]["counters"]
