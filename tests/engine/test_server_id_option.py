@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.katran.fleet.plugins.module_utils._engine import own_unit
 from ansible_collections.katran.fleet.plugins.module_utils._engine.restore import restore_option
 from ansible_collections.katran.fleet.plugins.module_utils._engine.server_id_info import server_id_info
+from ansible_collections.katran.fleet.plugins.module_utils._engine.watch import Watch
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf, cgroups
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT, StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError, ProgramError
@@ -332,3 +333,28 @@ def test_killed_at_any_step_the_next_run_ends_there(how: str) -> None:
     remove()
     assert not PINS.exists()
     assert list(DROP_INS.glob("*.d")) == []
+
+
+def test_who_takes_it_off_is_told_and_a_restart_is_no_news() -> None:
+    ensure(WEB, id=1025)
+    with Watch() as watch:
+        # The first look finds out which group it is.
+        assert (watch.look(), watch.look()) == ([], [])
+        stop(WEB)
+        start(WEB)
+        assert watch.look() == []
+        at_start(WEB)
+        assert watch.look() == []
+        fd = bpf.open_program(str(PINS / "server_id_option"))
+        cgroups.detach_from_group(str(group(WEB)), fd)
+        os.close(fd)
+        add_foreign(WEB)
+        [line] = watch.look()
+        assert line.startswith(
+            f"<4>unit {WEB}: server_id_option of instance default was taken off: its connections carry no server id"
+        )
+        assert watch.look() == []
+        assert restore_option(StateFile("default", BPFFS)) == [f"attach server_id_option to {WEB}"]
+        assert watch.look() == [f"<5>unit {WEB}: server_id_option of instance default runs there as it should"]
+        stop(WEB)
+        assert watch.look() == watch.look() == []
