@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine import own_unit
+from ansible_collections.katran.fleet.plugins.module_utils._engine.real_status import read_real
 from ansible_collections.katran.fleet.plugins.module_utils._engine.restore import restore_option
 from ansible_collections.katran.fleet.plugins.module_utils._engine.server_id_info import server_id_info
 from ansible_collections.katran.fleet.plugins.module_utils._engine.watch import Watch
@@ -97,6 +98,8 @@ def test_a_server_names_itself_and_a_client_echoes() -> None:
     # set, read, missing, wrong
     assert counters() == (2, 2, 0, 0)
     assert counters("clients") == (2, 2, 0, 0)
+    shown = read_real("default").naming
+    assert (shown["units"], shown["id"], shown["counters"]["read"]) == ([WEB], 1025, 2)
     for check in (True, False):
         again = ensure(WEB, id=1025, check=check)
         assert (again.changes, again.operations, again.warnings) == ([], {}, [])
