@@ -196,6 +196,9 @@ def test_a_service_that_listens_already_is_named() -> None:
         assert ensure(WEB).warnings == []
         # What began to listen without an id is as old as what began without the program.
         assert ensure(WEB, id=1025).warnings != []
+    with serving(8081):
+        done = ensure(WEB, id=1025)
+        assert (done.warnings, done.program) == ([], {"units_to_restart": []})
 
 
 def test_sockets_of_systemd_are_told() -> None:
