@@ -38,10 +38,13 @@ from .checks_info import checks_info
 from .flows import real_names, search
 from .healthcheck_info import healthcheck_info
 from .known_tables import AnyTable, known_table
+from .look import Kind, find_kinds
 from .opened import read_actual
 from .ready_info import ready_info
+from .real_status import read_real
 from .recovery import recovered
 from .request import Request
+from .status import read_status
 
 _ROUTED_BY_ID = {
     "quic": ("quic_stats_map", layout.QUIC_COUNTERS),
@@ -50,7 +53,7 @@ _ROUTED_BY_ID = {
 }
 """What carries server ids → the map that counts how such packets were routed, and its fields."""
 
-SUBSETS = ("program", *OF_BALANCER, "rings", "checks", "ready", "healthcheck", "counters", "flows", "maps")
+SUBSETS = ("program", *OF_BALANCER, "rings", "checks", "ready", "healthcheck", "counters", "flows", "maps", "status")
 """What can be asked for."""
 
 
@@ -252,10 +255,13 @@ def gather_info(request: Request, gather: Collection[str]) -> dict[str, t.Any]:
         state = file.read()
         warnings: list[str] = []
         paths = Paths(request.bpffs, request.instance, "balancer")
-        if set(gather) == {"healthcheck"}:
-            # A host that only checks has no balancer.
-            checks = healthcheck_info(request, warnings)
-            return {"healthcheck": checks, **({"warnings": warnings} if warnings else {})}
+        alone: dict[str, Callable[[], t.Any]] = {
+            "healthcheck": partial(healthcheck_info, request, warnings),
+            "status": partial(status_info, request),
+        }
+        if set(gather) <= set(alone):
+            # A host that only checks, or is a real, has no balancer.
+            return {**{name: alone[name]() for name in gather}, **({"warnings": warnings} if warnings else {})}
         found = balancer_pins(KernelEdges(), paths, state.program)
         with KernelMaps(paths.maps, found.lost, hidden=found.strays) as maps:
             if "vip_map" not in found.maps:
@@ -271,7 +277,7 @@ def gather_info(request: Request, gather: Collection[str]) -> dict[str, t.Any]:
                 **{name: partial(info.table, name) for name in BALANCER_TABLES},
                 "checks": partial(info.checks, warnings),
                 "ready": partial(info.ready, warnings),
-                "healthcheck": partial(healthcheck_info, request, warnings),
+                **alone,
                 "counters": info.counters,
                 "flows": info.flows,
                 "maps": info.map_sizes,
@@ -279,6 +285,15 @@ def gather_info(request: Request, gather: Collection[str]) -> dict[str, t.Any]:
             told = {**{name: readers[name]() for name in gather}, "differences": info.differences(gather)}
             warnings[:0] = [*found.warnings(paths.maps, "balancer"), *_impostor(paths, state, info.pinned)]
             return {**told, "warnings": warnings} if warnings else told
+
+
+def status_info(request: Request) -> dict[str, t.Any]:
+    """What the command katran shows of an instance as a balancer and as a real, null where it is none."""
+    kind = find_kinds().get(request.instance, Kind(False, False))
+    return {
+        "balancer": read_status(request.instance, request.bpffs).to_data() if kind.balancer else None,
+        "real": read_real(request.instance).to_data() if kind.real else None,
+    }
 
 
 def _impostor(paths: Paths, state: State, info: ProgramInfo | None) -> list[str]:

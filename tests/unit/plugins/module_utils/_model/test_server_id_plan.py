@@ -15,7 +15,6 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode impor
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError, ProgramError, StateError
 from ansible_collections.katran.fleet.plugins.module_utils._model.operations import Put
 from ansible_collections.katran.fleet.plugins.module_utils._model.server_id_plan import (
-    SOCKETS,
     AttachGroup,
     DetachGroup,
     PutDropIn,
@@ -29,7 +28,11 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.server_id_plan
     plan_server_id,
     server_id_specs,
 )
-from ansible_collections.katran.fleet.plugins.module_utils._model.server_id_record import ServerIdKept, ServerIdRecord
+from ansible_collections.katran.fleet.plugins.module_utils._model.server_id_record import (
+    SOCKETS,
+    ServerIdKept,
+    ServerIdRecord,
+)
 from ansible_collections.katran.fleet.plugins.module_utils._model.server_id_settings import (
     SERVER_ID_OPTION,
     ServerIdSettings,
