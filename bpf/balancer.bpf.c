@@ -171,6 +171,23 @@ static __always_inline u32 *find_source_route6(struct v6_lpm_key *key)
 }
 #endif
 
+#ifdef FEATURE_SOURCE_FILTER
+static __always_inline u32 *find_filter4(struct filter4_key *key)
+{
+	return src_filter_v4.lookup(key);
+}
+
+static __always_inline u32 *find_filter6(struct filter6_key *key)
+{
+	return src_filter_v6.lookup(key);
+}
+
+static __always_inline struct lb_stats *denied_stats_of(u32 vip)
+{
+	return src_denied.lookup(&vip);
+}
+#endif
+
 #ifdef FEATURE_GLOBAL_LRU
 static __always_inline void *find_global_table(u32 *cpu)
 {
@@ -247,6 +264,7 @@ static __always_inline void *find_flow_debug_table(u32 *cpu)
 #include "introspection.h"
 #include "parse.h"
 #include "vip.h"
+#include "source_filter.h"
 #include "icmp.h"
 #include "choose.h"
 #include "encap.h"
@@ -344,6 +362,8 @@ static __always_inline int balance(struct cursor *cur, struct packet *p,
 		return XDP_PASS;
 	}
 	count_icmp_error(p);
+	if (is_denied(p, &flow, &vip, v6))
+		return XDP_DROP;
 	if (unlikely(p->frame - p->tag_bytes > MAX_FRAME))
 		return too_big(p, v6);
 	count(COUNT_VIP_PACKETS);

@@ -68,6 +68,14 @@ BPF_F_TABLE("lpm_trie", struct v6_lpm_key, u32, lpm_src_v6, 1,
 	    BPF_F_NO_PREALLOC);
 #endif
 
+#ifdef FEATURE_SOURCE_FILTER
+BPF_F_TABLE("lpm_trie", struct filter4_key, u32, src_filter_v4, 1,
+	    BPF_F_NO_PREALLOC);
+BPF_F_TABLE("lpm_trie", struct filter6_key, u32, src_filter_v6, 1,
+	    BPF_F_NO_PREALLOC);
+BPF_TABLE("percpu_array", u32, struct lb_stats, src_denied, 1);
+#endif
+
 #ifdef FEATURE_GLOBAL_LRU
 BPF_TABLE("lru_hash", struct flow_key, u32, global_flow_table, 1);
 BPF_TABLE("array_of_maps$global_flow_table", u32, u32, global_lru_maps, 1);

@@ -24,6 +24,12 @@
 #define VIP_HASH_SRC_DST_PORT (1 << 7)
 #define VIP_UDP_STABLE_ROUTING (1 << 8)
 #define VIP_UDP_FLOW_MIGRATION (1 << 9)
+/* Our own, far from those of the contract: other balancers pass over it. */
+#define VIP_SOURCE_FILTER (1 << 30)
+
+/* What a prefix of src_filter_v4 or src_filter_v6 says of its clients. */
+#define SOURCE_ALLOWED 1
+#define SOURCE_DENIED 2
 
 /* Bits of real_definition.flags. */
 #define REAL_IPV6 (1 << 0)
@@ -123,6 +129,21 @@ struct vip_lpm4_key {
 	__be32 addr;
 };
 ASSERT_SIZE(struct vip_lpm4_key, 12);
+
+/* prefixlen covers the VIP's number too: 32 + the length of the prefix. */
+struct filter4_key {
+	u32 prefixlen;
+	u32 vip;
+	__be32 addr;
+};
+ASSERT_SIZE(struct filter4_key, 12);
+
+struct filter6_key {
+	u32 prefixlen;
+	u32 vip;
+	__be32 addr[4];
+};
+ASSERT_SIZE(struct filter6_key, 24);
 
 struct ctl_value {
 	union {

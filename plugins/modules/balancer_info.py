@@ -208,7 +208,8 @@ flows:
 counters:
   description:
     - Global counters, packets and bytes per VIP, and every real with its id, the VIPs that have it, what was said of
-      it by hand, packets and bytes.
+      it by hand, packets and bytes. With feature C(source_filter) also C(source_denied), and C(denied_packets) and
+      C(denied_bytes) of each VIP - what its lists of clients keep out.
   returned: when gathered
   type: dict
 maps:

@@ -122,6 +122,26 @@ options:
           - Reals whose UDP flows are moved away, whether or not they are in O(config[].reals).
         type: list
         elements: str
+      allow:
+        description:
+          - The clients that may come in, as addresses and prefixes of the VIP's family; all others may not (needs
+            feature C(source_filter)). Absent for a new VIP means everybody.
+          - The longest prefix of O(config[].allow) and O(config[].deny) that holds a client decides; the same prefix
+            in both is an error. What is denied is dropped, and counted by VIP.
+          - The client is the flow's. Of an ICMP error it is the one whose packet the error quotes, not the router; of a
+            packet in a tunnel that ends here, the one inside. Echo requests are answered whoever asks, and health
+            checks of the balancers pass by the lists.
+          - A list that is mentioned takes the place of the former as a whole. An empty one is an error, as it could
+            mean nobody or everybody. With state V(merged), a list with C(0.0.0.0/0) or C(::/0) lets everybody in;
+            states V(replaced) and V(overridden) forget one that is not mentioned.
+        type: list
+        elements: str
+      deny:
+        description:
+          - The clients that may not come in, likewise. Without O(config[].allow), all others may. An empty list ends
+            it.
+        type: list
+        elements: str
       check:
         description:
           - How its reals are checked, through the tunnel to each of them. Absent for a new VIP means not at all.
@@ -369,6 +389,15 @@ EXAMPLES = r"""
         flags: [quic]
         reals:
           - address: 2001:db8:1::11
+
+- name: Let two networks in, but not one host of them
+  katran.fleet.vips:
+    config:
+      - address: 198.51.100.1
+        port: 443
+        protocol: tcp
+        allow: [192.0.2.0/24, 203.0.113.0/24]
+        deny: [192.0.2.66]
 
 - name: Check a VIP no more
   katran.fleet.vips:

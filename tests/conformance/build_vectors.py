@@ -55,6 +55,7 @@ SIZES = {
     "server_ids": 200_000,
     "flows": 1000,
     "global_flows": 100,
+    "source_filters": 64,
 }
 ENCAPSULATIONS = ("ipip", "gue")
 
@@ -2116,12 +2117,13 @@ def everything(encapsulation: str) -> Set:
         "introspection",
         "flow_debug",
         "vlan",
+        "source_filter",
     ]
     local = {"address": "10.0.0.9", "local": True}
     vips = [
-        vip(v4(1), 80, "tcp", r4(11, 12, 13), "source_routing", "global_lru"),
+        vip(v4(1), 80, "tcp", r4(11, 12, 13), "source_routing", "global_lru", deny=["203.0.113.128/25"]),
         vip(v4(1), 53, "udp", r4(11, 12, 13), "udp_stable_routing", "udp_flow_migration", "global_lru"),
-        vip(v6(1), 80, "tcp", r6(11, 12, 13)),
+        vip(v6(1), 80, "tcp", r6(11, 12, 13), deny=["2001:db8:c:1::/64"]),
         vip(v4(20), 443, "udp", r4(11, 12, 13), "quic", "udp_flow_migration", down_reals=r4(12)),
         vip(v6(20), 443, "udp", r6(11, 12, 13), "quic"),
         vip(v4(5), 0, "tcp", r4(11, 12, 13), "hash_dst_port_only", "local"),
@@ -2161,6 +2163,8 @@ def everything(encapsulation: str) -> Set:
     s.balances("local VIP, but a source route", tcp(v4(6), source="10.1.1.1"), "10.0.0.31")
     s.balances("CIDR VIP", tcp(v4(200)), to=vips[7])
     s.drops("no reals", tcp(v4(8)))
+    s.drops("a client that is denied", frame(tcp(v4(1), source="203.0.113.200"), tags))
+    s.drops("a client of IPv6 that is denied", tcp(v6(1), source="2001:db8:c:1::9"))
     inside = tunnelled(DECAP6, tcp(v4(1), sport=4, options=server_id(1022)), "gue")
     s.balances(
         "GUE, balanced again, server id, two tags",
@@ -2186,6 +2190,95 @@ def everything(encapsulation: str) -> Set:
     return s
 
 
+def source_filter(encapsulation: str) -> list[Set]:
+    """Which clients a VIP takes: the flow's, whoever sent the frame; and none of it for what is no VIP's port."""
+    features = ["source_filter", "cidr_vips", "inline_decap", "icmp_too_big"]
+    inside, outside = "198.18.0.7", "203.0.113.77"
+    inside6, outside6 = "2001:db8:a::7", "2001:db8:b::7"
+    few = {"allow": ["198.18.0.0/24", "198.18.0.192/26", "203.0.113.98/32"], "deny": ["198.18.0.128/25"]}
+    few6 = {"allow": ["2001:db8:a::/48"], "deny": ["2001:db8:a:1::/64", "2001:db8:a::66/128"]}
+
+    def vips(*, turned: bool) -> list[dict[str, Any]]:
+        first: dict[str, Any] = {"deny": ["198.18.0.0/15"]} if turned else few
+        return [
+            vip(v4(50), 80, "tcp", r4(1, 2, 3), **first),
+            vip(v4(50), 53, "udp", r4(1, 2, 3), **({} if turned else few)),
+            vip(v6(50), 80, "tcp", r6(1, 2, 3), **few6),
+            vip(v4(51), 0, "tcp", r4(1, 2, 3), deny=["203.0.113.0/24"]),
+            vip("198.51.101.0/24", 0, "tcp", r4(1, 2, 3), allow=["198.18.0.0/15"]),
+            vip(v4(52), 80, "tcp", r4(1, 2, 3), deny=["0.0.0.0/0"]),
+            vip(v4(53), 80, "tcp", r4(1, 2, 3), allow=["0.0.0.0/0"], deny=["203.0.113.77/32"]),
+            vip(v4(54), 80, "tcp", r4(1, 2, 3)),
+            vip(v4(55), 80, "tcp", [], **few),
+            vip(v4(56), 443, "udp", r4(1, 2, 3), "quic", "no_lru", "hash_no_src_port", **few),
+        ]
+
+    name, options = f"source_filter_{encapsulation}", {"encapsulation": encapsulation, "features": features}
+    s = Set(name, vips(turned=False), modules=DECAP_MODULES, **options)
+    s.balances("a prefix of allow", tcp(v4(50), source=inside))
+    s.drops("everybody else", tcp(v4(50), source=outside))
+    s.drops("a longer prefix of deny", tcp(v4(50), source="198.18.0.130"))
+    s.balances("a still longer one of allow", tcp(v4(50), source="198.18.0.200"))
+    s.drops("next to the prefix", tcp(v4(50), source="198.18.1.7"))
+    s.drops("SYN", tcp(v4(50), source=outside, flags="S"))
+    s.drops("RST", tcp(v4(50), source=outside, flags="R"))
+    s.balances("UDP", udp(v4(50), source=inside))
+    s.drops("UDP of others", udp(v4(50), source=outside))
+    s.balances("IPv6", tcp(v6(50), source=inside6))
+    s.drops("IPv6, others", tcp(v6(50), source=outside6))
+    s.drops("IPv6, a /64 of deny", tcp(v6(50), source="2001:db8:a:1::1"))
+    s.drops("IPv6, a /128 of deny", tcp(v6(50), source="2001:db8:a::66"))
+    s.balances("deny alone lets others in", tcp(v4(51), 4711, source=inside))
+    s.drops("and keeps out whom it has, VIP with port 0", tcp(v4(51), 4711, source=outside))
+    s.balances("CIDR VIP", tcp("198.51.101.9", 9, source=inside), to=s.vips[4])
+    s.drops("CIDR VIP, others", tcp("198.51.101.9", 9, source=outside))
+    s.drops("nobody", tcp(v4(52), source=inside))
+    s.balances("all but one", tcp(v4(53), source=inside))
+    s.drops("that one", tcp(v4(53), source=outside))
+    s.balances("a VIP without lists", tcp(v4(54), source=outside))
+    s.drops("no reals, and denied", tcp(v4(55), source=outside))
+    s.drops("no reals, and let in", tcp(v4(55), source=inside))
+    s.drops("QUIC Initial of others", udp(v4(56), 443, source=outside, payload=quic_long(0, cid(1, 1))))
+    s.balances("QUIC", udp(v4(56), 443, source=inside, payload=quic_long(0, cid(1, 1))))
+    s.passes("to no VIP", tcp(v4(77), source=outside))
+    s.passes("to no port of a VIP", tcp(v4(50), 81, source=outside))
+    _filtered_errors(s, inside, outside)
+    for source in (inside, outside):
+        request = ip(source, v4(50)) / ICMP() / Raw(PAYLOAD)
+        s.sends(f"echo request of {source} is answered", request, echo_reply(request))
+    s.drops("too long, and denied: no answer", tcp(v4(50), source=outside, payload=bytes(1461)))
+    big = frame(tcp(v4(50), source=inside, payload=bytes(1461)))
+    s.sends("too long", big, too_big(big))
+    for kind in ENCAPSULATIONS:
+        inner = tcp(v4(50), source=inside, sport=7)
+        after = frame(tcp(v4(50), source=inside, sport=7, ttl=63))
+        s.balances(f"{kind}, balanced again: the client inside", tunnelled(DECAP4, inner, kind), decapsulated=after)
+        s.drops(f"{kind}, others inside", tunnelled(DECAP4, tcp(v4(50), source=outside), kind, source="203.0.113.98"))
+    turned = Set(f"{name}_turned", vips(turned=True), follows=name, modules=DECAP_MODULES, **options)
+    turned.drops("a flow that is known, once its client is denied", tcp(v4(50), source=inside))
+    turned.balances("a client who may come in since", tcp(v4(50), source=outside))
+    turned.balances("lists are gone", udp(v4(50), source=outside))
+    return [s, turned]
+
+
+def _filtered_errors(s: Set, inside: str, outside: str) -> None:
+    """An ICMP error is about a client's flow, and comes from a router, which is in no list."""
+
+    def about(client: str) -> bytes:
+        return answer_of(tcp(client, 9, 80, source=v4(50)))
+
+    quoted = _quoted(v4(50), s, 9, client=inside)
+    s.balances("ICMP error of a router about a client who may come in", icmp_error(v4(50), about(inside)), **quoted)
+    s.balances("unreachable, likewise", icmp_error(v4(50), about(inside), 3, 1), **quoted)
+    s.drops("ICMP error about a client who may not", icmp_error(v4(50), about(outside)))
+    error = icmp_error(v4(50), about(outside))
+    error[IP].src = inside
+    s.drops("also from a router that may", error)
+    error6 = answer_of(tcp("2001:db8:a::7", 9, 80, source=v6(50)))
+    s.balances("ICMPv6", icmp_error(v6(50), error6), **_quoted(v6(50), s, 9, client="2001:db8:a::7"))
+    s.drops("ICMPv6, denied", icmp_error(v6(50), answer_of(tcp("2001:db8:b::7", 9, 80, source=v6(50)))))
+
+
 def every_set() -> list[Set]:
     """All sets, those that others follow first."""
     sets: list[Set] = []
@@ -2201,6 +2294,7 @@ def every_set() -> list[Set]:
             decap(encapsulation, decap_any=True),
             ecn(encapsulation),
             everything(encapsulation),
+            *source_filter(encapsulation),
         ]
     sets += [malformed(), lengths(), *remembered(), *icmp(), *too_long(), cidr(), *cidr_remembered(), server_id_hash()]
     sets += [

@@ -54,6 +54,7 @@ DEFAULT_SIZES = {
     "server_ids": 16_777_214,
     "flows": 1_000_000,
     "global_flows": 100_000,
+    "source_filters": 100_000,
 }
 
 # Index n of `stats`, counted from max_vips.
@@ -199,6 +200,8 @@ class Vip:
         self.hash_src_dst_port = "hash_src_dst_port" in flags
         self.udp_stable_routing = "udp_stable_routing" in flags
         self.udp_flow_migration = "udp_flow_migration" in flags
+        self.clients: Prefixes | None = None
+        """Prefix -> whether its clients may come in; None where nobody is asked."""
 
 
 class Packet:
@@ -369,6 +372,7 @@ class Model:
         self.quic_stats: dict[str, int] = defaultdict(int)
         self.tpr_stats: dict[str, int] = defaultdict(int)
         self.stable_rt_stats: dict[str, int] = defaultdict(int)
+        self.src_denied: dict[int, list[int]] = defaultdict(lambda: [0, 0])
         self._apply_settings(settings)
 
     # Provisioning
@@ -448,6 +452,14 @@ class Model:
         key = port.to_bytes(2, "big"), PROTOCOLS[protocol]
         name, network = f"{address}:{port}/{protocol}", packed(address.partition("/")[0])
         vip = Vip(name, (network, *key), number, flags, self._ring(weights, entry.get("hash")), down)
+        if entry.get("allow") or entry.get("deny"):
+            vip.clients = Prefixes()
+            for word, may in (("allow", True), ("deny", False)):
+                for prefix in entry.get(word) or ():
+                    vip.clients.add(prefix, may)
+            if entry.get("allow"):
+                # The sort is stable, so that one of the same length that is listed comes before it.
+                vip.clients.add("::/0" if ":" in address else "0.0.0.0/0", False)
         if "/" in address:
             length = ipaddress.ip_network(address).max_prefixlen // 8
             self.cidr_vips.setdefault((length, *key), Prefixes()).add(address, vip)
@@ -497,6 +509,7 @@ class Model:
             "quic_stats": dict(sorted(self.quic_stats.items())),
             "tpr_stats": dict(sorted(self.tpr_stats.items())),
             "stable_rt_stats": dict(sorted(self.stable_rt_stats.items())),
+            "src_denied": by_vip(self.src_denied),
         }
         return {name: table for name, table in tables.items() if table}
 
@@ -560,7 +573,7 @@ class Model:
         vip = self.step_6_vip(packet)
         if vip is None:
             return PASS, frame
-        verdict = self.step_7_frame_length(packet)
+        verdict = self.step_6_client(packet, vip) or self.step_7_frame_length(packet)
         if verdict:
             return verdict
         self.step_8_matched(packet, vip)
@@ -839,6 +852,14 @@ class Model:
         if vip is not None:
             self.general[CIDR_MATCHED][0] += 1
         return vip
+
+    def step_6_client(self, packet: Packet, vip: Vip) -> Verdict | None:
+        """Drop what comes from a client, by the flow, that the VIP's lists keep out."""
+        if vip.clients is None or "source_filter" not in self._features or vip.clients.find(packet.source) is not False:
+            return None
+        self.src_denied[vip.number][0] += 1
+        self.src_denied[vip.number][1] += packet.ip_bytes
+        return DROP, packet.frame
 
     def step_7_frame_length(self, packet: Packet) -> Verdict | None:
         """A frame too long to be encapsulated: tell its sender, or drop it."""

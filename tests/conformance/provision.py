@@ -109,7 +109,10 @@ class Balancer:
             packed = layout.pack_address(address)
             proto = layout.PROTOCOLS[protocol]
             flags = sum(layout.VIP_FLAGS[flag] for flag in vip.get("flags", ()))
-            meta = layout.vip_meta(flags, number)
+            filtered = bool(vip.get("allow") or vip.get("deny")) and "src_filter_v4" in self.maps
+            meta = layout.vip_meta(flags | layout.SOURCE_FILTER * filtered, number)
+            if "src_filter_v4" in self.maps:
+                self.set_sources(number, is_ipv6(address), vip)
             reals = tuple((real["address"], real.get("weight", 1)) for real in vip.get("reals", ()))
             ids = array("I", [self.real(r["address"], r.get("local", False)) for r in vip.get("reals", ())] + [0])
             ring = _ring(reals, size, vip.get("hash", "maglev_v2"))
@@ -135,6 +138,19 @@ class Balancer:
                     inner.update(layout.u32(self.real(real)), b"\1")
                 self.maps["vip_to_down_reals_map"].update(definition, layout.u32(down))
                 inner.close()
+
+    def set_sources(self, number: int, ipv6: bool, vip: Scenario) -> None:
+        """Write a VIP's lists of clients; whoever is in none is kept out where some are let in."""
+        everybody = ["::/0" if ipv6 else "0.0.0.0/0"] if vip.get("allow") else []
+        lists = ((2, everybody), (1, vip.get("allow", ())), (2, vip.get("deny", ())))
+        sources = self.maps["src_filter_v6" if ipv6 else "src_filter_v4"]
+        for key, _value in list(sources.items()):
+            if layout.parse_source_filter_key(key)[2] == number:
+                sources.delete(key)
+        for verdict, prefix in ((verdict, prefix) for verdict, prefixes in lists for prefix in prefixes):
+            network = ipaddress.ip_network(prefix)
+            key = layout.source_filter_key(network.network_address.packed, network.prefixlen, number)
+            sources.update(key, layout.u32(verdict))
 
     def flow_table(self, name: str = "lru_mapping", cpu: int = 0) -> bpf.Map:
         """Give this CPU a table of its own in a map of maps."""
@@ -284,6 +300,7 @@ HEALTHCHECK_MAPS: Specs = {
 OPTION_MAPS: Specs = {
     "server_id_own": (ARRAY, 4, 4, 2),
     "server_id_of_socket": (LRU_HASH, 8, 4, 1024),
+    "server_id_listeners": (LRU_HASH, 8, 4, 1024),
     "server_id_counters": (PERCPU_ARRAY, 4, 32, 1),
 }
 ROOT_MAPS: Specs = {"root_array": (PROG_ARRAY, 4, 4, 3)}

@@ -18,7 +18,7 @@ from .._kernel.ring_workers import build_rings
 from .._kernel.state_files import StateFile
 from .._kernel.xdp import attachments
 from .._model import layout
-from .._model.counters import GLOBAL_COUNTERS
+from .._model.counters import DENIED, GLOBAL_COUNTERS
 from .._model.errors import EngineError
 from .._model.flow_selection import Selection
 from .._model.kernel_view import KernelView, table_differences
@@ -27,6 +27,7 @@ from .._model.overlay import overlay_of
 from .._model.references import other_references
 from .._model.resources import OF_BALANCER
 from .._model.snapshot import Attachment, ProgramInfo
+from .._model.source_entries import DENIED_MAP
 from .._model.state import State
 from .._model.tables import BALANCER_TABLES
 from .._model.vip_entries import VIP_MAPS, known_keys
@@ -182,13 +183,25 @@ class Info:
         for index, names in enumerate(GLOBAL_COUNTERS):
             values = layout.sum_cpus(stats.lookup(layout.u32(self.max_vips + index)) or b"", 2)
             found.update({name: value for name, value in zip(names, values, strict=True) if name})
+        denied = self._denied()
+        if denied is not None:
+            found[DENIED] = sum(packets for packets, _size in denied.values())
         vips = []
         for map_key, key in sorted(known_keys(self.actual).items(), key=lambda item: str(item[1])):
             name = next(name for name in VIP_MAPS if map_key in self.actual.entries.get(name, {}))
             number = layout.parse_vip_meta(self.actual.entries[name][map_key])[1]
             packets, size = layout.sum_cpus(stats.lookup(layout.u32(number)) or b"", 2)
             vips.append({"vip": str(key), "number": number, "packets": packets, "bytes": size})
+            if denied is not None:
+                vips[-1]["denied_packets"], vips[-1]["denied_bytes"] = denied.get(number, (0, 0))
         return {"global": found, "vips": vips, "reals": self._every_real()}
+
+    def _denied(self) -> dict[int, tuple[int, int]] | None:
+        """VIP number → packets and bytes that its lists of clients keep out; None where no program looks at lists."""
+        if DENIED_MAP not in self.maps.names():
+            return None
+        pairs = ((layout.parse_u32(key), layout.sum_cpus(value, 2)) for key, value in self.maps.map(DENIED_MAP).items())
+        return {number: (packets, size) for number, (packets, size) in pairs if packets}
 
     def checks(self, warnings: list[str]) -> dict[str, t.Any]:
         """What checks say, and what is known of it. `warnings` get a line where the agent's file cannot be read."""

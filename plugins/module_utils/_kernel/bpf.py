@@ -44,7 +44,7 @@ _PROG_FD_BY_ID, _MAP_FD_BY_ID, _INFO_BY_FD = 13, 14, 15
 _MAP_LOOKUP_BATCH, _MAP_UPDATE_BATCH, _MAP_DELETE_BATCH = 24, 26, 27
 _BATCH = 4096
 PROG_TYPE_SCHED_CLS, PROG_TYPE_XDP, PROG_TYPE_SOCK_OPS = 3, 6, 13
-ATTACH_XDP = 37
+ATTACH_SOCK_OPS, ATTACH_XDP = 3, 37
 BPFFS_MAGIC = 0xCAFE4A11
 
 
@@ -61,6 +61,11 @@ def _bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
     if code:
         raise OSError(code, os.strerror(code))
     return result, raw
+
+
+def command(number: int, attributes: bytes) -> bytes:
+    """A call for what only some modules do; the attributes as the kernel left them."""
+    return _bpf(number, attributes)[1]
 
 
 def _buffer(data: bytes) -> tuple[ctypes.Array[ctypes.c_char], int]:

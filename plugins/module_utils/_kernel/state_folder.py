@@ -23,7 +23,7 @@ from .lock import LOCK_ROOT
 from .private import close_folders, read_private, require_folder
 
 STATE_ROOT = "/var/lib/katran-fleet"
-BPFFS_FILES = ("state.json", "decap.json", "root.json", "healthcheck.json")
+BPFFS_FILES = ("state.json", "decap.json", "root.json", "healthcheck.json", "server_id_option.json")
 """The files that name the bpffs of an instance."""
 
 _BPFFS = '\n"bpffs": '
@@ -59,10 +59,10 @@ class StateFolder:
         source = self.read_file(name)
         return kind() if source is None else kind.from_json(source, os.path.join(self.directory, name))
 
-    def read_bytecode(self, name: str, program: str) -> Bytecode | None:
-        """A program's bytecode from a file of the directory, None where there is none; StateError if it is damaged."""
+    def read_bytecode(self, name: str, *programs: str) -> Bytecode | None:
+        """The bytecode of one of these programs, None where there is no such file; StateError if it is damaged."""
         source = self.read_file(name)
-        return Bytecode.from_json(source, os.path.join(self.directory, name), program) if source is not None else None
+        return Bytecode.from_json(source, os.path.join(self.directory, name), *programs) if source is not None else None
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove these files, and the directory unless another program of the instance keeps its state there."""

@@ -40,7 +40,8 @@ VARIABLES = frozenset(
         # of reals
         *("real_interfaces", "real_mode", "real_vips", "real_sources", "real_mtu", "real_mss", "real_address"),
         "real_attach",
-        *("real_weight", "real_state", "server_id"),
+        *("real_weight", "real_state", "server_id", "server_id_units", "server_id_fallback"),
+        *("server_id_entries", "server_id_restart"),
         # of both
         *("instance", "bpffs", "lock_timeout", "host_packages", "mtu_check"),
         # of announcements

@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from . import layout
 from .addresses import address_order
@@ -19,6 +20,7 @@ from .errors import PlanError
 from .lru_history import may_be_known
 from .ring import build_each
 from .ring_count import count_slots
+from .source_entries import FILTER_MAPS, filter_entries, filter_map
 from .state import State
 from .table import Table
 from .table_plan import plan_entries
@@ -61,9 +63,9 @@ class KernelView:
                     now = there.get(ids[real.address]) if real.address in ids else real
                     reals += [] if now is None else [real._replace(address=now.address, local=now.local)]
                 reals.sort(key=lambda real: address_order(real.address))
-                found.append(
-                    replace(vip, flags=live[key].flags, reals=tuple(reals), down_reals=self._down(vip, words, there))
-                )
+                down = self._down(vip, words, there)
+                seen = replace(vip, flags=live[key].flags, reals=tuple(reals), down_reals=down)
+                found.append(seen if self._is_filtered_so(vip, number) else _with_lists(seen, live[key]))
         return found
 
     def differences(self, build: BuildRings = build_each) -> list[str]:
@@ -117,8 +119,11 @@ class KernelView:
         ]
 
     def _number(self, key: VipKey) -> int:
+        return layout.parse_vip_meta(self._meta(key))[1]
+
+    def _meta(self, key: VipKey) -> bytes:
         name, map_key, _value = vip_map_entry(key, 0, 0)
-        return layout.parse_vip_meta(self.actual.entries[name][map_key])[1]
+        return self.actual.entries[name][map_key]
 
     def _reals(self) -> dict[int, VipReal]:
         """Id → the real that the kernel has under it."""
@@ -126,6 +131,24 @@ class KernelView:
             layout.parse_u32(key): real_of(*layout.parse_real_definition(value))
             for key, value in self.actual.entries["reals"].items()
         }
+
+    def _is_filtered_so(self, vip: Vip, number: int) -> bool:
+        """Whether the kernel has a VIP's lists of clients as they are told, or no map for them."""
+        name, ipv6 = filter_map(vip.key.ipv6), vip.key.ipv6
+        if name not in self.actual.entries:
+            return True
+        bits = layout.parse_vip_meta(self._meta(vip.key))[0]
+        there = self._sources.get(number, {}) if bits & layout.SOURCE_FILTER else {}
+        return there == filter_entries(vip, ipv6, number)
+
+    @cached_property
+    def _sources(self) -> dict[int, dict[bytes, bytes]]:
+        """VIP number → the entries of its lists of clients."""
+        found: dict[int, dict[bytes, bytes]] = {}
+        for name in FILTER_MAPS:
+            for key, value in self.actual.entries.get(name, {}).items():
+                found.setdefault(layout.parse_source_filter_key(key)[2], {})[key] = value
+        return found
 
     def _is_ring(self, number: int, digest: str) -> bool:
         return self.actual.digest(number) == digest if digest else self.actual.is_empty(number)
@@ -151,6 +174,10 @@ def _in_ring(vip: Vip, words: Words, live: Vip) -> list[VipReal]:
     ]
     names = {real.address for real in vip.reals}
     return mine + [real for address, real in slots.items() if address not in names]
+
+
+def _with_lists(vip: Vip, live: Vip) -> Vip:
+    return replace(vip, allow=live.allow, deny=live.deny)
 
 
 def _by_address(address: str) -> tuple[bool, bytes]:

@@ -42,6 +42,9 @@ VIP_FLAGS: dict[str, int] = {
 }
 """VIP flag word → its bit in vip_meta.flags."""
 
+SOURCE_FILTER = 1 << 30
+"""The bit of vip_meta.flags of a VIP that has lists of clients; unlike VIP_FLAGS, no part of the contract."""
+
 REAL_IPV6 = 1
 REAL_LOCAL = 2
 DECAP_EGRESS = 2
@@ -159,6 +162,17 @@ def lpm_key(packed: bytes, prefixlen: int) -> bytes:
 def parse_lpm_key(data: bytes) -> tuple[bytes, int]:
     """(address bytes, prefix length) of an LPM key."""
     return data[4:], _U32.unpack_from(data)[0]
+
+
+def source_filter_key(packed: bytes, prefixlen: int, number: int) -> bytes:
+    """filter4_key (12) or filter6_key (24): prefixlen u32 host = 32 + length @0, VIP number u32 host, address."""
+    return _VIP_META.pack(32 + prefixlen, number) + packed
+
+
+def parse_source_filter_key(data: bytes) -> tuple[bytes, int, int]:
+    """(address bytes, prefix length, VIP number) of a filter's key."""
+    length, number = _VIP_META.unpack_from(data)
+    return data[8:], length - 32, number
 
 
 def flow_key(source: bytes, destination: bytes, sport: int, dport: int, protocol: int) -> bytes:

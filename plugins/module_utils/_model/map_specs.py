@@ -39,6 +39,7 @@ DEFAULT_SIZES: dict[str, int] = {
     "server_ids": 16_777_214,
     "flows": 1_000_000,
     "global_flows": 100_000,
+    "source_filters": 100_000,
 }
 """The option `sizes` of module balancer: entries each; flows and global_flows are sums over all CPUs."""
 
@@ -133,6 +134,9 @@ MAPS: tuple[MapSpec, ...] = (
     MapSpec("server_id_map", HASH, 4, 4, _size("server_ids"), NO_PREALLOC, _with("server_id_hash")),
     MapSpec("lpm_src_v4", LPM_TRIE, 8, 4, _size("source_routes"), NO_PREALLOC, _with("source_routing")),
     MapSpec("lpm_src_v6", LPM_TRIE, 20, 4, _size("source_routes"), NO_PREALLOC, _with("source_routing")),
+    MapSpec("src_filter_v4", LPM_TRIE, 12, 4, _size("source_filters"), NO_PREALLOC, _with("source_filter")),
+    MapSpec("src_filter_v6", LPM_TRIE, 24, 4, _size("source_filters"), NO_PREALLOC, _with("source_filter")),
+    MapSpec("src_denied", PERCPU_ARRAY, 4, 16, _size("vips"), exists=_with("source_filter")),
     MapSpec(
         "global_lru_maps", ARRAY_OF_MAPS, 4, 4, _fixed(MAX_CPUS), exists=_with("global_lru"), inner=GLOBAL_FLOW_TABLE
     ),

@@ -31,6 +31,8 @@ from .records import (
     word,
 )
 from .shape import is_number
+from .source_entries import LISTS
+from .source_lists import is_stored, stored_source
 from .stored_checks import stored_announce, stored_check
 from .vips import HASHES, MAX_WEIGHT, REAL_STATES, VipKey
 
@@ -77,6 +79,8 @@ def _all_sound(value: t.Any) -> bool:
             if not (isinstance(flags, list) and isinstance(down, list) and isinstance(reals, list)):
                 return False
             if not _is_place(place) or len(set(map(_ADDRESS, reals))) < len(reals):
+                return False
+            if not all(is_stored(entry[name], ":" in place) for name in LISTS if name in entry):
                 return False
             if "check" in entry or "announce" in entry:
                 # Most VIPs of a fleet are checked alike.
@@ -161,6 +165,8 @@ _FIELDS: Fields = {
     "hash": word(*HASHES),
     "reals": _reals,
     "down_reals": many(address),
+    "allow": Optional(many(stored_source)),
+    "deny": Optional(many(stored_source)),
     "check": Optional(maybe(stored_check)),
     "announce": Optional(maybe(stored_announce)),
 }

@@ -34,6 +34,8 @@ from .operations import (
     blank,
 )
 from .ring import Job, build_each
+from .source_entries import DENIED_MAP, FILTER_MAPS
+from .source_entries_plan import plan_sources, source_target, sources_of
 from .verdicts import Words
 from .vip_entries import (
     ADDRESS_MAPS,
@@ -42,9 +44,9 @@ from .vip_entries import (
     Actual,
     address_entry,
     down_set_key,
-    flag_bits,
     real_entries,
     unsettled,
+    vip_bits,
     vip_map_entry,
 )
 from .vips import Vip, VipKey
@@ -141,6 +143,7 @@ class _VipPlanner:
         self.tight = False
         self.before_numbers = {*self.vip_numbers.assigned.values(), *self.vip_numbers.quarantine}
         self.vip_limit = actual.capacity["server_id_stats"]
+        self.filters = actual.filters
 
     def plan(self) -> VipPlan:
         """All phases in order."""
@@ -192,7 +195,11 @@ class _VipPlanner:
             resets.append(PurgeFlows(reals))
             resets += [ZeroCounters(name, tuple(sorted(reals))) for name in REAL_COUNTERS]
         if vips:
-            resets += [ZeroCounters(name, vips) for name in _VIP_COUNTERS]
+            counters = (*_VIP_COUNTERS, DENIED_MAP) if self.filters else _VIP_COUNTERS
+            resets += [ZeroCounters(name, vips) for name in counters]
+            # What a killed run left of the lists of those whose numbers are given to others.
+            left = ((name, sources_of(self.reused_vips, self.actual.entries.get(name, {}))) for name in FILTER_MAPS)
+            resets += [Delete(name, keys) for name, keys in left if keys]
         return resets
 
     def _number_of(self, key: VipKey) -> int:
@@ -205,7 +212,7 @@ class _VipPlanner:
         }
         for key, vip in self.wanted.items():
             number = self._number_of(key)
-            for name, map_key, value in (vip_map_entry(key, flag_bits(vip.flags), number), address_entry(key)):
+            for name, map_key, value in (vip_map_entry(key, vip_bits(vip, self.filters), number), address_entry(key)):
                 # A prefix that the program cannot match is kept for one that can.
                 if name in target:
                     target[name][map_key] = value
@@ -281,16 +288,33 @@ class _VipPlanner:
     def _plan_entries(self, target: Mapping[str, Mapping[bytes, bytes]]) -> None:
         """VIPs and what belongs to them: addresses and down sets appear before, and go after, the VIP itself."""
         self._plan_down_sets()
+        stale = self._plan_sources()
         for name in (*NUMBER_MAPS, *ADDRESS_MAPS, *VIP_MAPS):
             self._puts(name, target)
         for name in (*VIP_MAPS, *ADDRESS_MAPS, *NUMBER_MAPS):
             self._deletes(name, target)
+        self.go += stale
         self.go += [DeleteDownSet(key) for key in sorted(set(self.actual.down) - set(self.down_target))]
         self.go += self.clearing
         if self.tight:
             self.go += self._reset_reused()
         if self.stale_reals:
             self.go.append(Delete("reals", self.stale_reals))
+
+    def _plan_sources(self) -> list[Operation]:
+        """Put what appears of lists of clients; returns what removes the rest, once their VIPs are as they will be."""
+        after: list[Operation] = []
+        read = [name for name in FILTER_MAPS if name in self.actual.entries]
+        if read:
+            target = source_target(self.wanted, self.vip_numbers.assigned)
+            for name in read:
+                there = dict(self.actual.entries[name])
+                for key in sources_of(self.reused_vips, there):
+                    del there[key]
+                appear, go = plan_sources(name, target[name], there, self.actual.capacity[name])
+                self.appear += appear
+                after += go
+        return after
 
     def _clear_rings(self) -> None:
         """Empty the rings of numbers that go, and take ids that are given to other reals out of those that stay.

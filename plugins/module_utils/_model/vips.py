@@ -116,7 +116,7 @@ class VipReal(t.NamedTuple):
 
 @dataclass(frozen=True)
 class Vip:
-    """A VIP with all its options. Reals and down_reals are sorted by address, flags by bit."""
+    """A VIP with all its options. Reals, down_reals and prefixes are sorted by address, flags by bit."""
 
     key: VipKey
     flags: tuple[str, ...] = ()
@@ -125,6 +125,8 @@ class Vip:
     down_reals: tuple[str, ...] = ()
     check: Check | None = None
     announce: Announce | None = None
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
 
 
 _REAL = itemgetter(*VipReal._fields)
@@ -145,6 +147,8 @@ def vip_to_config(vip: Vip) -> dict[str, t.Any]:
         "reals": [real._asdict() for real in vip.reals],
         "down_reals": list(vip.down_reals),
     }
+    # No list is not an empty one, which would let nobody in.
+    found.update((name, list(prefixes)) for name, prefixes in (("allow", vip.allow), ("deny", vip.deny)) if prefixes)
     if vip.check is not None:
         found["check"] = vip.check.to_config()
     if vip.announce is not None:
@@ -166,5 +170,7 @@ def vips_from_config(config: Config) -> dict[VipKey, Vip]:
             tuple(entry["down_reals"]),
             Check.from_config(entry["check"]) if entry.get("check") else None,
             Announce.from_config(entry["announce"]) if entry.get("announce") else None,
+            tuple(entry.get("allow", ())),
+            tuple(entry.get("deny", ())),
         )
     return found

@@ -31,6 +31,7 @@ from .own_addresses import own_options, real_sentences
 from .probe_rate import MAX_PROBES, check_rate
 from .resource import PURGE, UNREADY, Resource, Row
 from .shape import Options, is_number, numbered
+from .source_lists import capacity_faults, read_lists
 from .vips import HASHES, MAX_WEIGHT, MORE_VIPS, REAL_STATES, Vip, VipKey, VipReal, sorted_flags, vips_from_config
 from .written import OCTAL
 
@@ -141,12 +142,14 @@ def _read_vip(
         if down and not limits.has("udp_flow_migration"):
             faults.add(f"{where}.down_reals", "needs feature udp_flow_migration")
         new_down = tuple(sorted(_read_down_reals(down, where, key, faults), key=address_order))
+    allow, deny = read_lists(entry, where, base, key.ipv6, limits.has("source_filter"), faults)
     check, announce = base.check, base.announce
     if entry.get("check") is not None:
         check = read_check(entry["check"], f"{where}.check", key, defaults, faults)
     if entry.get("announce") is not None:
         announce = read_announce(entry["announce"], f"{where}.announce", faults)
-    return Vip(key, base.flags if flags is None else flags, kind or base.hash, new_reals, new_down, check, announce)
+    new_flags = base.flags if flags is None else flags
+    return Vip(key, new_flags, kind or base.hash, new_reals, new_down, check, announce, allow, deny)
 
 
 def _read_down_reals(texts: Sequence[t.Any], where: str, key: VipKey, faults: Faults) -> set[str]:
@@ -294,6 +297,7 @@ def _check_vips(after: Mapping[VipKey, Vip], where: Mapping[VipKey, str], limits
         prefixes = sum(key.prefixlen is not None and key.ipv6 == ipv6 for key in after)
         if prefixes > sizes["cidr_vips"]:
             faults.add("vips", f"{prefixes} {family} CIDR VIPs, but sizes.cidr_vips is {sizes['cidr_vips']}")
+    capacity_faults(after, sizes["source_filters"], faults)
     reals = {real.address for vip in after.values() for real in vip.reals}
     if len(reals) > sizes["reals"] - 1:
         faults.add("vips", f"{len(reals)} reals, but sizes.reals is {sizes['reals']} and id 0 is never one")
@@ -333,6 +337,7 @@ def idle_vips(vips: Iterable[Vip], limits: Limits) -> list[str]:
     for vip in vips:
         local = any(real.local for real in vip.reals)
         entry = {"address": vip.key.address, "flags": vip.flags, "down_reals": vip.down_reals}
+        entry |= {"allow": vip.allow, "deny": vip.deny}
         needed = vip_features([{**entry, "reals": [{"local": local}]}])
         missing = [feature for feature in sorted(needed) if not limits.has(feature)]
         if missing:
@@ -366,6 +371,8 @@ class Vips(Resource):
             },
         },
         "down_reals": {"type": "list", "elements": "str"},
+        "allow": {"type": "list", "elements": "str"},
+        "deny": {"type": "list", "elements": "str"},
         "check": {"type": "dict", "options": CHECK_OPTIONS},
         "announce": {"type": "dict", "options": ANNOUNCE_OPTIONS},
     }

@@ -24,12 +24,21 @@ UNSEEN = "?"
 _REMEDY = "systemctl restart katran-restore.service brings it back, and so does a deploy"
 
 
+class Ingress(t.NamedTuple):
+    """The ingress of an interface, where tc runs programs."""
+
+    interface: str
+
+    def __str__(self) -> str:
+        return self.interface
+
+
 class Place(t.NamedTuple):
-    """Where a program of an instance is to run: on an interface, or in a slot of root's array."""
+    """Where a program of an instance is to run: on an interface, at its ingress, or in a slot of root's array."""
 
     instance: str
     program: str
-    where: str | RootArray
+    where: str | RootArray | Ingress
 
     @property
     def title(self) -> str:
@@ -42,6 +51,13 @@ class Place(t.NamedTuple):
         if isinstance(self.where, RootArray):
             return f"slot {self.where.position} of {self.where.path}"
         return f"interface {self.where}"
+
+
+def spot_of(told: t.Any) -> str | RootArray | Ingress:
+    """The `where` of a place as another process told it, whose tuples come as lists."""
+    if isinstance(told, str):
+        return told
+    return Ingress(*told) if len(told) == 1 else RootArray(*told)
 
 
 def unpinned(place: Place) -> str:

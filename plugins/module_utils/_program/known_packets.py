@@ -229,11 +229,11 @@ def _fragment(packet: bytes) -> bytes:
     return _ipv4(packet[12:16], packet[16:20], packet[9], packet[20:], packet[1], 0x2000)
 
 
-def _unreachable(quoted: bytes) -> bytes:
+def _unreachable(quoted: bytes, vip: str = VIP4) -> bytes:
     """A router's "host unreachable" to the VIP, quoting 28 bytes of what the real sent."""
     body = struct.pack("!BBHI", 3, 1, 0, 0) + quoted[:28]
     body = body[:2] + struct.pack("!H", checksum(body)) + body[4:]
-    return _ipv4(address_bytes(ROUTER4), address_bytes(VIP4), 1, body)
+    return _ipv4(address_bytes(ROUTER4), address_bytes(vip), 1, body)
 
 
 def _unreachable6(quoted: bytes) -> bytes:
@@ -296,6 +296,24 @@ def _vlan(answer: Answers) -> list[Packet]:
     return [Packet("TCP with an 802.1Q tag", _frame(packet, tag), TX, answer.encapsulated(packet, REAL4, tag))]
 
 
+def _filtered(answer: Answers) -> list[Packet]:
+    """A router's error is about a client's flow: it is the client who may come in or not."""
+    allowed, denied = _tcp(CLIENT4, VIP4_SPECIAL, 87), _tcp(ROUTED4, VIP4_SPECIAL, 87)
+    error = _unreachable(_tcp(VIP4_SPECIAL, CLIENT4, SPORT, sport=87), VIP4_SPECIAL)
+    return [
+        _sent("TCP of a client that a VIP allows", answer, allowed, REAL4_ID),
+        Packet("TCP of a client that it does not", _frame(denied), DROP),
+        _sent("TCP of an IPv6 client that none denies", answer, _tcp(CLIENT6, VIP6, 87), REAL6_ID),
+        Packet("TCP of an IPv6 client that a VIP denies", _frame(_tcp(ROUTED6, VIP6, 87)), DROP),
+        Packet(
+            "ICMP error of a flow of a client that a VIP allows",
+            _frame(error),
+            TX,
+            answer.encapsulated(error, REAL4, client=CLIENT4),
+        ),
+    ]
+
+
 def _tunnels(answer: Answers) -> list[Packet]:
     inner = _tcp(CLIENT4, VIP4, 80)
     after = _ipv4(address_bytes(CLIENT4), address_bytes(VIP4), 6, inner[20:], ttl=63)
@@ -346,5 +364,6 @@ _FEATURES: dict[str, Callable[[Answers], list[Packet]]] = {
     "udp_flow_migration": _migration,
     "global_lru": _global,
     "vlan": _vlan,
+    "source_filter": _filtered,
     "inline_decap": _tunnels,
 }
