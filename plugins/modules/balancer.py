@@ -106,6 +106,7 @@ options:
       - V(server_id_hash) - server ids up to 4294967295, in a hash table instead of an array.
       - V(vlan) - frames with one or two VLAN tags are balanced.
       - V(source_filter) - VIPs have lists of clients that they allow or deny.
+      - V(quic_lb) - connection ids of QUIC as draft-ietf-quic-load-balancers writes them, for VIPs with C(quic_lb).
       - On a first run there are none.
     type: list
     elements: str
@@ -124,6 +125,7 @@ options:
       - server_id_hash
       - vlan
       - source_filter
+      - quic_lb
   source_ipv4:
     description:
       - The outer IPv4 source of V(gue), and this host's own address for decapsulation; V(auto) is the interface's.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import itertools
 import os
 import struct
 import typing as t
@@ -131,6 +132,8 @@ class Balancer:
                 self.maps["vip_addresses"].update(packed, layout.u32(1))
             if prefix and "cidr_vip_keys" in self.maps:
                 self.maps["cidr_vip_keys"].update(layout.u32(number), definition)
+            if "quic_lb_vips" in self.maps:
+                self._set_quic_lb(number, vip.get("quic_lb", ()))
             if "vip_to_down_reals_map" in self.maps and "down_reals" in vip:
                 down = bpf.create_map(HASH, 4, 1, self.settings.sizes["reals"], NO_PREALLOC)
                 inner = bpf.Map(down)
@@ -151,6 +154,17 @@ class Balancer:
             network = ipaddress.ip_network(prefix)
             key = layout.source_filter_key(network.network_address.packed, network.prefixlen, number)
             sources.update(key, layout.u32(verdict))
+
+    def _set_quic_lb(self, number: int, configs: t.Sequence[Scenario]) -> None:
+        forms = [[1, 0, 0, 0] if configs else [0] * 4 for _config in range(8)]
+        for each in configs:
+            length, servers = each["server_id_length"], each.get("servers")
+            flags = 1 | 2 * (servers is not None) | 4 * each.get("first_octet_encodes_cid_length", False)
+            forms[each["config"]] = [flags, length, 1 + length + each["nonce_length"], 0]
+            for server in servers or ():
+                key = struct.pack("=II16s", number, each["config"], bytes.fromhex(server["id"]))
+                self.maps["quic_lb_servers"].update(key, layout.u32(self.real(server["real"])))
+        self.maps["quic_lb_vips"].update(layout.u32(number), bytes(itertools.chain.from_iterable(forms)))
 
     def flow_table(self, name: str = "lru_mapping", cpu: int = 0) -> bpf.Map:
         """Give this CPU a table of its own in a map of maps."""

@@ -19,7 +19,19 @@ from collections.abc import Collection, Sequence
 from .._model.errors import FleetError
 from .command import Command
 
-COMMANDS = ("checks", "doctor", "drain", "flows", "names", "reals", "status", "top", "undrain", "vips")
+COMMANDS = (
+    "capture",
+    "checks",
+    "doctor",
+    "drain",
+    "flows",
+    "names",
+    "reals",
+    "status",
+    "top",
+    "undrain",
+    "vips",
+)
 """The subcommands, sorted: each is a module of this room whose COMMAND has that name."""
 
 CANNOT_TELL = 2

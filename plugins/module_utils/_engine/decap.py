@@ -20,9 +20,9 @@ from .._model.decap_plan import (
     plan_removal,
     plan_withdrawal,
 )
-from .._model.decap_record import DecapRecord
+from .._model.decap_record import AUTO, DecapRecord
 from .._model.decap_settings import RealSettings, Staying, earlier_gue_port, kept_settings
-from .._model.decap_ways import AUTO, PROGRAMS, Taken, choose_way
+from .._model.decap_ways import PROGRAMS, Taken, choose_way
 from .._model.errors import ModeError
 from .._model.map_specs import DECAP_MAPS, EARLIER_SOURCES, REAL_SOURCES
 from .._model.program_plan import ProgramPlan

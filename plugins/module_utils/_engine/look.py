@@ -8,17 +8,17 @@ from __future__ import annotations
 import contextlib
 import os
 import typing as t
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 from .._kernel.edges import KernelEdges, pinned_ids
 from .._kernel.links import Link, read_links
 from .._kernel.lock import locked
 from .._kernel.pins import Paths, listed
+from .._kernel.real_edges import running_at_ingress
 from .._kernel.root_array import slots
 from .._kernel.state_folder import StateFolder, instances, read_bpffs
 from .._model.errors import EngineError, FleetError, StateError
-from .._model.snapshot import RootArray
 from .._model.watch import Ingress, Place, judge
 from .._program.requirements import require_capabilities
 
@@ -83,31 +83,21 @@ def attached(places: Sequence[Place], paths: Paths) -> list[dict[str, t.Any]]:
     pinned = pinned_ids(KernelEdges(), paths)
     found = []
     for place in places:
-        mode, running, link = None, None, None
+        mode, running, link, exists = None, None, None, True
         if isinstance(place.where, str):
             link = links.get(place.where)
+            exists = link is not None
             if link is not None and link.xdp is not None:
                 mode, running = link.xdp.mode, link.xdp.program_id
         elif isinstance(place.where, Ingress):
-            link, mode = links.get(place.where.interface), "tc ingress"
-            running = _at_ingress(place.where.interface, pinned)
+            link = links.get(place.where.interface)
+            exists, running = running_at_ingress(place.where.interface, pinned)
         else:
             with contextlib.suppress(FleetError):
                 running = slots(place.where.path).get(place.where.position)
-        exists = link is not None or isinstance(place.where, RootArray)
         wrong = judge(place, exists, running, pinned) or _down(link)
         found.append({"place": place.spot, "mode": mode, "program_id": running, "wrong": wrong})
     return found
-
-
-def _at_ingress(interface: str, pinned: Collection[int]) -> int | None:
-    """The id of the program there that is ours, or else of one that has the name of ours."""
-    from .._kernel.real_edges import FILTER_NAME  # pylint: disable=import-outside-toplevel  # of reals alone
-    from .._kernel.tc import ways_in  # pylint: disable=import-outside-toplevel
-
-    way = ways_in([interface]).get(interface)
-    filters = [each.program_id for each in way.filters if each.name.startswith(FILTER_NAME)] if way else []
-    return next((each for each in filters if each in pinned), next(iter(filters), None))
 
 
 def _down(link: Link | None) -> str:

@@ -19,6 +19,7 @@ from .._model.features import FEATURES
 from .._model.limits import Limits, limits_of_settings
 from .._model.map_specs import DEFAULT_SIZES, HEALTHCHECK_MAPS, balancer_maps
 from .._model.pinned import PinnedMaps
+from .._model.quic_lb_entries import SERVER_MAPS
 from .._model.source_entries import FILTER_MAPS
 from .._model.state import State
 from .._model.tables import BALANCER_TABLES
@@ -127,7 +128,7 @@ _WRITTEN = frozenset(
         *VIP_MAPS,
         *ADDRESS_MAPS,
         *FILTER_MAPS,
-        *("reals", "ch_rings", "server_id_stats", "stats", "vip_to_down_reals_map"),
+        *("reals", "ch_rings", "server_id_stats", "stats", "vip_to_down_reals_map", "quic_lb_vips", *SERVER_MAPS),
         *(name for table in BALANCER_TABLES.values() for name in table.maps),
     }
 )
@@ -164,7 +165,8 @@ def limits_of(request: Request, state: State, maps: Maps) -> Limits:
 def read_actual(maps: Maps, lists: bool = True) -> Actual:
     """What the kernel has, as far as VIPs go; `lists`: also their lists of clients, which may be long."""
     names = maps.names()
-    read = (*VIP_MAPS, *ADDRESS_MAPS, *NUMBER_MAPS, *(FILTER_MAPS if lists else ()), "reals", "vip_to_down_reals_map")
+    found = (*VIP_MAPS, *ADDRESS_MAPS, *NUMBER_MAPS, *SERVER_MAPS, "reals", "vip_to_down_reals_map")
+    read = (*found, *(FILTER_MAPS if lists else ()))
     entries: dict[str, Mapping[bytes, bytes]] = {}
     for name in read:
         if name in names:

@@ -14,19 +14,12 @@ from .._kernel.links import addresses_of_lo
 from .._kernel.pins import Paths
 from .._kernel.state_folder import StateFolder, read_bpffs
 from .._model import layout
-from .._model.decap_record import DecapRecord
-from .._model.decap_ways import KERNEL, TC, XDP
+from .._model.decap_record import KERNEL, TC, DecapRecord
 from .._model.errors import StateError
 from .._model.map_specs import DECAP_COUNTERS, REAL_SOURCES
 from .._model.source_plan import source_of
-from .._model.watch import Ingress, Place
+from .._model.watch import Place, places_of_real
 from .look import attached, looking
-
-_WAYS = {
-    XDP: "program {} by XDP on",
-    TC: "program {} by tc on",
-    KERNEL: "the kernel's tunnel devices, behind them program {} on",
-}
 
 
 @dataclass
@@ -92,16 +85,17 @@ def read_real(instance: str) -> RealHostStatus:
 
 
 def _program(status: RealHostStatus, record: DecapRecord, paths: Paths) -> None:
-    inward = {TC: record.interfaces, KERNEL: record.tunnels}
-    wheres: list[str | Ingress] = [*map(Ingress, inward[record.way])] if record.way in inward else [*record.interfaces]
+    wheres = places_of_real(record.way, record.interfaces, record.tunnels)
     places = [Place(status.instance, "decap", each) for each in wheres]
     status.attached = attached(places, paths)
     status.problems += [each["wrong"] for each in status.attached if each["wrong"]]
     runs = [each for each in status.attached if not each["wrong"]]
-    told = ", ".join(f"{each['place'].removeprefix('interface ')} ({each['mode']})" for each in runs)
+    told = ", ".join(
+        each["place"].removeprefix("interface ") + (f" ({each['mode']})" if each["mode"] else "") for each in runs
+    )
     if told:
-        way = _WAYS.get(record.way, _WAYS[XDP]).format(record.tag)
-        status.way = f"{way} {told}{f', as {record.why}' if record.why else ''}"
+        how = {TC: "at tc ingress of", KERNEL: "behind the kernel's tunnels"}.get(record.way, "by XDP on")
+        status.way = f"program {record.tag} {how} {told}{f', as {record.why}' if record.why else ''}"
 
 
 def _maps(status: RealHostStatus, paths: Paths) -> None:

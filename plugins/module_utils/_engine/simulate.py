@@ -49,6 +49,8 @@ SHARED = frozenset(
         "ch_rings",
         "reals",
         "server_id_map",
+        "quic_lb_vips",
+        "quic_lb_servers",
         *FILTER_MAPS,
         "lpm_src_v4",
         "lpm_src_v6",

@@ -19,18 +19,16 @@ from collections.abc import Iterator
 
 from .._kernel.lock import locked
 from .._kernel.pins import Paths, pinned_program
-from .._kernel.real_edges import FILTER_NAME
+from .._kernel.real_edges import running_at_ingress
 from .._kernel.root_array import slots
 from .._kernel.state_files import StateFile
 from .._kernel.state_folder import BPFFS_FILES, STATE_ROOT, instances, read_bpffs
-from .._kernel.tc import ways_in
 from .._kernel.xdp import Interfaces
 from .._model.decap_record import DecapRecord
-from .._model.decap_ways import KERNEL, TC
 from .._model.errors import FleetError
 from .._model.root_settings import RootRecord
 from .._model.snapshot import RootArray
-from .._model.watch import UNSEEN, Ingress, Place, judge, news
+from .._model.watch import UNSEEN, Ingress, Place, judge, news, places_of_real
 
 LOOK_SECONDS = 3.0
 _SETTLE_SECONDS = 0.2
@@ -106,11 +104,7 @@ class Watch:
         if isinstance(place.where, RootArray):
             running = slots(place.where.path).get(place.where.position)
         elif isinstance(place.where, Ingress):
-            name = place.where.interface
-            way = ways_in([name]).get(name)
-            exists = way is not None
-            filters = [each.program_id for each in way.filters if each.name.startswith(FILTER_NAME)] if way else []
-            running = next((each for each in filters if each in pinned), next(iter(filters), None))
+            exists, running = running_at_ingress(place.where.interface, pinned)
         else:
             try:
                 socket.if_nametoindex(place.where)
@@ -139,8 +133,7 @@ class Watch:
                 wheres = [*record.interfaces, *([record.slot] if record.slot else [])]
             elif program == "decap":
                 real = file.read_record(DecapRecord, program)
-                inward = {TC: real.interfaces, KERNEL: real.tunnels}
-                wheres = [*map(Ingress, inward[real.way])] if real.way in inward else [*real.interfaces]
+                wheres = [*places_of_real(real.way, real.interfaces, real.tunnels)]
             else:
                 wheres = [*file.read_record(RootRecord, program).interfaces]
             self._read[path] = stamp, [Place(file.instance, program, where) for where in wheres]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import typing as t
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from .._model.snapshot import EgressPlace, Filter
 from .edges import Edges, KernelEdges
@@ -33,6 +33,15 @@ class RealEdges(Edges, t.Protocol):
 
     def remove_ingress(self, interface: str, index: int, place: Filter, /) -> None:
         """Take a filter away."""
+
+
+def running_at_ingress(interface: str, pinned: Collection[int]) -> tuple[bool, int | None]:
+    """Whether there is such an interface, and the id of decap there, one of `pinned` before another; None: no decap."""
+    way = ways_in([interface]).get(interface)
+    if way is None:
+        return False, None
+    filters = [each.program_id for each in way.filters if each.name.startswith(FILTER_NAME)]
+    return True, next((each for each in filters if each in pinned), next(iter(filters), None))
 
 
 def _add_qdisc(interface: str, index: int) -> None:

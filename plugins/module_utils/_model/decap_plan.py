@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from . import layout
 from .bytecode import Bytecode
-from .decap_record import DecapKept, DecapRecord
+from .decap_record import TC, XDP, DecapKept, DecapRecord
 from .decap_settings import RealSettings, Staying, with_kept
-from .decap_ways import BY_XDP, TC, XDP, Way, WaysIn, plan_filters, plan_leaving
+from .decap_ways import BY_XDP, Way, WaysIn, plan_filters, plan_leaving
 from .errors import ProgramError
 from .host_addresses import HostAddress, LoopbackPlan, on_loopback, plan_loopback, sources_of_ipv6, strangers
 from .map_specs import DECAP_MAPS, EARLIER_SOURCES, REAL_SOURCES, MapSpec

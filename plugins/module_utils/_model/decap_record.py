@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .addresses import canonical_reader
-from .decap_ways import HOWS, KERNEL, TC, XDP
 from .program_file import XdpFile
 from .records import Fields, Optional, distinct, flag, interface, number, record, text, word
 from .sources import source
 
 _PORT, _LARGEST = 65535, 0xFFFFFFFF
+AUTO, XDP, TC, KERNEL = "auto", "xdp", "tc", "kernel"
+HOWS = (AUTO, XDP, TC, KERNEL)
+"""By what tunnels are stripped: what can do it, program decap by XDP or tc, or the kernel's devices."""
 
 
 @dataclass(frozen=True)

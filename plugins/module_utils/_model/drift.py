@@ -17,6 +17,7 @@ from . import layout
 from .faults import shortened
 from .ids import Ids
 from .operations import Delete, DeleteDownSet, Operation, Put, PutDownSet, PutRing
+from .quic_lb_entries import drifted, kernel_entries
 from .source_entries import FILTER_MAPS, filter_entries, source_in
 from .table import Table
 from .verdicts import Words
@@ -96,6 +97,7 @@ def vip_drift(left: Left, wanted: View, plan: VipPlan, actual: Actual) -> list[s
                 lines.append(f"vip {key or 'that is none'}: client {source_in(map_key)}: {sentence}")
         elif name in numbers and (layout.parse_u32(map_key) in numbers[name]) != foreign:
             lines.append(f"VIP number {layout.parse_u32(map_key)}: {sentence}")
+    lines += _quic_lb_drift(left, plan, actual)
     lines += _ring_drift(left, plan, actual)
     lines += _down_drift(left.view, wanted, plan, actual)
     return shortened(lines, f"vips: {_MORE}")
@@ -128,6 +130,15 @@ def _address_text(name: str, key: bytes) -> str:
         return layout.unpack_address(key, any(key[4:]))
     packed, length = layout.parse_lpm_key(key)
     return f"{layout.unpack_address(packed, len(packed) == 16)}/{length}"
+
+
+def _quic_lb_drift(left: Left, plan: VipPlan, actual: Actual) -> list[str]:
+    entries: dict[tuple[str, bytes], bytes] = {}
+    for key, vip in left.view.vips.items():
+        number = left.vip_numbers.assigned.get(str(key))
+        if number is not None and vip.quic_lb:
+            entries.update(kernel_entries(vip.quic_lb, number, plan.real_ids.assigned))
+    return drifted(_touched(plan.operations, actual.entries), entries, actual.entries)
 
 
 def _ring_drift(left: Left, plan: VipPlan, actual: Actual) -> list[str]:

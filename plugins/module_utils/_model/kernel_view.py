@@ -64,7 +64,8 @@ class KernelView:
                     reals += [] if now is None else [real._replace(address=now.address, local=now.local)]
                 reals.sort(key=lambda real: address_order(real.address))
                 down = self._down(vip, words, there)
-                seen = replace(vip, flags=live[key].flags, reals=tuple(reals), down_reals=down)
+                quic_lb = live[key].quic_lb if "quic_lb_vips" in actual.entries else vip.quic_lb
+                seen = replace(vip, flags=live[key].flags, reals=tuple(reals), down_reals=down, quic_lb=quic_lb)
                 found.append(seen if self._is_filtered_so(vip, number) else _with_lists(seen, live[key]))
         return found
 

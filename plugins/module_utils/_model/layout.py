@@ -50,6 +50,7 @@ REAL_LOCAL = 2
 DECAP_EGRESS = 2
 CTL_GATEWAY_MAC = 0
 CTL_INTROSPECTION = 5
+CTL_CAPTURE_UNTIL = 13
 _VIP_DEFINITION = struct.Struct(">16sHBx")
 _VIP_META = struct.Struct("=II")
 _REAL_DEFINITION = struct.Struct("=16sB3x")
@@ -57,6 +58,7 @@ _REAL_POS_LRU = struct.Struct("=I4xQ")
 _FLOW_KEY = struct.Struct(">16s16sHHB3x")
 _VIP_LPM_HEAD = struct.Struct("=I")
 _VIP_LPM_TAIL = struct.Struct(">HBx")
+_QUIC_LB_SERVER = struct.Struct("=II16s")
 _U32 = struct.Struct("=I")
 
 QUIC_COUNTERS = (
@@ -193,6 +195,31 @@ def real_pos_lru(real: int, atime: int) -> bytes:
 def parse_real_pos_lru(data: bytes) -> tuple[int, int]:
     """(real id, atime in ns) of a connection-table entry."""
     return t.cast("tuple[int, int]", _REAL_POS_LRU.unpack(data))
+
+
+QUIC_LB_CONFIGS = 8
+QUIC_LB_VIP, QUIC_LB_OWN_SERVERS, QUIC_LB_SAYS_LENGTH = 1, 2, 4
+"""Flags of a quic_lb_config."""
+
+
+def quic_lb_config(flags: int, id_bytes: int, cid_bytes: int) -> bytes:
+    """quic_lb_config (4): flags u8 @0, bytes of the server id u8 @1 and of the whole connection id u8 @2, pad."""
+    return bytes((flags, id_bytes, cid_bytes, 0))
+
+
+def parse_quic_lb_vip(data: bytes) -> list[tuple[int, int, int]]:
+    """(flags, bytes of the server id, bytes of the whole) by config id, of a quic_lb_vip (32): 8 quic_lb_config."""
+    return [(data[at], data[at + 1], data[at + 2]) for at in range(0, len(data), 4)]
+
+
+def quic_lb_server(vip: int, config: int, server: bytes) -> bytes:
+    """quic_lb_server (24): VIP number u32 host @0, config id u32 host @4, server id[16] @8, zero behind it."""
+    return _QUIC_LB_SERVER.pack(vip, config, server)
+
+
+def parse_quic_lb_server(data: bytes) -> tuple[int, int, bytes]:
+    """(VIP number, config id, server id with the zeros behind it) of a quic_lb_server."""
+    return t.cast("tuple[int, int, bytes]", _QUIC_LB_SERVER.unpack(data))
 
 
 def sum_cpus(value: bytes, fields: int) -> list[int]:

@@ -12,6 +12,7 @@ from . import layout
 from .ids import Ids
 from .layout import SLOT
 from .operations import digest
+from .quic_lb_entries import in_kernel
 from .source_entries import FILTER_MAPS, is_filtered, lists_in_kernel
 from .vips import Vip, VipKey, VipReal
 
@@ -88,7 +89,7 @@ def vip_bits(vip: Vip, filters: bool) -> int:
 
 
 VIP_MAPS = ("vip_map", "vip_lpm_map", "vip_lpm4_map")
-NUMBER_MAPS = ("cidr_vip_keys", "vip_learned")
+NUMBER_MAPS = ("cidr_vip_keys", "vip_learned", "quic_lb_vips")
 """Arrays by VIP number."""
 
 ADDRESS_MAPS = ("vip_addresses", "vip_address_lpm4", "vip_address_lpm6")
@@ -158,6 +159,7 @@ def vips_in_kernel(actual: Actual) -> dict[VipKey, Vip]:
     reals = {
         layout.parse_u32(key): layout.parse_real_definition(value) for key, value in actual.entries["reals"].items()
     }
+    addresses = {number: real_of(*definition).address for number, definition in reals.items()}
     for name in VIP_MAPS:
         for map_key, value in actual.entries.get(name, {}).items():
             bits, number = layout.parse_vip_meta(value)
@@ -173,6 +175,7 @@ def vips_in_kernel(actual: Actual) -> dict[VipKey, Vip]:
                 down_reals=tuple(real_of(*reals[member]).address for member in down),
                 allow=allow,
                 deny=deny,
+                quic_lb=in_kernel(number, actual.entries, addresses),
             )
     return found
 

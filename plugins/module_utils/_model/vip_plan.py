@@ -33,6 +33,8 @@ from .operations import (
     ZeroCounters,
     blank,
 )
+from .quic_lb import reals_of
+from .quic_lb_entries import SERVER_MAPS, kernel_entries
 from .ring import Job, build_each
 from .source_entries import DENIED_MAP, FILTER_MAPS
 from .source_entries_plan import plan_sources, source_target, sources_of
@@ -72,7 +74,7 @@ def references(vips: Iterable[Vip]) -> dict[str, bool]:
     for vip in vips:
         for real in vip.reals:
             found[real.address] = found.get(real.address, False) or real.local
-        for address in vip.down_reals:
+        for address in (*vip.down_reals, *reals_of(vip.quic_lb)):
             found.setdefault(address, False)
     return found
 
@@ -208,7 +210,7 @@ class _VipPlanner:
     def _target(self) -> dict[str, dict[bytes, bytes]]:
         """What each entry map should hold."""
         target: dict[str, dict[bytes, bytes]] = {
-            name: {} for name in (*VIP_MAPS, *ADDRESS_MAPS, *NUMBER_MAPS) if name in self.actual.entries
+            name: {} for name in (*VIP_MAPS, *ADDRESS_MAPS, *NUMBER_MAPS, *SERVER_MAPS) if name in self.actual.entries
         }
         for key, vip in self.wanted.items():
             number = self._number_of(key)
@@ -220,6 +222,9 @@ class _VipPlanner:
                 target["cidr_vip_keys"][layout.u32(number)] = down_set_key(key)
             if key in self.learned and "vip_learned" in target:
                 target["vip_learned"][layout.u32(number)] = layout.u32(1)
+            for (name, map_key), value in kernel_entries(vip.quic_lb, number, self.real_ids.assigned).items():
+                if name in target:
+                    target[name][map_key] = value
         for name, entries in target.items():
             union = len({*entries, *self.actual.entries[name]})
             if name not in NUMBER_MAPS and union > self.actual.capacity[name]:
@@ -289,9 +294,9 @@ class _VipPlanner:
         """VIPs and what belongs to them: addresses and down sets appear before, and go after, the VIP itself."""
         self._plan_down_sets()
         stale = self._plan_sources()
-        for name in (*NUMBER_MAPS, *ADDRESS_MAPS, *VIP_MAPS):
+        for name in (*SERVER_MAPS, *NUMBER_MAPS, *ADDRESS_MAPS, *VIP_MAPS):
             self._puts(name, target)
-        for name in (*VIP_MAPS, *ADDRESS_MAPS, *NUMBER_MAPS):
+        for name in (*VIP_MAPS, *ADDRESS_MAPS, *NUMBER_MAPS, *SERVER_MAPS):
             self._deletes(name, target)
         self.go += stale
         self.go += [DeleteDownSet(key) for key in sorted(set(self.actual.down) - set(self.down_target))]
@@ -376,9 +381,20 @@ class _VipPlanner:
 
     def _deletes(self, name: str, target: Mapping[str, Mapping[bytes, bytes]]) -> None:
         if name in target:
-            gone = tuple(sorted(key for key in self.actual.entries[name] if key not in target[name]))
+            there, want = self.actual.entries[name], target[name]
+            gone = tuple(
+                sorted(
+                    key
+                    for key, value in there.items()
+                    if key not in want or (want[key] != value and self._misleads(name, value))
+                )
+            )
             if gone:
                 self.go.append(Delete(name, gone))
+
+    def _misleads(self, name: str, value: bytes) -> bool:
+        """Whether an entry leads to an id that another real gets before the entry gets its own."""
+        return name in SERVER_MAPS and self.tight and layout.parse_u32(value) in self.gone
 
 
 def _differences(live: memoryview, slots: bytes) -> int:

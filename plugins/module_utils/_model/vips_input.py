@@ -29,6 +29,7 @@ from .features import FLAG_FEATURES, vip_features
 from .limits import Limits
 from .own_addresses import own_options, real_sentences
 from .probe_rate import MAX_PROBES, check_rate
+from .quic_lb_input import QUIC_LB_OPTIONS, check_room, check_use, read_quic_lb
 from .resource import PURGE, UNREADY, Resource, Row
 from .shape import Options, is_number, numbered
 from .source_lists import capacity_faults, read_lists
@@ -149,7 +150,12 @@ def _read_vip(
     if entry.get("announce") is not None:
         announce = read_announce(entry["announce"], f"{where}.announce", faults)
     new_flags = base.flags if flags is None else flags
-    return Vip(key, new_flags, kind or base.hash, new_reals, new_down, check, announce, allow, deny)
+    quic_lb = base.quic_lb
+    if entry.get("quic_lb") is not None:
+        if entry["quic_lb"] and not limits.has("quic_lb"):
+            faults.add(f"{where}.quic_lb", "needs feature quic_lb")
+        quic_lb = read_quic_lb(entry["quic_lb"], f"{where}.quic_lb", key.ipv6, key.address, faults)
+    return Vip(key, new_flags, kind or base.hash, new_reals, new_down, check, announce, allow, deny, quic_lb)
 
 
 def _read_down_reals(texts: Sequence[t.Any], where: str, key: VipKey, faults: Faults) -> set[str]:
@@ -301,6 +307,7 @@ def _check_vips(after: Mapping[VipKey, Vip], where: Mapping[VipKey, str], limits
     reals = {real.address for vip in after.values() for real in vip.reals}
     if len(reals) > sizes["reals"] - 1:
         faults.add("vips", f"{len(reals)} reals, but sizes.reals is {sizes['reals']} and id 0 is never one")
+    check_room((config for vip in after.values() for config in vip.quic_lb), sizes, faults)
     local: dict[str, tuple[bool, VipKey]] = {}
     migrating: dict[tuple[bytes, int, str], VipKey] = {}
     warnings = []
@@ -322,6 +329,7 @@ def _check_vips(after: Mapping[VipKey, Vip], where: Mapping[VipKey, str], limits
             warnings.append(f"{place}.down_reals: they mean nothing without flag udp_flow_migration")
         if key.protocol == "tcp":
             warnings += [f"{place}.flags: {flag} means nothing for tcp" for flag in vip.flags if flag in UDP_FLAGS]
+        check_use(vip.quic_lb, vip.flags, key.protocol, f"{place}.quic_lb", faults)
         if vip.hash == "maglev_v1" and len({real.weight for real in vip.reals if real.weight}) > 1:
             warnings.append(f"{place}.hash: maglev_v1 hardly shows unequal weights; maglev_v2 honours them")
         for real in vip.reals:
@@ -336,8 +344,8 @@ def idle_vips(vips: Iterable[Vip], limits: Limits) -> list[str]:
     found = []
     for vip in vips:
         local = any(real.local for real in vip.reals)
-        entry = {"address": vip.key.address, "flags": vip.flags, "down_reals": vip.down_reals}
-        entry |= {"allow": vip.allow, "deny": vip.deny}
+        entry: dict[str, t.Any] = {"address": vip.key.address, "flags": vip.flags, "down_reals": vip.down_reals}
+        entry |= {"allow": vip.allow, "deny": vip.deny, "quic_lb": vip.quic_lb}
         needed = vip_features([{**entry, "reals": [{"local": local}]}])
         missing = [feature for feature in sorted(needed) if not limits.has(feature)]
         if missing:
@@ -375,6 +383,7 @@ class Vips(Resource):
         "deny": {"type": "list", "elements": "str"},
         "check": {"type": "dict", "options": CHECK_OPTIONS},
         "announce": {"type": "dict", "options": ANNOUNCE_OPTIONS},
+        "quic_lb": {"type": "list", "elements": "dict", "options": QUIC_LB_OPTIONS},
     }
     module_options: t.ClassVar[Options] = {
         **PURGE,

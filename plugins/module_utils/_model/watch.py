@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
+from .decap_record import KERNEL, TC
 from .options import no_interface
 from .snapshot import RootArray
 
@@ -51,6 +52,12 @@ class Place(t.NamedTuple):
         if isinstance(self.where, RootArray):
             return f"slot {self.where.position} of {self.where.path}"
         return f"interface {self.where}"
+
+
+def places_of_real(way: str, interfaces: Iterable[str], tunnels: Iterable[str]) -> list[str | Ingress]:
+    """Where decap is to run that goes this way: at the ingress of interfaces or of the kernel's tunnels, or by XDP."""
+    inward = {TC: interfaces, KERNEL: tunnels}
+    return [*map(Ingress, inward[way])] if way in inward else [*interfaces]
 
 
 def spot_of(told: t.Any) -> str | RootArray | Ingress:

@@ -34,6 +34,10 @@ REAL4_ID, REAL6_ID, OTHER4_ID, OTHER6_ID, LOCAL_ID = REALS
 REAL4, REAL6, OTHER4, OTHER6, LOCAL = REALS.values()
 SOURCE4, SOURCE6 = "198.51.100.250", "2001:db8:2::250"
 SERVER_ID = 1027
+QUIC_LB_CONFIGS = (0, 5)
+"""Config ids: of ids of the table, and of ids with servers of their own."""
+
+QUIC_LB_SERVER = bytes(range(1, 12))
 SPORT = 31337
 _LONGEST = 3000
 """Bytes of a frame that BPF_PROG_TEST_RUN takes for certain: a page, less head and tail room."""
@@ -290,6 +294,19 @@ def _global(answer: Answers) -> list[Packet]:
     return [_sent("TCP of a flow in the global table", answer, _tcp(CLIENT4, VIP4_SPECIAL, 86), OTHER4_ID)]
 
 
+def _quic_lb(answer: Answers) -> list[Packet]:
+    def ask(name: str, cid: bytes, real: int) -> Packet:
+        return _sent(f"QUIC-LB, {name}", answer, _udp(CLIENT4, VIP4_SPECIAL, 87, b"\x40" + cid.ljust(32, b"\1")), real)
+
+    table, own = (bytes((config << 5,)) for config in QUIC_LB_CONFIGS)
+    return [
+        ask("a server id of the table", table + SERVER_ID.to_bytes(2, "big"), OTHER4_ID),
+        ask("a server id of its own", own + QUIC_LB_SERVER, OTHER4_ID),
+        ask("an id that nobody has", own + QUIC_LB_SERVER[::-1], REAL6_ID),
+        ask("an id that nobody can route", b"\xe0" + SERVER_ID.to_bytes(2, "big"), REAL6_ID),
+    ]
+
+
 def _vlan(answer: Answers) -> list[Packet]:
     packet = _tcp(CLIENT4, VIP4, 80)
     tag = b"\x81\x00\x00\x2a"
@@ -363,6 +380,7 @@ _FEATURES: dict[str, Callable[[Answers], list[Packet]]] = {
     "local_delivery": _local,
     "udp_flow_migration": _migration,
     "global_lru": _global,
+    "quic_lb": _quic_lb,
     "vlan": _vlan,
     "source_filter": _filtered,
     "inline_decap": _tunnels,

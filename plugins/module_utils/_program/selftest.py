@@ -24,6 +24,8 @@ from .known_packets import (
     LOCAL_ID,
     OTHER4_ID,
     OTHER6_ID,
+    QUIC_LB_CONFIGS,
+    QUIC_LB_SERVER,
     REAL4_ID,
     REAL6_ID,
     REALS,
@@ -131,6 +133,15 @@ class Scratch:
             put("fallback_glru", _flow(86, "tcp"), layout.u32(OTHER4_ID))
         if "source_filter" in features:
             self._filter()
+        if "quic_lb" in features:
+            # Of a ring that no other VIP with flag quic has, and so no other of its number.
+            self._vip(VIP4_SPECIAL, 87, "udp", REAL6_ID, "quic")
+            number, (table, own) = self._ring(REAL6_ID), QUIC_LB_CONFIGS
+            forms = [layout.quic_lb_config(layout.QUIC_LB_VIP, 0, 0)] * layout.QUIC_LB_CONFIGS
+            forms[table] = layout.quic_lb_config(layout.QUIC_LB_VIP, 2, 7)
+            forms[own] = layout.quic_lb_config(layout.QUIC_LB_VIP | layout.QUIC_LB_OWN_SERVERS, len(QUIC_LB_SERVER), 20)
+            put("quic_lb_vips", layout.u32(number), b"".join(forms))
+            put("quic_lb_servers", layout.quic_lb_server(number, own, QUIC_LB_SERVER), layout.u32(OTHER4_ID))
         if "inline_decap" in features:
             put("decap_dst", layout.pack_address(TUNNEL4), layout.u32(0))
         if "tunnel_src_v4" in self.maps:

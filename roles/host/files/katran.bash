@@ -13,6 +13,15 @@ _katran() {
     done
     COMPREPLY=()
     case $command:$prev in
+        capture:--vip) _katran_names vips; return ;;
+        capture:--client) return ;;
+        capture:--real) _katran_names reals; return ;;
+        capture:--packets) return ;;
+        capture:--seconds) return ;;
+        capture:--snaplen) return ;;
+        capture:--size) return ;;
+        capture:-w|capture:--write) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+        capture:--instance) _katran_names instances; return ;;
         checks:--instance) _katran_names instances; return ;;
         checks:--wait) return ;;
         doctor:--instance) _katran_names instances; return ;;
@@ -38,6 +47,7 @@ _katran() {
     esac
     if [[ $cur == -* ]]; then
         case $command in
+            capture) _katran_reply "--vip --client --real --packets --seconds --snaplen --size -w --write --instance --json --help" ;;
             checks) _katran_reply "--instance --json --now --wait --help" ;;
             doctor) _katran_reply "--instance --json --vip --real --probes --bundle --mask --no-probes --help" ;;
             drain) _katran_reply "--withdraw --by --wait --instance --json --help" ;;
@@ -51,7 +61,7 @@ _katran() {
         esac
     else
         case $command in
-            "") _katran_reply "checks doctor drain flows names reals status top undrain vips" ;;
+            "") _katran_reply "capture checks doctor drain flows names reals status top undrain vips" ;;
             checks) _katran_names vips reals ;;
             names) _katran_reply "vips reals instances" ;;
             reals) _katran_names vips reals ;;
