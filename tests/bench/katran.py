@@ -2,8 +2,8 @@
 """The command katran on a balancer of 512 VIPs that share 100 reals: how long a look takes, and what katran top does.
 
 With real maps, the system's Python, and the library compiled as module host leaves it; half of the VIPs have rings of
-their own. It runs before all others, as if it had the machine to itself. The figures go to stdout, and between their two marks into docs/performance.md. The first argument is another
-number of runs of each.
+their own. It runs before all others, as if it had the machine to itself. The figures go to stdout, and between their
+two marks into docs/performance.md. The first argument is another number of runs of each.
 """
 
 from __future__ import annotations
