@@ -105,7 +105,7 @@ flows:
       type: str
     encapsulated_by:
       description:
-        - The outer source of the tunnel in which the flow's packets came: the balancer before this one.
+        - The outer source of the tunnel in which the flow's packets came, which is the balancer before this one.
         - null where that is not known, as always of a VIP of any port or with flag C(hash_no_src_port).
       returned: with features C(inline_decap) and C(flow_debug)
       type: str
