@@ -80,8 +80,11 @@ def write_certificates(folder: Path) -> None:
 
 
 @contextmanager
-def balancer_and_real() -> Iterator[Path]:
-    """This process is on a balancer whose program healthcheck tunnels to a real; the folder with certificates."""
+def balancer_and_real(mtu: int = 1500) -> Iterator[Path]:
+    """This process is on a balancer whose program healthcheck tunnels to a real; the folder with certificates.
+
+    `mtu`: of the link between them.
+    """
     with tempfile.TemporaryDirectory(dir="/var/tmp") as path, sandbox("out"), compiled_once():
         folder = Path(path)
         write_certificates(folder)
@@ -97,6 +100,8 @@ def balancer_and_real() -> Iterator[Path]:
         try:
             assert real.stdout.readline() == "here\n"
             gateway = Path(f"/sys/class/net/{services.LINK}/address").read_text().strip()
+            for end in ("out", services.LINK):
+                run("ip", "link", "set", end, "mtu", str(mtu))
             run("ip", "link", "set", services.LINK, "netns", str(real.pid))
             run("ip", "link", "set", "lo", "up")
             run("ip", "addr", "add", f"{services.BALANCER[0]}/24", "dev", "out")

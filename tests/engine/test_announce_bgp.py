@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._agent.announcer import Announcer
+from ansible_collections.katran.fleet.plugins.module_utils._engine.doctor.beside import look_at_sessions
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model.announcement import Drain
 from ansible_collections.katran.fleet.plugins.module_utils._model.announcing import Seen, SeenVip
 from ansible_collections.katran.fleet.plugins.module_utils._model.bgp_settings import parse_bgp
 from ansible_collections.katran.fleet.plugins.module_utils._model.bird_conf import render
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import VipKey
-from ansible_collections.katran.fleet.tests.engine.sandbox import run, sandbox
+from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, run, sandbox
 
 BIRD = Path(__file__).resolve().parents[2] / ".cache/bird"
 """Unpacked by scripts/setup: as a package it would start a daemon on this machine."""
@@ -208,3 +210,35 @@ def test_what_is_withdrawn_while_bird_is_away_is_not_announced_when_it_comes_bac
     announcer.update(seen("198.18.0.2"), 2.0)
     birdc("balancer", "enable", "all")
     assert within(30, lambda: set(reached()) == {"198.18.0.2"})
+
+
+def doctor() -> list[tuple[str, str]]:
+    """(about, cause) of each finding about what neighbours are told."""
+    findings = list(look_at_sessions(StateFile("default", BPFFS), {}))
+    assert {finding.name for finding in findings} <= {"route_filtered"}
+    return [(finding.about, finding.cause) for finding in findings]
+
+
+def test_doctor_tells_what_no_neighbour_is_told() -> None:
+    os.makedirs("/run/bird")
+    os.symlink("/run/balancer.ctl", "/run/bird/bird.ctl")
+    places = [PLACES[0], PLACES[300]]
+    Announcer("default").update(seen(*places), time.time())
+    assert within(2, lambda: set(reached()) == set(places))
+    assert doctor() == []
+    # A filter that does not let one of them through, beside a session that is down.
+    conf = Path("/run/balancer.conf")
+    filtered = f"filter katran_announce4 {{\n\tif net ~ [ {PLACES[0]}/32 ] then reject;"
+    conf.write_text(conf.read_text().replace("filter katran_announce4 {", filtered), encoding="ascii")
+    birdc("balancer", "configure")
+    assert within(2, lambda: set(reached()) == {PLACES[300]})
+    assert birdc("router", "disable", "lb6")
+    assert within(5, lambda: len(doctor()) == 2)
+    (one, filtered_cause), (other, down) = sorted(doctor(), key=lambda each: "not established" in each[1])
+    assert (one, other) == ("katran_192_0_2_2", "katran_2001_db8_9__2")
+    assert f"does not tell the router of {PLACES[0]}, which table 198 has" in filtered_cause
+    assert "is not established" in down
+    # What the agent announces, and somebody took out of the table.
+    run("ip", "route", "del", PLACES[0], "table", "198")
+    lost = [cause for _about, cause in doctor() if "no such route" in cause]
+    assert lost == [f"the agent announces {PLACES[0]}, but table 198 has no such route: somebody removed it"]

@@ -72,6 +72,10 @@ class Real:
         """Take decap and the addresses off the host."""
         return run(self.removing(), self.file, check, timeout)
 
+    def look(self) -> Seen:
+        """What the last run left, and what there is; for a caller that holds the lock."""
+        return self._read(self.home.record())
+
     def ensuring(self, settings: RealSettings | None, refused: str = "") -> Job[t.Any, ProgramPlan]:
         """The job of `ensure`. `refused`: why an interface's driver would not have the program."""
 

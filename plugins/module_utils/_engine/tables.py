@@ -130,6 +130,7 @@ class TableRun:
 
     def _warn(self, known: Items, wanted: Items, names: Sequence[str], limits: Limits) -> None:
         self.result.warnings += self.table.warnings(wanted.values(), self.around(limits))
+        self.result.warnings += shortened(self.table.moves(known, wanted), f"and {{}} more {self.table.name}")
         if wanted and not names:
             if wanted != known:
                 raise EngineError(f"{self.table.name}: needs feature {self.table.feature}")
@@ -261,6 +262,8 @@ class BalancerTableRun(TableRun):
                 vips[real["address"]] = vips.get(real["address"], False) or real["local"]
             for address in entry["down_reals"]:
                 found.setdefault(address, False)
+            for config in entry.get("quic_lb", ()):
+                found.update(dict.fromkeys((server["real"] for server in config.get("servers", ())), False))
         return {**found, **vips}
 
     def _ids(self, actual: Entries) -> Ids:

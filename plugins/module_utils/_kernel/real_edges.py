@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import typing as t
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from .._model.firewall import Chain, Rule
 from .._model.snapshot import EgressPlace, Filter
@@ -67,6 +67,15 @@ class RealEdges(Edges, t.Protocol):
 
     def change_chain(self, chain: Chain, rules: Sequence[Rule], /) -> None:
         """Have these rules of ours at the top of a chain, and no others. ProgramError where nftables refuses."""
+
+
+def running_at_ingress(interface: str, pinned: Collection[int]) -> tuple[bool, int | None]:
+    """Whether there is such an interface, and the id of decap there, one of `pinned` before another; None: no decap."""
+    way = ways_in([interface]).get(interface)
+    if way is None:
+        return False, None
+    filters = [each.program_id for each in way.filters if each.name.startswith(FILTER_NAME)]
+    return True, next((each for each in filters if each in pinned), next(iter(filters), None))
 
 
 def _add_qdisc(interface: str, index: int) -> None:

@@ -23,7 +23,7 @@ PROGRAMS: dict[str, tuple[int, int]] = {
     "root": (bpf.PROG_TYPE_XDP, bpf.ATTACH_XDP),
     "packet_counter": (bpf.PROG_TYPE_XDP, bpf.ATTACH_XDP),
     "healthcheck": (bpf.PROG_TYPE_SCHED_CLS, 0),
-    "server_id_option": (bpf.PROG_TYPE_SOCK_OPS, 3),
+    "server_id_option": (bpf.PROG_TYPE_SOCK_OPS, bpf.ATTACH_SOCK_OPS),
 }
 """Program (its function is called so, its main file is sources.main_file) → program type, expected attach type."""
 

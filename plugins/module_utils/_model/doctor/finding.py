@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import typing as t
+from collections.abc import Iterable
 
 NAMES: t.Final = (
     # The way out of a balancer.
@@ -46,6 +47,8 @@ NAMES: t.Final = (
     "rings_differ",
     "server_id_clash",
     "host_unreachable",
+    # What could not be told.
+    "not_examined",
 )
 """Every finding there is."""
 
@@ -64,3 +67,13 @@ class Finding(t.NamedTuple):
     remedy: str
     error: bool = True
     host: str = ""
+
+
+NOT_EXAMINED: t.Final = "not_examined"
+"""The finding that something could not be looked at."""
+
+
+def in_order(findings: Iterable[Finding]) -> list[Finding]:
+    """Errors first, then as NAMES has them; each once."""
+    order = {name: index for index, name in enumerate(NAMES)}
+    return sorted(dict.fromkeys(findings), key=lambda each: (not each.error, order.get(each.name, len(order))))

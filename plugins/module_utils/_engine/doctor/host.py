@@ -1,0 +1,43 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is looked at of every host, whatever its role."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+
+from ..._kernel import fitness
+from ..._kernel.lock import LOCK_ROOT
+from ..._kernel.state_folder import STATE_ROOT
+from ..._model.doctor.finding import Finding
+from ..._model.doctor.host import Clock, of_clock, of_compiler, of_kernel
+from .examiner import Examiner, Visit
+
+_COMPILER = ("bcc", "pyroute2", "netaddr")
+
+
+def examiners(visit: Visit) -> list[Examiner]:
+    """Those of any host."""
+    return [
+        Examiner("the kernel", lambda: of_kernel(fitness.kernel_release(), fitness.has_jit(), fitness.lockdown())),
+        Examiner("the compiler", _compiler),
+        Examiner("the clock", lambda: _clock(visit)),
+    ]
+
+
+def _compiler() -> Iterable[Finding]:
+    missing = [f"Python module {name}" for name in fitness.missing_packages(_COMPILER)]
+    if not fitness.has_library("bcc"):
+        missing.append("libbcc")
+    return of_compiler(missing)
+
+
+def _clock(visit: Visit) -> Iterable[Finding]:
+    folders = [os.path.join(root, visit.request.instance) for root in (STATE_ROOT, LOCK_ROOT)]
+    files = [entry.path for folder in folders if os.path.isdir(folder) for entry in os.scandir(folder)]
+    clock = Clock(time.time(), fitness.is_synchronised(), fitness.is_container(), fitness.newest(files))
+    visit.seen["clock"] = {"at": clock.now, "synchronised": clock.synchronised, "container": clock.container}
+    return of_clock(clock)
