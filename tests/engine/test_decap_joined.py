@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ import pytest
 from ansible_collections.katran.fleet.tests.engine.real import LINK, REAL, REAL6, A, ensure, real_host
 from ansible_collections.katran.fleet.tests.engine.sandbox import run
 from ansible_collections.katran.fleet.tests.engine.tunnelled import CLIENT, ipv6
+
+Service = Callable[[], AbstractContextManager[socket.socket]]
 
 SYN, ACK = 2, 16
 CLIENT_PORT, PORT = 40000, 8080
@@ -54,12 +58,50 @@ def host() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("family", [4, 6])
-def test_joined_segments_arrive_whole(family: int) -> None:
+@contextmanager
+def here() -> Iterator[socket.socket]:
+    """A service on the VIP itself."""
+    with socket.create_server((A, PORT)) as server:
+        yield server
+
+
+@contextmanager
+def in_a_pod() -> Iterator[socket.socket]:
+    """One in a namespace behind NAT: what was joined goes on by another interface."""
+    run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    run("ip", "netns", "add", "pod")
+    run("ip", "link", "add", "veth0", "type", "veth", "peer", "name", "eth0")
+    run("ip", "link", "set", "eth0", "netns", "pod")
+    run("ip", "addr", "add", "10.244.0.1/24", "dev", "veth0")
+    run("ip", "link", "set", "veth0", "up")
+    run("ip", "-n", "pod", "addr", "add", "10.244.0.7/24", "dev", "eth0")
+    run("ip", "-n", "pod", "link", "set", "eth0", "up")
+    run("ip", "-n", "pod", "route", "add", "default", "via", "10.244.0.1")
+    run("nft", "add table ip kube; add chain ip kube pre { type nat hook prerouting priority -100; }")
+    run("nft", f"add rule ip kube pre ip daddr {A} tcp dport {PORT} dnat to 10.244.0.7:{PORT}")
+    with open("/proc/thread-self/ns/net", "rb") as home, open("/run/netns/pod", "rb") as pod:
+        # A socket stays in the namespace that it was made in.
+        setns(pod.fileno())
+        try:
+            server = socket.create_server(("10.244.0.7", PORT))
+        finally:
+            setns(home.fileno())
+    with server:
+        yield server
+    run("ip", "netns", "del", "pod")
+
+
+def setns(descriptor: int) -> None:
+    network = 0x40000000
+    assert ctypes.CDLL(None).setns(descriptor, network) == 0
+
+
+@pytest.mark.parametrize(("family", "service"), [(4, here), (6, here), (4, in_a_pod), (6, in_a_pod)])
+def test_joined_segments_arrive_whole(family: int, service: Service) -> None:
     ensure(A, how="tc")
     every = socket.htons(3)
     with (
-        socket.create_server((A, PORT)) as server,
+        service() as server,
         socket.socket(socket.AF_PACKET, socket.SOCK_RAW, every) as wire,
         socket.socket(socket.AF_PACKET, socket.SOCK_RAW, every) as inside,
     ):
