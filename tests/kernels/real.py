@@ -10,7 +10,9 @@ from pathlib import Path
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.decap import Real
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Result
+from ansible_collections.katran.fleet.plugins.module_utils._engine.restore import restore_real
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode import Bytecode
 from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import DECAP, parse_real
@@ -105,7 +107,7 @@ class RealLife:
             self.count(arrives(vip, tunnel, patience=1) is None, f"kernel: {tunnel} to {vip} arrives")
 
     def _repaired(self) -> None:
-        """What somebody takes away is there after the next run."""
+        """What somebody takes away is there after the next run, as after a boot."""
         subprocess.run(["nft", f"flush ruleset; {_CHAIN} {_RULES}"], check=True)
         self.count(arrives(A, Tunnel(), patience=1) is None, "a firewall that drops tunnels does not drop them")
         for command in (
@@ -116,7 +118,7 @@ class RealLife:
             ["sysctl", "-qw", "net.ipv4.conf.katran-ip6tnl.rp_filter=1"],
         ):
             subprocess.run(command, check=True)
-        changes = self._ensure("kernel").changes
+        changes = restore_real(StateFile("default", BPFFS))
         expected = [
             "add the tunnel device katran-ipip",
             "add 127.0.0.43 to katran-ip6tnl",
@@ -129,6 +131,7 @@ class RealLife:
         ]
         self.count(changes == expected, f"repaired: {changes}")
         self._strips("kernel, repaired")
+        self.count(not self._ensure("kernel", once=True).changed, "repaired: the next run changes something")
 
     def _removed(self) -> None:
         done = Real("default", BPFFS).remove(False, 10)
