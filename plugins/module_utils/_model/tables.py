@@ -17,7 +17,7 @@ from .features import vip_words
 from .limits import Limits
 from .map_specs import DEFAULT_SIZES, HC_SOURCE_IPV4, HC_SOURCE_IPV6, HEALTHCHECK_SPECS
 from .marks import MARK_BASE, MARK_LAST, is_ours
-from .quic_lb_input import too_short
+from .quic_lb import too_short
 from .resource import BALANCER, UNREADY, Row
 from .shape import Options, is_number, numbered
 from .table import Around, Table, TableEntry
