@@ -27,7 +27,6 @@ from ansible_collections.katran.fleet.tests.engine.host import (
     Entry,
     apply,
     drop,
-    module,
     put,
     real,
     snapshot,

@@ -58,7 +58,7 @@ def payloads() -> Payloads:
         ("simulate_info", 300),
         # A real knows filters of tc, the kernel's tunnels and the firewall beside XDP.
         ("decap", 340),
-        ("xdp_root", 270),
+        ("xdp_root", 271),
         # Units and their groups, besides.
         ("server_id_option", 306),
         # Of VIPs, the host's own addresses and gateways are read too, and routes are withdrawn. Checks are read, kept
