@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import select
 import signal
 import struct
 import subprocess
@@ -19,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
@@ -44,6 +45,9 @@ CHANGES: tuple[dict[int, int], ...] = ({1: 1, 2: 1, 3: 1}, {2: 1, 3: 1, NOBODY: 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "server-ids.md"
 _PASS = struct.pack("<BBhi", 0xB7, 0, 0, 2) + struct.pack("<BBhi", 0x95, 0, 0, 0)
 """The program that returns XDP_PASS."""
+
+PATIENCE = 600.0
+"""Seconds in which a process must have said its line: a thousand connections take a while."""
 
 TIMEOUT, LOST_AFTER = 20.0, 3.0
 """Seconds for an answer: where one must come, and where none need."""
@@ -86,6 +90,14 @@ def counted() -> dict[str, int]:
         return dict(zip(names, layout.sum_cpus(value, len(names)), strict=True))
 
 
+def _line(said: IO[str]) -> str:
+    """The one line that a process has to say."""
+    assert select.select([said], [], [], PATIENCE)[0], "it says nothing"
+    line = said.readline()
+    assert line, "it has ended"
+    return line
+
+
 @dataclass
 class Client:
     """The process of the clients."""
@@ -100,9 +112,7 @@ class Client:
     def end(self) -> Any:
         """What came of it."""
         assert self.process.stdout
-        line = self.process.stdout.readline()
-        assert line, "the client ended"
-        return json.loads(line)
+        return json.loads(_line(self.process.stdout))
 
     def connect(self, name: str, number: int) -> dict[str, int]:
         """Real → its connections."""
@@ -134,14 +144,14 @@ def quic_fleet(folder: Path) -> Iterator[Client]:
         set_reals(CHANGES[0])
         apply("server_ids", [{"id": server_id(number), "real": address(number)} for number in REALS])
         for server in servers:
-            assert server.readline() == "ready\n"
+            assert _line(server) == "ready\n"
         script = str(Path(__file__).with_name("quic_client.py"))
         command = ["ip", "netns", "exec", "client", sys.executable, script, VIP, CLIENT, MOVED]
         process = stack.enter_context(
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         )
         assert process.stdout
-        assert process.stdout.readline() == "ready\n"
+        assert _line(process.stdout) == "ready\n"
         yield Client(process)
 
 
