@@ -97,6 +97,7 @@ BPF_TABLE("hash_of_maps$down_set", struct vip_definition, u32,
 
 #ifdef FEATURE_INTROSPECTION
 BPF_PERF_OUTPUT(event_pipe);
+BPF_TABLE("array", u32, struct capture_filter, capture_filter, 1);
 #endif
 
 #ifdef KNOWS_OWN_ADDRESSES

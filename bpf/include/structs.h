@@ -41,7 +41,8 @@
 /* Indexes of ctl_array. */
 #define CTL_GATEWAY_MAC 0
 #define CTL_INTROSPECTION 5
-/* The datapath's own: see clock.h. */
+/* The datapath's own: see capture.h and clock.h. */
+#define CTL_CAPTURE_UNTIL 13
 #define CTL_CLOCK_TICK 14
 #define CTL_CLOCK_NS 15
 
@@ -160,6 +161,37 @@ struct event_metadata {
 	u32 data_len;
 } __attribute__((packed));
 ASSERT_SIZE(struct event_metadata, 12);
+
+/* The packets that whoever captures wants: see capture.h. */
+struct capture_filter {
+	u32 vip_num;
+	/* 0: any. */
+	u32 real;
+	__be32 client[4];
+	__be32 mask[4];
+	/* The client's; 0: any. */
+	__be16 port;
+	u16 pad;
+	/* Bytes of a frame. */
+	u32 snaplen;
+	/* Packets at most, and packets so far. */
+	u32 limit;
+	u32 taken;
+};
+ASSERT_SIZE(struct capture_filter, 56);
+
+/* In front of a captured frame. */
+struct capture_metadata {
+	struct event_metadata event;
+	u8 how;
+	u8 verdict;
+	u8 from_icmp;
+	u8 pad;
+	u64 ns;
+	u32 vip_num;
+	u32 real;
+};
+ASSERT_SIZE(struct capture_metadata, 32);
 
 struct flow_debug_info {
 	__be32 l4_hop[4];

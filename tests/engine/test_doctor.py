@@ -306,7 +306,8 @@ def test_drained_by_hand_and_forgotten(balancer: None) -> None:
         ("drained_by_hand", "10.0.0.1", False),
         ("drained_by_hand", "instance default", False),
     ]
-    assert "katran undrain" in findings[0].remedy
+    assert "katran.fleet.reals" in findings[0].remedy
+    assert "katran undrain" in findings[1].remedy
 
 
 CHECKED = [vip("198.51.100.1", real("10.0.0.1"), real("10.0.0.2"), check={"type": "tcp"})]

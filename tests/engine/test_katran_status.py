@@ -9,6 +9,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import In
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.tests.engine import real as real_side
+from ansible_collections.katran.fleet.tests.engine.host import module
 from ansible_collections.katran.fleet.tests.engine.katran import FOLDER, install, katran, told
 from ansible_collections.katran.fleet.tests.engine.sandbox import (
     BPFFS,
@@ -62,13 +64,33 @@ def program() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def host(program: None) -> Iterator[None]:
+@contextmanager
+def balancer() -> Iterator[None]:
     with sandbox(LINK):
         install()
         ensure_balancer("attached", interfaces=[LINK])
         apply(CONFIG)
         yield
+
+
+@pytest.fixture
+def host(program: None) -> Iterator[None]:
+    """One that the test may spoil."""
+    with balancer():
+        yield
+
+
+@pytest.fixture(scope="class")
+def one_host(program: None) -> Iterator[None]:
+    with balancer():
+        yield
+
+
+@pytest.fixture
+def well(one_host: None) -> Iterator[None]:
+    """One for all tests that leave it as it is, but for what they say of reals."""
+    yield
+    apply([], "reals")
 
 
 def status(*arguments: str) -> dict[str, Any]:
@@ -86,7 +108,7 @@ def ring_of(name: str) -> int:
     return int(json.loads(STATE.read_text())["vip_numbers"]["assigned"][name])
 
 
-@pytest.mark.usefixtures("host")
+@pytest.mark.usefixtures("well")
 class TestWell:
     """A balancer that nobody announces and nobody checks."""
 
@@ -315,6 +337,15 @@ def test_flows_that_todays_ring_contradicts() -> None:
     assert katran("flows", "--stale", "--real", R2).returncode == 0
 
 
+@pytest.mark.usefixtures("host")
+def test_modules_give_the_same() -> None:
+    found = module("balancer_info", {"gather": ["status"]})["status"]
+    assert found["real"] is None
+    assert found["balancer"] == status()
+    flows = module("flows_info", {"stale": True})
+    assert (flows["total"], flows["flows"]) == (0, [])
+
+
 @pytest.mark.usefixtures("program")
 def test_a_real_without_a_balancer() -> None:
     with real_side.real_host():
@@ -325,6 +356,7 @@ def test_a_real_without_a_balancer() -> None:
         assert (done.returncode, done.stderr) == (0, "")
         assert f" by XDP on {real_side.LINK} (native)" in done.stdout
         data = told("status")
+        assert module("balancer_info", {"gather": ["status"]})["status"] == {"balancer": None, "real": data["reals"][0]}
         assert data["balancers"] == []
         (found,) = data["reals"]
         assert (found["vips"], found["loopback"]) == ([real_side.A, real_side.C], [real_side.A, real_side.C])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lists of clients per VIP, on real maps and through the loaded program: who gets in, what is told, what is repaired."""
+"""Lists of clients per VIP, on real maps and through the loaded program: who gets in, what is told and repaired."""
 
 from __future__ import annotations
 
@@ -46,6 +46,14 @@ FEATURES = ["source_filter", "cidr_vips", "udp_flow_migration"]
 WEB, WEB6 = "198.51.100.1", "2001:db8::1"
 ALLOW, DENY = ["192.0.2.0/24", "203.0.113.7/32"], ["192.0.2.128/25", "2001:db8:c::/48"]
 DROP, TX = 1, 3
+EMPTY = (
+    "vips[0].allow: an empty list could mean nobody or everybody: for everybody leave it out (state replaced or"
+    " overridden forgets a list that is not mentioned) or write [0.0.0.0/0], for nobody write deny: [0.0.0.0/0]"
+)
+FULL = (
+    "vips: 1004 entries of IPv4 allow and deny lists, but sizes.source_filters is 1000"
+    " (a list of allow takes one more, for everybody else)"
+)
 SIZES = {"vips": 32, "reals": 64, "ring": 4093, "flows": 4000, "server_ids": 5000, "source_filters": 1000}
 
 
@@ -184,8 +192,7 @@ def test_merged_keeps_the_lists_that_it_does_not_mention_and_replaced_does_not()
     [
         (
             web(allow=[]),
-            "vips[0].allow: an empty list could mean nobody or everybody: for everybody leave it out (state replaced or"
-            " overridden forgets a list that is not mentioned) or write [0.0.0.0/0], for nobody write deny: [0.0.0.0/0]",
+            EMPTY,
         ),
         (
             web(allow=["192.0.2.0/24"], deny=["198.18.0.0/15", "192.0.2.0/24"]),
@@ -203,8 +210,7 @@ def test_merged_keeps_the_lists_that_it_does_not_mention_and_replaced_does_not()
         (web(allow=["example.net"]), "vips[0].allow[0]: example.net is neither an IP address nor a prefix"),
         (
             web(deny=[f"192.0.{high}.{low}" for high in range(4) for low in range(1, 252)]),
-            "vips: 1004 entries of IPv4 allow and deny lists, but sizes.source_filters is 1000"
-            " (a list of allow takes one more, for everybody else)",
+            FULL,
         ),
     ],
 )

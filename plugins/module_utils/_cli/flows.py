@@ -10,7 +10,8 @@ import sys
 import typing as t
 from dataclasses import asdict, dataclass, field
 
-from .._engine.flows import MAX_LIMIT, Found, flows_found
+from .._engine.flows import Found
+from .._engine.flows_info import MAX_LIMIT, flows_found
 from .._engine.look import looking
 from .._engine.request import Request
 from .._kernel.state_folder import read_bpffs

@@ -35,9 +35,7 @@ from .._model.vips import VipKey
 from .._program.own_pins import balancer_pins
 from .._program.requirements import require_capabilities
 from .request import Request
-from .todays_ring import TodaysRing
 
-MAX_LIMIT = 100_000
 FLOW_TABLES = (("lru_mapping", "fallback_cache"), ("global_lru_maps", "fallback_glru"))
 """Map of per-CPU tables, and the table of the CPUs that have none: the connection tables, then the global ones."""
 
@@ -92,9 +90,9 @@ class Found:
 
 
 def search(
-    maps: KernelMaps, selection: Selection, limit: int, names: Mapping[int, str], ring: TodaysRing | None = None
+    maps: KernelMaps, selection: Selection, limit: int, names: Mapping[int, str], also: Check | None = None
 ) -> Found:
-    """The selected flows of every table, with `ring` of these those alone that it contradicts.
+    """The selected flows of every table; with `also` those alone of the connection tables of which that is so, too.
 
     `names`: real id → address.
     """
@@ -102,10 +100,12 @@ def search(
     per_real: Counter[int] = Counter()
     now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
     matcher: Check | None = None if selection.is_everything() else Matcher([selection])
-    if ring is not None:
-        matcher = _both(matcher, ring.contradicts)
+    if also is not None:
+        matcher = _both(matcher, also)
     with ExitStack() as stack:
         for table in open_flow_tables(maps, stack):
+            if also is not None and table.name not in FLOW_TABLES[0]:
+                continue
             entries, selected = _search_flow_table(table, matcher, limit, names, now, found)
             per_real.update(selected)
             found.total += selected.total()
@@ -243,46 +243,17 @@ def loaded(request: Request, warnings: list[str]) -> Iterator[KernelMaps | None]
             )
 
 
-def _select(maps: KernelMaps, params: Mapping[str, t.Any], names: Mapping[int, str]) -> Selection:
+def select(maps: KernelMaps, params: Mapping[str, t.Any], names: Mapping[int, str]) -> Selection:
+    """Which flows the parameters vip, real and client mean."""
     ids = {address: number for number, address in names.items()}
     return parse_filters(params, frozenset(maps.entries("vip_map")), ids)
 
 
-def _unknown_real(params: Mapping[str, t.Any], selection: Selection) -> list[str]:
+def unknown_real(params: Mapping[str, t.Any], selection: Selection) -> list[str]:
+    """A warning where no real has the address that is asked for."""
     if selection.ids is None or selection.ids:
         return []
     return [f"real: the balancer has no real {params['real']}"]
-
-
-def find_flows(request: Request, params: Mapping[str, t.Any]) -> Found:
-    """The work of module flows_info."""
-    require_capabilities()
-    if not 0 <= params["limit"] <= MAX_LIMIT:
-        faults = Faults()
-        faults.add("limit", f"{params['limit']} is not in 0 to {MAX_LIMIT}")
-        faults.check()
-    parse_filters(params, (), {})
-    with locked(request.instance, False, request.lock_timeout):
-        return flows_found(request, params)
-
-
-def flows_found(request: Request, params: Mapping[str, t.Any]) -> Found:
-    """The same of parameters that were looked at, without a lock.
-
-    `stale` among them: those flows alone that today's ring contradicts.
-    """
-    told: list[str] = []
-    with loaded(request, told) as maps:
-        if maps is None:
-            return Found(warnings=told)
-        names = real_names(maps)
-        selection = _select(maps, params, names)
-        with TodaysRing(maps, names) as ring:
-            found = search(maps, selection, params["limit"], names, ring if params.get("stale") else None)
-            for row in found.flows:
-                ring.tell(row)
-        found.warnings = told + _unknown_real(params, selection)
-        return found
 
 
 def purge_flows(request: Request, params: Mapping[str, t.Any]) -> Found:
@@ -298,9 +269,9 @@ def purge_flows(request: Request, params: Mapping[str, t.Any]) -> Found:
         if maps is None:
             return Found(warnings=told)
         names = real_names(maps)
-        selection = _select(maps, params, names)
+        selection = select(maps, params, names)
         found = search(maps, selection, 0, names)
-        found.warnings = told + _unknown_real(params, selection)
+        found.warnings = told + unknown_real(params, selection)
         if not request.check and found.total:
             purge(maps, [selection])
         return found

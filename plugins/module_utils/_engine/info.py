@@ -38,12 +38,22 @@ from .checks_info import checks_info
 from .flows import real_names, search
 from .healthcheck_info import healthcheck_info
 from .known_tables import AnyTable, known_table
+from .look import Kind, find_kinds
 from .opened import read_actual
 from .ready_info import ready_info
+from .real_status import read_real
 from .recovery import recovered
 from .request import Request
+from .status import read_status
 
-SUBSETS = ("program", *OF_BALANCER, "rings", "checks", "ready", "healthcheck", "counters", "flows", "maps")
+_ROUTED_BY_ID = {
+    "quic": ("quic_stats_map", layout.QUIC_COUNTERS),
+    "tcp": ("tpr_stats_map", layout.TPR_COUNTERS),
+    "udp": ("stable_rt_stats", layout.STABLE_RT_COUNTERS),
+}
+"""What carries server ids → the map that counts how such packets were routed, and its fields."""
+
+SUBSETS = ("program", *OF_BALANCER, "rings", "checks", "ready", "healthcheck", "counters", "flows", "maps", "status")
 """What can be asked for."""
 
 
@@ -191,7 +201,18 @@ class Info:
             vips.append({"vip": str(key), "number": number, "packets": packets, "bytes": size})
             if denied is not None:
                 vips[-1]["denied_packets"], vips[-1]["denied_bytes"] = denied.get(number, (0, 0))
-        return {"global": found, "vips": vips, "reals": self._every_real()}
+        routed = {
+            word: self.maps.map(name).lookup(layout.u32(0)) or b"" for word, (name, _fields) in _ROUTED_BY_ID.items()
+        }
+        return {
+            "global": found,
+            "vips": vips,
+            "reals": self._every_real(),
+            "server_ids": {
+                word: dict(zip(fields, layout.sum_cpus(routed[word], len(fields)), strict=True))
+                for word, (_name, fields) in _ROUTED_BY_ID.items()
+            },
+        }
 
     def _denied(self) -> dict[int, tuple[int, int]] | None:
         """VIP number → packets and bytes that its lists of clients keep out; None where no program looks at lists."""
@@ -234,10 +255,13 @@ def gather_info(request: Request, gather: Collection[str]) -> dict[str, t.Any]:
         state = file.read()
         warnings: list[str] = []
         paths = Paths(request.bpffs, request.instance, "balancer")
-        if set(gather) == {"healthcheck"}:
-            # A host that only checks has no balancer.
-            checks = healthcheck_info(request, warnings)
-            return {"healthcheck": checks, **({"warnings": warnings} if warnings else {})}
+        alone: dict[str, Callable[[], t.Any]] = {
+            "healthcheck": partial(healthcheck_info, request, warnings),
+            "status": partial(status_info, request),
+        }
+        if set(gather) <= set(alone):
+            # A host that only checks, or is a real, has no balancer.
+            return {**{name: alone[name]() for name in gather}, **({"warnings": warnings} if warnings else {})}
         found = balancer_pins(KernelEdges(), paths, state.program)
         with KernelMaps(paths.maps, found.lost, hidden=found.strays) as maps:
             if "vip_map" not in found.maps:
@@ -253,7 +277,7 @@ def gather_info(request: Request, gather: Collection[str]) -> dict[str, t.Any]:
                 **{name: partial(info.table, name) for name in BALANCER_TABLES},
                 "checks": partial(info.checks, warnings),
                 "ready": partial(info.ready, warnings),
-                "healthcheck": partial(healthcheck_info, request, warnings),
+                **alone,
                 "counters": info.counters,
                 "flows": info.flows,
                 "maps": info.map_sizes,
@@ -261,6 +285,15 @@ def gather_info(request: Request, gather: Collection[str]) -> dict[str, t.Any]:
             told = {**{name: readers[name]() for name in gather}, "differences": info.differences(gather)}
             warnings[:0] = [*found.warnings(paths.maps, "balancer"), *_impostor(paths, state, info.pinned)]
             return {**told, "warnings": warnings} if warnings else told
+
+
+def status_info(request: Request) -> dict[str, t.Any]:
+    """What the command katran shows of an instance as a balancer and as a real, null where it is none."""
+    kind = find_kinds().get(request.instance, Kind(False, False))
+    return {
+        "balancer": read_status(request.instance, request.bpffs).to_data() if kind.balancer else None,
+        "real": read_real(request.instance).to_data() if kind.real else None,
+    }
 
 
 def _impostor(paths: Paths, state: State, info: ProgramInfo | None) -> list[str]:

@@ -15,10 +15,11 @@ from .._kernel.edges import KernelEdges, pinned_ids
 from .._kernel.links import Link, read_links
 from .._kernel.lock import locked
 from .._kernel.pins import Paths, listed
+from .._kernel.real_edges import running_at_ingress
 from .._kernel.root_array import slots
 from .._kernel.state_folder import StateFolder, instances, read_bpffs
 from .._model.errors import EngineError, FleetError, StateError
-from .._model.watch import Place, judge
+from .._model.watch import Ingress, Place, judge
 from .._program.requirements import require_capabilities
 
 LOCK_SECONDS = 0.3
@@ -41,6 +42,14 @@ def kinds(name: str | None = None) -> dict[str, Kind]:
     EngineError where there is none; ProgramError where this process may not look.
     """
     require_capabilities()
+    found = find_kinds(name)
+    if not found:
+        raise EngineError(f"there is no balancer{f' {name}' if name else ''} on this host, and no real")
+    return found
+
+
+def find_kinds(name: str | None = None) -> dict[str, Kind]:
+    """The same, without a word where there is none."""
     found = {}
     for each in [name] if name is not None else sorted({*instances(), *listed("/sys/fs/bpf/katran")}):
         maps = Paths(read_bpffs(each), each, "").maps
@@ -49,8 +58,6 @@ def kinds(name: str | None = None) -> dict[str, Kind]:
         kind = Kind(there[0] or pinned[0], there[1] or pinned[1])
         if kind.balancer or kind.real:
             found[each] = kind
-    if not found:
-        raise EngineError(f"there is no balancer{f' {name}' if name else ''} on this host, and no real")
     return found
 
 
@@ -76,15 +83,18 @@ def attached(places: Sequence[Place], paths: Paths) -> list[dict[str, t.Any]]:
     pinned = pinned_ids(KernelEdges(), paths)
     found = []
     for place in places:
-        mode, running, link = None, None, None
+        mode, running, link, exists = None, None, None, True
         if isinstance(place.where, str):
             link = links.get(place.where)
+            exists = link is not None
             if link is not None and link.xdp is not None:
                 mode, running = link.xdp.mode, link.xdp.program_id
+        elif isinstance(place.where, Ingress):
+            link = links.get(place.where.interface)
+            exists, running = running_at_ingress(place.where.interface, pinned)
         else:
             with contextlib.suppress(FleetError):
                 running = slots(place.where.path).get(place.where.position)
-        exists = link is not None or not isinstance(place.where, str)
         wrong = judge(place, exists, running, pinned) or _down(link)
         found.append({"place": place.spot, "mode": mode, "program_id": running, "wrong": wrong})
     return found

@@ -14,12 +14,13 @@ from .._kernel.links import addresses_of_lo
 from .._kernel.pins import Paths
 from .._kernel.state_folder import StateFolder, read_bpffs
 from .._model import layout
-from .._model.decap_record import DecapRecord
+from .._model.decap_record import KERNEL, TC, DecapRecord
 from .._model.errors import StateError
 from .._model.map_specs import DECAP_COUNTERS, REAL_SOURCES
 from .._model.source_plan import source_of
-from .._model.watch import Place
+from .._model.watch import Place, places_of_real
 from .look import attached, looking
+from .server_id_info import server_id_info
 
 
 @dataclass
@@ -28,7 +29,8 @@ class RealHostStatus:
 
     `way`: by what packets are taken out of their tunnels; `attached`: where that runs, and what is wrong there; `vips`:
     what it serves; `loopback`: those of them that are addresses of lo; `sources`: prefixes of balancers, none: anybody;
-    `counters`: packets; `problems`, `notes`, `sure`: as of a balancer.
+    `counters`: packets; `naming`: of server ids in TCP, as in server_id_info; `problems`, `notes`, `sure`: as of a
+    balancer.
     """
 
     instance: str
@@ -40,6 +42,7 @@ class RealHostStatus:
     server_id: int = 0
     gue_port: int | None = None
     counters: dict[str, int] = field(default_factory=dict)
+    naming: dict[str, t.Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     sure: bool = True
@@ -69,6 +72,9 @@ def read_real(instance: str) -> RealHostStatus:
             status.sure = False
         _program(status, record, paths)
         _maps(status, paths)
+        with contextlib.suppress(StateError):
+            # What of its own file is damaged does not concern what is decapsulated.
+            status.naming = server_id_info(instance, file.bpffs)
     there = set(addresses_of_lo())
     status.loopback = [vip for vip in status.vips if vip in there]
     wanted = record.settings.loopback if record.settings else []
@@ -85,13 +91,17 @@ def read_real(instance: str) -> RealHostStatus:
 
 
 def _program(status: RealHostStatus, record: DecapRecord, paths: Paths) -> None:
-    places = [Place(status.instance, "decap", each) for each in record.interfaces]
+    wheres = places_of_real(record.way, record.interfaces, record.tunnels)
+    places = [Place(status.instance, "decap", each) for each in wheres]
     status.attached = attached(places, paths)
     status.problems += [each["wrong"] for each in status.attached if each["wrong"]]
     runs = [each for each in status.attached if not each["wrong"]]
-    told = ", ".join(f"{each['place'].removeprefix('interface ')} ({each['mode']})" for each in runs)
+    told = ", ".join(
+        each["place"].removeprefix("interface ") + (f" ({each['mode']})" if each["mode"] else "") for each in runs
+    )
     if told:
-        status.way = f"program {record.tag} by XDP on {told}"
+        how = {TC: "at tc ingress of", KERNEL: "behind the kernel's tunnels"}.get(record.way, "by XDP on")
+        status.way = f"program {record.tag} {how} {told}{f', as {record.why}' if record.why else ''}"
 
 
 def _maps(status: RealHostStatus, paths: Paths) -> None:

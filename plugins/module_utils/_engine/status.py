@@ -36,8 +36,9 @@ from .._model.errors import NetworkError, StateError
 from .._model.flow_selection import Selection
 from .._model.judging import iso
 from .._model.pinned import PinnedMaps
+from .._model.ring_count import count_slots
 from .._model.state import State
-from .._model.status import Live, RealStatus, Ring, VipStatus, count_slots, differences, real_statuses, vip_statuses
+from .._model.status import Live, RealStatus, Ring, VipStatus, differences, real_statuses, vip_statuses
 from .._model.status import Place as Announced
 from .._model.verdicts import Words, words_of
 from .._model.vip_entries import VIP_MAPS, Actual, known_keys, real_of
@@ -110,8 +111,8 @@ class BalancerStatus:
 class Look:
     """One balancer while it is looked at. Its maps are open for the length of a with block."""
 
-    def __init__(self, instance: str) -> None:
-        self.file = StateFile(instance, read_bpffs(instance))
+    def __init__(self, instance: str, bpffs: str | None = None) -> None:
+        self.file = StateFile(instance, bpffs or read_bpffs(instance))
         self.paths = Paths(self.file.bpffs, instance, "balancer")
         self.status = BalancerStatus(instance, self.file.bpffs)
         self.state = State(instance, self.file.bpffs, lost=True)
@@ -260,9 +261,9 @@ class _Digests:
 # Whole looks
 
 
-def read_status(instance: str) -> BalancerStatus:
-    """Everything that `katran status` shows of a balancer."""
-    with Look(instance) as look:
+def read_status(instance: str, bpffs: str | None = None) -> BalancerStatus:
+    """Everything that `katran status` shows of a balancer. `bpffs`: None where its record names it."""
+    with Look(instance, bpffs) as look:
         live, counts = look.live()
         status = look.status
         places = _announcements(look)

@@ -18,6 +18,7 @@ from .._kernel.maps import KernelMaps
 from .._model import layout
 from .._model.exceptions import VipTable, slot_of
 from .._model.layout import SLOT
+from .flows import FLOW_TABLES
 
 _NO_LRU = layout.VIP_FLAGS["no_lru"]
 
@@ -27,7 +28,10 @@ class TodaysRing:
 
     def __init__(self, maps: KernelMaps, names: Mapping[int, str]) -> None:
         self._names = names
+        self._memory: mmap.mmap | None = None
         present = maps.names()
+        if not {"vip_map", "ch_rings", "server_id_stats"} <= present:
+            return
         prefixes = {
             (name == "vip_lpm_map", key): value
             for name in ("vip_lpm_map", "vip_lpm4_map")
@@ -36,17 +40,20 @@ class TodaysRing:
         }
         self._vips = VipTable(maps.entries("vip_map"), prefixes)
         self._size, self._max_vips = maps.ring_size(), maps.capacity("server_id_stats")
-        self._memory: mmap.mmap = maps.map("ch_rings").mmap(writable=False)
+        self._memory = maps.map("ch_rings").mmap(writable=False)
 
     def __enter__(self) -> t.Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._memory.close()
+        if self._memory is not None:
+            self._memory.close()
 
     def choices(self, key: bytes) -> list[int]:
         """The ids of the reals that the VIPs which a flow may be of would choose; none where no packet asks a table."""
-        found = []
+        found: list[int] = []
+        if self._memory is None:
+            return found
         for owner in self._vips.owners(key):
             if not owner.flags & _NO_LRU:
                 slot = slot_of(key, owner.flags, self._max_vips, self._size)
@@ -59,11 +66,14 @@ class TodaysRing:
         return any(each != real for each in self.choices(key))
 
     def tell(self, row: dict[str, t.Any]) -> None:
-        """Add to a flow in words: `stale`, whether the ring would choose another real, and `ring`, which."""
+        """Add to a flow in words: `stale`, whether the ring would choose another real, and `ring`, which.
+
+        What other balancers told is in the global tables because the ring says something else: that is never stale.
+        """
         packed = [layout.pack_address(row[name]) for name in ("client", "vip")]
         numbers = {name: number for number, name in layout.PROTOCOL_NAMES.items()}
         protocol = numbers[row["protocol"]] if row["protocol"] in numbers else int(row["protocol"])
         key = layout.flow_key(packed[0], packed[1], row["client_port"], row["port"], protocol)
         choices = self.choices(key)
-        row["stale"] = any(each != row["real_id"] for each in choices)
+        row["stale"] = row["table"] in FLOW_TABLES[0] and any(each != row["real_id"] for each in choices)
         row["ring"] = self._names.get(choices[0]) if choices else None

@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .addresses import parse_addresses
-from .decap_record import DecapKept, DecapRecord
-from .decap_ways import AUTO, HOWS, XDP
+from .decap_record import AUTO, HOWS, XDP, DecapKept, DecapRecord
 from .faults import Faults
 from .options import SOURCE_DIR, Spec, parse_interfaces
 from .shape import is_number

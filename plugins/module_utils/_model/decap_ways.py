@@ -10,16 +10,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from .bytecode import Bytecode
+from .decap_record import AUTO, KERNEL, TC, XDP, DecapRecord
 from .snapshot import CLSACT, Attachment, EgressPlace, Filter, Missing
 from .steps import AddQdisc, PutFilter, RemoveFilter, RemoveQdisc
 
 if t.TYPE_CHECKING:
-    from .decap_record import DecapRecord
     from .decap_settings import RealSettings
     from .program_plan import ProgramPlan
 
-AUTO, XDP, TC, KERNEL = "auto", "xdp", "tc", "kernel"
-HOWS = (AUTO, XDP, TC, KERNEL)
 PROGRAMS = {XDP: "decap", TC: "decap_tc", KERNEL: "decap_tunnel"}
 """Way → the program that it takes: behind the kernel's devices, one that looks at what they stripped."""
 

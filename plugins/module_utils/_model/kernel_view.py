@@ -19,12 +19,13 @@ from .drift import Left, View, reals_drift, table_drift, vip_drift
 from .errors import PlanError
 from .lru_history import may_be_known
 from .ring import build_each
+from .ring_count import count_slots
 from .source_entries import FILTER_MAPS, filter_entries, filter_map
 from .state import State
 from .table import Table
 from .table_plan import plan_entries
 from .verdicts import Words, words_of
-from .vip_entries import Actual, adopt, down_set_key, known_keys, real_of, vip_map_entry, vips_in_kernel
+from .vip_entries import VIP_MAPS, Actual, adopt, down_set_key, known_keys, real_of, vip_map_entry, vips_in_kernel
 from .vip_plan import BuildRings, Recorded, down_members, plan_vips, references, ring_members
 from .vips import Vip, VipKey, VipReal, vips_from_config
 
@@ -96,14 +97,29 @@ class KernelView:
         """For each VIP that packets meet, how many slots of its ring each real has; "" of those that lead to none."""
         there = {number: real.address for number, real in self._reals().items()}
         found = []
-        for key in sorted(vips_in_kernel(self.actual)):
+        # VIPs of the same reals and weights have the same ring.
+        counted: dict[bytes, dict[int, int]] = {}
+        for key in sorted(self._in_kernel()):
+            ring = bytes(self.actual.ring(self._number(key)))
+            if ring not in counted:
+                counted[ring] = count_slots(ring)
             slots: dict[str, int] = {}
-            for number in self.actual.ring(self._number(key)).cast("Q"):
+            for number, count in counted[ring].items():
                 address = there.get(number, "")
-                slots[address] = slots.get(address, 0) + 1
+                slots[address] = slots.get(address, 0) + count
             reals = [{"address": each, "slots": slots[each]} for each in sorted(slots, key=_by_address)]
             found.append({"vip": str(key), "reals": reals})
         return found
+
+    def _in_kernel(self) -> list[VipKey]:
+        """The VIPs that have a ring there."""
+        visible, entries = known_keys(self.actual), self.actual.entries
+        return [
+            visible[key]
+            for name in VIP_MAPS
+            for key, value in entries.get(name, {}).items()
+            if key in visible and layout.parse_vip_meta(value)[1] < self.actual.capacity["server_id_stats"]
+        ]
 
     def _number(self, key: VipKey) -> int:
         return layout.parse_vip_meta(self._meta(key))[1]

@@ -158,6 +158,7 @@ MAPS: tuple[MapSpec, ...] = (
         inner=DOWN_SET,
     ),
     MapSpec("ctl_array", ARRAY, 4, 8, _fixed(16)),
+    MapSpec("capture_filter", ARRAY, 4, 56, _fixed(1), exists=_with("introspection")),
     MapSpec("event_pipe", PERF_EVENT_ARRAY, 4, 4, _fixed(MAX_CPUS), exists=_with("introspection")),
     MapSpec("decap_dst", HASH, 16, 4, _size("vips"), exists=_with("inline_decap")),
     MapSpec("tunnel_src_v4", LPM_TRIE, 8, 4, _fixed(MAX_SOURCES), NO_PREALLOC, _checks_sources),

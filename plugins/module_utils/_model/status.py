@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from . import layout
-from .layout import SLOT
 from .state import State
 from .verdicts import Combined, Words, degraded
 from .vip_entries import flag_bits, real_of, vip_map_entry
@@ -144,15 +143,6 @@ class Live:
     vip_counts: Mapping[VipKey, Pair] = field(default_factory=dict)
     real_counts: Mapping[str, Pair] = field(default_factory=dict)
     maps: frozenset[str] = frozenset()
-
-
-def count_slots(ring: bytes) -> dict[int, int]:
-    """Real id → how many slots of a ring, as ch_rings holds it, lead to it; 0 those that lead to none."""
-    low, high = ring[0::SLOT], ring[1::SLOT]
-    if not any(high) and not any(map(any, (ring[2::SLOT], ring[3::SLOT]))):
-        # Most balancers have fewer than 256 reals: their ids are bytes, which are counted without an object for each.
-        return dict(Counter(low))
-    return dict(Counter(memoryview(ring).cast("Q")))
 
 
 def vip_statuses(

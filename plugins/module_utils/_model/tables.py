@@ -154,6 +154,15 @@ class ServerIds(Table[int, ServerId]):
         vips = vips_from_config([vip for vip in around.vips if ":" in vip["address"]])
         return found + server_id_warnings(items, vips.values(), around.limits)
 
+    def moves(self, known: Mapping[int, ServerId], wanted: Mapping[int, ServerId]) -> list[str]:
+        """An id is one host's: another does not know the connections that carry it."""
+        return [
+            f"server id {key} moves from {known[key].real} to {item.real}, where connections that carry it break:"
+            " give a host an id that no other had"
+            for key, item in wanted.items()
+            if key in known and known[key].real != item.real
+        ]
+
     def needs(self, rows: Iterable[Row], vips: Iterable[Row]) -> set[str]:
         """Who reads the ids depends on the VIPs; ids beyond the array's default size need another map."""
         rows = list(rows)

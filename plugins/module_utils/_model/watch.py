@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
+from .decap_record import KERNEL, TC
 from .options import no_interface
 from .snapshot import RootArray
 
@@ -15,8 +16,12 @@ WHAT = {
     "balancer": "no packet that comes in there is balanced",
     "decap": "what balancers send there is not decapsulated",
     "root": "none of the programs in its slots runs there",
+    "server_id_option": "its connections carry no server id",
 }
 """Program → what it means where it does not run."""
+
+IN_UNITS = "server_id_option"
+"""The program whose places are units of systemd."""
 
 UNSEEN = "?"
 """Where a program runs that cannot be looked at, such as for a damaged file."""
@@ -34,7 +39,7 @@ class Ingress(t.NamedTuple):
 
 
 class Place(t.NamedTuple):
-    """Where a program of an instance is to run: on an interface, at its ingress, or in a slot of root's array."""
+    """Where an instance's program is to run: on an interface, at its ingress, in a slot of root's array, in a unit."""
 
     instance: str
     program: str
@@ -50,7 +55,13 @@ class Place(t.NamedTuple):
         """The place, as sentences call it."""
         if isinstance(self.where, RootArray):
             return f"slot {self.where.position} of {self.where.path}"
-        return f"interface {self.where}"
+        return f"{'unit' if self.program == IN_UNITS else 'interface'} {self.where}"
+
+
+def places_of_real(way: str, interfaces: Iterable[str], tunnels: Iterable[str]) -> list[str | Ingress]:
+    """Where decap is to run that goes this way: at the ingress of interfaces or of the kernel's tunnels, or by XDP."""
+    inward = {TC: interfaces, KERNEL: tunnels}
+    return [*map(Ingress, inward[way])] if way in inward else [*interfaces]
 
 
 def spot_of(told: t.Any) -> str | RootArray | Ingress:

@@ -259,8 +259,8 @@ def of_stale(stale: int, looked: int) -> Iterator[Finding]:
             "lru_mapping",
             f"{stale} of {looked} TCP flows that were looked at have another real than today's ring gives them: they"
             " lose it when they reach another balancer or their entry is evicted",
-            "katran_sync: true tells the other balancers of such flows; old entries of connections that ended long ago"
-            " go with module katran.fleet.flows (state absent, real or vip)",
+            "katran flows --stale shows them; katran_sync: true tells the other balancers of such flows, and entries of"
+            " connections that ended long ago go with module katran.fleet.flows (state absent, real or vip)",
             error=False,
         )
 
@@ -294,8 +294,8 @@ def of_words(vips: Mapping[VipKey, Vip], words: Words, now: float) -> Iterator[F
                 address,
                 f"real {address} is {word.state} by hand since {word.since or 'nobody knows when'}, in"
                 f" {some(listed[address])}",
-                f"if that was forgotten, take the word back: katran undrain {address} here, or module"
-                " katran.fleet.reals with state deleted on all balancers",
+                "if that was forgotten, take the word back on all balancers: module katran.fleet.reals, config"
+                f" [{{address: {address}}}], state deleted",
                 error=False,
             )
         yield from _contradiction(word, words, listed.get(address, []))
@@ -330,8 +330,8 @@ def _contradiction(word: Overlay, words: Words, vips: Sequence[str]) -> Iterator
         "health_and_overlay",
         word.address,
         cause,
-        f"see to the real first (katran checks {word.address}), then take the word back (katran undrain"
-        f" {word.address}, module katran.fleet.reals with state deleted)",
+        f"see to the real first (katran checks {word.address}), then take the word back: module katran.fleet.reals,"
+        f" config [{{address: {word.address}}}], state deleted",
         error=False,
     )
 

@@ -89,6 +89,8 @@ GOOD: dict[str, t.Any] = {
                 *("192.0.2.1", "10.0.0.1", "10.0.0.2"),
                 flags=["quic"],
                 down_reals=["10.0.0.3"],
+                allow=["198.18.0.0/15"],
+                deny=["198.18.0.0/24", "198.18.7.0/24"],
                 check=CHECK,
                 announce=ANNOUNCE,
             ),
