@@ -87,6 +87,10 @@ bench-reaction: venv ## how soon a dead real is out of every ring, and back (100
 bench-large: venv ## the same where 512 VIPs share 100 reals, and what the agent then takes; writes docs/performance.md
 	@PYTHONPATH=collections python tests/bench/large.py $(BENCH)
 
+.PHONY: doctor-trials
+doctor-trials: venv ## does katran doctor find nothing in 20 runs on a healthy fleet under load?
+	@KATRAN_TRIALS=20 pytest -q -s tests/lab/test_doctor.py -k healthy
+
 .PHONY: bench-sync
 bench-sync: venv ## how soon a peer has the flows that a change of a ring leaves behind; writes docs/performance.md
 	@PYTHONPATH=collections nice python tests/bench/sync.py

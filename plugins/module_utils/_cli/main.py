@@ -29,6 +29,7 @@ COMMANDS = (
     "reals",
     "status",
     "top",
+    "trace",
     "undrain",
     "vips",
 )

@@ -246,7 +246,8 @@ def plan_absence(there: HostSnapshot, leaving: Collection[str] = ()) -> HostPlan
     plan = HostPlan()
     plan.faults += [
         f"instance {name} keeps its state in /var/lib/katran-fleet/{name}, and without the units nothing would bring it"
-        " back at boot: first remove its programs (modules balancer, decap, healthcheck and xdp_root with state absent)"
+        " back at boot: first remove its programs (modules balancer, decap, server_id_option, healthcheck and xdp_root"
+        " with state absent)"
         for name in there.instances
         if name not in leaving
     ]

@@ -42,6 +42,10 @@ _katran() {
         top:--interval) return ;;
         top:--count) return ;;
         top:--instance) _katran_names instances; return ;;
+        trace:--server-id) return ;;
+        trace:--misses) return ;;
+        trace:--seconds) return ;;
+        trace:--instance) _katran_names instances; return ;;
         undrain:--instance) _katran_names instances; return ;;
         vips:--instance) _katran_names instances; return ;;
     esac
@@ -56,12 +60,13 @@ _katran() {
             reals) _katran_reply "--instance --json --no-flows --help" ;;
             status) _katran_reply "--instance --json --help" ;;
             top) _katran_reply "--interval --count --once --reals --instance --json --help" ;;
+            trace) _katran_reply "--server-id --misses --seconds --instance --json --help" ;;
             undrain) _katran_reply "--instance --json --help" ;;
             vips) _katran_reply "--instance --json --help" ;;
         esac
     else
         case $command in
-            "") _katran_reply "capture checks doctor drain flows names reals status top undrain vips" ;;
+            "") _katran_reply "capture checks doctor drain flows names reals status top trace undrain vips" ;;
             checks) _katran_names vips reals ;;
             names) _katran_reply "vips reals instances" ;;
             reals) _katran_names vips reals ;;
