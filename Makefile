@@ -44,7 +44,7 @@ engine: venv ## the engine on real maps and interfaces in namespaces: drift, fau
 
 .PHONY: conformance
 conformance: venv ## the compiled datapath against recorded packets, by BPF_PROG_TEST_RUN
-	@pytest tests/conformance
+	@pytest -n 2 --dist worksteal tests/conformance
 
 .PHONY: molecule
 molecule: venv ## every molecule scenario

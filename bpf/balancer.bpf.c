@@ -102,6 +102,18 @@ static __always_inline u32 *find_server_id(u32 *id)
 	return server_id_map.lookup(id);
 }
 
+#ifdef FEATURE_QUIC_LB
+static __always_inline struct quic_lb_vip *find_quic_lb_vip(u32 vip)
+{
+	return quic_lb_vips.lookup(&vip);
+}
+
+static __always_inline u32 *find_quic_lb_server(struct quic_lb_server *key)
+{
+	return quic_lb_servers.lookup(key);
+}
+#endif
+
 static __always_inline void *find_table(u32 *cpu)
 {
 	return lru_mapping.lookup(cpu);
@@ -171,6 +183,23 @@ static __always_inline u32 *find_source_route6(struct v6_lpm_key *key)
 }
 #endif
 
+#ifdef FEATURE_SOURCE_FILTER
+static __always_inline u32 *find_filter4(struct filter4_key *key)
+{
+	return src_filter_v4.lookup(key);
+}
+
+static __always_inline u32 *find_filter6(struct filter6_key *key)
+{
+	return src_filter_v6.lookup(key);
+}
+
+static __always_inline struct lb_stats *denied_stats_of(u32 vip)
+{
+	return src_denied.lookup(&vip);
+}
+#endif
+
 #ifdef FEATURE_GLOBAL_LRU
 static __always_inline void *find_global_table(u32 *cpu)
 {
@@ -192,9 +221,16 @@ static __always_inline void *find_down_set(struct vip_definition *key)
 
 #ifdef FEATURE_INTROSPECTION
 static __always_inline void emit_event(struct xdp_md *ctx, u32 length,
-				       struct event_metadata *meta)
+				       void *meta, u32 meta_length)
 {
-	event_pipe.perf_submit_skb(ctx, length, meta, sizeof(*meta));
+	event_pipe.perf_submit_skb(ctx, length, meta, meta_length);
+}
+
+static __always_inline struct capture_filter *find_capture_filter(void)
+{
+	u32 zero = 0;
+
+	return capture_filter.lookup(&zero);
 }
 #endif
 
@@ -247,8 +283,10 @@ static __always_inline void *find_flow_debug_table(u32 *cpu)
 #include "introspection.h"
 #include "parse.h"
 #include "vip.h"
+#include "source_filter.h"
 #include "icmp.h"
 #include "choose.h"
+#include "capture.h"
 #include "encap.h"
 #include "decap_inline.h"
 
@@ -323,13 +361,39 @@ static __always_inline int send_to_real(struct packet *p,
 	return likely(sent) ? XDP_TX : XDP_DROP;
 }
 
+/*
+ * Steps 7 to 12. There are two of it: what it takes to tell who captures how
+ * a real was chosen costs a packet that nobody captures nothing.
+ */
+static __always_inline int forward(const struct cursor *cur, struct packet *p,
+				   struct flow_key *flow,
+				   const struct vip *vip, const bool captured,
+				   const bool v6)
+{
+	struct choice choice = { .captured = captured };
+	int verdict;
+
+	if (unlikely(p->frame - p->tag_bytes > MAX_FRAME)) {
+		capture_in(p, vip, &choice);
+		verdict = too_big(p, v6);
+		capture_out(p, vip, &choice, verdict);
+		return verdict;
+	}
+	count(COUNT_VIP_PACKETS);
+	verdict = choose_real(p, flow, cur->end, vip, &choice, v6);
+	capture_in(p, vip, &choice);
+	if (likely(verdict == CONTINUE))
+		verdict = send_to_real(p, vip, &choice, v6);
+	capture_out(p, vip, &choice, verdict);
+	return verdict;
+}
+
 static __always_inline int balance(struct cursor *cur, struct packet *p,
 				   const bool v6)
 {
 	struct vip_definition key __on_stack;
 	struct flow_key flow __on_stack;
 	struct vip vip = { .key = &key };
-	struct choice choice = {};
 	int verdict;
 
 	verdict = parse_flow(cur, p, &flow, v6);
@@ -344,13 +408,11 @@ static __always_inline int balance(struct cursor *cur, struct packet *p,
 		return XDP_PASS;
 	}
 	count_icmp_error(p);
-	if (unlikely(p->frame - p->tag_bytes > MAX_FRAME))
-		return too_big(p, v6);
-	count(COUNT_VIP_PACKETS);
-	verdict = choose_real(p, &flow, cur->end, &vip, &choice, v6);
-	if (unlikely(verdict != CONTINUE))
-		return verdict;
-	return send_to_real(p, &vip, &choice, v6);
+	if (is_denied(p, &flow, &vip, v6))
+		return XDP_DROP;
+	if (unlikely(is_captured(p, &flow, &vip)))
+		return forward(cur, p, &flow, &vip, true, v6);
+	return forward(cur, p, &flow, &vip, false, v6);
 }
 
 /*

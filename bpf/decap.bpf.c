@@ -3,10 +3,17 @@
  * On a real: takes off what a balancer put on. Only packets for a VIP that
  * this host serves are touched, so that nobody can use the host to send
  * packets into the network behind it; everything else goes on as it came.
+ *
+ * One of three programs, by the settings: decap (XDP), decap_tc (tc ingress,
+ * BY_TC), and decap_tunnel (BEHIND_TUNNEL), which watches over the kernel's
+ * own tunnel devices: they strip, whatever it is and from whomever.
  */
 #include <uapi/linux/bpf.h>
 
+#include <linux/pkt_cls.h>
+
 #include "compiler.h"
+#include "way.h"
 #include "settings.h"
 #include "structs.h"
 
@@ -55,6 +62,7 @@ static __always_inline u32 own_server_id(void)
 #include "parse.h"
 #include "server_id.h"
 #include "strip.h"
+#include "strip_skb.h"
 
 static __always_inline void *find_source4(struct v4_lpm_key *key)
 {
@@ -91,7 +99,7 @@ static __always_inline bool is_forwarded(struct packet *p,
 	long result;
 
 	fib.family = v6 ? 10 /* AF_INET6 */ : 2 /* AF_INET */;
-	fib.ifindex = p->ctx->ingress_ifindex;
+	fib.ifindex = interface_of(p->ctx);
 	fib.tot_len = p->bytes;
 	if (v6) {
 		__builtin_memcpy(fib.ipv6_src, outer->src, 16);
@@ -182,11 +190,10 @@ static __always_inline int take_off(struct cursor *cur, struct packet *p,
 	    is_to_many(flow, v6) || is_forwarded(p, flow, v6))
 		return XDP_PASS;
 
-	if (!carry_ecn(p->tos, header, inner_v6))
+	if (!carry_mark(p, header, inner_v6))
 		return XDP_DROP;
 	count_server_id(counted, header, cur->end, inner_v6);
-	if (!strip_outer(p, outer, inner_v6 ? htons(ETH_P_IPV6) :
-					      htons(ETH_P_IP)))
+	if (!strip(p, outer, v6, inner_v6))
 		return XDP_DROP;
 	if (v6)
 		counted->v6++;
@@ -232,6 +239,108 @@ static __always_inline int decap_packet(struct cursor *cur, struct packet *p,
 	return XDP_PASS;
 }
 
+/* cur stands at the Ethernet header. */
+static __always_inline int decap_frame(struct cursor *cur, struct packet *p)
+{
+	struct decap_stats *counted = counters();
+	__be16 type;
+
+	if (cur->pos + ETH_HLEN > cur->end || !counted)
+		return XDP_PASS;
+	type = parse_ethernet(cur, p);
+	if (type == htons(ETH_P_IP)) {
+		counted->total++;
+		return decap_packet(cur, p, counted, false);
+	}
+	if (type == htons(ETH_P_IPV6)) {
+		counted->total++;
+		return decap_packet(cur, p, counted, true);
+	}
+	return XDP_PASS;
+}
+
+#if defined(BEHIND_TUNNEL)
+
+/* The outer source, as the kernel keeps it with what it took off. */
+static __always_inline bool is_from_listed(struct __sk_buff *skb,
+					   bool *outer_v6)
+{
+	struct bpf_tunnel_key tunnel = {};
+	struct flow_key outer __on_stack;
+
+	if (!bpf_skb_get_tunnel_key(skb, &tunnel, sizeof(tunnel), 0)) {
+		*outer_v6 = false;
+		/* The kernel gives it in host order. */
+		outer.src[0] = htonl(tunnel.remote_ipv4);
+		return is_listed_source(&outer, false);
+	}
+	if (bpf_skb_get_tunnel_key(skb, &tunnel, sizeof(tunnel),
+				   BPF_F_TUNINFO_IPV6))
+		return false;
+	*outer_v6 = true;
+	__builtin_memcpy(outer.src, tunnel.remote_ipv6, 16);
+	return is_listed_source(&outer, true);
+}
+
+/* What the devices strip must be for a VIP, as with the other programs. */
+int decap_tunnel(struct __sk_buff *skb)
+{
+	struct decap_stats *counted = counters();
+	const bool inner_v6 = skb->protocol == htons(ETH_P_IPV6);
+	struct address destination __on_stack;
+	void *header, *end;
+	bool outer_v6;
+
+	if (!counted || !make_linear(skb))
+		return TC_ACT_SHOT;
+	header = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
+	counted->total++;
+	if (inner_v6) {
+		struct ipv6hdr *ip = header;
+
+		if ((void *)(ip + 1) > end)
+			return TC_ACT_SHOT;
+		set_address(&destination, word64_at(&ip->daddr),
+			    word64_at((void *)&ip->daddr + 8));
+	} else {
+		struct iphdr *ip = header;
+
+		if ((void *)(ip + 1) > end)
+			return TC_ACT_SHOT;
+		set_address(&destination, ip->daddr, 0);
+	}
+	if (is_ambiguous(destination.addr, inner_v6) ||
+	    !is_served(&destination) || !is_from_listed(skb, &outer_v6))
+		return TC_ACT_SHOT;
+	if (inner_v6)
+		count_server_id(counted, header, end, true);
+	else
+		count_server_id(counted, header, end, false);
+	if (outer_v6)
+		counted->v6++;
+	else
+		counted->v4++;
+	return TC_ACT_UNSPEC;
+}
+
+#elif defined(BY_TC)
+
+int decap_tc(struct __sk_buff *skb)
+{
+	struct cursor cur;
+	struct packet p = { .ctx = skb, .frame = skb->len };
+
+	if (!make_linear(skb))
+		return TC_ACT_UNSPEC;
+	cur.pos = (void *)(long)skb->data;
+	cur.end = (void *)(long)skb->data_end;
+	p.eth = cur.pos;
+	return decap_frame(&cur, &p) == XDP_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
+#else
+
 int decap(struct xdp_md *ctx)
 {
 	struct cursor cur = {
@@ -239,19 +348,8 @@ int decap(struct xdp_md *ctx)
 		.end = (void *)(long)ctx->data_end,
 	};
 	struct packet p = { .ctx = ctx, .eth = cur.pos };
-	struct decap_stats *counted = counters();
-	__be16 type;
 
-	if (cur.pos + ETH_HLEN > cur.end || !counted)
-		return XDP_PASS;
-	type = parse_ethernet(&cur, &p);
-	if (type == htons(ETH_P_IP)) {
-		counted->total++;
-		return decap_packet(&cur, &p, counted, false);
-	}
-	if (type == htons(ETH_P_IPV6)) {
-		counted->total++;
-		return decap_packet(&cur, &p, counted, true);
-	}
-	return XDP_PASS;
+	return decap_frame(&cur, &p);
 }
+
+#endif

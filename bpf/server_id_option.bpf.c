@@ -46,6 +46,11 @@ struct option_counters {
 BPF_TABLE("array", u32, u32, server_id_own, 2);
 /* By socket cookie. Where an entry fell out, the echo is 0, which is no id. */
 BPF_TABLE("lru_hash", u64, u32, server_id_of_socket, 1);
+/*
+ * The cookies of sockets that began to listen under this program. Others in its
+ * cgroup are older, and name nobody.
+ */
+BPF_TABLE("lru_hash", u64, u32, server_id_listeners, 1);
 BPF_TABLE("percpu_array", u32, struct option_counters, server_id_counters, 1);
 
 static __always_inline u32 own(u32 index)
@@ -53,6 +58,12 @@ static __always_inline u32 own(u32 index)
 	u32 *id = server_id_own.lookup(&index);
 
 	return id ? *id : 0;
+}
+
+/* Without an id this is a client alone. */
+static __always_inline u32 named(void)
+{
+	return own(OWN_ID) ?: own(OWN_FALLBACK);
 }
 
 static __always_inline struct option_counters *counters(void)
@@ -97,7 +108,7 @@ static __always_inline void write_option(struct bpf_sock_ops *ops)
 
 	if (is_syn_ack(ops)) {
 		option.kind = KIND_SERVER_ID;
-		option.id = own(OWN_ID) ?: own(OWN_FALLBACK);
+		option.id = named();
 		if (counted)
 			counted->set++;
 	} else {
@@ -108,6 +119,29 @@ static __always_inline void write_option(struct bpf_sock_ops *ops)
 			option.id = *id;
 	}
 	bpf_store_hdr_opt(ops, &option, sizeof(option), 0);
+}
+
+static __always_inline void begin_listening(struct bpf_sock_ops *ops)
+{
+	u64 cookie = bpf_get_socket_cookie(ops);
+	u32 id = named();
+
+	if (!id)
+		return;
+	server_id_listeners.update(&cookie, &id);
+	/* The SYN-ACK is written on behalf of the listener. */
+	flags_on(ops, WRITE);
+}
+
+/*
+ * An id that was taken away is named no more, by listeners that had it as well.
+ * A SYN has nobody to name yet.
+ */
+static __always_inline bool has_option(struct bpf_sock_ops *ops)
+{
+	if (is_syn_ack(ops))
+		return named();
+	return !(ops->skb_tcp_flags & TCP_FLAG_BYTE_SYN);
 }
 
 /* The client has the SYN-ACK before it. */
@@ -164,9 +198,7 @@ int server_id_option(struct bpf_sock_ops *ops)
 {
 	switch (ops->op) {
 	case BPF_SOCK_OPS_TCP_LISTEN_CB:
-		/* The SYN-ACK is written on behalf of the listener. */
-		if (own(OWN_ID) || own(OWN_FALLBACK))
-			flags_on(ops, WRITE);
+		begin_listening(ops);
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 		begin_echo(ops);
@@ -175,16 +207,15 @@ int server_id_option(struct bpf_sock_ops *ops)
 		/* Has the listener's flag, but nothing more to write. */
 		if (ops->bpf_sock_ops_cb_flags & WRITE) {
 			flags_off(ops, WRITE);
-			check_echo(ops);
+			if (named())
+				check_echo(ops);
 		}
 		break;
 	case BPF_SOCK_OPS_PARSE_HDR_OPT_CB:
 		check_echo(ops);
 		break;
 	case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
-		/* A SYN has nobody to name yet. */
-		if (is_syn_ack(ops) ||
-		    !(ops->skb_tcp_flags & TCP_FLAG_BYTE_SYN))
+		if (has_option(ops))
 			bpf_reserve_hdr_opt(ops, OPTION_BYTES, 0);
 		break;
 	case BPF_SOCK_OPS_WRITE_HDR_OPT_CB:

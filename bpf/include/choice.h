@@ -19,7 +19,28 @@ struct choice {
 	 * as loaded, IPv6's last word.
 	 */
 	__be32 client;
+	/* Constant wherever the packet's way is compiled: see capture.h. */
+	bool captured;
+	/* For who captures: 0 bytes of a frame that nobody wants. */
+	u32 snaplen;
+	u8 how;
 };
+
+/* What chose the real. */
+enum how {
+	HOW_NOT = 0,
+	HOW_TABLE = 1,
+	HOW_GLOBAL_TABLE = 2,
+	HOW_SERVER_ID = 3,
+	HOW_SOURCE_ROUTE = 4,
+	HOW_RING = 5,
+};
+
+static __always_inline void chosen_by(struct choice *choice, u8 how)
+{
+	if (choice->captured)
+		choice->how = how;
+}
 
 /* The connection table of the CPU that has the packet. */
 struct table {

@@ -32,8 +32,10 @@ static __always_inline int choose_real(struct packet *p, struct flow_key *flow,
 	verdict = server_choice(p, end, &table, flow, vip, choice, v6);
 	if (unlikely(verdict != CONTINUE))
 		return verdict;
-	if (choice->real)
+	if (choice->real) {
+		chosen_by(choice, HOW_SERVER_ID);
 		return CONTINUE;
+	}
 	known_choice(p, &table, flow, vip, choice);
 	if (likely(choice->real))
 		return CONTINUE;

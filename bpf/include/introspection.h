@@ -9,6 +9,9 @@ enum event {
 	EVENT_TCP_NONSYN_MISS = 0,
 	EVENT_TOO_BIG = 1,
 	EVENT_SERVER_ID_NO_REAL = 2,
+	/* Of a capture: before the choice's consequence, and after. */
+	EVENT_FRAME_IN = 3,
+	EVENT_FRAME_OUT = 4,
 };
 
 #define EVENT_DATA_BYTES 128
@@ -25,7 +28,7 @@ static __always_inline void report(struct packet *p, u32 event)
 	meta.pkt_size = p->frame;
 	meta.data_len = p->frame < EVENT_DATA_BYTES ? p->frame :
 						      EVENT_DATA_BYTES;
-	emit_event(p->ctx, meta.data_len, &meta);
+	emit_event(p->ctx, meta.data_len, &meta, sizeof(meta));
 #endif
 }
 

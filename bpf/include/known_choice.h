@@ -81,8 +81,10 @@ static __always_inline void table_choice(const struct packet *p,
 		return;
 	choice->id = entry->pos;
 	real = find_real(&choice->id);
-	if (likely(real && is_real(real)) && is_fresh(p, entry))
+	if (likely(real && is_real(real)) && is_fresh(p, entry)) {
 		choice->real = real;
+		chosen_by(choice, HOW_TABLE);
+	}
 }
 
 /* Step 11c. Reals that are gone are no hit here either. */
@@ -115,6 +117,7 @@ static __always_inline void global_choice(const struct table *table,
 		return;
 	count_second(COUNT_GLOBAL_TABLE);
 	choice->real = real;
+	chosen_by(choice, HOW_GLOBAL_TABLE);
 #endif
 }
 

@@ -44,6 +44,13 @@ BPF_TABLE("hash", u32, u32, server_id_map, 1);
 BPF_TABLE("array", u32, u32, server_id_map, 1);
 #endif
 
+#ifdef FEATURE_QUIC_LB
+/* By VIP number; to real ids. */
+BPF_TABLE("array", u32, struct quic_lb_vip, quic_lb_vips, 1);
+BPF_F_TABLE("hash", struct quic_lb_server, u32, quic_lb_servers, 1,
+	    BPF_F_NO_PREALLOC);
+#endif
+
 BPF_TABLE("percpu_array", u32, struct lb_stats, stats, 1);
 BPF_TABLE("percpu_array", u32, struct lb_stats, reals_stats, 1);
 BPF_TABLE("percpu_array", u32, struct lb_stats, server_id_stats, 1);
@@ -68,6 +75,14 @@ BPF_F_TABLE("lpm_trie", struct v6_lpm_key, u32, lpm_src_v6, 1,
 	    BPF_F_NO_PREALLOC);
 #endif
 
+#ifdef FEATURE_SOURCE_FILTER
+BPF_F_TABLE("lpm_trie", struct filter4_key, u32, src_filter_v4, 1,
+	    BPF_F_NO_PREALLOC);
+BPF_F_TABLE("lpm_trie", struct filter6_key, u32, src_filter_v6, 1,
+	    BPF_F_NO_PREALLOC);
+BPF_TABLE("percpu_array", u32, struct lb_stats, src_denied, 1);
+#endif
+
 #ifdef FEATURE_GLOBAL_LRU
 BPF_TABLE("lru_hash", struct flow_key, u32, global_flow_table, 1);
 BPF_TABLE("array_of_maps$global_flow_table", u32, u32, global_lru_maps, 1);
@@ -82,6 +97,7 @@ BPF_TABLE("hash_of_maps$down_set", struct vip_definition, u32,
 
 #ifdef FEATURE_INTROSPECTION
 BPF_PERF_OUTPUT(event_pipe);
+BPF_TABLE("array", u32, struct capture_filter, capture_filter, 1);
 #endif
 
 #ifdef KNOWS_OWN_ADDRESSES

@@ -115,7 +115,9 @@ static __always_inline int new_choice(struct packet *p,
 	}
 	flood = flooded(now);
 	choice->id = source_choice(flow, vip, flood, v6);
+	chosen_by(choice, HOW_SOURCE_ROUTE);
 	if (!choice->id) {
+		chosen_by(choice, HOW_RING);
 		choice->id = ring_choice(flow, p->ports, vip, v6);
 		if (unlikely(!choice->id)) {
 			count_second(COUNT_NO_REAL);

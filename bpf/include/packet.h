@@ -49,6 +49,14 @@ ASSERT_SIZE(struct icmp_header, 8);
 
 #define VLAN_TAG_BYTES 4
 
+/* What a program is called with; and what of the frame is behind a cursor. */
+#ifndef CONTEXT
+#define CONTEXT struct xdp_md
+#endif
+#ifndef frame_left
+#define frame_left(cur, p) ((u64)((cur)->end - (cur)->pos))
+#endif
+
 /* Advanced by each parse function after its bounds check. */
 struct cursor {
 	void *pos;
@@ -56,7 +64,7 @@ struct cursor {
 };
 
 struct packet {
-	struct xdp_md *ctx;
+	CONTEXT *ctx;
 	/* Start of the frame; its MACs are in bounds. */
 	void *eth;
 	/*
@@ -108,7 +116,7 @@ static __always_inline bool is_length_right(const struct cursor *cur,
 {
 	u64 parsed = header + (v6 ? 0 : sizeof(struct iphdr));
 
-	return likely(p->bytes - parsed <= (u64)(cur->end - cur->pos));
+	return likely(p->bytes - parsed <= frame_left(cur, p));
 }
 
 /* Whole words: one load and one store each, whatever the field's type. */

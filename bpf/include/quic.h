@@ -49,44 +49,61 @@ static __always_inline bool chosen_by_client(const u8 *payload)
 	return (type & QUIC_TYPE_MASK) < QUIC_HANDSHAKE;
 }
 
+/* A connection id that a server gave out; its first 8 bytes are in bounds. */
+struct quic_cid {
+	u8 *bytes;
+	/* As a long header says; a short one does not: any. */
+	u32 length;
+};
+
+#define QUIC_ANY_LENGTH 0xff
+
+/* False: there is none. Ids that a client chose say nothing of a server. */
+static __always_inline bool find_quic_cid(const struct packet *p, void *end,
+					  struct lb_quic_packets_stats *quic,
+					  struct quic_cid *cid, bool *initial)
+{
+	u8 *payload = p->payload;
+
+	if ((void *)(payload + QUIC_SHORT_CID + QUIC_CID_BYTES) > end)
+		return false;
+	if (payload[0] < QUIC_LONG_HEADER) {
+		cid->bytes = payload + QUIC_SHORT_CID;
+		cid->length = QUIC_ANY_LENGTH;
+		return true;
+	}
+	if ((void *)(payload + QUIC_LONG_CID + QUIC_CID_BYTES) > end)
+		return false;
+	if (chosen_by_client(payload)) {
+		quic->cid_initial++;
+		*initial = true;
+		return false;
+	}
+	cid->bytes = payload + QUIC_LONG_CID;
+	cid->length = payload[QUIC_LONG_CID_LENGTH];
+	return true;
+}
+
 /*
- * Ids that a client chose say nothing of a server.
  * Layouts by the id's first two bits: 1 has 16 bits of server id after them,
  * 2 has 24 and 3 has 32 after the first byte.
  */
-static __always_inline u32 quic_server_id(const struct packet *p, void *end,
-					  struct lb_quic_packets_stats *quic,
-					  bool *initial)
+static __always_inline u32 quic_server_id(const struct quic_cid *cid,
+					  struct lb_quic_packets_stats *quic)
 {
-	u8 *payload = p->payload;
-	u32 version, id;
-	u8 *cid;
+	const u8 *bytes = cid->bytes;
+	u32 version = bytes[0] >> 6;
+	u32 id;
 
-	if ((void *)(payload + QUIC_SHORT_CID + QUIC_CID_BYTES) > end)
+	if (cid->length < QUIC_CID_BYTES)
 		return QUIC_NO_ID;
-	if (payload[0] < QUIC_LONG_HEADER) {
-		cid = payload + QUIC_SHORT_CID;
-	} else {
-		if ((void *)(payload + QUIC_LONG_CID + QUIC_CID_BYTES) > end)
-			return QUIC_NO_ID;
-		if (chosen_by_client(payload)) {
-			quic->cid_initial++;
-			*initial = true;
-			return QUIC_NO_ID;
-		}
-		if (payload[QUIC_LONG_CID_LENGTH] < QUIC_CID_BYTES)
-			return QUIC_NO_ID;
-		cid = payload + QUIC_LONG_CID;
-	}
-
-	version = cid[0] >> 6;
 	if (version == 1)
-		id = (u32)(cid[0] & 0x3f) << 10 | (u32)cid[1] << 2 |
-		     cid[2] >> 6;
+		id = (u32)(bytes[0] & 0x3f) << 10 | (u32)bytes[1] << 2 |
+		     bytes[2] >> 6;
 	else if (version == 2)
-		id = (u32)cid[1] << 16 | (u32)cid[2] << 8 | cid[3];
+		id = (u32)bytes[1] << 16 | (u32)bytes[2] << 8 | bytes[3];
 	else if (version == 3)
-		id = ntohl(word32_at(cid + 1));
+		id = ntohl(word32_at(bytes + 1));
 	else
 		return QUIC_NO_ID;
 	if (id == 0 || id >> 31)

@@ -11,6 +11,7 @@
 #include "icmp.h"
 #include "introspection.h"
 #include "quic.h"
+#include "quic_lb.h"
 #include "server_id.h"
 #include "vip.h"
 
@@ -22,14 +23,13 @@ enum memory {
 };
 
 /*
- * The real that a server id stands for. NULL with *id != 0: the id is mapped
- * to a real that `reals` has no room for. Ids are one space for both families:
- * whoever sends one of an IPv4 real in IPv6 has it from elsewhere.
+ * The real that a server id is mapped to. NULL with *id != 0: it is one that
+ * `reals` has no room for. Ids are one space for both families: whoever sends
+ * one of an IPv4 real in IPv6 has it from elsewhere.
  */
 static __always_inline struct real_definition *
-real_of_server(u32 server, u32 *id, const bool v6)
+mapped_real(const u32 *mapped, u32 *id, const bool v6)
 {
-	u32 *mapped = find_server_id(&server);
 	struct real_definition *real;
 
 	*id = 0;
@@ -42,6 +42,12 @@ real_of_server(u32 server, u32 *id, const bool v6)
 		return NULL;
 	}
 	return real;
+}
+
+static __always_inline struct real_definition *
+real_of_server(u32 server, u32 *id, const bool v6)
+{
+	return mapped_real(find_server_id(&server), id, v6);
 }
 
 /* A server id outranks the connection table, which follows it. */
@@ -70,6 +76,24 @@ static __always_inline enum memory teach(const struct packet *p,
 	return memory;
 }
 
+/* The server that the VIP's layout finds in a connection id. */
+static __always_inline void server_of_cid(const struct quic_cid *cid, void *end,
+					  const struct vip *vip,
+					  struct lb_quic_packets_stats *quic,
+					  struct server *server)
+{
+	u32 id;
+
+	if (quic_lb_server(cid, end, vip, server))
+		return;
+	id = quic_server_id(cid, quic);
+	if (id == QUIC_NO_ID)
+		return;
+	server->named = true;
+	server->id = id;
+	server->real = find_server_id(&id);
+}
+
 /* Step 9. The table learns it whatever no_lru says. */
 static __always_inline int quic_choice(struct packet *p, void *end,
 				       const struct table *table,
@@ -78,8 +102,9 @@ static __always_inline int quic_choice(struct packet *p, void *end,
 				       struct choice *choice, const bool v6)
 {
 	struct lb_quic_packets_stats *quic;
+	struct server server = {};
 	bool initial = false;
-	u32 server;
+	struct quic_cid cid;
 
 	if (p->from_icmp) {
 		count_pair(COUNT_QUIC_ICMP, 1, ignored_by_quic(p, v6));
@@ -88,9 +113,10 @@ static __always_inline int quic_choice(struct packet *p, void *end,
 	quic = quic_stats();
 	if (!quic)
 		return XDP_DROP;
-	server = quic_server_id(p, end, quic, &initial);
-	if (server != QUIC_NO_ID) {
-		choice->real = real_of_server(server, &choice->id, v6);
+	if (find_quic_cid(p, end, quic, &cid, &initial))
+		server_of_cid(&cid, end, vip, quic, &server);
+	if (server.named) {
+		choice->real = mapped_real(server.real, &choice->id, v6);
 		if (likely(choice->real)) {
 			quic->cid_routed++;
 			switch (teach(p, table, flow, vip, choice)) {
@@ -112,7 +138,7 @@ static __always_inline int quic_choice(struct packet *p, void *end,
 			return XDP_DROP;
 		}
 		quic->cid_invalid_server_id++;
-		quic->cid_invalid_server_id_sample = server;
+		quic->cid_invalid_server_id_sample = server.id;
 	}
 	if (initial)
 		add_stats(server_id_stats_of(vip->num), 1, 0);

@@ -17,6 +17,8 @@ static __always_inline bool holds_inner(const struct packet *p, u32 outer,
 	       outer + inner_bytes;
 }
 
+#ifndef BY_TC
+
 /* Cuts `outer` bytes out between the Ethernet header and the inner packet. */
 static __always_inline bool strip_outer(struct packet *p, u32 outer,
 					__be16 type)
@@ -45,5 +47,7 @@ static __always_inline bool strip_outer(struct packet *p, u32 outer,
 	word16_at(new + 12) = type;
 	return !bpf_xdp_adjust_head(p->ctx, outer);
 }
+
+#endif
 
 #endif

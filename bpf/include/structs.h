@@ -24,6 +24,12 @@
 #define VIP_HASH_SRC_DST_PORT (1 << 7)
 #define VIP_UDP_STABLE_ROUTING (1 << 8)
 #define VIP_UDP_FLOW_MIGRATION (1 << 9)
+/* Our own, far from those of the contract: other balancers pass over it. */
+#define VIP_SOURCE_FILTER (1 << 30)
+
+/* What a prefix of src_filter_v4 or src_filter_v6 says of its clients. */
+#define SOURCE_ALLOWED 1
+#define SOURCE_DENIED 2
 
 /* Bits of real_definition.flags. */
 #define REAL_IPV6 (1 << 0)
@@ -35,7 +41,8 @@
 /* Indexes of ctl_array. */
 #define CTL_GATEWAY_MAC 0
 #define CTL_INTROSPECTION 5
-/* The datapath's own: see clock.h. */
+/* The datapath's own: see capture.h and clock.h. */
+#define CTL_CAPTURE_UNTIL 13
 #define CTL_CLOCK_TICK 14
 #define CTL_CLOCK_NS 15
 
@@ -124,6 +131,21 @@ struct vip_lpm4_key {
 };
 ASSERT_SIZE(struct vip_lpm4_key, 12);
 
+/* prefixlen covers the VIP's number too: 32 + the length of the prefix. */
+struct filter4_key {
+	u32 prefixlen;
+	u32 vip;
+	__be32 addr;
+};
+ASSERT_SIZE(struct filter4_key, 12);
+
+struct filter6_key {
+	u32 prefixlen;
+	u32 vip;
+	__be32 addr[4];
+};
+ASSERT_SIZE(struct filter6_key, 24);
+
 struct ctl_value {
 	union {
 		u64 value;
@@ -139,6 +161,37 @@ struct event_metadata {
 	u32 data_len;
 } __attribute__((packed));
 ASSERT_SIZE(struct event_metadata, 12);
+
+/* The packets that whoever captures wants: see capture.h. */
+struct capture_filter {
+	u32 vip_num;
+	/* 0: any. */
+	u32 real;
+	__be32 client[4];
+	__be32 mask[4];
+	/* The client's; 0: any. */
+	__be16 port;
+	u16 pad;
+	/* Bytes of a frame. */
+	u32 snaplen;
+	/* Packets at most, and packets so far. */
+	u32 limit;
+	u32 taken;
+};
+ASSERT_SIZE(struct capture_filter, 56);
+
+/* In front of a captured frame. */
+struct capture_metadata {
+	struct event_metadata event;
+	u8 how;
+	u8 verdict;
+	u8 from_icmp;
+	u8 pad;
+	u64 ns;
+	u32 vip_num;
+	u32 real;
+};
+ASSERT_SIZE(struct capture_metadata, 32);
 
 struct flow_debug_info {
 	__be32 l4_hop[4];
@@ -159,6 +212,36 @@ struct lb_quic_packets_stats {
 	u64 dst_not_found_in_lru;
 };
 ASSERT_SIZE(struct lb_quic_packets_stats, 104);
+
+/*
+ * What the connection ids of a VIP's servers look like under one config id of
+ * QUIC-LB, and what that is for. id_bytes 0: nobody uses this config id.
+ */
+#define QUIC_LB_VIP (1 << 0)
+#define QUIC_LB_OWN_SERVERS (1 << 1)
+#define QUIC_LB_SAYS_LENGTH (1 << 2)
+#define QUIC_LB_CONFIGS 8
+
+struct quic_lb_config {
+	u8 flags;
+	u8 id_bytes;
+	u8 cid_bytes;
+	u8 pad;
+};
+
+/* By the first three bits of a connection id. */
+struct quic_lb_vip {
+	struct quic_lb_config configs[QUIC_LB_CONFIGS];
+};
+ASSERT_SIZE(struct quic_lb_vip, 32);
+
+/* The id's unused bytes, the last ones, are zero. */
+struct quic_lb_server {
+	u32 vip;
+	u32 config;
+	word64 id[2];
+};
+ASSERT_SIZE(struct quic_lb_server, 24);
 
 struct lb_tpr_packets_stats {
 	u64 ch_routed;

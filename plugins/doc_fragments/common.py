@@ -93,6 +93,7 @@ options:
           - flow_debug
           - server_id_hash
           - vlan
+          - source_filter
         default: []
       sizes:
         description:

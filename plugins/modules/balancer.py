@@ -105,6 +105,8 @@ options:
       - V(flow_debug) - it is noted by which hops GUE that is taken apart here came.
       - V(server_id_hash) - server ids up to 4294967295, in a hash table instead of an array.
       - V(vlan) - frames with one or two VLAN tags are balanced.
+      - V(source_filter) - VIPs have lists of clients that they allow or deny.
+      - V(quic_lb) - connection ids of QUIC as draft-ietf-quic-load-balancers writes them, for VIPs with C(quic_lb).
       - On a first run there are none.
     type: list
     elements: str
@@ -122,6 +124,8 @@ options:
       - flow_debug
       - server_id_hash
       - vlan
+      - source_filter
+      - quic_lb
   source_ipv4:
     description:
       - The outer IPv4 source of V(gue), and this host's own address for decapsulation; V(auto) is the interface's.
@@ -200,6 +204,9 @@ options:
         type: int
       global_flows:
         description: Entries of the global connection tables; V(100000) on a first run.
+        type: int
+      source_filters:
+        description: Prefixes in VIPs' lists of clients per address family; V(100000) on a first run.
         type: int
   max_frame:
     description:

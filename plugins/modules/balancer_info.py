@@ -39,6 +39,7 @@ options:
       - counters
       - flows
       - maps
+      - status
     default:
       - program
       - vips
@@ -53,6 +54,7 @@ options:
       - counters
       - flows
       - maps
+      - status
 seealso:
   - module: katran.fleet.balancer
   - module: katran.fleet.vips
@@ -73,7 +75,7 @@ program:
 differences:
   description:
     - A sentence for each thing, of what is gathered, that is not as the last run left it. The next run repairs it.
-  returned: unless RV(healthcheck) alone is gathered
+  returned: unless nothing but RV(healthcheck) and RV(status) is gathered
   type: list
   elements: str
   sample:
@@ -206,13 +208,53 @@ flows:
 counters:
   description:
     - Global counters, packets and bytes per VIP, and every real with its id, the VIPs that have it, what was said of
-      it by hand, packets and bytes.
+      it by hand, packets and bytes. With feature C(source_filter) also C(source_denied), and C(denied_packets) and
+      C(denied_bytes) of each VIP - what its lists of clients keep out.
   returned: when gathered
   type: dict
 maps:
   description: The maps with id, capacity and bytes of kernel memory.
   returned: when gathered
   type: dict
+status:
+  description:
+    - What C(katran status) shows on the host, in the form of its C(--json). It is quick, and works also where a real
+      has no balancer, where another run is at work, and where the record is damaged; then RV(ignore:sure) is false.
+  returned: when gathered
+  type: dict
+  contains:
+    balancer:
+      description:
+        - Whether all is RV(ignore:well), and if not RV(ignore:problems) and RV(ignore:differences) in sentences;
+          where the program is RV(ignore:attached), whether an RV(ignore:agent) is V(running), V(stopped) or V(none),
+          who RV(ignore:drained) it, how full its RV(ignore:tables) of flows are, and its RV(ignore:vips). Of each of
+          these, RV(ignore:state) is V(announced), V(ready) (it serves, and nothing announces it from here),
+          V(draining), V(withdrawn) or V(down). Null where the host is no balancer.
+      type: dict
+    real:
+      description:
+        - By which RV(ignore:way) packets are taken out of their tunnels, the RV(ignore:vips), RV(ignore:sources) and
+          RV(ignore:counters) of a real. Null where the host is none.
+      type: dict
+  sample:
+    balancer:
+      instance: default
+      well: false
+      sure: true
+      agent: running
+      drained: null
+      problems:
+        - "interface eth0: balancer of instance default was taken off: no packet that comes in there is balanced
+          (systemctl restart katran-restore.service brings it back, and so does a deploy)"
+      differences: []
+      vips:
+        - vip: 198.51.100.1:443/tcp
+          state: down
+          reasons: [its program runs nowhere]
+          reals: 2
+          reals_in: 2
+          ring_share: 1.0
+    real: null
 """
 
 from ansible_collections.katran.fleet.plugins.module_utils._ansible.installed import prefer_installed

@@ -13,7 +13,8 @@ description:
   - Attaches program decap, which strips the encapsulation of packets to this host whose inner destination is one of
     O(vips), and passes everything else on untouched.
   - Adds the VIPs to interface lo, so that the host answers from them directly (DSR).
-  - A host whose kernel has tunnel devices can decapsulate with these instead.
+  - The program runs by XDP, or where that cannot be, at the ingress of tc; or the kernel's own tunnel devices strip the
+    encapsulation, and the program looks at what they stripped. See O(how) and docs/reals.md.
 author:
   - The katran.fleet authors (@katran-fleet)
 extends_documentation_fragment:
@@ -48,9 +49,41 @@ options:
       - A program that is on an interface already stays there until the balancer takes its place.
     type: bool
     default: true
+  how:
+    description:
+      - By what tunnels are stripped.
+      - V(xdp) is the program by XDP in O(mode); an interface on which another's program is, is an error.
+      - V(tc) is the program at the ingress of tc (qdisc clsact), before what else filters there. It is slower, and
+        works beside others' programs and with every driver.
+      - V(auto) is V(xdp), and where another's program has one of O(interfaces), or its driver does not take the program
+        in O(mode), V(tc) for all of them. That stays so until V(xdp) is given, as the other's program may be back at
+        any time. Check mode does not know of what the driver does not take.
+      - V(kernel) is the kernel's tunnel devices C(katran-ipip) and C(katran-ip6tnl) in external mode, and a port of
+        C(fou) for GUE, for kernels that have them (modules C(ipip), C(ip6_tunnel), C(fou)). They strip whatever comes
+        to this host; the program at their ingress drops what is for none of O(vips) or from none of O(sources).
+      - A change brings the new way before it takes the old one away.
+    type: str
+    choices:
+      - auto
+      - xdp
+      - tc
+      - kernel
+    default: auto
+  firewall:
+    description:
+      - With O(how=kernel), tunnels pass the host's firewall before they are stripped. V(accept) puts rules with comment
+        C(katran.fleet) at the top of chains of nftables that drop what comes in, for the tunnels' protocols and from
+        O(sources) alone, and has them there again in every run. V(leave) takes such rules away.
+      - With the others nothing is to be accepted, as tunnels are stripped before a firewall sees them. Whether clients'
+        packets to the VIPs are accepted is never changed here.
+    type: str
+    choices:
+      - accept
+      - leave
+    default: accept
   mode:
     description:
-      - V(native) runs in the driver, V(generic) in the kernel's stack.
+      - The mode of XDP. V(native) runs in the driver, V(generic) in the kernel's stack.
     type: str
     choices:
       - native
@@ -151,6 +184,16 @@ operations:
   description: Entries written per map.
   returned: success
   type: dict
+how:
+  description: By what tunnels are stripped, C(xdp), C(tc) or C(kernel).
+  returned: with O(state=attached)
+  type: str
+  sample: tc
+why:
+  description: Why by that.
+  returned: with O(state=attached)
+  type: str
+  sample: interface eth0 has an XDP program that is not ours (id 7)
 """
 
 from ansible_collections.katran.fleet.plugins.module_utils._ansible.installed import prefer_installed

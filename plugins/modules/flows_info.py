@@ -32,6 +32,13 @@ options:
     description:
       - The address or prefix that the flows come from.
     type: str
+  stale:
+    description:
+      - Only those flows that today's ring would send to another real. The connection tables keep a flow where it was
+        when a ring changes, so a connection that lives is among them as well as what ended ones left behind; entries of
+        TCP keep no time that would tell. A million flows take some 5 seconds.
+    type: bool
+    default: false
   limit:
     description:
       - How many flows to list, 0 to 100000. The counts are over all of them.
@@ -90,6 +97,12 @@ flows:
     idle:
       description: Seconds since the flow's last packet; null for TCP, whose entries keep no time.
       type: float
+    stale:
+      description: Whether today's ring would choose another real for it.
+      type: bool
+    ring:
+      description: The real that today's ring would choose; null where there is none, or none of that is asked of it.
+      type: str
 total:
   description: How many flows agree with O(vip), O(real) and O(client).
   returned: success
@@ -112,7 +125,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._ansible.installed im
 
 prefer_installed()
 
-from ansible_collections.katran.fleet.plugins.module_utils._ansible.flows import run_flows_info
+from ansible_collections.katran.fleet.plugins.module_utils._ansible.flows_info import run_flows_info
 
 
 def main() -> None:

@@ -107,7 +107,7 @@ flows:
     reason:
       description:
         - How the real was found. V(no_vip), V(connection_table), V(global_table), V(server_id), V(source_route),
-          V(ring), or V(no_real) where none was.
+          V(ring), V(no_real) where none was, or V(denied) by the VIP's lists of clients.
       type: str
     detail:
       description: The reason as a sentence.

@@ -57,7 +57,7 @@ options:
           - V(no_lru) - no connection is remembered; each packet goes where the ring says, also once that
             changes.
           - V(quic) - UDP packets go by the server id in their QUIC connection id, as
-            O(katran.fleet.server_ids#module:config[].id) says.
+            O(katran.fleet.server_ids#module:config[].id) says, or O(config[].quic_lb).
           - V(hash_dst_port_only) - the destination port alone chooses, so that all clients of a port reach
             one real.
           - V(source_routing) - clients go by the source routes first.
@@ -120,6 +120,26 @@ options:
       down_reals:
         description:
           - Reals whose UDP flows are moved away, whether or not they are in O(config[].reals).
+        type: list
+        elements: str
+      allow:
+        description:
+          - The clients that may come in, as addresses and prefixes of the VIP's family; all others may not (needs
+            feature C(source_filter)). Absent for a new VIP means everybody.
+          - The longest prefix of O(config[].allow) and O(config[].deny) that holds a client decides; the same prefix
+            in both is an error. What is denied is dropped, and counted by VIP.
+          - The client is the flow's. Of an ICMP error it is the one whose packet the error quotes, not the router; of a
+            packet in a tunnel that ends here, the one inside. Echo requests are answered whoever asks, and health
+            checks of the balancers pass by the lists.
+          - A list that is mentioned takes the place of the former as a whole. An empty one is an error, as it could
+            mean nobody or everybody. With state V(merged), a list with C(0.0.0.0/0) or C(::/0) lets everybody in;
+            states V(replaced) and V(overridden) forget one that is not mentioned.
+        type: list
+        elements: str
+      deny:
+        description:
+          - The clients that may not come in, likewise. Without O(config[].allow), all others may. An empty list ends
+            it.
         type: list
         elements: str
       check:
@@ -291,6 +311,55 @@ options:
             choices:
               - keep
               - withdraw
+      quic_lb:
+        description:
+          - How the connection ids of the VIP's servers are read instead of in Katran's layout - as
+            draft-ietf-quic-load-balancers-21 writes them, unencrypted. It wants flag V(quic) and feature C(quic_lb).
+          - Each entry is one of its configurations. The first three bits of a connection id say which it is of, so that
+            a new one can be rolled out beside the old.
+          - Ids of none of them, that are too short for theirs, or that name no server go by the connection table and
+            the ring.
+          - It is given whole; an empty list ends it.
+        type: list
+        elements: dict
+        suboptions:
+          config:
+            description:
+              - The config id, V(0) to V(6). V(7) is for ids that nobody can route.
+            type: int
+            required: true
+          server_id_length:
+            description:
+              - Bytes of the server id, 1 to 15; without O(config[].quic_lb[].servers) 1 to 8.
+            type: int
+            required: true
+          nonce_length:
+            description:
+              - Bytes of the nonce, 4 to 18. With the server id there is room for 19.
+            type: int
+            required: true
+          first_octet_encodes_cid_length:
+            description:
+              - All servers write into the last five bits of the first byte how many bytes follow it; ids in which that
+                cannot be are not routed by. Default is V(false).
+            type: bool
+          servers:
+            description:
+              - The server ids. Without it they are O(katran.fleet.server_ids#module:config[].id), big-endian in as many
+                bytes as O(config[].quic_lb[].server_id_length) says.
+            type: list
+            elements: dict
+            suboptions:
+              id:
+                description:
+                  - The server id in hexadecimal digits, two for each byte, in quotes. A server may have several.
+                type: str
+                required: true
+              real:
+                description:
+                  - The real to which it leads, of the VIP's family. A VIP of IPv4 may have reals of IPv6.
+                type: str
+                required: true
   min_active:
     description:
       - How many of its reals must take new flows for a VIP of O(config) to be applied; others are an error. That is
@@ -369,6 +438,34 @@ EXAMPLES = r"""
         flags: [quic]
         reals:
           - address: 2001:db8:1::11
+      - address: 198.51.100.2
+        port: 443
+        protocol: udp
+        flags: [quic]
+        reals:
+          - address: 10.0.0.11
+          - address: 10.0.0.12
+        quic_lb:
+          - config: 0
+            server_id_length: 2
+            nonce_length: 6
+          - config: 1
+            server_id_length: 5
+            nonce_length: 8
+            servers:
+              - id: "5ee0a1b2c3"
+                real: 10.0.0.11
+              - id: "5ee0d4e5f6"
+                real: 10.0.0.12
+
+- name: Let two networks in, but not one host of them
+  katran.fleet.vips:
+    config:
+      - address: 198.51.100.1
+        port: 443
+        protocol: tcp
+        allow: [192.0.2.0/24, 203.0.113.0/24]
+        deny: [192.0.2.66]
 
 - name: Check a VIP no more
   katran.fleet.vips:

@@ -36,6 +36,13 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.inventory impo
     resources_faults,
     unknown_variables,
 )
+from ansible_collections.katran.fleet.plugins.module_utils._model.inventory_ids import (
+    Named,
+    as_id,
+    id_faults,
+    id_warnings,
+    led,
+)
 from ansible_collections.katran.fleet.plugins.module_utils._model.limits import UNLIMITED, Limits
 from ansible_collections.katran.fleet.plugins.module_utils._model.link_mtu import MTU_CHECK, Tunnel
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
@@ -44,6 +51,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.outer_sources 
 from ansible_collections.katran.fleet.plugins.module_utils._model.own_addresses import own_options
 from ansible_collections.katran.fleet.plugins.module_utils._model.probe_rate import MAX_PROBES, MOST_PROBES
 from ansible_collections.katran.fleet.plugins.module_utils._model.resources import config_faults, config_warnings
+from ansible_collections.katran.fleet.plugins.module_utils._model.server_id_settings import units_faults
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import BALANCER, parse_settings
 from ansible_collections.katran.fleet.plugins.module_utils._model.shape import is_number, is_true, words
 from ansible_collections.katran.fleet.plugins.module_utils._model.sources import DEFAULT_SOURCES
@@ -70,6 +78,10 @@ REAL_OPTIONS: Spec = {
     **{name: DECAP[name] for name in ("interfaces", "attach", "mode", "sources", "gue_port")},
     "vips": {"type": "list", "elements": "str"},
     "server_id": {"type": "int", "default": 0},
+    "server_id_units": {"type": "list", "elements": "str"},
+    "server_id_fallback": {"type": "int", "default": 0},
+    "server_id_entries": {"type": "int", "default": 65536},
+    "server_id_restart": {"type": "bool", "default": False},
     "mtu": {"type": "int", "default": 0},
     "mss": {"type": "int", "default": 0},
     **MTU_CHECK,
@@ -219,6 +231,24 @@ class Fleet:
                 self._drained[id(resources)] = drained_warnings(resources, addresses)
             if self._drained[id(resources)]:
                 self.warnings.setdefault(host, []).extend(self._drained[id(resources)])
+        self._review_ids([self._resources(host) for host in hosts], reals)
+
+    def _review_ids(self, balancers: Iterable[Resources], reals: Iterable[str]) -> None:
+        """Compare the server ids of reals with each other, and with those that balancers know."""
+        tables = [led(each.entries.get("server_ids") or ()) for each in {id(one): one for one in balancers}.values()]
+        named = {}
+        for host in reals:
+            units = self._get(host, "katran_server_id_units")
+            named[host] = Named(
+                as_id(self._get(host, "katran_server_id")),
+                tuple(self._addresses(host)),
+                None if units is None else tuple(words(units)),
+                as_id(self._get(host, "katran_server_id_fallback")),
+            )
+        for host, sentences in id_faults(named, tables).items():
+            self.add_fault(host, *sentences)
+        for host, sentences in id_warnings(named, tables).items():
+            self.warnings.setdefault(host, []).extend(sentences)
 
     def real(self, host: str) -> Told:
         """What a real is told."""
@@ -254,6 +284,7 @@ class Fleet:
         if strange:
             self.add_fault(host, f"katran_real_interfaces: {', '.join(strange)} cannot be the name of an interface")
             read["interfaces"] = ["lo"]
+        self.add_fault(host, *units_faults(read["server_id_units"] or (), "katran_server_id_units"))
         defaults = {name: option.get("default") for name, option in DECAP.items()}
         self._parsed(host, parse_real, {**defaults, **read})
         return told

@@ -43,6 +43,8 @@ REALS4 = [{"address": f"10.0.0.{number}"} for number in range(1, 9)]
 REALS6 = [{"address": f"fd00::{number:x}"} for number in range(1, 9)]
 LOCAL = [{"address": f"10.0.1.{number}", "local": True} for number in range(1, 9)]
 SERVER_ID = 1025
+ALLOWED = ["192.0.2.0/24", *(f"10.{number}.0.0/16" for number in range(14))]
+"""With the one that is denied and everybody else, 17 prefixes."""
 
 
 def vip(address: str, port: int, protocol: str, reals: list[dict[str, Any]], *flags: str) -> dict[str, Any]:
@@ -242,6 +244,17 @@ def reporting(made: Balancer) -> None:
     made.maps["ctl_array"].update(layout.u32(layout.CTL_INTROSPECTION), struct.pack("=Q", 1))
 
 
+QUIC_LB = [
+    {"config": 0, "server_id_length": 2, "nonce_length": 6},
+    {
+        "config": 1,
+        "server_id_length": 8,
+        "nonce_length": 8,
+        "servers": [{"id": f"{number:016x}", "real": f"10.0.0.{number}"} for number in range(1, 9)],
+    },
+]
+QUIC_LB_CID = b"\x30" + (5).to_bytes(8, "big") + b"\xa5" * 40
+
 USES: dict[str, Use] = {
     "source_routing": Use(
         Kind("SYN by a source route", frame(tcp("198.51.100.20", "S"))),
@@ -292,6 +305,16 @@ USES: dict[str, Use] = {
         reporting,
     ),
     "server_id_hash": Use(QUIC, QUIC),
+    "source_filter": Use(
+        Kind("TCP of a client that is let in", frame(tcp("198.51.100.20"))),
+        KNOWN_TCP,
+        {"vips": [vip("198.51.100.20", 80, "tcp", REALS4) | {"allow": ALLOWED, "deny": ["192.0.2.128/25"]}]},
+    ),
+    "quic_lb": Use(
+        Kind("QUIC-LB, 8 bytes of its own", frame(udp("198.51.100.20", 443, b"\x40" + QUIC_LB_CID))),
+        QUIC,
+        {"vips": [vip("198.51.100.20", 443, "udp", REALS4, "quic") | {"quic_lb": QUIC_LB}]},
+    ),
     "vlan": Use(Kind("TCP with one tag", frame(Dot1Q(vlan=7), ESTABLISHED)), KNOWN_TCP),
 }
 
@@ -330,7 +353,13 @@ def costs(replay: Replay, options: argparse.Namespace) -> list[dict[str, Any]]:
 def _without(more: dict[str, Any]) -> dict[str, Any]:
     """What a program without the feature can be given of its scenario."""
     vips = [
-        {**each, "flags": [flag for flag in each["flags"] if flag == "no_lru"], "down_reals": []}
+        {
+            **each,
+            "flags": [flag for flag in each["flags"] if flag == "no_lru"],
+            "down_reals": [],
+            "allow": [],
+            "deny": [],
+        }
         for each in more.get("vips", ())
         if "/" not in each["address"]
     ]

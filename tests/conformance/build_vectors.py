@@ -55,6 +55,7 @@ SIZES = {
     "server_ids": 200_000,
     "flows": 1000,
     "global_flows": 100,
+    "source_filters": 64,
 }
 ENCAPSULATIONS = ("ipip", "gue")
 
@@ -1328,6 +1329,117 @@ def quic(encapsulation: str) -> Set:
     return s
 
 
+def lb_cid(config: int, server: str, nonce: int, says: int | None = None, more: bytes = b"") -> bytes:
+    """A connection id of QUIC-LB. `server`: its id in hexadecimal digits; `says`: the length in its first byte."""
+    identity = bytes.fromhex(server)
+    low = 0x15 if says is None else says
+    return bytes((config << 5 | low,)) + identity + b"\xa5" * nonce + more
+
+
+def lb_short(cid: bytes) -> bytes:
+    """As short as a packet of QUIC can be behind this id: header protection takes 20 bytes."""
+    return quic_short(cid + b"\x5a" * 20)
+
+
+def quic_lb(encapsulation: str) -> Set:
+    """Step 9 in the layout of QUIC-LB; the first two servers are of the draft's own vectors (appendix B)."""
+    own = [
+        {"id": "350d28b420", "real": r4(1)[0]},
+        {"id": "0000000000", "real": r4(2)[0]},
+        {"id": "ffffffffff", "real": r6(1)[0]},
+    ]
+    longest = [{"id": "00" * 14 + "01", "real": r4(2)[0]}, {"id": "01" + "00" * 14, "real": r4(3)[0]}]
+    eight = [{"id": "0102030405060708", "real": r4(1)[0]}]
+    configs: list[dict[str, Any]] = [
+        {"config": 0, "server_id_length": 3, "nonce_length": 4},
+        {"config": 1, "server_id_length": 5, "nonce_length": 5, "servers": own},
+        {"config": 2, "server_id_length": 15, "nonce_length": 4, "servers": longest},
+        {"config": 4, "server_id_length": 8, "nonce_length": 11},
+        {"config": 5, "server_id_length": 8, "nonce_length": 4, "servers": eight},
+        {"config": 6, "server_id_length": 1, "nonce_length": 4, "first_octet_encodes_cid_length": True},
+    ]
+    own6 = [{"id": "0a", "real": r6(1)[0]}]
+    configs6 = [configs[0], {"config": 6, "server_id_length": 1, "nonce_length": 18, "servers": own6}]
+    vips = [
+        vip(v4(20), 443, "udp", r4(11, 12, 13), "quic", quic_lb=configs),
+        vip(v6(20), 443, "udp", r6(11, 12, 13), "quic", quic_lb=configs6),
+        vip(v4(21), 443, "udp", r4(11, 12, 13), "quic"),
+        vip(v4(22), 0, "udp", r4(11, 12, 13), "quic", "no_lru", quic_lb=configs[:1]),
+    ]
+    ids = [
+        {"id": 1, "real": r4(1)[0]},
+        {"id": 0x12345, "real": r4(2)[0]},
+        {"id": 0x10A, "real": r6(2)[0]},
+        {"id": 0x20AA, "real": r4(3)[0]},
+    ]
+    s = Set(
+        f"quic_lb_{encapsulation}",
+        vips,
+        encapsulation=encapsulation,
+        features=["quic_lb"],
+        modules={"server_ids": ids},
+    )
+    ports = itertools.count(100)
+
+    def send(description: str, payload: bytes, real: str | None = None, to: str = v4(20), sport: int = 0) -> None:
+        s.balances(description, udp(to, 443, sport or next(ports), payload=payload), real)
+
+    one, two, three = (r4(number)[0] for number in (1, 2, 3))
+    send("a number of the table", lb_short(lb_cid(0, "000001", 4)), one, sport=99)
+    send("the same flow under another configuration: rewritten", lb_short(lb_cid(1, "0000000000", 5)), two, sport=99)
+    send("the same again", lb_short(lb_cid(1, "0000000000", 5)), two, sport=99)
+    send("an id that nobody can route: by the table", lb_short(lb_cid(7, "000001", 4)), two, sport=99)
+    send("Initial: by the table", quic_long(0, lb_cid(0, "000001", 4)), two, sport=99)
+    send("all bytes of a number", lb_short(lb_cid(0, "012345", 4)), two)
+    send("a number whose real is IPv6", lb_short(lb_cid(0, "00010a", 4)), r6(2)[0])
+    send("number 0: none", lb_short(lb_cid(0, "000000", 4)))
+    send("a number that nobody has", lb_short(lb_cid(0, "000002", 4)))
+    send("the draft's vector, 3 bytes, which nobody has", lb_short(bytes.fromhex("07c4605e4504cc4f")))
+    # The draft prints its second vector with a nonce of nine digits.
+    send("the draft's vector, 5 bytes", lb_short(bytes.fromhex("2a350d28b4203487d9700b")), one)
+    send("its bytes are not Katran's id", lb_short(lb_cid(2, "350d28b420" + "00" * 10, 4)))
+    send("a server with an IPv6 real", lb_short(lb_cid(1, "ffffffffff", 5)), r6(1)[0])
+    send("a server that nobody is", lb_short(lb_cid(1, "350d28b421", 5)))
+    send("15 bytes", lb_short(lb_cid(2, "00" * 14 + "01", 4)), two)
+    send("15 bytes, the first counts", lb_short(lb_cid(2, "01" + "00" * 14, 4)), three)
+    send("15 bytes, a server that nobody is", lb_short(lb_cid(2, "01" * 15, 4)))
+    send("no such configuration", lb_short(lb_cid(3, "000001", 4)))
+    send("a number of 8 bytes", lb_short(lb_cid(4, "00" * 7 + "01", 11)), one)
+    send("a number beyond 32 bits", lb_short(lb_cid(4, "0000000100000001", 11)))
+    send("a number of 8 bytes beyond the table", lb_short(lb_cid(4, "00000000ffffffff", 11)))
+    send("8 bytes", lb_short(lb_cid(5, "0102030405060708", 4)), one)
+    send("8 bytes, the last differs", lb_short(lb_cid(5, "0102030405060709", 4)))
+    send("it says its length", lb_short(lb_cid(6, "01", 4, says=5)), one)
+    send("it says that it is longer: the server's own bytes", lb_short(lb_cid(6, "01", 4, says=7, more=b"xy")), one)
+    send("it says that it is too short", lb_short(lb_cid(6, "01", 4, says=4)))
+    send("long header: it says its length", quic_long(2, lb_cid(6, "01", 4, says=5)), one)
+    send("long header: it says another length", quic_long(2, lb_cid(6, "01", 4, says=6)))
+    send("long header: Handshake", quic_long(2, lb_cid(0, "000001", 4)), one)
+    send("long header: version 2, Handshake", quic_long(3, lb_cid(0, "000001", 4), 0x6B3343CF), one)
+    send("long header: with bytes of the server's own", quic_long(2, lb_cid(0, "000001", 4, more=b"xyz")), one)
+    send("long header: one byte short", quic_long(2, lb_cid(0, "000001", 3)))
+    send("long header: as short as Katran's ids must not be", quic_long(2, lb_cid(6, "01", 4, says=5)), one)
+    send("long header: a greased version", quic_long(2, lb_cid(0, "000001", 4), 0x1A2A3A4A))
+    send("long header: 20 bytes from the id on", quic_long(2, lb_cid(0, "000001", 4)).ljust(26, b"\0")[:26], one)
+    send("long header: 19 bytes from the id on", quic_long(2, lb_cid(0, "000001", 4)).ljust(26, b"\0")[:25])
+    send("short header: 20 bytes from the id on", lb_short(lb_cid(0, "000001", 4))[:21], one)
+    send("short header: 19 bytes from the id on", lb_short(lb_cid(0, "000001", 4))[:20])
+    send("another VIP has Katran's layout", lb_short(cid(2, 0x12345)), two, to=v4(21))
+    send("no_lru: by id", lb_short(lb_cid(0, "0020aa", 4)), three, to=v4(22), sport=9)
+    send("no_lru: the entry is kept, and matches", lb_short(lb_cid(0, "0020aa", 4)), three, to=v4(22), sport=9)
+    send("no_lru: an id that nobody can route, by the ring", lb_short(lb_cid(1, "0000000000", 5)), to=v4(22), sport=9)
+    send("IPv6: a number", lb_short(lb_cid(0, "00010a", 4)), r6(2)[0], to=v6(20))
+    send("IPv6: a number of an IPv4 real cannot be carried", lb_short(lb_cid(0, "000001", 4)), to=v6(20))
+    send("IPv6: a server", lb_short(lb_cid(6, "0a", 18)), r6(1)[0], to=v6(20))
+    send("IPv6: a server of the other VIP", lb_short(lb_cid(1, "350d28b420", 5)), to=v6(20))
+    s.balances(
+        "ICMP error that quotes a payload with an id: not parsed",
+        icmp_error(v4(20), bytes(udp(CLIENT4, 150, 443, source=v4(20), payload=lb_short(lb_cid(0, "000001", 4))))),
+        **_quoted(v4(20), s, 150, 443, protocol=17),
+    )
+    return s
+
+
 def server_id_hash() -> Set:
     """server_id_map as a hash: ids of 31 bits."""
     ids = [{"id": 2**31 - 1, "real": "10.0.0.1"}, {"id": 2**24 + 1, "real": "10.0.0.2"}, {"id": 7, "real": "fd00::7"}]
@@ -2116,12 +2228,13 @@ def everything(encapsulation: str) -> Set:
         "introspection",
         "flow_debug",
         "vlan",
+        "source_filter",
     ]
     local = {"address": "10.0.0.9", "local": True}
     vips = [
-        vip(v4(1), 80, "tcp", r4(11, 12, 13), "source_routing", "global_lru"),
+        vip(v4(1), 80, "tcp", r4(11, 12, 13), "source_routing", "global_lru", deny=["203.0.113.128/25"]),
         vip(v4(1), 53, "udp", r4(11, 12, 13), "udp_stable_routing", "udp_flow_migration", "global_lru"),
-        vip(v6(1), 80, "tcp", r6(11, 12, 13)),
+        vip(v6(1), 80, "tcp", r6(11, 12, 13), deny=["2001:db8:c:1::/64"]),
         vip(v4(20), 443, "udp", r4(11, 12, 13), "quic", "udp_flow_migration", down_reals=r4(12)),
         vip(v6(20), 443, "udp", r6(11, 12, 13), "quic"),
         vip(v4(5), 0, "tcp", r4(11, 12, 13), "hash_dst_port_only", "local"),
@@ -2161,6 +2274,8 @@ def everything(encapsulation: str) -> Set:
     s.balances("local VIP, but a source route", tcp(v4(6), source="10.1.1.1"), "10.0.0.31")
     s.balances("CIDR VIP", tcp(v4(200)), to=vips[7])
     s.drops("no reals", tcp(v4(8)))
+    s.drops("a client that is denied", frame(tcp(v4(1), source="203.0.113.200"), tags))
+    s.drops("a client of IPv6 that is denied", tcp(v6(1), source="2001:db8:c:1::9"))
     inside = tunnelled(DECAP6, tcp(v4(1), sport=4, options=server_id(1022)), "gue")
     s.balances(
         "GUE, balanced again, server id, two tags",
@@ -2186,6 +2301,95 @@ def everything(encapsulation: str) -> Set:
     return s
 
 
+def source_filter(encapsulation: str) -> list[Set]:
+    """Which clients a VIP takes: the flow's, whoever sent the frame; and none of it for what is no VIP's port."""
+    features = ["source_filter", "cidr_vips", "inline_decap", "icmp_too_big"]
+    inside, outside = "198.18.0.7", "203.0.113.77"
+    inside6, outside6 = "2001:db8:a::7", "2001:db8:b::7"
+    few = {"allow": ["198.18.0.0/24", "198.18.0.192/26", "203.0.113.98/32"], "deny": ["198.18.0.128/25"]}
+    few6 = {"allow": ["2001:db8:a::/48"], "deny": ["2001:db8:a:1::/64", "2001:db8:a::66/128"]}
+
+    def vips(*, turned: bool) -> list[dict[str, Any]]:
+        first: dict[str, Any] = {"deny": ["198.18.0.0/15"]} if turned else few
+        return [
+            vip(v4(50), 80, "tcp", r4(1, 2, 3), **first),
+            vip(v4(50), 53, "udp", r4(1, 2, 3), **({} if turned else few)),
+            vip(v6(50), 80, "tcp", r6(1, 2, 3), **few6),
+            vip(v4(51), 0, "tcp", r4(1, 2, 3), deny=["203.0.113.0/24"]),
+            vip("198.51.101.0/24", 0, "tcp", r4(1, 2, 3), allow=["198.18.0.0/15"]),
+            vip(v4(52), 80, "tcp", r4(1, 2, 3), deny=["0.0.0.0/0"]),
+            vip(v4(53), 80, "tcp", r4(1, 2, 3), allow=["0.0.0.0/0"], deny=["203.0.113.77/32"]),
+            vip(v4(54), 80, "tcp", r4(1, 2, 3)),
+            vip(v4(55), 80, "tcp", [], **few),
+            vip(v4(56), 443, "udp", r4(1, 2, 3), "quic", "no_lru", "hash_no_src_port", **few),
+        ]
+
+    name, options = f"source_filter_{encapsulation}", {"encapsulation": encapsulation, "features": features}
+    s = Set(name, vips(turned=False), modules=DECAP_MODULES, **options)
+    s.balances("a prefix of allow", tcp(v4(50), source=inside))
+    s.drops("everybody else", tcp(v4(50), source=outside))
+    s.drops("a longer prefix of deny", tcp(v4(50), source="198.18.0.130"))
+    s.balances("a still longer one of allow", tcp(v4(50), source="198.18.0.200"))
+    s.drops("next to the prefix", tcp(v4(50), source="198.18.1.7"))
+    s.drops("SYN", tcp(v4(50), source=outside, flags="S"))
+    s.drops("RST", tcp(v4(50), source=outside, flags="R"))
+    s.balances("UDP", udp(v4(50), source=inside))
+    s.drops("UDP of others", udp(v4(50), source=outside))
+    s.balances("IPv6", tcp(v6(50), source=inside6))
+    s.drops("IPv6, others", tcp(v6(50), source=outside6))
+    s.drops("IPv6, a /64 of deny", tcp(v6(50), source="2001:db8:a:1::1"))
+    s.drops("IPv6, a /128 of deny", tcp(v6(50), source="2001:db8:a::66"))
+    s.balances("deny alone lets others in", tcp(v4(51), 4711, source=inside))
+    s.drops("and keeps out whom it has, VIP with port 0", tcp(v4(51), 4711, source=outside))
+    s.balances("CIDR VIP", tcp("198.51.101.9", 9, source=inside), to=s.vips[4])
+    s.drops("CIDR VIP, others", tcp("198.51.101.9", 9, source=outside))
+    s.drops("nobody", tcp(v4(52), source=inside))
+    s.balances("all but one", tcp(v4(53), source=inside))
+    s.drops("that one", tcp(v4(53), source=outside))
+    s.balances("a VIP without lists", tcp(v4(54), source=outside))
+    s.drops("no reals, and denied", tcp(v4(55), source=outside))
+    s.drops("no reals, and let in", tcp(v4(55), source=inside))
+    s.drops("QUIC Initial of others", udp(v4(56), 443, source=outside, payload=quic_long(0, cid(1, 1))))
+    s.balances("QUIC", udp(v4(56), 443, source=inside, payload=quic_long(0, cid(1, 1))))
+    s.passes("to no VIP", tcp(v4(77), source=outside))
+    s.passes("to no port of a VIP", tcp(v4(50), 81, source=outside))
+    _filtered_errors(s, inside, outside)
+    for source in (inside, outside):
+        request = ip(source, v4(50)) / ICMP() / Raw(PAYLOAD)
+        s.sends(f"echo request of {source} is answered", request, echo_reply(request))
+    s.drops("too long, and denied: no answer", tcp(v4(50), source=outside, payload=bytes(1461)))
+    big = frame(tcp(v4(50), source=inside, payload=bytes(1461)))
+    s.sends("too long", big, too_big(big))
+    for kind in ENCAPSULATIONS:
+        inner = tcp(v4(50), source=inside, sport=7)
+        after = frame(tcp(v4(50), source=inside, sport=7, ttl=63))
+        s.balances(f"{kind}, balanced again: the client inside", tunnelled(DECAP4, inner, kind), decapsulated=after)
+        s.drops(f"{kind}, others inside", tunnelled(DECAP4, tcp(v4(50), source=outside), kind, source="203.0.113.98"))
+    turned = Set(f"{name}_turned", vips(turned=True), follows=name, modules=DECAP_MODULES, **options)
+    turned.drops("a flow that is known, once its client is denied", tcp(v4(50), source=inside))
+    turned.balances("a client who may come in since", tcp(v4(50), source=outside))
+    turned.balances("lists are gone", udp(v4(50), source=outside))
+    return [s, turned]
+
+
+def _filtered_errors(s: Set, inside: str, outside: str) -> None:
+    """An ICMP error is about a client's flow, and comes from a router, which is in no list."""
+
+    def about(client: str) -> bytes:
+        return answer_of(tcp(client, 9, 80, source=v4(50)))
+
+    quoted = _quoted(v4(50), s, 9, client=inside)
+    s.balances("ICMP error of a router about a client who may come in", icmp_error(v4(50), about(inside)), **quoted)
+    s.balances("unreachable, likewise", icmp_error(v4(50), about(inside), 3, 1), **quoted)
+    s.drops("ICMP error about a client who may not", icmp_error(v4(50), about(outside)))
+    error = icmp_error(v4(50), about(outside))
+    error[IP].src = inside
+    s.drops("also from a router that may", error)
+    error6 = answer_of(tcp("2001:db8:a::7", 9, 80, source=v6(50)))
+    s.balances("ICMPv6", icmp_error(v6(50), error6), **_quoted(v6(50), s, 9, client="2001:db8:a::7"))
+    s.drops("ICMPv6, denied", icmp_error(v6(50), answer_of(tcp("2001:db8:b::7", 9, 80, source=v6(50)))))
+
+
 def every_set() -> list[Set]:
     """All sets, those that others follow first."""
     sets: list[Set] = []
@@ -2195,12 +2399,14 @@ def every_set() -> list[Set]:
             no_tos(encapsulation),
             vlan(encapsulation),
             quic(encapsulation),
+            quic_lb(encapsulation),
             stable_routing(encapsulation),
             tcp_server_id(encapsulation),
             decap(encapsulation, decap_any=False),
             decap(encapsulation, decap_any=True),
             ecn(encapsulation),
             everything(encapsulation),
+            *source_filter(encapsulation),
         ]
     sets += [malformed(), lengths(), *remembered(), *icmp(), *too_long(), cidr(), *cidr_remembered(), server_id_hash()]
     sets += [

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import typing as t
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -27,6 +29,28 @@ Sweep = list[Combination]
 _SWEEP = pytest.StashKey[Sweep]()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Of several workers (pytest -n) each has a CPU of its own: a test takes the first that it may run on."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is not None:
+        cpus = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cpus[int(worker.removeprefix("gw")) % len(cpus)]})
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker hands over what it gathered."""
+    told = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told["sweep"] = [vars(each) for each in session.config.stash.get(_SWEEP, [])]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: t.Any) -> None:
+    """What a worker handed over, for the summary."""
+    told = getattr(node, "workeroutput", {})
+    node.config.stash.setdefault(_SWEEP, []).extend(Combination(**each) for each in told.get("sweep", ()))
+
+
 @pytest.fixture
 def sweep(request: pytest.FixtureRequest) -> Sweep:
     """Gathers the combinations of this run, to be printed at its end."""
@@ -39,6 +63,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     width = max(len(each.features) for each in found)
     terminalreporter.section("features: instructions, and those the verifier processed")
+    # Workers hand over in any order.
+    found.sort(key=lambda each: (each.features.count(","), each.features, each.encapsulation != "ipip"))
     for features in dict.fromkeys(each.features for each in found):
         cells = [
             f"{each.encapsulation} {each.instructions:6,} {each.verified:8,}"

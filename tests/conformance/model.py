@@ -54,6 +54,7 @@ DEFAULT_SIZES = {
     "server_ids": 16_777_214,
     "flows": 1_000_000,
     "global_flows": 100_000,
+    "source_filters": 100_000,
 }
 
 # Index n of `stats`, counted from max_vips.
@@ -199,6 +200,19 @@ class Vip:
         self.hash_src_dst_port = "hash_src_dst_port" in flags
         self.udp_stable_routing = "udp_stable_routing" in flags
         self.udp_flow_migration = "udp_flow_migration" in flags
+        self.clients: Prefixes | None = None
+        """Prefix -> whether its clients may come in; None where nobody is asked."""
+        self.quic_lb: dict[int, QuicLb] = {}
+
+
+@dataclass(frozen=True)
+class QuicLb:
+    """What the connection ids of one config id look like. `servers`: by their id; None: those of server_ids."""
+
+    server_bytes: int
+    whole: int
+    says_length: bool
+    servers: Mapping[bytes, int] | None
 
 
 class Packet:
@@ -369,6 +383,7 @@ class Model:
         self.quic_stats: dict[str, int] = defaultdict(int)
         self.tpr_stats: dict[str, int] = defaultdict(int)
         self.stable_rt_stats: dict[str, int] = defaultdict(int)
+        self.src_denied: dict[int, list[int]] = defaultdict(lambda: [0, 0])
         self._apply_settings(settings)
 
     # Provisioning
@@ -448,6 +463,22 @@ class Model:
         key = port.to_bytes(2, "big"), PROTOCOLS[protocol]
         name, network = f"{address}:{port}/{protocol}", packed(address.partition("/")[0])
         vip = Vip(name, (network, *key), number, flags, self._ring(weights, entry.get("hash")), down)
+        if entry.get("allow") or entry.get("deny"):
+            vip.clients = Prefixes()
+            for word, may in (("allow", True), ("deny", False)):
+                for prefix in entry.get(word) or ():
+                    vip.clients.add(prefix, may)
+            if entry.get("allow"):
+                # The sort is stable, so that one of the same length that is listed comes before it.
+                vip.clients.add("::/0" if ":" in address else "0.0.0.0/0", False)
+        for each in entry.get("quic_lb") or ():
+            servers = each.get("servers")
+            vip.quic_lb[each["config"]] = QuicLb(
+                each["server_id_length"],
+                1 + each["server_id_length"] + each["nonce_length"],
+                each.get("first_octet_encodes_cid_length", False),
+                None if servers is None else {bytes.fromhex(s["id"]): self.real_id(s["real"]) for s in servers},
+            )
         if "/" in address:
             length = ipaddress.ip_network(address).max_prefixlen // 8
             self.cidr_vips.setdefault((length, *key), Prefixes()).add(address, vip)
@@ -497,6 +528,7 @@ class Model:
             "quic_stats": dict(sorted(self.quic_stats.items())),
             "tpr_stats": dict(sorted(self.tpr_stats.items())),
             "stable_rt_stats": dict(sorted(self.stable_rt_stats.items())),
+            "src_denied": by_vip(self.src_denied),
         }
         return {name: table for name, table in tables.items() if table}
 
@@ -560,7 +592,7 @@ class Model:
         vip = self.step_6_vip(packet)
         if vip is None:
             return PASS, frame
-        verdict = self.step_7_frame_length(packet)
+        verdict = self.step_6_client(packet, vip) or self.step_7_frame_length(packet)
         if verdict:
             return verdict
         self.step_8_matched(packet, vip)
@@ -840,6 +872,14 @@ class Model:
             self.general[CIDR_MATCHED][0] += 1
         return vip
 
+    def step_6_client(self, packet: Packet, vip: Vip) -> Verdict | None:
+        """Drop what comes from a client, by the flow, that the VIP's lists keep out."""
+        if vip.clients is None or "source_filter" not in self._features or vip.clients.find(packet.source) is not False:
+            return None
+        self.src_denied[vip.number][0] += 1
+        self.src_denied[vip.number][1] += packet.ip_bytes
+        return DROP, packet.frame
+
     def step_7_frame_length(self, packet: Packet) -> Verdict | None:
         """A frame too long to be encapsulated: tell its sender, or drop it."""
         frame, l3 = packet.frame, packet.l3
@@ -880,17 +920,25 @@ class Model:
             self.general[QUIC_ICMP][1] += code in ((3, 4) if packet.ipv6 else (1, 3))
             return 0
         stats = self.quic_stats
-        cid = self._quic_connection_id(packet)
-        if cid is None:
+        found = self._quic_connection_id(packet)
+        if found is None:
             stats["cid_initial"] += 1
             self.server_id_stats[vip.number][0] += 1
             return 0
-        version, identity = self._quic_server_id(cid)
-        if identity == 0:
-            stats["ch_routed"] += 1
-            return 0
-        stats[f"cid_v{version}"] += 1
-        real = self._real_of_server(identity, packet)
+        cid, said = found
+        if vip.quic_lb and "quic_lb" in self._features:
+            named = self._quic_lb_server(vip, cid, said)
+            if named is None:
+                stats["ch_routed"] += 1
+                return 0
+            identity, real = named[0], self._carried(named[1], packet)
+        else:
+            version, identity = self._quic_server_id(cid if said is None or said >= 8 else b"")
+            if identity == 0:
+                stats["ch_routed"] += 1
+                return 0
+            stats[f"cid_v{version}"] += 1
+            real = self._real_of_server(identity, packet)
         if real == 0:
             stats["cid_invalid_server_id"] += 1
             stats["cid_invalid_server_id_sample"] = identity
@@ -908,18 +956,37 @@ class Model:
         return real
 
     @staticmethod
-    def _quic_connection_id(packet: Packet) -> bytes | None:
-        """The first 8 bytes of the destination connection id; b"" for none, None where the client chose it."""
-        payload = packet.frame[packet.payload : packet.payload + 14]
+    def _quic_connection_id(packet: Packet) -> tuple[bytes, int | None] | None:
+        """The payload from the destination connection id on, and how long that is said to be, None where nobody does.
+
+        b"" for none; None where the client chose it.
+        """
+        payload = packet.frame[packet.payload :]
         if payload and payload[0] < 0x80:
-            return payload[1:9] if len(payload) >= 9 else b""
+            return payload[1:] if len(payload) >= 9 else b"", None
         if len(payload) < 14:
-            return b""
+            return b"", None
         # Initial and 0-RTT by each version's numbers (RFC 9000, table 5; RFC 9369, section 3.2).
         numbers = QUIC_CHOSEN_BY_CLIENT.get(_quic_version(int.from_bytes(payload[1:5], "big")))
         if numbers is None or payload[0] >> 4 & 3 in numbers:
             return None
-        return payload[6:14] if payload[5] >= 8 else b""
+        return payload[6:], payload[5]
+
+    def _quic_lb_server(self, vip: Vip, cid: bytes, said: int | None) -> tuple[int, int] | None:
+        """(first 8 bytes of the server id as a number, its real or 0); None for an id that nobody can route."""
+        if len(cid) < 20 or cid[0] >> 5 not in vip.quic_lb:
+            return None
+        config = vip.quic_lb[cid[0] >> 5]
+        own = cid[0] % 32 + 1
+        if said is not None and said < config.whole:
+            return None
+        if config.says_length and (own < config.whole or said not in (None, own)):
+            return None
+        server = cid[1 : 1 + config.server_bytes]
+        if config.servers is not None:
+            return int.from_bytes(server[:8], "big"), config.servers.get(server, 0)
+        number = int.from_bytes(server, "big")
+        return (number, self.server_ids.get(number, 0)) if number else None
 
     @staticmethod
     def _quic_server_id(cid: bytes) -> tuple[int, int]:
@@ -936,7 +1003,10 @@ class Model:
 
     def _real_of_server(self, identity: int, packet: Packet) -> int:
         """The real that a server id is mapped to; 0 for none, and for one that cannot carry the packet."""
-        real = self.server_ids.get(identity, 0) if identity else 0
+        return self._carried(self.server_ids.get(identity, 0) if identity else 0, packet)
+
+    def _carried(self, real: int, packet: Packet) -> int:
+        """The real, or 0 where it cannot carry the packet."""
         carried = real not in self.reals or not packet.ipv6 or len(self.reals[real].address) == 16
         return real if carried else 0
 

@@ -105,6 +105,8 @@ def counters(balancer: Balancer) -> dict[str, Any]:
         "server_id_stats": named(balancer.counters("server_id_stats"), vips),
         "decap_vip_stats": {vips[n]: pair[0] for n, pair in balancer.counters("decap_vip_stats").items()},
     }
+    if "src_denied" in balancer.maps:
+        found["src_denied"] = named(balancer.counters("src_denied"), vips)
     for name, (table, fields) in STRUCTS.items():
         values = balancer.counters(table).get(0, ())
         found[name] = {field: value for field, value in zip(fields.split(), values, strict=False) if value}

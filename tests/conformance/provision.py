@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import itertools
 import os
 import struct
 import typing as t
@@ -109,7 +110,10 @@ class Balancer:
             packed = layout.pack_address(address)
             proto = layout.PROTOCOLS[protocol]
             flags = sum(layout.VIP_FLAGS[flag] for flag in vip.get("flags", ()))
-            meta = layout.vip_meta(flags, number)
+            filtered = bool(vip.get("allow") or vip.get("deny")) and "src_filter_v4" in self.maps
+            meta = layout.vip_meta(flags | layout.SOURCE_FILTER * filtered, number)
+            if "src_filter_v4" in self.maps:
+                self.set_sources(number, is_ipv6(address), vip)
             reals = tuple((real["address"], real.get("weight", 1)) for real in vip.get("reals", ()))
             ids = array("I", [self.real(r["address"], r.get("local", False)) for r in vip.get("reals", ())] + [0])
             ring = _ring(reals, size, vip.get("hash", "maglev_v2"))
@@ -128,6 +132,8 @@ class Balancer:
                 self.maps["vip_addresses"].update(packed, layout.u32(1))
             if prefix and "cidr_vip_keys" in self.maps:
                 self.maps["cidr_vip_keys"].update(layout.u32(number), definition)
+            if "quic_lb_vips" in self.maps:
+                self._set_quic_lb(number, vip.get("quic_lb", ()))
             if "vip_to_down_reals_map" in self.maps and "down_reals" in vip:
                 down = bpf.create_map(HASH, 4, 1, self.settings.sizes["reals"], NO_PREALLOC)
                 inner = bpf.Map(down)
@@ -135,6 +141,30 @@ class Balancer:
                     inner.update(layout.u32(self.real(real)), b"\1")
                 self.maps["vip_to_down_reals_map"].update(definition, layout.u32(down))
                 inner.close()
+
+    def set_sources(self, number: int, ipv6: bool, vip: Scenario) -> None:
+        """Write a VIP's lists of clients; whoever is in none is kept out where some are let in."""
+        everybody = ["::/0" if ipv6 else "0.0.0.0/0"] if vip.get("allow") else []
+        lists = ((2, everybody), (1, vip.get("allow", ())), (2, vip.get("deny", ())))
+        sources = self.maps["src_filter_v6" if ipv6 else "src_filter_v4"]
+        for key, _value in list(sources.items()):
+            if layout.parse_source_filter_key(key)[2] == number:
+                sources.delete(key)
+        for verdict, prefix in ((verdict, prefix) for verdict, prefixes in lists for prefix in prefixes):
+            network = ipaddress.ip_network(prefix)
+            key = layout.source_filter_key(network.network_address.packed, network.prefixlen, number)
+            sources.update(key, layout.u32(verdict))
+
+    def _set_quic_lb(self, number: int, configs: t.Sequence[Scenario]) -> None:
+        forms = [[1, 0, 0, 0] if configs else [0] * 4 for _config in range(8)]
+        for each in configs:
+            length, servers = each["server_id_length"], each.get("servers")
+            flags = 1 | 2 * (servers is not None) | 4 * each.get("first_octet_encodes_cid_length", False)
+            forms[each["config"]] = [flags, length, 1 + length + each["nonce_length"], 0]
+            for server in servers or ():
+                key = struct.pack("=II16s", number, each["config"], bytes.fromhex(server["id"]))
+                self.maps["quic_lb_servers"].update(key, layout.u32(self.real(server["real"])))
+        self.maps["quic_lb_vips"].update(layout.u32(number), bytes(itertools.chain.from_iterable(forms)))
 
     def flow_table(self, name: str = "lru_mapping", cpu: int = 0) -> bpf.Map:
         """Give this CPU a table of its own in a map of maps."""
@@ -284,6 +314,7 @@ HEALTHCHECK_MAPS: Specs = {
 OPTION_MAPS: Specs = {
     "server_id_own": (ARRAY, 4, 4, 2),
     "server_id_of_socket": (LRU_HASH, 8, 4, 1024),
+    "server_id_listeners": (LRU_HASH, 8, 4, 1024),
     "server_id_counters": (PERCPU_ARRAY, 4, 32, 1),
 }
 ROOT_MAPS: Specs = {"root_array": (PROG_ARRAY, 4, 4, 3)}

@@ -42,6 +42,8 @@ SCENARIOS = (
     "decap_any_ipip",
     "ecn_gue",
     "lengths",
+    "source_filter_ipip",
+    "source_filter_gue",
     "everything_ipip",
     "everything_gue",
 )

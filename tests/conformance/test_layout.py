@@ -67,6 +67,12 @@ ENCODED: dict[str, tuple[bytes, Members]] = {
         {"prefixlen": layout.u32(56), "port": b"\x33\x44", "proto": b"\x77", "pad": b"\0", "addr": FOUR},
     ),
     "ctl_value": (layout.mac_bytes("01:02:03:04:05:06"), {"mac": b"\1\2\3\4\5\6", "value": b"\1\2\3\4\5\6\0\0"}),
+    "quic_lb_config": (layout.quic_lb_config(1, 2, 3), {"flags": b"\1", "id_bytes": b"\2", "cid_bytes": b"\3"}),
+    "quic_lb_vip": (layout.quic_lb_config(1, 2, 3) * layout.QUIC_LB_CONFIGS, {"configs": b"\1\2\3\0" * 8}),
+    "quic_lb_server": (
+        layout.quic_lb_server(7, 5, ONES[:15]),
+        {"vip": layout.u32(7), "config": layout.u32(5), "id": ONES[:15] + b"\0"},
+    ),
     "lb_quic_packets_stats": (QUIC, QUIC_MEMBERS),
     "lb_tpr_packets_stats": counters(layout.TPR_COUNTERS),
     "lb_stable_rt_packets_stats": counters(layout.STABLE_RT_COUNTERS),

@@ -47,6 +47,7 @@ CASES = {
         series='bird_protocol_up{instance="lb1:9324", name="kv4", proto="Kernel"}',
     ),
     "KatranDropsRising": Case(f'katran_drops_total{{{B}, reason="ring_slot_empty"}}', "0+60x40", "0+3x40"),
+    "KatranVipDeniesEverybody": Case(f"katran_vip_denied_packets_total{{{VIP}}}", "0+1x80", "7x80", at="12m"),
     "KatranFallbackUsed": Case(f"katran_fallback_table_packets_total{{{B}}}", "0+1x40", "7x40"),
     "KatranFlowTableNearFull": Case(
         f'katran_flow_table_fill_ratio{{{B}, table="lru_mapping"}}', "0.95x80", "0.9x80", at="15m"

@@ -13,11 +13,11 @@ import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.flows import (
     Found,
-    find_flows,
     open_flow_tables,
     purge_flows,
     purge_gone,
 )
+from ansible_collections.katran.fleet.plugins.module_utils._engine.flows_info import find_flows
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.edges import KernelEdges
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
@@ -142,6 +142,8 @@ def test_every_table_is_searched() -> None:
         "real_id": 2,
         "table": "lru_mapping",
         "cpu": 1,
+        "stale": False,
+        "ring": None,
     }
     global_row = next(row for row in found.flows if row["table"] == "global_lru_maps")
     assert (global_row["client"], global_row["real"], global_row["idle"]) == ("2001:db8::7", "fc00::3", None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,9 @@ from fleetlab.runs import Fleet
 from fleetlab.stream import PORT, Passage, stream
 from fleetlab.system import network, run
 
-UPGRADES, ROLLBACKS = 20, 5
+UPGRADES = int(os.environ.get("KATRAN_UPGRADES", "8"))
+"""A multiple of 4; `make lab-upgrades` makes 20, for which the suite has no time."""
+ROLLBACKS = UPGRADES // 4
 RATE = 6500
 CONNECTIONS = 100
 FEATURES: tuple[list[str], ...] = (["vlan"], ["icmp_too_big", "udp_stable_routing"], ["cidr_vips", "tcp_server_id"])
@@ -193,7 +196,7 @@ def judge(load: Load) -> None:
     assert passage.lost == []
 
 
-def test_nothing_is_lost_by_twenty_upgrades_and_five_rollbacks(streaming: Fleet) -> None:
+def test_nothing_is_lost_by_upgrades_and_rollbacks(streaming: Fleet) -> None:
     what = steps()
     assert [step["state"] for step in what].count("attached") == UPGRADES
     before = dropped_by_the_laboratory(streaming)

@@ -16,7 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from .._engine.counters import Counted, Pair
 from .._model.announcement import DRAINING, READY
+from .._model.counters import DENIED
 from .._model.snapshot import RootArray
+from .._model.watch import Ingress
 from .view import InstanceView, View
 
 if t.TYPE_CHECKING:
@@ -27,6 +29,7 @@ DROPS = (
     "encapsulation_failures_v6",
     "real_outside_map",
     "ring_slot_empty",
+    DENIED,
 )
 """The counters that say why a packet was dropped; a frame that is malformed has none of its own."""
 
@@ -167,12 +170,22 @@ def _packets(every: list[Of]) -> Iterator[Metric]:
 
 
 def _vips(every: list[Of]) -> Iterator[Metric]:
-    for at, unit in enumerate(("packets", "bytes")):
+    families_of = (
+        ("packets", "katran_vip_packets", "katran_vip_denied_packets"),
+        ("bytes", "katran_vip_bytes", "katran_vip_denied_bytes"),
+    )
+    for at, (unit, counter, denied) in enumerate(families_of):
         yield _counter(
-            f"katran_vip_{unit}",
+            counter,
             f"The {unit} to a VIP.",
             ("balancer", "vip"),
             [((each.view.name, str(key)), pair[at]) for each in every for key, pair in each.counted.vips.items()],
+        )
+        yield _counter(
+            denied,
+            f"The {unit} that a VIP's lists of clients kept out; of VIPs that have lists.",
+            ("balancer", "vip"),
+            [((each.view.name, str(key)), pair[at]) for each in every for key, pair in each.counted.denied.items()],
         )
     yield _gauge(
         "katran_vip_active_reals",
@@ -244,8 +257,8 @@ def _vip_reals(every: list[Of]) -> Iterator[Metric]:
     )
 
 
-def _spot(where: str | RootArray) -> str:
-    return f"{where.path}[{where.position}]" if isinstance(where, RootArray) else where
+def _spot(where: str | RootArray | Ingress) -> str:
+    return f"{where.path}[{where.position}]" if isinstance(where, RootArray) else str(where)
 
 
 def _plain(views: Iterable[tuple[str, InstanceView]], field: str) -> Samples:

@@ -11,8 +11,7 @@ import typing as t
 from collections.abc import Mapping
 
 from .._model.errors import FleetError
-from .._model.snapshot import RootArray
-from .._model.watch import Place, news
+from .._model.watch import Place, news, spot_of
 from .instance import Instance
 from .journal import NOTICE, WARNING, Journal
 from .kernel_told import Kernel
@@ -73,10 +72,7 @@ class Looks:
 
         `began`: when the look did, in loop time.
         """
-        after = {
-            Place(instance, program, where if isinstance(where, str) else RootArray(*where)): wrong
-            for instance, program, where, wrong in look["places"]
-        }
+        after = {Place(instance, program, spot_of(where)): wrong for instance, program, where, wrong in look["places"]}
         for place, sentence in after.items():
             for wrong, line in news(self._places, {place: sentence}):
                 self._journal.tell(

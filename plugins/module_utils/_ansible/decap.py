@@ -31,6 +31,7 @@ def run_decap() -> None:
             outcome = real.ensure(parse_real(params), request.check, request.lock_timeout)
         output = steps_result(module, "decap", outcome.changes, outcome.warnings, outcome.before, outcome.after)
         output["operations"] = outcome.operations
+        output |= outcome.program
         return output
 
     guarded(module, work)

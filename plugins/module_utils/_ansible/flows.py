@@ -1,13 +1,13 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Modules flows and flows_info."""
+"""Module flows."""
 
 from __future__ import annotations
 
 import typing as t
 
-from .._engine.flows import Found, find_flows, purge_flows
+from .._engine.flows import Found, purge_flows
 from .._model.faults import counted
 from .._model.flow_selection import FLOW_FILTERS
 from .module import guarded, module_of
@@ -44,23 +44,5 @@ def run_flows() -> None:
                 "prepared": "".join(f"remove {each['flows']} to {each['real']}\n" for each in found.reals)
             }
         return output
-
-    guarded(module, work)
-
-
-def run_flows_info() -> None:
-    """The whole of module flows_info."""
-    module = module_of({**FLOW_FILTERS, "limit": {"type": "int", "default": 100}})
-
-    def work() -> dict[str, t.Any]:
-        found = find_flows(request_of(module.params, False), module.params)
-        return {
-            "changed": False,
-            "flows": found.flows,
-            "total": found.total,
-            "reals": found.reals,
-            "tables": found.tables,
-            "warnings": found.warnings,
-        }
 
     guarded(module, work)

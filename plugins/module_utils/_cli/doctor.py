@@ -32,6 +32,8 @@ _WORDS = {True: ("error", "31"), False: ("warning", "33")}
 
 def run(options: argparse.Namespace) -> int:
     """Examine all instances, or one, and show what was found; the worst of their exit status."""
+    if options.bundle:
+        return _bundle(options)
     # Other commands need not wait until all that doctor needs is imported.
     from .._engine.doctor.run import examine  # pylint: disable=import-outside-toplevel
 
@@ -44,6 +46,18 @@ def run(options: argparse.Namespace) -> int:
     else:
         sys.stdout.write(_text(found))
     return max((each.status for each in found), key=(0, 2, 1).index)
+
+
+def _bundle(options: argparse.Namespace) -> int:
+    """Write what a bug report needs to a file."""
+    from .._engine.doctor.bundle import write_bundle  # pylint: disable=import-outside-toplevel
+
+    if options.instance is not None:
+        _instances(options.instance)
+    size = write_bundle(options.bundle, options.instance, mask=options.mask, probes=not options.no_probes)
+    hint = "addresses are masked" if options.mask else "addresses are in it, --mask hides them"
+    sys.stdout.write(f"{options.bundle}: {size} bytes; secrets are left out, {hint}\n")
+    return 0
 
 
 def _instances(name: str | None) -> list[str]:
@@ -121,6 +135,10 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--probes", type=probes, default=Probing.most, metavar="N", help=f"so many at most ({Probing.most})"
     )
+    parser.add_argument(
+        "--bundle", metavar="FILE", help="write all that a bug report needs to FILE (.tar.gz), without secrets"
+    )
+    parser.add_argument("--mask", action="store_true", help="in a bundle, hide addresses, MACs and names of hosts")
     parser.add_argument("--no-probes", action="store_true", help="send no packet: look at this host alone")
 
 

@@ -3,32 +3,52 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The command katran: look at this host's balancers, at 3 o'clock in the morning, without Ansible or network.
 
-A subcommand is a module of this room with a COMMAND, listed here.
+A subcommand is a module of this room with a COMMAND. The one that is asked for is imported, and no other: half of the
+time that a look takes would else go into what it does not need.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
-from collections.abc import Sequence
+import typing as t
+from collections.abc import Collection, Sequence
 
 from .._model.errors import FleetError
-from . import checks, doctor
+from .command import Command
 
-COMMANDS = (checks.COMMAND, doctor.COMMAND)
+COMMANDS = ("capture", "checks", "doctor", "drain", "flows", "reals", "status", "top", "undrain", "vips")
+"""The subcommands, sorted: each is a module of this room whose COMMAND has that name."""
+
 CANNOT_TELL = 2
+_EPILOG = """Exit status: 0 all is well, 1 something is not, 2 that cannot be told, and a sentence says why. See
+katran(1)."""
+
+
+def load(name: str) -> Command:
+    """A subcommand."""
+    return t.cast("Command", importlib.import_module(f".{name}", __package__).COMMAND)
+
+
+def parser_of(names: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
+    """What reads the command line, with these subcommands."""
+    parser = argparse.ArgumentParser(
+        prog="katran", description="Look at this host's balancers and at what it is as a real.", epilog=_EPILOG
+    )
+    named = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in map(load, names):
+        below = named.add_parser(command.name, help=command.help, description=command.help, epilog=command.epilog)
+        command.arguments(below)
+        below.set_defaults(run=command.run)
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; its exit status, and CANNOT_TELL with a sentence on stderr where it cannot be run."""
-    parser = argparse.ArgumentParser(prog="katran", description="Look at this host's balancers.")
-    named = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        below = named.add_parser(command.name, help=command.help, description=command.help, epilog=command.epilog)
-        command.arguments(below)
-        below.set_defaults(run=command.run)
-    options = parser.parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser_of(words[:1] if words and words[0] in COMMANDS else COMMANDS).parse_args(words)
     try:
         status = int(options.run(options))
         sys.stdout.flush()

@@ -21,9 +21,10 @@ from .._kernel.open_map import Map
 from .._kernel.pins import Paths
 from .._kernel.state_folder import StateFolder
 from .._model import layout
-from .._model.counters import GLOBAL_COUNTERS
+from .._model.counters import DENIED, GLOBAL_COUNTERS
 from .._model.on_record import ProgramOnRecord, program_on_record
 from .._model.pinned import PinnedMaps
+from .._model.source_entries import DENIED_MAP
 from .._model.vip_entries import VIP_MAPS, Actual, known_keys
 from .._model.vips import VipKey
 from .._program.own_pins import balancer_pins
@@ -36,12 +37,14 @@ Pair = tuple[int, int]
 class Counted:
     """What is counted since the program's maps were made.
 
-    `named`: counter of the whole balancer → its value; `vips`, `reals`: (packets, bytes) of each.
+    `named`: counter of the whole balancer → its value; `vips`, `reals`: (packets, bytes) of each; `denied`: likewise of
+    the clients that a VIP's lists keep out, for VIPs that have lists.
     """
 
     named: dict[str, int] = field(default_factory=dict)
     vips: dict[VipKey, Pair] = field(default_factory=dict)
     reals: dict[str, Pair] = field(default_factory=dict)
+    denied: dict[VipKey, Pair] = field(default_factory=dict)
 
 
 class CounterReader:
@@ -56,29 +59,7 @@ class CounterReader:
     def read(self) -> Counted:
         """All counters; empty where no balancer is loaded. OSError where a map does not let itself be read."""
         with self._open() as maps:
-            if not {"vip_map", "stats", "reals", "reals_stats"} <= maps.names():
-                return Counted()
-            stats = _pairs(maps.map("stats"))
-            limit = maps.capacity("server_id_stats")
-            named: dict[str, int] = {}
-            for index, names in enumerate(GLOBAL_COUNTERS):
-                values = stats.get(limit + index, (0, 0))
-                named.update({name: value for name, value in zip(names, values, strict=True) if name})
-            entries = {name: maps.entries(name) for name in VIP_MAPS if name in maps.names()}
-            visible = known_keys(Actual(entries, {}, maps.ring, {}, 0))
-            numbers = {
-                visible[key]: layout.parse_vip_meta(value)[1]
-                for each in entries.values()
-                for key, value in each.items()
-                if key in visible
-            }
-            vips = {key: stats.get(number, (0, 0)) for key, number in numbers.items()}
-            per_real, reals = _pairs(maps.map("reals_stats")), {}
-            for key, value in maps.entries("reals").items():
-                packed, flags = layout.parse_real_definition(value)
-                address = layout.unpack_address(packed, bool(flags & layout.REAL_IPV6))
-                reals[address] = per_real.get(layout.parse_u32(key), (0, 0))
-            return Counted(named, vips, reals)
+            return counted(maps)
 
     def fill(self) -> dict[str, Pair]:
         """Map of flow tables → (entries, capacity) of its fullest table. It looks at every flow."""
@@ -111,6 +92,39 @@ class CounterReader:
         if stamp != self._stamp:
             self._record, self._stamp = program_on_record(self.file.read_file("state.json")), stamp
         return self._record
+
+
+def counted(maps: KernelMaps) -> Counted:
+    """What the counters among these maps say; nothing where they are not a balancer's."""
+    if not {"vip_map", "stats", "reals", "reals_stats"} <= maps.names():
+        return Counted()
+    stats = _pairs(maps.map("stats"))
+    limit = maps.capacity("server_id_stats")
+    named: dict[str, int] = {}
+    for index, names in enumerate(GLOBAL_COUNTERS):
+        values = stats.get(limit + index, (0, 0))
+        named.update({name: value for name, value in zip(names, values, strict=True) if name})
+    entries = {name: maps.entries(name) for name in VIP_MAPS if name in maps.names()}
+    visible = known_keys(Actual(entries, {}, maps.ring, {}, 0))
+    metas = {
+        visible[key]: layout.parse_vip_meta(value)
+        for each in entries.values()
+        for key, value in each.items()
+        if key in visible
+    }
+    vips = {key: stats.get(number, (0, 0)) for key, (_bits, number) in metas.items()}
+    denied: dict[VipKey, Pair] = {}
+    if DENIED_MAP in maps.names():
+        out = _pairs(maps.map(DENIED_MAP))
+        named[DENIED] = sum(packets for packets, _size in out.values())
+        filtered = {key: number for key, (bits, number) in metas.items() if bits & layout.SOURCE_FILTER}
+        denied = {key: out.get(number, (0, 0)) for key, number in filtered.items()}
+    per_real, reals = _pairs(maps.map("reals_stats")), {}
+    for key, value in maps.entries("reals").items():
+        packed, flags = layout.parse_real_definition(value)
+        address = layout.unpack_address(packed, bool(flags & layout.REAL_IPV6))
+        reals[address] = per_real.get(layout.parse_u32(key), (0, 0))
+    return Counted(named, vips, reals, denied)
 
 
 def _pairs(opened: Map) -> dict[int, Pair]:

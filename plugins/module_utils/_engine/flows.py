@@ -28,7 +28,7 @@ from .._kernel.state_folder import StateFolder
 from .._model import layout
 from .._model.errors import EngineError
 from .._model.faults import Faults
-from .._model.flow_selection import KEY_BYTES, Matcher, Owners, Selection, is_ipv6, parse_filters, vip_selection
+from .._model.flow_selection import KEY_BYTES, Check, Matcher, Owners, Selection, is_ipv6, parse_filters, vip_selection
 from .._model.on_record import program_on_record
 from .._model.vip_entries import VIP_MAPS, Actual, known_keys
 from .._model.vips import VipKey
@@ -36,7 +36,6 @@ from .._program.own_pins import balancer_pins
 from .._program.requirements import require_capabilities
 from .request import Request
 
-MAX_LIMIT = 100_000
 FLOW_TABLES = (("lru_mapping", "fallback_cache"), ("global_lru_maps", "fallback_glru"))
 """Map of per-CPU tables, and the table of the CPUs that have none: the connection tables, then the global ones."""
 
@@ -90,14 +89,23 @@ class Found:
     warnings: list[str] = field(default_factory=list)
 
 
-def search(maps: KernelMaps, selection: Selection, limit: int, names: Mapping[int, str]) -> Found:
-    """The selected flows of every table. `names`: real id → address."""
+def search(
+    maps: KernelMaps, selection: Selection, limit: int, names: Mapping[int, str], also: Check | None = None
+) -> Found:
+    """The selected flows of every table; with `also` those alone of the connection tables of which that is so, too.
+
+    `names`: real id → address.
+    """
     found = Found()
     per_real: Counter[int] = Counter()
     now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-    matcher = None if selection.is_everything() else Matcher([selection])
+    matcher: Check | None = None if selection.is_everything() else Matcher([selection])
+    if also is not None:
+        matcher = _both(matcher, also)
     with ExitStack() as stack:
         for table in open_flow_tables(maps, stack):
+            if also is not None and table.name not in FLOW_TABLES[0]:
+                continue
             entries, selected = _search_flow_table(table, matcher, limit, names, now, found)
             per_real.update(selected)
             found.total += selected.total()
@@ -114,8 +122,12 @@ def search(maps: KernelMaps, selection: Selection, limit: int, names: Mapping[in
     return found
 
 
+def _both(first: Check | None, second: Check) -> Check:
+    return second if first is None else lambda key, real: first(key, real) and second(key, real)
+
+
 def _search_flow_table(
-    table: FlowTable, matcher: Matcher | None, limit: int, names: Mapping[int, str], now: int, found: Found
+    table: FlowTable, matcher: Check | None, limit: int, names: Mapping[int, str], now: int, found: Found
 ) -> tuple[int, Counter[int]]:
     """(entries of the table, real id → how many of them are selected); rows are added to `found` up to the limit."""
     entries, selected = 0, Counter[int]()
@@ -231,34 +243,17 @@ def loaded(request: Request, warnings: list[str]) -> Iterator[KernelMaps | None]
             )
 
 
-def _select(maps: KernelMaps, params: Mapping[str, t.Any], names: Mapping[int, str]) -> Selection:
+def select(maps: KernelMaps, params: Mapping[str, t.Any], names: Mapping[int, str]) -> Selection:
+    """Which flows the parameters vip, real and client mean."""
     ids = {address: number for number, address in names.items()}
     return parse_filters(params, frozenset(maps.entries("vip_map")), ids)
 
 
-def _unknown_real(params: Mapping[str, t.Any], selection: Selection) -> list[str]:
+def unknown_real(params: Mapping[str, t.Any], selection: Selection) -> list[str]:
+    """A warning where no real has the address that is asked for."""
     if selection.ids is None or selection.ids:
         return []
     return [f"real: the balancer has no real {params['real']}"]
-
-
-def find_flows(request: Request, params: Mapping[str, t.Any]) -> Found:
-    """The work of module flows_info."""
-    require_capabilities()
-    if not 0 <= params["limit"] <= MAX_LIMIT:
-        faults = Faults()
-        faults.add("limit", f"{params['limit']} is not in 0 to {MAX_LIMIT}")
-        faults.check()
-    parse_filters(params, (), {})
-    told: list[str] = []
-    with locked(request.instance, False, request.lock_timeout), loaded(request, told) as maps:
-        if maps is None:
-            return Found(warnings=told)
-        names = real_names(maps)
-        selection = _select(maps, params, names)
-        found = search(maps, selection, params["limit"], names)
-        found.warnings = told + _unknown_real(params, selection)
-        return found
 
 
 def purge_flows(request: Request, params: Mapping[str, t.Any]) -> Found:
@@ -274,9 +269,9 @@ def purge_flows(request: Request, params: Mapping[str, t.Any]) -> Found:
         if maps is None:
             return Found(warnings=told)
         names = real_names(maps)
-        selection = _select(maps, params, names)
+        selection = select(maps, params, names)
         found = search(maps, selection, 0, names)
-        found.warnings = told + _unknown_real(params, selection)
+        found.warnings = told + unknown_real(params, selection)
         if not request.check and found.total:
             purge(maps, [selection])
         return found

@@ -18,7 +18,7 @@ from .._kernel.ring_workers import build_rings
 from .._kernel.state_files import StateFile
 from .._kernel.xdp import attachments
 from .._model import layout
-from .._model.counters import GLOBAL_COUNTERS
+from .._model.counters import DENIED, GLOBAL_COUNTERS
 from .._model.errors import EngineError
 from .._model.flow_selection import Selection
 from .._model.kernel_view import KernelView, table_differences
@@ -27,6 +27,7 @@ from .._model.overlay import overlay_of
 from .._model.references import other_references
 from .._model.resources import OF_BALANCER
 from .._model.snapshot import Attachment, ProgramInfo
+from .._model.source_entries import DENIED_MAP
 from .._model.state import State
 from .._model.tables import BALANCER_TABLES
 from .._model.vip_entries import VIP_MAPS, known_keys
@@ -37,12 +38,15 @@ from .checks_info import checks_info
 from .flows import real_names, search
 from .healthcheck_info import healthcheck_info
 from .known_tables import AnyTable, known_table
+from .look import Kind, find_kinds
 from .opened import read_actual
 from .ready_info import ready_info
+from .real_status import read_real
 from .recovery import recovered
 from .request import Request
+from .status import read_status
 
-SUBSETS = ("program", *OF_BALANCER, "rings", "checks", "ready", "healthcheck", "counters", "flows", "maps")
+SUBSETS = ("program", *OF_BALANCER, "rings", "checks", "ready", "healthcheck", "counters", "flows", "maps", "status")
 """What can be asked for."""
 
 
@@ -179,13 +183,25 @@ class Info:
         for index, names in enumerate(GLOBAL_COUNTERS):
             values = layout.sum_cpus(stats.lookup(layout.u32(self.max_vips + index)) or b"", 2)
             found.update({name: value for name, value in zip(names, values, strict=True) if name})
+        denied = self._denied()
+        if denied is not None:
+            found[DENIED] = sum(packets for packets, _size in denied.values())
         vips = []
         for map_key, key in sorted(known_keys(self.actual).items(), key=lambda item: str(item[1])):
             name = next(name for name in VIP_MAPS if map_key in self.actual.entries.get(name, {}))
             number = layout.parse_vip_meta(self.actual.entries[name][map_key])[1]
             packets, size = layout.sum_cpus(stats.lookup(layout.u32(number)) or b"", 2)
             vips.append({"vip": str(key), "number": number, "packets": packets, "bytes": size})
+            if denied is not None:
+                vips[-1]["denied_packets"], vips[-1]["denied_bytes"] = denied.get(number, (0, 0))
         return {"global": found, "vips": vips, "reals": self._every_real()}
+
+    def _denied(self) -> dict[int, tuple[int, int]] | None:
+        """VIP number → packets and bytes that its lists of clients keep out; None where no program looks at lists."""
+        if DENIED_MAP not in self.maps.names():
+            return None
+        pairs = ((layout.parse_u32(key), layout.sum_cpus(value, 2)) for key, value in self.maps.map(DENIED_MAP).items())
+        return {number: (packets, size) for number, (packets, size) in pairs if packets}
 
     def checks(self, warnings: list[str]) -> dict[str, t.Any]:
         """What checks say, and what is known of it. `warnings` get a line where the agent's file cannot be read."""
@@ -221,10 +237,13 @@ def gather_info(request: Request, gather: Collection[str]) -> dict[str, t.Any]:
         state = file.read()
         warnings: list[str] = []
         paths = Paths(request.bpffs, request.instance, "balancer")
-        if set(gather) == {"healthcheck"}:
-            # A host that only checks has no balancer.
-            checks = healthcheck_info(request, warnings)
-            return {"healthcheck": checks, **({"warnings": warnings} if warnings else {})}
+        alone: dict[str, Callable[[], t.Any]] = {
+            "healthcheck": partial(healthcheck_info, request, warnings),
+            "status": partial(status_info, request),
+        }
+        if set(gather) <= set(alone):
+            # A host that only checks, or is a real, has no balancer.
+            return {**{name: alone[name]() for name in gather}, **({"warnings": warnings} if warnings else {})}
         found = balancer_pins(KernelEdges(), paths, state.program)
         with KernelMaps(paths.maps, found.lost, hidden=found.strays) as maps:
             if "vip_map" not in found.maps:
@@ -240,7 +259,7 @@ def gather_info(request: Request, gather: Collection[str]) -> dict[str, t.Any]:
                 **{name: partial(info.table, name) for name in BALANCER_TABLES},
                 "checks": partial(info.checks, warnings),
                 "ready": partial(info.ready, warnings),
-                "healthcheck": partial(healthcheck_info, request, warnings),
+                **alone,
                 "counters": info.counters,
                 "flows": info.flows,
                 "maps": info.map_sizes,
@@ -248,6 +267,15 @@ def gather_info(request: Request, gather: Collection[str]) -> dict[str, t.Any]:
             told = {**{name: readers[name]() for name in gather}, "differences": info.differences(gather)}
             warnings[:0] = [*found.warnings(paths.maps, "balancer"), *_impostor(paths, state, info.pinned)]
             return {**told, "warnings": warnings} if warnings else told
+
+
+def status_info(request: Request) -> dict[str, t.Any]:
+    """What the command katran shows of an instance as a balancer and as a real, null where it is none."""
+    kind = find_kinds().get(request.instance, Kind(False, False))
+    return {
+        "balancer": read_status(request.instance, request.bpffs).to_data() if kind.balancer else None,
+        "real": read_real(request.instance).to_data() if kind.real else None,
+    }
 
 
 def _impostor(paths: Paths, state: State, info: ProgramInfo | None) -> list[str]:

@@ -19,6 +19,8 @@ from .._model.features import FEATURES
 from .._model.limits import Limits, limits_of_settings
 from .._model.map_specs import DEFAULT_SIZES, HEALTHCHECK_MAPS, balancer_maps
 from .._model.pinned import PinnedMaps
+from .._model.quic_lb_entries import SERVER_MAPS
+from .._model.source_entries import FILTER_MAPS
 from .._model.state import State
 from .._model.tables import BALANCER_TABLES
 from .._model.vip_entries import ADDRESS_MAPS, NUMBER_MAPS, VIP_MAPS, Actual
@@ -125,7 +127,8 @@ _WRITTEN = frozenset(
     {
         *VIP_MAPS,
         *ADDRESS_MAPS,
-        *("reals", "ch_rings", "server_id_stats", "stats", "vip_to_down_reals_map"),
+        *FILTER_MAPS,
+        *("reals", "ch_rings", "server_id_stats", "stats", "vip_to_down_reals_map", "quic_lb_vips", *SERVER_MAPS),
         *(name for table in BALANCER_TABLES.values() for name in table.maps),
     }
 )
@@ -153,16 +156,17 @@ def limits_of(request: Request, state: State, maps: Maps) -> Limits:
     sizes["ring"] = maps.ring_size()
     sizes["reals"] = maps.capacity("reals")
     tables = ((table.size, table.maps[0]) for table in BALANCER_TABLES.values())
-    for size, name in (("cidr_vips", "vip_lpm_map"), *tables):
+    for size, name in (("cidr_vips", "vip_lpm_map"), ("source_filters", FILTER_MAPS[0]), *tables):
         if name in maps.names():
             sizes[size] = maps.capacity(name)
     return Limits(sizes, None)
 
 
-def read_actual(maps: Maps) -> Actual:
-    """What the kernel has, as far as VIPs go."""
+def read_actual(maps: Maps, lists: bool = True) -> Actual:
+    """What the kernel has, as far as VIPs go; `lists`: also their lists of clients, which may be long."""
     names = maps.names()
-    read = (*VIP_MAPS, *ADDRESS_MAPS, *NUMBER_MAPS, "reals", "vip_to_down_reals_map")
+    found = (*VIP_MAPS, *ADDRESS_MAPS, *NUMBER_MAPS, *SERVER_MAPS, "reals", "vip_to_down_reals_map")
+    read = (*found, *(FILTER_MAPS if lists else ()))
     entries: dict[str, Mapping[bytes, bytes]] = {}
     for name in read:
         if name in names:
@@ -174,4 +178,5 @@ def read_actual(maps: Maps) -> Actual:
         ring=maps.ring,
         capacity=capacity,
         ring_size=maps.ring_size(),
+        filters=names.issuperset(FILTER_MAPS),
     )

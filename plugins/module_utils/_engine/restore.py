@@ -33,6 +33,7 @@ from .host import restore_host
 from .request import Request, Result
 from .resource import apply_locked
 from .run import run_locked
+from .server_id_option import restore_server_ids
 from .xdp_root import restore_root
 
 LOCK_SECONDS = 60.0
@@ -83,6 +84,11 @@ def restore_real(file: StateFile) -> list[str]:
     return real.ensure(None, False, LOCK_SECONDS).lines()
 
 
+def restore_option(file: StateFile) -> list[str]:
+    """Bring the program back by which servers name themselves and clients echo that."""
+    return restore_server_ids(file, LOCK_SECONDS)
+
+
 def refresh_gateway(file: StateFile) -> list[str]:
     """Follow the gateway's MAC where gateway_mac is auto; returns one line if it changed."""
     return Balancer(file.instance, file.bpffs, file).follow_gateway(False, LOCK_SECONDS).changes
@@ -108,6 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "state.json": restore_balancer,
         "decap.json": restore_real,
         "healthcheck.json": restore_checker,
+        "server_id_option.json": restore_option,
     }
     if options.refresh:
         work = {"state.json": refresh_gateway, "healthcheck.json": restore_checker}

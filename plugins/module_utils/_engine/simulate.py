@@ -30,6 +30,7 @@ from .._model.errors import EngineError, ProgramError
 from .._model.hashing import flow_slot
 from .._model.map_specs import ARRAY, BALANCER_SOURCES, LRU_HASH, MAPS, MMAPABLE, PERCPU_ARRAY, MapSpec
 from .._model.simulated_flows import Flow, build_frame, parse_flows, read_tunnel
+from .._model.source_entries import DENIED_MAP, FILTER_MAPS, deciding_prefix, filter_map
 from .._model.vip_entries import ADDRESS_MAPS, VIP_MAPS, Actual, known_keys
 from .._model.vips import VipKey
 from .._program.bytecode import load
@@ -48,6 +49,9 @@ SHARED = frozenset(
         "ch_rings",
         "reals",
         "server_id_map",
+        "quic_lb_vips",
+        "quic_lb_servers",
+        *FILTER_MAPS,
         "lpm_src_v4",
         "lpm_src_v6",
         "vip_to_down_reals_map",
@@ -230,6 +234,13 @@ class Simulation:
         if number is None:
             return found
         vip = self.vips.get(number)
+        if result.value == _DROP and self._denied() is not None:
+            return {
+                **found,
+                "vip": str(vip[0]) if vip else None,
+                "reason": "denied",
+                "detail": self._denier(flow, number),
+            }
         rows = found["entries"] = known.get(flow.key(*vip), []) if vip else []
         found["vip"] = str(vip[0]) if vip else None
         found["real_id"] = self.copy.first_counted("reals_stats", self.live.capacity("reals"))
@@ -242,6 +253,9 @@ class Simulation:
 
     def _vip_number(self, flow: Flow, result: bpf.TestRun) -> int | None:
         """The number of the VIP that the packet was for; None where it was for none."""
+        denied = self._denied()
+        if denied is not None:
+            return denied
         if not self._stat(_CHOSEN)[0]:
             return None
         number = self.copy.first_counted("stats", self.max_vips)
@@ -249,6 +263,18 @@ class Simulation:
             return number
         # A packet that found no real is not counted under its VIP.
         return self._match(flow) if result.value == _DROP else None
+
+    def _denied(self) -> int | None:
+        """The number of the VIP whose lists of clients the packet was dropped by."""
+        there = DENIED_MAP in self.live.names()
+        return self.copy.first_counted(DENIED_MAP, self.max_vips) if there else None
+
+    def _denier(self, flow: Flow, number: int) -> str:
+        """Which prefix of its lists denies the flow's client."""
+        entries = self.live.entries(filter_map(flow.source.ipv6))
+        prefix, listed = deciding_prefix(entries, flow.source.packed[: 16 if flow.source.ipv6 else 4], number)
+        what = f"deny has {prefix}" if listed else "no prefix of allow holds it"
+        return f"{flow.source.text} is denied by source filter: {what}"
 
     def _match(self, flow: Flow) -> int | None:
         """The VIP's number by the maps themselves, in the order of the datapath's step 6."""

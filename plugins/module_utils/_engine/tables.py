@@ -261,6 +261,8 @@ class BalancerTableRun(TableRun):
                 vips[real["address"]] = vips.get(real["address"], False) or real["local"]
             for address in entry["down_reals"]:
                 found.setdefault(address, False)
+            for config in entry.get("quic_lb", ()):
+                found.update(dict.fromkeys((server["real"] for server in config.get("servers", ())), False))
         return {**found, **vips}
 
     def _ids(self, actual: Entries) -> Ids:

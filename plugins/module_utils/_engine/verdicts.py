@@ -53,6 +53,10 @@ class VerdictRun(VipRun):
 
     told: Sequence[Verdict] = ()
 
+    def reads_lists(self) -> bool:
+        """Only where a killed run may have left them as they are not to be."""
+        return not self.state.is_sure_of("vips")
+
     def settles(self, state: str) -> Collection[str]:
         """The references that end with this run: a killed one's."""
         del state

@@ -76,7 +76,7 @@ class VipRun:
     def run(self, asked: Asked) -> Result:
         """Bring the VIPs to what is asked; in check mode only say what that takes."""
         with self.clock.phase("read"):
-            actual = read_actual(self.maps)
+            actual = read_actual(self.maps, self.reads_lists())
             limits = limits_of(self.request, self.state, self.maps)
             asked = replace(asked, limits=limits)
             known = View(vips_from_config(self.state.vips), words_of(self.state))
@@ -142,6 +142,10 @@ class VipRun:
         elif self.request.check:
             self._purge()
         return self.result
+
+    def reads_lists(self) -> bool:
+        """Whether the VIPs' lists of clients may be others after this run."""
+        return True
 
     def settles(self, state: str) -> Collection[str]:
         """The references that end with this run: a killed one's, and a lost state's where all VIPs are told."""
@@ -294,6 +298,10 @@ class VipRun:
 
 class OverlayRun(VipRun):
     """One run of module reals: the same VIPs under another overlay."""
+
+    def reads_lists(self) -> bool:
+        """Only where a killed run may have left them as they are not to be."""
+        return not self.state.is_sure_of("vips")
 
     def settles(self, state: str) -> Collection[str]:
         """The references that end with this run: a killed one's."""

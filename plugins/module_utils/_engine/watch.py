@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 from .._kernel.lock import locked
 from .._kernel.pins import Paths, pinned_program
+from .._kernel.real_edges import running_at_ingress
 from .._kernel.root_array import slots
 from .._kernel.state_files import StateFile
 from .._kernel.state_folder import BPFFS_FILES, STATE_ROOT, instances, read_bpffs
@@ -27,7 +28,7 @@ from .._model.decap_record import DecapRecord
 from .._model.errors import FleetError
 from .._model.root_settings import RootRecord
 from .._model.snapshot import RootArray
-from .._model.watch import UNSEEN, Place, judge, news
+from .._model.watch import UNSEEN, Ingress, Place, judge, news, places_of_real
 
 LOOK_SECONDS = 3.0
 _SETTLE_SECONDS = 0.2
@@ -102,6 +103,8 @@ class Watch:
         exists, running = True, None
         if isinstance(place.where, RootArray):
             running = slots(place.where.path).get(place.where.position)
+        elif isinstance(place.where, Ingress):
+            exists, running = running_at_ingress(place.where.interface, pinned)
         else:
             try:
                 socket.if_nametoindex(place.where)
@@ -124,13 +127,15 @@ class Watch:
         """Where a program is to run. A large state is parsed once, until it is another."""
         path = os.path.join(file.directory, FILES[program])
         if path not in self._read or self._read[path][0] != stamp:
-            wheres: list[str | RootArray]
+            wheres: list[str | RootArray | Ingress]
             if program == "balancer":
                 record = file.read().program
                 wheres = [*record.interfaces, *([record.slot] if record.slot else [])]
+            elif program == "decap":
+                real = file.read_record(DecapRecord, program)
+                wheres = [*places_of_real(real.way, real.interfaces, real.tunnels)]
             else:
-                kind = DecapRecord if program == "decap" else RootRecord
-                wheres = [*file.read_record(kind, program).interfaces]
+                wheres = [*file.read_record(RootRecord, program).interfaces]
             self._read[path] = stamp, [Place(file.instance, program, where) for where in wheres]
         return self._read[path][1]
 

@@ -44,7 +44,7 @@ _PROG_FD_BY_ID, _MAP_FD_BY_ID, _INFO_BY_FD = 13, 14, 15
 _MAP_LOOKUP_BATCH, _MAP_UPDATE_BATCH, _MAP_DELETE_BATCH = 24, 26, 27
 _BATCH = 4096
 PROG_TYPE_SCHED_CLS, PROG_TYPE_XDP, PROG_TYPE_SOCK_OPS = 3, 6, 13
-ATTACH_XDP = 37
+ATTACH_SOCK_OPS, ATTACH_XDP = 3, 37
 BPFFS_MAGIC = 0xCAFE4A11
 
 
@@ -61,6 +61,11 @@ def _bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
     if code:
         raise OSError(code, os.strerror(code))
     return result, raw
+
+
+def command(number: int, attributes: bytes) -> bytes:
+    """A call for what only some modules do; the attributes as the kernel left them."""
+    return _bpf(number, attributes)[1]
 
 
 def _buffer(data: bytes) -> tuple[ctypes.Array[ctypes.c_char], int]:
@@ -199,6 +204,26 @@ class Map:
                 return
             token.raw = after.raw
             started = True
+
+    def fill(self, most: int = _BATCH) -> tuple[int, bool]:
+        """(entries of a hash, whether they were all counted): beyond `most` it is reckoned from those that were read.
+
+        The kernel goes through buckets, of which there are the next power of two of the map's size, and answers with
+        the number of the one to go on with (kernel/bpf/hashtab.c, __htab_map_lookup_and_delete_batch).
+        """
+        size = min(most, self.info.entries)
+        after, after_at = _buffer(bytes(max(self.info.key_size, 8)))
+        _keys, keys_at = _buffer(bytes(self.info.key_size * size))
+        _values, values_at = _buffer(bytes(self.stride * size))
+        attributes = struct.pack("=QQQQIIQQ", 0, after_at, keys_at, values_at, size, self.fd, 0, 0)
+        _result, code, raw = _call(_MAP_LOOKUP_BATCH, attributes)
+        if code not in (0, errno.ENOENT):
+            raise OSError(code, os.strerror(code))
+        count, walked = struct.unpack_from("=I", raw, 32)[0], struct.unpack_from("=I", after.raw)[0]
+        buckets = 1 << (self.info.entries - 1).bit_length()
+        if code or walked >= buckets or not walked:
+            return count, bool(code) or walked >= buckets
+        return min(count * buckets // walked, self.info.entries), False
 
     def update_many(self, entries: Sequence[tuple[bytes, bytes]]) -> None:
         """Write entries in batches; on failure OSError, with the entries before the faulty one written."""

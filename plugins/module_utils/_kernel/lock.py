@@ -18,7 +18,7 @@ from .private import make_private
 LOCK_ROOT = "/run/katran-fleet"
 
 
-def _holders(descriptor: int) -> list[int]:
+def holders(descriptor: int) -> list[int]:
     """Process ids that hold a flock on the open file, from /proc/locks."""
     status = os.fstat(descriptor)
     inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
@@ -56,7 +56,7 @@ def locked(instance: str, exclusive: bool, timeout: float, root: str = LOCK_ROOT
                 os.close(descriptor)
                 raise StateError(f"the lock {path} cannot be taken: {error.strerror}") from error
             if time.monotonic() >= deadline:
-                pids = " and ".join(map(str, _holders(descriptor))) or "unknown"
+                pids = " and ".join(map(str, holders(descriptor))) or "unknown"
                 os.close(descriptor)
                 raise StateError(
                     f"balancer {instance} is locked by another run (pid {pids}): waited {timeout:g} s (lock_timeout)"

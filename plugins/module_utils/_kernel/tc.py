@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Programs on an interface's way out: qdisc clsact and its bpf filters, over netlink.
+"""Programs on an interface's way out or in: qdisc clsact and its bpf filters, over netlink.
 
 Every kernel that the collection supports has them; the newer attachment tcx begins with 6.6.
 """
@@ -33,6 +33,10 @@ def _bpf_filter(entry: t.Any) -> Filter | None:
 class Egress:
     """Filters on interfaces' egress. Every failure is ProgramError with one sentence."""
 
+    side: t.ClassVar[str] = "egress"
+    parent: t.ClassVar[int] = _EGRESS
+    opposite: t.ClassVar[int] = _INGRESS
+
     def __init__(self) -> None:
         self._route = open_route()
         from pyroute2.netlink.rtnl.tcmsg import sched_bpf  # pylint: disable=import-outside-toplevel
@@ -60,14 +64,14 @@ class Egress:
         for entry in self._route.get_qdiscs(index):
             if entry["handle"] == _CLSACT_HANDLE:
                 qdisc = entry.get_attr("TCA_KIND")
-        entries = list(self._route.get_filters(index=index, parent=_EGRESS)) if qdisc else []
+        entries = list(self._route.get_filters(index=index, parent=self.parent)) if qdisc else []
         return EgressPlace(
             index=index,
             mac=mac if mac and len(mac) == 17 else None,
             qdisc=qdisc,
             filters=tuple(sorted(each for entry in entries if (each := _bpf_filter(entry)) is not None)),
             entries=frozenset((entry["info"] >> 16, entry["handle"]) for entry in entries),
-            ingress=bool(qdisc and list(self._route.get_filters(index=index, parent=_INGRESS))),
+            ingress=bool(qdisc and list(self._route.get_filters(index=index, parent=self.opposite))),
         )
 
     def add_qdisc(self, interface: str, index: int) -> None:
@@ -82,7 +86,9 @@ class Egress:
         """Run a program, by direct action, before every filter that is there."""
         self._do(
             interface,
-            lambda: self._route.tc("add-filter", "bpf", index, 0, fd=fd, name=name, parent=_EGRESS, direct_action=True),
+            lambda: self._route.tc(
+                "add-filter", "bpf", index, 0, fd=fd, name=name, parent=self.parent, direct_action=True
+            ),
         )
 
     def replace(self, interface: str, index: int, place: Filter, fd: int) -> None:
@@ -96,7 +102,7 @@ class Egress:
                 place.handle,
                 fd=fd,
                 name=place.name,
-                parent=_EGRESS,
+                parent=self.parent,
                 prio=place.priority,
                 direct_action=True,
             ),
@@ -106,7 +112,7 @@ class Egress:
         """Take a filter away."""
         self._do(
             interface,
-            lambda: self._route.tc("del-filter", "bpf", index, place.handle, parent=_EGRESS, prio=place.priority),
+            lambda: self._route.tc("del-filter", "bpf", index, place.handle, parent=self.parent, prio=place.priority),
         )
 
     def _do(self, interface: str, call: Callable[[], t.Any]) -> None:
@@ -124,7 +130,22 @@ class Egress:
                 reason = "somebody else changed its filters meanwhile"
             else:
                 reason = str(error)
-            raise ProgramError(f"interface {interface}: the egress filter cannot be changed: {reason}") from error
+            raise ProgramError(f"interface {interface}: the {self.side} filter cannot be changed: {reason}") from error
+
+
+class Ingress(Egress):
+    """The same of interfaces' ingress."""
+
+    side = "ingress"
+    parent = _INGRESS
+    opposite = _EGRESS
+
+
+def ways_in(interfaces: Iterable[str]) -> dict[str, EgressPlace]:
+    """Interface → its way in, of those that there are. ProgramError where the host cannot tell."""
+    with Ingress() as ingress:
+        found = ((name, ingress.place(name)) for name in interfaces)
+        return {name: place for name, place in found if place is not None}
 
 
 def ways_out(interfaces: Iterable[str]) -> dict[str, EgressPlace]:

@@ -7,30 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 from collections.abc import Iterable
 
 from .._model.errors import HostError
 from .._model.host_plan import UnitState
+from .systemctl import FOLDER, systemctl
 
-FOLDER = "/etc/systemd/system"
 _PROPERTIES = "Id,UnitFileState,ActiveState,DropInPaths,NeedDaemonReload"
-
-
-def _systemctl(*arguments: str) -> str:
-    try:
-        done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise HostError("systemd is not on this host: there is no command systemctl") from error
-    if done.returncode:
-        raise HostError(f"systemctl {' '.join(arguments[:2])}: {' '.join(done.stderr.split())[:300]}")
-    return done.stdout
 
 
 def read_units(names: Iterable[str]) -> dict[str, UnitState]:
     """Each unit as it is; of one that systemd does not know, nothing."""
     wanted = list(names)
-    listed = _systemctl("show", f"--property={_PROPERTIES}", *wanted)
+    listed = systemctl("show", f"--property={_PROPERTIES}", *wanted)
     found = {}
     # One block of KEY=VALUE for each unit, in their order: a unit that is linked elsewhere may call itself otherwise.
     for name, block in zip(wanted, listed.split("\n\n"), strict=True):
@@ -69,19 +58,19 @@ def unlink_unit(name: str) -> None:
     """Disable a unit, end what it does, and remove its file."""
     with contextlib.suppress(HostError):
         # Of a link whose target is gone systemd knows nothing, but the links to it are there.
-        _systemctl("disable", "--now", name)
+        systemctl("disable", "--now", name)
     with contextlib.suppress(HostError):
         # One that failed would stay among the failed ones without its file.
-        _systemctl("reset-failed", name)
+        systemctl("reset-failed", name)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(FOLDER, name))
 
 
 def reload_units() -> None:
     """Have systemd read its units anew."""
-    _systemctl("daemon-reload")
+    systemctl("daemon-reload")
 
 
 def change_unit(verb: str, name: str) -> None:
     """Enable, disable, start, restart or stop a unit."""
-    _systemctl(verb, name)
+    systemctl(verb, name)

@@ -58,9 +58,9 @@ class Bytecode:
         )
 
     @classmethod
-    def from_json(cls, source: str, path: str, program: str) -> Bytecode:
-        """Read the kept form of this program's back; StateError names the file and the field at fault."""
-        return parse_record(source, path, lambda value, where: _bytecode(value, where, program), _ANEW)
+    def from_json(cls, source: str, path: str, *programs: str) -> Bytecode:
+        """Read the kept form of one of these programs' back; StateError names the file and the field at fault."""
+        return parse_record(source, path, lambda value, where: _bytecode(value, where, programs), _ANEW)
 
 
 def map_references(code: bytes | bytearray) -> list[int]:
@@ -96,8 +96,8 @@ _FIELDS: Fields = {
 }
 
 
-def _bytecode(value: t.Any, where: str, program: str) -> Bytecode:
-    found = read_fields(value, where, {**_FIELDS, "program": word(program)})
+def _bytecode(value: t.Any, where: str, programs: tuple[str, ...]) -> Bytecode:
+    found = read_fields(value, where, {**_FIELDS, "program": word(*programs)})
     code, maps = found["instructions"], found["maps"]
     for offset in map_references(code):
         if offset + 2 * _INSTRUCTION > len(code):

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+DENIED = "source_denied"
+"""The name of what lists of clients keep out of all VIPs, which program and maps count by VIP (`src_denied`)."""
+
 GLOBAL_COUNTERS: tuple[tuple[str, str], ...] = (
     ("packets", "lru_misses"),
     ("tcp_syn_misses", "tcp_non_syn_misses"),

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from . import layout
 from .bytecode import Bytecode
-from .decap_record import DecapKept, DecapRecord
+from .decap_record import TC, XDP, DecapKept, DecapRecord
 from .decap_settings import RealSettings, Staying, with_kept
+from .decap_ways import BY_XDP, Way, WaysIn, plan_filters, plan_leaving
 from .errors import ProgramError
 from .host_addresses import HostAddress, LoopbackPlan, on_loopback, plan_loopback, sources_of_ipv6, strangers
 from .map_specs import DECAP_MAPS, EARLIER_SOURCES, REAL_SOURCES, MapSpec
@@ -27,22 +28,37 @@ from .program_plan import (
     plan_program,
     present,
 )
-from .snapshot import Missing, ProgramSnapshot
+from .snapshot import EgressPlace, Missing, OnRecord, ProgramSnapshot
 from .source_plan import hosts_of, plan_sources
 from .sources import EVERYWHERE
-from .steps import Attach, ChangeLoopback, Conclude, DropMaps, Intend
+from .steps import Attach, ChangeLoopback, Conclude, DropMaps, Intend, PutFilter
 
 PROGRAM = "decap"
 
 
 @dataclass(frozen=True)
 class DecapSnapshot(ProgramSnapshot):
-    """What there is of decap. `vips`, `sources`, `server_id`: in its maps; `addresses`: the host's."""
+    """What there is of decap. `vips`, `sources`, `server_id`: in its maps; `addresses`: the host's.
+
+    `places`: interface → its way in, of those where the program is, was or is to be. `way`: by what tunnels are to be
+    stripped, which the rest decides.
+    """
 
     vips: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     server_id: int = 0
     addresses: Collection[HostAddress] | Missing = ()
+    places: Mapping[str, EgressPlace] | Missing = field(default_factory=dict)
+    way: Way = BY_XDP
+
+    def ways_in(self) -> Mapping[str, EgressPlace]:
+        """Interface → its way in, as far as it could be read."""
+        return {} if isinstance(self.places, Missing) else self.places
+
+    def ours(self, record: OnRecord) -> frozenset[int]:
+        """The ids of programs that are this one, wherever XDP or tc runs them."""
+        filtered = [each.program_id for place in self.ways_in().values() for each in place.filters]
+        return self.owned(record.tag, [*self.at(record.interfaces), *filtered])
 
     def local(self) -> Collection[HostAddress]:
         """The addresses of the host, as far as they could be read."""
@@ -58,28 +74,36 @@ class DecapSnapshot(ProgramSnapshot):
         }
 
 
-def decap_macros(settings: RealSettings, port_before: int) -> dict[str, int]:
+@dataclass
+class RealPlan(ProgramPlan):
+    """A plan that says by what tunnels are stripped."""
+
+    way: Way = BY_XDP
+
+
+def decap_macros(settings: RealSettings, port_before: int, way: Way = BY_XDP) -> dict[str, int]:
     """The integer macros that are compiled in; `port_before`: the port of GUE that balancers may still have, or 0."""
-    macros = {"GUE_PORT": settings.gue_port}
+    macros = {"GUE_PORT": settings.gue_port, **way.macros()}
     if port_before:
         macros["GUE_PORT_BEFORE"] = port_before
     return macros
 
 
-def plan_real(settings: RealSettings, port_before: int, record: DecapRecord, seen: DecapSnapshot) -> ProgramPlan:
+def plan_real(settings: RealSettings, port_before: int, record: DecapRecord, seen: DecapSnapshot) -> RealPlan:
     """Bring decap and the addresses to where the settings want them. ProgramError says why that cannot be."""
     if not settings.attach:
         settings = _as_attached(settings, record, seen)
     _require_addresses(settings, record, seen)
-    plan = ProgramPlan()
+    plan, way = RealPlan(way=seen.way), seen.way
     # What is kept has no source_dir: it is what a boot asks for.
     interfaces = present(plan, settings.interfaces, seen, boot=not settings.source_dir)
-    plan.need(seen.bpffs, seen.attached, seen.digest, seen.addresses)
+    plan.need(seen.bpffs, seen.attached, seen.places, seen.digest, seen.addresses)
     specs = (*DECAP_MAPS, EARLIER_SOURCES) if _wants_earlier_map(seen) else DECAP_MAPS
-    kind = Kind(PROGRAM, specs, settings.source_dir, decap_macros(settings, port_before))
+    macros = decap_macros(settings, port_before, way)
+    kind = Kind(PROGRAM, specs, settings.source_dir, macros, way.settings, way.program)
     current = plan_program(plan, kind, seen, record.source_digest)
     places = Places(
-        interfaces,
+        interfaces if way.how == XDP else (),
         settings.mode,
         PROGRAM,
         settled=() if settings.attach else interfaces,
@@ -88,6 +112,7 @@ def plan_real(settings: RealSettings, port_before: int, record: DecapRecord, see
         boot=not settings.source_dir,
     )
     plan_interfaces(plan, places, seen.attachments, seen.ours(record), current)
+    begun = _plan_ingress(plan, interfaces, current, record, seen)
     there = plan.before = seen.settings(record)
     before = record.settings
     served, taken = (before.vips, before.sources or EVERYWHERE) if before else (there["vips"], there["sources"])
@@ -117,8 +142,10 @@ def plan_real(settings: RealSettings, port_before: int, record: DecapRecord, see
         gue_port=settings.gue_port,
         gue_port_before=port_before,
         source_dir=source_dir,
+        how=settings.how,
+        firewall=settings.firewall,
     )
-    _plan_record(plan, settings, kept, local, record)
+    _plan_record(plan, settings, kept, local, record, begun)
     return plan
 
 
@@ -132,9 +159,22 @@ _WAY_OUT = dict.fromkeys(
 def _as_attached(settings: RealSettings, record: DecapRecord, seen: DecapSnapshot) -> RealSettings:
     """The settings with the interfaces where the program is."""
     ours = seen.ours(record)
-    return replace(
-        settings, interfaces=tuple(sorted(name for name, each in seen.attachments.items() if each.program_id in ours))
-    )
+    there = {name for name, each in seen.attachments.items() if each.program_id in ours}
+    if seen.way.how == TC:
+        ways = WaysIn(seen.ways_in(), ours)
+        there |= {name for name in ways.places if ways.filters(name)}
+    return replace(settings, interfaces=tuple(sorted(there)))
+
+
+def _plan_ingress(
+    plan: RealPlan, interfaces: Sequence[str], current: int | None, record: DecapRecord, seen: DecapSnapshot
+) -> DecapRecord:
+    """The program at the ingress of interfaces; returns the record of where a qdisc of ours may be by then."""
+    wanted = list(interfaces) if seen.way.how == TC else []
+    ways = WaysIn(seen.ways_in(), seen.ours(record))
+    added = plan_filters(plan, wanted, ways, current)
+    plan_leaving(plan, wanted, ways, record.qdiscs)
+    return replace(record, qdiscs=sorted({*record.qdiscs, *added}))
 
 
 def _require_addresses(settings: RealSettings, record: DecapRecord, seen: DecapSnapshot) -> None:
@@ -193,11 +233,16 @@ def _warn_of_sources(plan: ProgramPlan, loopback: Sequence[str], seen: DecapSnap
 
 
 def _plan_record(
-    plan: ProgramPlan, settings: RealSettings, kept: DecapKept, local: LoopbackPlan, record: DecapRecord
+    plan: RealPlan,
+    settings: RealSettings,
+    kept: DecapKept,
+    local: LoopbackPlan,
+    record: DecapRecord,
+    begun: DecapRecord,
 ) -> None:
     """Before anything changes, what may be there should the run be killed; at the end, what is."""
-    begun = replace(record, loopback=sorted({*record.loopback, *local.mine}))
-    if plan.of(Attach):
+    begun = replace(begun, loopback=sorted({*record.loopback, *local.mine}))
+    if plan.of(Attach, PutFilter):
         begun.interfaces = sorted({*record.interfaces, *settings.interfaces})
     if record.settings is not None:
         # To keep what is served is to keep what a killed run began to serve.
@@ -207,8 +252,10 @@ def _plan_record(
             sources=sorted({*record.settings.sources, *kept.sources}),
             loopback=sorted({*record.settings.loopback, *kept.loopback}),
         )
-    ended = replace(record, interfaces=list(settings.interfaces), mode=settings.mode)
+    ended = replace(begun, interfaces=list(settings.interfaces), mode=settings.mode)
     ended.loopback, ended.settings = list(local.mine), kept
+    ended.way, ended.why = ("", "") if plan.way.how == XDP else (plan.way.how, plan.way.why)
+    ended.qdiscs = [name for name in begun.qdiscs if plan.way.how == TC and name in settings.interfaces]
     if begun != record:
         plan.add(Intend(begun))
     if plan.changes or ended != record:
@@ -262,5 +309,7 @@ def plan_removal(record: DecapRecord, seen: DecapSnapshot, files: Collection[str
     gone = tuple(on_loopback(seen.local(), record.loopback))
     if gone:
         plan.add(ChangeLoopback(remove=gone), *(f"remove {address} from lo" for address in gone))
+    plan.need(seen.places)
+    plan_leaving(plan, (), WaysIn(seen.ways_in(), seen.ours(record)), record.qdiscs)
     plan_absence(plan, PROGRAM, seen, record, files)
     return plan

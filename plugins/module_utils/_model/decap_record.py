@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 
 from .addresses import canonical_reader
 from .program_file import XdpFile
-from .records import Fields, Optional, distinct, number, record, text
+from .records import Fields, Optional, distinct, flag, interface, number, record, text, word
 from .sources import source
 
 _PORT, _LARGEST = 65535, 0xFFFFFFFF
+AUTO, XDP, TC, KERNEL = "auto", "xdp", "tc", "kernel"
+HOWS = (AUTO, XDP, TC, KERNEL)
+"""By what tunnels are stripped: what can do it, program decap by XDP or tc, or the kernel's devices."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class DecapKept:
 
     `sources`: canonical prefixes; none, as earlier versions had it, is everyone. `loopback`: what is wanted on lo,
     whoever put it there. `gue_port_before`: the port that balancers may still have; 0: none. `server_id` 0: none.
+    `how`: as it was asked for; earlier versions had XDP alone. `firewall`: whether chains that drop are to accept them.
     """
 
     vips: list[str]
@@ -30,13 +34,24 @@ class DecapKept:
     gue_port: int
     gue_port_before: int = 0
     source_dir: str = ""
+    how: str = XDP
+    firewall: bool = True
 
 
 @dataclass
 class DecapRecord(XdpFile):
-    """The content of decap.json. `loopback`: the addresses of lo that are ours, or may be."""
+    """The content of decap.json. `loopback`: the addresses of lo that are ours, or may be.
+
+    `way`, `why`: by what tunnels are stripped, "" as XDP. `qdiscs`: interfaces whose clsact is ours, or may be.
+    `tunnels`: the kernel's tunnel devices that are ours, or may be; `accepts`: the chains that may have rules of ours.
+    """
 
     loopback: list[str] = field(default_factory=list)
+    way: str = ""
+    why: str = ""
+    qdiscs: list[str] = field(default_factory=list)
+    tunnels: list[str] = field(default_factory=list)
+    accepts: list[str] = field(default_factory=list)
     settings: DecapKept | None = None
 
     @classmethod
@@ -51,9 +66,16 @@ class DecapRecord(XdpFile):
             gue_port=number(1, _PORT),
             gue_port_before=Optional(number(0, _PORT)),
             source_dir=Optional(text),
+            how=Optional(word(*HOWS)),
+            firewall=Optional(flag),
         )
         return {
             **super().fields(),
             "loopback": Optional(distinct(canonical_reader)),
+            "way": Optional(word(XDP, TC, KERNEL)),
+            "why": Optional(text),
+            "qdiscs": Optional(distinct(interface)),
+            "tunnels": Optional(distinct(interface)),
+            "accepts": Optional(distinct(text)),
             "settings": Optional(settings),
         }

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .addresses import parse_addresses
-from .decap_record import DecapKept, DecapRecord
+from .decap_record import AUTO, HOWS, XDP, DecapKept, DecapRecord
 from .faults import Faults
 from .options import SOURCE_DIR, Spec, parse_interfaces
 from .shape import is_number
@@ -20,6 +20,8 @@ DECAP: Spec = {
     "state": {"type": "str", "choices": ["attached", "withdrawn", "absent"], "default": "attached"},
     "interfaces": {"type": "list", "elements": "str", "default": []},
     "attach": {"type": "bool", "default": True},
+    "how": {"type": "str", "choices": list(HOWS), "default": AUTO},
+    "firewall": {"type": "str", "choices": ["accept", "leave"], "default": "accept"},
     "mode": {"type": "str", "choices": ["native", "generic"], "default": "native"},
     "vips": {"type": "list", "elements": "str"},
     "keep_vips": {"type": "bool", "default": False},
@@ -39,7 +41,8 @@ class RealSettings:
 
     With `keep_vips` these are served too. `sources`: canonical prefixes; with `keep_sources` those of before are taken
     too. `server_id` 0 is none. `addresses`: those that the host must have. `others`: VIPs that others put on the host.
-    Without `attach` the program stays where it is until another takes its place, and comes nowhere.
+    Without `attach` the program stays where it is until another takes its place, and comes nowhere. `how`: one of
+    decap_ways.HOWS. `firewall`: whether chains that drop are to accept what the kernel's tunnel devices strip.
     """
 
     interfaces: tuple[str, ...]
@@ -55,6 +58,8 @@ class RealSettings:
     addresses: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     attach: bool = True
+    how: str = XDP
+    firewall: bool = True
 
 
 def parse_real(params: Mapping[str, t.Any]) -> RealSettings:
@@ -73,6 +78,8 @@ def parse_real(params: Mapping[str, t.Any]) -> RealSettings:
         keep_sources=params.get("keep_sources", False),
         addresses=parse_addresses(params.get("addresses") or (), "addresses", faults),
         attach=params.get("attach", True),
+        how=params.get("how", AUTO),
+        firewall=params.get("firewall", "accept") == "accept",
     )
     if not settings.interfaces and settings.attach:
         faults.add("interfaces", "state attached needs at least one interface")
@@ -124,6 +131,8 @@ def kept_settings(record: DecapRecord) -> RealSettings | None:
         server_id=kept.server_id,
         loopback=bool(kept.loopback),
         source_dir="",
+        how=kept.how or XDP,
+        firewall=kept.firewall,
         # What somebody else had put there comes back by itself, maybe later than this.
         others=tuple(each for each in kept.loopback if each not in record.loopback),
     )

@@ -17,6 +17,8 @@ from . import layout
 from .faults import shortened
 from .ids import Ids
 from .operations import Delete, DeleteDownSet, Operation, Put, PutDownSet, PutRing
+from .quic_lb_entries import drifted, kernel_entries
+from .source_entries import FILTER_MAPS, filter_entries, source_in
 from .table import Table
 from .verdicts import Words
 from .vip_entries import ADDRESS_MAPS, VIP_MAPS, Actual, address_entry, down_set_key, known_keys, vip_map_entry
@@ -76,6 +78,7 @@ def vip_drift(left: Left, wanted: View, plan: VipPlan, actual: Actual) -> list[s
         "cidr_vip_keys": {left.vip_numbers.assigned.get(str(key)) for key in known if key.prefixlen is not None},
         "vip_learned": {left.vip_numbers.assigned.get(str(key)) for key in left.learned},
     }
+    sources = _Sources(left)
     visible = known_keys(actual)
     lines = []
     for name, map_key, sentence in _touched(plan.operations, actual.entries):
@@ -88,11 +91,38 @@ def vip_drift(left: Left, wanted: View, plan: VipPlan, actual: Actual) -> list[s
             if ((name, map_key) in known_addresses) != foreign:
                 text = addresses.get((name, map_key)) or _address_text(name, map_key)
                 lines.append(f"VIP address {text}: {sentence}")
+        elif name in FILTER_MAPS:
+            key = sources.owner(map_key)
+            if (map_key not in sources.of(key)) if foreign else (key in same):
+                lines.append(f"vip {key or 'that is none'}: client {source_in(map_key)}: {sentence}")
         elif name in numbers and (layout.parse_u32(map_key) in numbers[name]) != foreign:
             lines.append(f"VIP number {layout.parse_u32(map_key)}: {sentence}")
+    lines += _quic_lb_drift(left, plan, actual)
     lines += _ring_drift(left, plan, actual)
     lines += _down_drift(left.view, wanted, plan, actual)
     return shortened(lines, f"vips: {_MORE}")
+
+
+class _Sources:
+    """The lists of clients that the last run left, by VIP."""
+
+    def __init__(self, left: Left) -> None:
+        self._vips = left.view.vips
+        self._numbers = left.vip_numbers.assigned
+        self._owners = {self._numbers[str(key)]: key for key in self._vips if str(key) in self._numbers}
+        self._entries: dict[VipKey, dict[bytes, bytes]] = {}
+
+    def owner(self, entry: bytes) -> VipKey | None:
+        """Whose list an entry is of."""
+        return self._owners.get(layout.parse_source_filter_key(entry)[2])
+
+    def of(self, key: VipKey | None) -> Mapping[bytes, bytes]:
+        """The entries of a VIP's lists."""
+        if key is None:
+            return {}
+        if key not in self._entries:
+            self._entries[key] = filter_entries(self._vips[key], key.ipv6, self._numbers[str(key)])
+        return self._entries[key]
 
 
 def _address_text(name: str, key: bytes) -> str:
@@ -100,6 +130,15 @@ def _address_text(name: str, key: bytes) -> str:
         return layout.unpack_address(key, any(key[4:]))
     packed, length = layout.parse_lpm_key(key)
     return f"{layout.unpack_address(packed, len(packed) == 16)}/{length}"
+
+
+def _quic_lb_drift(left: Left, plan: VipPlan, actual: Actual) -> list[str]:
+    entries: dict[tuple[str, bytes], bytes] = {}
+    for key, vip in left.view.vips.items():
+        number = left.vip_numbers.assigned.get(str(key))
+        if number is not None and vip.quic_lb:
+            entries.update(kernel_entries(vip.quic_lb, number, plan.real_ids.assigned))
+    return drifted(_touched(plan.operations, actual.entries), entries, actual.entries)
 
 
 def _ring_drift(left: Left, plan: VipPlan, actual: Actual) -> list[str]:

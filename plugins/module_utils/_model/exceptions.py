@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from . import layout
 from .flow_selection import KEY_BYTES, is_ipv6
-from .hashing import U32
+from .hashing import U32, flow_hash_ipv4, flow_hash_ipv6
 
 if t.TYPE_CHECKING:
     import numpy as np
@@ -103,6 +103,19 @@ def flow_slots(words: Words, flags: Words, ipv6: Bits, max_vips: int, ring_size:
     if ipv6.any():
         first[ipv6] = _four_words(source[ipv6], max_vips)
     return (_two_words(first, ports, seed) % np.uint32(ring_size)).astype(np.uint64)
+
+
+def slot_of(key: bytes, flags: int, max_vips: int, ring_size: int) -> int:
+    """The same of one flow, by its key, without numpy."""
+    ports, ipv6 = key[32:36], is_ipv6(key)
+    if flags & _NO_SRC_PORT:
+        ports = b"\0\0" + ports[2:]
+    source = key[:16] if ipv6 else key[:4]
+    if flags & _DST_PORT_ONLY:
+        source, ports = bytes(len(source)), ports[2:] * 2
+    seed, number = max_vips * ring_size & U32, int.from_bytes(ports, "little")
+    found = flow_hash_ipv6(source, number, seed, max_vips) if ipv6 else flow_hash_ipv4(source, number, seed)
+    return found % ring_size
 
 
 def fingerprints(words: Words) -> Wide:

@@ -24,6 +24,8 @@ FEATURES: tuple[str, ...] = (
     "flow_debug",
     "server_id_hash",
     "vlan",
+    "source_filter",
+    "quic_lb",
 )
 
 FLAG_FEATURES = {
@@ -51,6 +53,10 @@ def vip_features(vips: Iterable[Mapping[str, t.Any]]) -> set[str]:
             found.add("cidr_vips")
         if vip.get("down_reals"):
             found.add("udp_flow_migration")
+        if vip.get("allow") or vip.get("deny"):
+            found.add("source_filter")
+        if vip.get("quic_lb"):
+            found.add("quic_lb")
         if any(isinstance(real, Mapping) and real.get("local") for real in vip.get("reals") or ()):
             found.add("local_delivery")
     found.update(feature for flag, feature in FLAG_FEATURES.items() if flag in flags)

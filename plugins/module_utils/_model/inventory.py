@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import re
 import typing as t
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .addresses import read_address
@@ -40,7 +40,8 @@ VARIABLES = frozenset(
         # of reals
         *("real_interfaces", "real_mode", "real_vips", "real_sources", "real_mtu", "real_mss", "real_address"),
         "real_attach",
-        *("real_weight", "real_state", "server_id"),
+        *("real_weight", "real_state", "server_id", "server_id_units", "server_id_fallback"),
+        *("server_id_entries", "server_id_restart"),
         # of both
         *("instance", "bpffs", "lock_timeout", "host_packages", "mtu_check"),
         # of announcements
@@ -304,6 +305,11 @@ class Served:
         reals = vip.get("reals") if isinstance(vip.get("reals"), (list, tuple)) else ()
         listed = {canonical(real.get("address")) for real in reals or () if isinstance(real, Mapping)}
         listed.update(map(canonical, words(vip.get("down_reals"))))
+        listed.update(
+            canonical(server.get("real"))
+            for config in _mappings(vip.get("quic_lb"))
+            for server in _mappings(config.get("servers"))
+        )
         for real in listed:
             self.listed.setdefault(real, set()).add(address)
         for name, followers in self.followers.items():
@@ -322,6 +328,11 @@ class Served:
             if not reals.isdisjoint(led_to):
                 found |= self.followers[name]
         return found
+
+
+def _mappings(entries: t.Any) -> Iterator[Mapping[str, t.Any]]:
+    """Those of a list's entries that are mappings; none where it is no list."""
+    return (entry for entry in (entries if isinstance(entries, (list, tuple)) else ()) if isinstance(entry, Mapping))
 
 
 def canonical(address: t.Any) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from . import layout
 from .addresses import address_order
@@ -18,11 +19,13 @@ from .drift import Left, View, reals_drift, table_drift, vip_drift
 from .errors import PlanError
 from .lru_history import may_be_known
 from .ring import build_each
+from .ring_count import count_slots
+from .source_entries import FILTER_MAPS, filter_entries, filter_map
 from .state import State
 from .table import Table
 from .table_plan import plan_entries
 from .verdicts import Words, words_of
-from .vip_entries import Actual, adopt, down_set_key, known_keys, real_of, vip_map_entry, vips_in_kernel
+from .vip_entries import VIP_MAPS, Actual, adopt, down_set_key, known_keys, real_of, vip_map_entry, vips_in_kernel
 from .vip_plan import BuildRings, Recorded, down_members, plan_vips, references, ring_members
 from .vips import Vip, VipKey, VipReal, vips_from_config
 
@@ -60,9 +63,10 @@ class KernelView:
                     now = there.get(ids[real.address]) if real.address in ids else real
                     reals += [] if now is None else [real._replace(address=now.address, local=now.local)]
                 reals.sort(key=lambda real: address_order(real.address))
-                found.append(
-                    replace(vip, flags=live[key].flags, reals=tuple(reals), down_reals=self._down(vip, words, there))
-                )
+                down = self._down(vip, words, there)
+                quic_lb = live[key].quic_lb if "quic_lb_vips" in actual.entries else vip.quic_lb
+                seen = replace(vip, flags=live[key].flags, reals=tuple(reals), down_reals=down, quic_lb=quic_lb)
+                found.append(seen if self._is_filtered_so(vip, number) else _with_lists(seen, live[key]))
         return found
 
     def differences(self, build: BuildRings = build_each) -> list[str]:
@@ -91,18 +95,36 @@ class KernelView:
         """For each VIP that packets meet, how many slots of its ring each real has; "" of those that lead to none."""
         there = {number: real.address for number, real in self._reals().items()}
         found = []
-        for key in sorted(vips_in_kernel(self.actual)):
+        # VIPs of the same reals and weights have the same ring.
+        counted: dict[bytes, dict[int, int]] = {}
+        for key in sorted(self._in_kernel()):
+            ring = bytes(self.actual.ring(self._number(key)))
+            if ring not in counted:
+                counted[ring] = count_slots(ring)
             slots: dict[str, int] = {}
-            for number in self.actual.ring(self._number(key)).cast("Q"):
+            for number, count in counted[ring].items():
                 address = there.get(number, "")
-                slots[address] = slots.get(address, 0) + 1
+                slots[address] = slots.get(address, 0) + count
             reals = [{"address": each, "slots": slots[each]} for each in sorted(slots, key=_by_address)]
             found.append({"vip": str(key), "reals": reals})
         return found
 
+    def _in_kernel(self) -> list[VipKey]:
+        """The VIPs that have a ring there."""
+        visible, entries = known_keys(self.actual), self.actual.entries
+        return [
+            visible[key]
+            for name in VIP_MAPS
+            for key, value in entries.get(name, {}).items()
+            if key in visible and layout.parse_vip_meta(value)[1] < self.actual.capacity["server_id_stats"]
+        ]
+
     def _number(self, key: VipKey) -> int:
+        return layout.parse_vip_meta(self._meta(key))[1]
+
+    def _meta(self, key: VipKey) -> bytes:
         name, map_key, _value = vip_map_entry(key, 0, 0)
-        return layout.parse_vip_meta(self.actual.entries[name][map_key])[1]
+        return self.actual.entries[name][map_key]
 
     def _reals(self) -> dict[int, VipReal]:
         """Id → the real that the kernel has under it."""
@@ -110,6 +132,24 @@ class KernelView:
             layout.parse_u32(key): real_of(*layout.parse_real_definition(value))
             for key, value in self.actual.entries["reals"].items()
         }
+
+    def _is_filtered_so(self, vip: Vip, number: int) -> bool:
+        """Whether the kernel has a VIP's lists of clients as they are told, or no map for them."""
+        name, ipv6 = filter_map(vip.key.ipv6), vip.key.ipv6
+        if name not in self.actual.entries:
+            return True
+        bits = layout.parse_vip_meta(self._meta(vip.key))[0]
+        there = self._sources.get(number, {}) if bits & layout.SOURCE_FILTER else {}
+        return there == filter_entries(vip, ipv6, number)
+
+    @cached_property
+    def _sources(self) -> dict[int, dict[bytes, bytes]]:
+        """VIP number → the entries of its lists of clients."""
+        found: dict[int, dict[bytes, bytes]] = {}
+        for name in FILTER_MAPS:
+            for key, value in self.actual.entries.get(name, {}).items():
+                found.setdefault(layout.parse_source_filter_key(key)[2], {})[key] = value
+        return found
 
     def _is_ring(self, number: int, digest: str) -> bool:
         return self.actual.digest(number) == digest if digest else self.actual.is_empty(number)
@@ -135,6 +175,10 @@ def _in_ring(vip: Vip, words: Words, live: Vip) -> list[VipReal]:
     ]
     names = {real.address for real in vip.reals}
     return mine + [real for address, real in slots.items() if address not in names]
+
+
+def _with_lists(vip: Vip, live: Vip) -> Vip:
+    return replace(vip, allow=live.allow, deny=live.deny)
 
 
 def _by_address(address: str) -> tuple[bool, bytes]:

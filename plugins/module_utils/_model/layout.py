@@ -42,11 +42,15 @@ VIP_FLAGS: dict[str, int] = {
 }
 """VIP flag word → its bit in vip_meta.flags."""
 
+SOURCE_FILTER = 1 << 30
+"""The bit of vip_meta.flags of a VIP that has lists of clients; unlike VIP_FLAGS, no part of the contract."""
+
 REAL_IPV6 = 1
 REAL_LOCAL = 2
 DECAP_EGRESS = 2
 CTL_GATEWAY_MAC = 0
 CTL_INTROSPECTION = 5
+CTL_CAPTURE_UNTIL = 13
 _VIP_DEFINITION = struct.Struct(">16sHBx")
 _VIP_META = struct.Struct("=II")
 _REAL_DEFINITION = struct.Struct("=16sB3x")
@@ -54,6 +58,7 @@ _REAL_POS_LRU = struct.Struct("=I4xQ")
 _FLOW_KEY = struct.Struct(">16s16sHHB3x")
 _VIP_LPM_HEAD = struct.Struct("=I")
 _VIP_LPM_TAIL = struct.Struct(">HBx")
+_QUIC_LB_SERVER = struct.Struct("=II16s")
 _U32 = struct.Struct("=I")
 
 QUIC_COUNTERS = (
@@ -161,6 +166,17 @@ def parse_lpm_key(data: bytes) -> tuple[bytes, int]:
     return data[4:], _U32.unpack_from(data)[0]
 
 
+def source_filter_key(packed: bytes, prefixlen: int, number: int) -> bytes:
+    """filter4_key (12) or filter6_key (24): prefixlen u32 host = 32 + length @0, VIP number u32 host, address."""
+    return _VIP_META.pack(32 + prefixlen, number) + packed
+
+
+def parse_source_filter_key(data: bytes) -> tuple[bytes, int, int]:
+    """(address bytes, prefix length, VIP number) of a filter's key."""
+    length, number = _VIP_META.unpack_from(data)
+    return data[8:], length - 32, number
+
+
 def flow_key(source: bytes, destination: bytes, sport: int, dport: int, protocol: int) -> bytes:
     """flow_key (40): src[16] @0, dst[16] @16, sport @32, dport @34, proto @36, zero pad."""
     return _FLOW_KEY.pack(source, destination, sport, dport, protocol)
@@ -179,6 +195,31 @@ def real_pos_lru(real: int, atime: int) -> bytes:
 def parse_real_pos_lru(data: bytes) -> tuple[int, int]:
     """(real id, atime in ns) of a connection-table entry."""
     return t.cast("tuple[int, int]", _REAL_POS_LRU.unpack(data))
+
+
+QUIC_LB_CONFIGS = 8
+QUIC_LB_VIP, QUIC_LB_OWN_SERVERS, QUIC_LB_SAYS_LENGTH = 1, 2, 4
+"""Flags of a quic_lb_config."""
+
+
+def quic_lb_config(flags: int, id_bytes: int, cid_bytes: int) -> bytes:
+    """quic_lb_config (4): flags u8 @0, bytes of the server id u8 @1 and of the whole connection id u8 @2, pad."""
+    return bytes((flags, id_bytes, cid_bytes, 0))
+
+
+def parse_quic_lb_vip(data: bytes) -> list[tuple[int, int, int]]:
+    """(flags, bytes of the server id, bytes of the whole) by config id, of a quic_lb_vip (32): 8 quic_lb_config."""
+    return [(data[at], data[at + 1], data[at + 2]) for at in range(0, len(data), 4)]
+
+
+def quic_lb_server(vip: int, config: int, server: bytes) -> bytes:
+    """quic_lb_server (24): VIP number u32 host @0, config id u32 host @4, server id[16] @8, zero behind it."""
+    return _QUIC_LB_SERVER.pack(vip, config, server)
+
+
+def parse_quic_lb_server(data: bytes) -> tuple[int, int, bytes]:
+    """(VIP number, config id, server id with the zeros behind it) of a quic_lb_server."""
+    return t.cast("tuple[int, int, bytes]", _QUIC_LB_SERVER.unpack(data))
 
 
 def sum_cpus(value: bytes, fields: int) -> list[int]:

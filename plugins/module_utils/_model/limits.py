@@ -40,4 +40,4 @@ def parse_planned(planned: Mapping[str, t.Any]) -> Limits:
 
 def limits_of_settings(settings: Mapping[str, t.Any]) -> Limits:
     """The limits of a balancer from its settings in state.json."""
-    return Limits(settings["sizes"], frozenset(settings["features"]))
+    return Limits({**DEFAULT_SIZES, **settings["sizes"]}, frozenset(settings["features"]))

@@ -39,6 +39,7 @@ DEFAULT_SIZES: dict[str, int] = {
     "server_ids": 16_777_214,
     "flows": 1_000_000,
     "global_flows": 100_000,
+    "source_filters": 100_000,
 }
 """The option `sizes` of module balancer: entries each; flows and global_flows are sums over all CPUs."""
 
@@ -92,6 +93,11 @@ def _checks_sources(shape: Shape) -> bool:
     return "inline_decap" in shape.features and not shape.decap_any
 
 
+def quic_lb_room(sizes: Mapping[str, int]) -> int:
+    """How many server ids all lists of QUIC-LB may have: for each real one in 16 configurations."""
+    return 16 * sizes["reals"]
+
+
 FLOW_TABLE = MapSpec("flows", LRU_HASH, 40, 16, _size("flows"))
 GLOBAL_FLOW_TABLE = MapSpec("global_flows", LRU_HASH, 40, 4, _size("global_flows"))
 FLOW_DEBUG_TABLE = MapSpec("flow_debug", LRU_HASH, 40, 32, _size("flows"))
@@ -131,8 +137,13 @@ MAPS: tuple[MapSpec, ...] = (
         lambda shape: "server_id_hash" not in shape.features,
     ),
     MapSpec("server_id_map", HASH, 4, 4, _size("server_ids"), NO_PREALLOC, _with("server_id_hash")),
+    MapSpec("quic_lb_vips", ARRAY, 4, 32, _size("vips"), exists=_with("quic_lb")),
+    MapSpec("quic_lb_servers", HASH, 24, 4, quic_lb_room, NO_PREALLOC, _with("quic_lb")),
     MapSpec("lpm_src_v4", LPM_TRIE, 8, 4, _size("source_routes"), NO_PREALLOC, _with("source_routing")),
     MapSpec("lpm_src_v6", LPM_TRIE, 20, 4, _size("source_routes"), NO_PREALLOC, _with("source_routing")),
+    MapSpec("src_filter_v4", LPM_TRIE, 12, 4, _size("source_filters"), NO_PREALLOC, _with("source_filter")),
+    MapSpec("src_filter_v6", LPM_TRIE, 24, 4, _size("source_filters"), NO_PREALLOC, _with("source_filter")),
+    MapSpec("src_denied", PERCPU_ARRAY, 4, 16, _size("vips"), exists=_with("source_filter")),
     MapSpec(
         "global_lru_maps", ARRAY_OF_MAPS, 4, 4, _fixed(MAX_CPUS), exists=_with("global_lru"), inner=GLOBAL_FLOW_TABLE
     ),
@@ -147,6 +158,7 @@ MAPS: tuple[MapSpec, ...] = (
         inner=DOWN_SET,
     ),
     MapSpec("ctl_array", ARRAY, 4, 8, _fixed(16)),
+    MapSpec("capture_filter", ARRAY, 4, 56, _fixed(1), exists=_with("introspection")),
     MapSpec("event_pipe", PERF_EVENT_ARRAY, 4, 4, _fixed(MAX_CPUS), exists=_with("introspection")),
     MapSpec("decap_dst", HASH, 16, 4, _size("vips"), exists=_with("inline_decap")),
     MapSpec("tunnel_src_v4", LPM_TRIE, 8, 4, _fixed(MAX_SOURCES), NO_PREALLOC, _checks_sources),

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .addresses import Address, read_address
+from .quic_lb import reals_of
 from .vips import Vip, VipKey
 
 CONSENT = "allow_own_addresses"
@@ -66,7 +67,7 @@ def covered_reals(vips: Mapping[VipKey, Vip], others: Iterable[str], ssh_port: i
     covers = Covers(key for key in vips if may_cut_off(key, ssh_port))
     local = {real.address for vip in vips.values() for real in vip.reals if real.local}
     reals = {real.address for vip in vips.values() for real in vip.reals} - local
-    reals.update(others, *(vip.down_reals for vip in vips.values()))
+    reals.update(others, *(vip.down_reals for vip in vips.values()), *(reals_of(v.quic_lb) for v in vips.values()))
     return _covered(covers, reals)
 
 

@@ -113,13 +113,17 @@ def present(plan: ProgramPlan, wanted: Collection[str], seen: ProgramSnapshot, b
 
 @dataclass(frozen=True)
 class Kind:
-    """One of the programs beside the balancer. `settings`: what the line about its compilation says of them."""
+    """One of the programs beside the balancer. `settings`: what the line about its compilation says of them.
+
+    `program`: which of those that take the same place, "" the one of that name.
+    """
 
     name: str
     specs: Sequence[MapSpec]
     source_dir: str
     macros: Mapping[str, int]
     settings: str = ""
+    program: str = ""
 
 
 def plan_program(plan: ProgramPlan, kind: Kind, seen: ProgramSnapshot, digest: str | None) -> int | None:
@@ -137,7 +141,7 @@ def plan_program(plan: ProgramPlan, kind: Kind, seen: ProgramSnapshot, digest: s
         plan.need(seen.kept)
     if kept is None:
         settings = f" ({kind.settings})" if kind.settings else ""
-        plan.add(Compile(kind.source_dir, kind.macros), f"compile the program {kind.name}{settings}")
+        plan.add(Compile(kind.source_dir, kind.macros, kind.program), f"compile the program {kind.name}{settings}")
     if kept is not None and seen.current is not None and not create and uses_maps(seen, kept):
         if seen.pins != {seen.current.id}:
             plan.add(Discard())

@@ -20,6 +20,8 @@ SIZE_OF = {
     "vip_lpm4_map": "cidr_vips",
     "vip_address_lpm4": "cidr_vips",
     "vip_address_lpm6": "cidr_vips",
+    "src_filter_v4": "source_filters",
+    "src_filter_v6": "source_filters",
     "lpm_src_v4": "source_routes",
     "lpm_src_v6": "source_routes",
     "server_id_map": "server_ids",

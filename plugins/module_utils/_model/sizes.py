@@ -21,6 +21,7 @@ _SIZE_RANGES = {
     "server_ids": (2, 1 << 24),
     "flows": (1, 1 << 28),
     "global_flows": (1, 1 << 28),
+    "source_filters": (1, 1 << 24),
 }
 
 

@@ -101,11 +101,12 @@ CLSACT = "clsact"
 
 @dataclass(frozen=True)
 class EgressPlace:
-    """The way out of an interface: its number and MAC (None: it has none), and what filters packets there.
+    """The way out of an interface, or in: its number and MAC (None: it has none), and what filters packets there.
 
     `qdisc`: the kind of the qdisc that takes filters, clsact or ingress, None where there is none. `filters`: those of
     bpf on egress, in the order in which packets meet them. `entries`: (priority, handle) of all on egress, and
-    priorities themselves with handle 0. `ingress`: whether there is any on the way in.
+    priorities themselves with handle 0. `ingress`: whether there is any on the other way. Of a way in, read egress as
+    ingress.
     """
 
     index: int

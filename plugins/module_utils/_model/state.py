@@ -210,7 +210,9 @@ class State:
 
 
 def _sizes(value: t.Any, where: str) -> dict[str, int]:
-    return read_fields(value, where, dict.fromkeys(DEFAULT_SIZES, number(1, _LARGEST)))
+    # What earlier versions wrote has fewer.
+    readers: dict[str, t.Any] = dict.fromkeys(DEFAULT_SIZES, number(1, _LARGEST))
+    return read_fields(value, where, {**readers, "source_filters": Optional(readers["source_filters"])})
 
 
 def _forwarding_cores(value: t.Any, where: str) -> t.Any:

@@ -67,11 +67,12 @@ class PinAgain:
 
 @dataclass(frozen=True)
 class Compile:
-    """Compile the sources with these macros."""
+    """Compile the sources with these macros; `program`: which of those that take the same place, "" the usual one."""
 
     phase: t.ClassVar[Phase] = Phase.PROVE
     source_dir: str
     macros: Mapping[str, int]
+    program: str = ""
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ class AddQdisc:
 
 @dataclass(frozen=True)
 class PutFilter:
-    """Run the program on what leaves an interface: in this filter's place, or before every filter that is there."""
+    """Run the program by tc: in this filter's place, or before every filter that is there."""
 
     phase: t.ClassVar[Phase] = Phase.ATTACH
     interface: str
@@ -188,7 +189,7 @@ class PutFilter:
 
 @dataclass(frozen=True)
 class RemoveFilter:
-    """Take a filter off an interface."""
+    """Take a filter of tc off an interface."""
 
     phase: t.ClassVar[Phase] = Phase.LEAVE
     interface: str

@@ -15,6 +15,7 @@ from operator import itemgetter
 
 from . import layout
 from .addresses import read_address, read_prefix
+from .quic_lb import stored_quic_lb
 from .records import (
     Fault,
     Fields,
@@ -31,6 +32,8 @@ from .records import (
     word,
 )
 from .shape import is_number
+from .source_entries import LISTS
+from .source_lists import is_stored, stored_source
 from .stored_checks import stored_announce, stored_check
 from .vips import HASHES, MAX_WEIGHT, REAL_STATES, VipKey
 
@@ -78,11 +81,13 @@ def _all_sound(value: t.Any) -> bool:
                 return False
             if not _is_place(place) or len(set(map(_ADDRESS, reals))) < len(reals):
                 return False
-            if "check" in entry or "announce" in entry:
+            if not all(is_stored(entry[name], ":" in place) for name in LISTS if name in entry):
+                return False
+            if not _OF_FEW.keys().isdisjoint(entry):
                 # Most VIPs of a fleet are checked alike.
-                told = str((entry.get("check"), entry.get("announce")))
+                told = str(tuple(map(entry.get, _OF_FEW)))
                 if told not in alike:
-                    read_fields(entry, "", _OF_AGENT)
+                    read_fields(entry, "", _OF_FEW)
                     alike.add(told)
             every += reals
             addresses.update(down)
@@ -161,10 +166,14 @@ _FIELDS: Fields = {
     "hash": word(*HASHES),
     "reals": _reals,
     "down_reals": many(address),
+    "allow": Optional(many(stored_source)),
+    "deny": Optional(many(stored_source)),
     "check": Optional(maybe(stored_check)),
     "announce": Optional(maybe(stored_announce)),
+    "quic_lb": Optional(stored_quic_lb),
 }
-_OF_AGENT: Fields = {name: _FIELDS[name] for name in ("check", "announce")}
+_OF_FEW: Fields = {name: _FIELDS[name] for name in ("check", "announce", "quic_lb")}
+"""What not every VIP has."""
 
 
 def _vip(value: t.Any, where: str) -> None:

@@ -17,6 +17,7 @@ from .features import vip_words
 from .limits import Limits
 from .map_specs import DEFAULT_SIZES, HC_SOURCE_IPV4, HC_SOURCE_IPV6, HEALTHCHECK_SPECS
 from .marks import MARK_BASE, MARK_LAST, is_ours
+from .quic_lb_input import too_short
 from .resource import BALANCER, UNREADY, Row
 from .shape import Options, is_number, numbered
 from .table import Around, Table, TableEntry
@@ -147,9 +148,11 @@ class ServerIds(Table[int, ServerId]):
 
     def warnings(self, items: Iterable[ServerId], around: Around) -> list[str]:
         """Reals that cannot take what they may be sent."""
+        items = list(items)
+        found = too_short(around.vips, max((item.id for item in items), default=0))
         # Of IPv4, every real takes it.
         vips = vips_from_config([vip for vip in around.vips if ":" in vip["address"]])
-        return server_id_warnings(items, vips.values(), around.limits)
+        return found + server_id_warnings(items, vips.values(), around.limits)
 
     def needs(self, rows: Iterable[Row], vips: Iterable[Row]) -> set[str]:
         """Who reads the ids depends on the VIPs; ids beyond the array's default size need another map."""

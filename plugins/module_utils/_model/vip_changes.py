@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from .addresses import address_order
 from .check_words import announce_changes, check_changes, check_words
 from .faults import counted
+from .quic_lb_entries import quic_lb_changes
+from .source_lists import list_changes
 from .vips import Vip, VipKey
 
 
@@ -36,7 +38,9 @@ def _vip_differences(old: Vip, new: Vip) -> list[str]:
         lines.append(f"flags {','.join(old.flags) or 'none'} → {','.join(new.flags) or 'none'}")
     if old.hash != new.hash:
         lines.append(f"hash {old.hash} → {new.hash}")
+    lines += list_changes(old, new)
     lines += check_changes(old.check, new.check) + announce_changes(old.announce, new.announce)
+    lines += quic_lb_changes(old.quic_lb, new.quic_lb)
     old_reals = {real.address: real for real in old.reals}
     new_reals = {real.address: real for real in new.reals}
     for address in sorted({*old_reals, *new_reals}, key=address_order):

@@ -12,6 +12,8 @@ from . import layout
 from .ids import Ids
 from .layout import SLOT
 from .operations import digest
+from .quic_lb_entries import in_kernel
+from .source_entries import FILTER_MAPS, is_filtered, lists_in_kernel
 from .vips import Vip, VipKey, VipReal
 
 
@@ -20,7 +22,8 @@ class Actual:
     """What the kernel has, as far as VIPs go.
 
     `entries`: map → its entries (arrays: the nonzero ones), for the maps that exist. `down`: vip_definition → ids.
-    `ring`: VIP number → its live slots. `capacity`: map → entries.
+    `ring`: VIP number → its live slots. `capacity`: map → entries. `filters`: whether there are maps for lists of
+    clients, which `entries` need not have: a run that changes no VIP leaves them as they are.
     """
 
     entries: Mapping[str, Mapping[bytes, bytes]]
@@ -28,6 +31,7 @@ class Actual:
     ring: Callable[[int], memoryview]
     capacity: Mapping[str, int]
     ring_size: int
+    filters: bool = False
     _digests: dict[int, str] = field(default_factory=dict)
 
     def is_empty(self, number: int) -> bool:
@@ -79,8 +83,13 @@ def flag_bits(flags: Iterable[str]) -> int:
     return bits
 
 
+def vip_bits(vip: Vip, filters: bool) -> int:
+    """vip_meta.flags of a VIP; `filters`: whether there are maps for its lists of clients."""
+    return flag_bits(vip.flags) | (layout.SOURCE_FILTER if filters and is_filtered(vip) else 0)
+
+
 VIP_MAPS = ("vip_map", "vip_lpm_map", "vip_lpm4_map")
-NUMBER_MAPS = ("cidr_vip_keys", "vip_learned")
+NUMBER_MAPS = ("cidr_vip_keys", "vip_learned", "quic_lb_vips")
 """Arrays by VIP number."""
 
 ADDRESS_MAPS = ("vip_addresses", "vip_address_lpm4", "vip_address_lpm6")
@@ -146,9 +155,11 @@ def vips_in_kernel(actual: Actual) -> dict[VipKey, Vip]:
     """The VIPs as far as the kernel tells them: their reals are those in the ring, weights are unknown."""
     found = {}
     visible = known_keys(actual)
+    lists = lists_in_kernel({name: actual.entries.get(name, {}) for name in FILTER_MAPS})
     reals = {
         layout.parse_u32(key): layout.parse_real_definition(value) for key, value in actual.entries["reals"].items()
     }
+    addresses = {number: real_of(*definition).address for number, definition in reals.items()}
     for name in VIP_MAPS:
         for map_key, value in actual.entries.get(name, {}).items():
             bits, number = layout.parse_vip_meta(value)
@@ -156,11 +167,15 @@ def vips_in_kernel(actual: Actual) -> dict[VipKey, Vip]:
                 continue
             members = sorted(set(actual.ring(number).cast("Q")) & set(reals))
             down = sorted(actual.down.get(down_set_key(visible[map_key]), frozenset()) & set(reals))
+            allow, deny = lists.get(number, ((), ())) if bits & layout.SOURCE_FILTER else ((), ())
             found[visible[map_key]] = Vip(
                 visible[map_key],
                 tuple(flag for flag, bit in layout.VIP_FLAGS.items() if bits & bit),
                 reals=tuple(real_of(*reals[member]) for member in members),
                 down_reals=tuple(real_of(*reals[member]).address for member in down),
+                allow=allow,
+                deny=deny,
+                quic_lb=in_kernel(number, actual.entries, addresses),
             )
     return found
 

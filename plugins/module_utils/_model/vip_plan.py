@@ -33,7 +33,11 @@ from .operations import (
     ZeroCounters,
     blank,
 )
+from .quic_lb import reals_of
+from .quic_lb_entries import SERVER_MAPS, kernel_entries
 from .ring import Job, build_each
+from .source_entries import DENIED_MAP, FILTER_MAPS
+from .source_entries_plan import plan_sources, source_target, sources_of
 from .verdicts import Words
 from .vip_entries import (
     ADDRESS_MAPS,
@@ -42,9 +46,9 @@ from .vip_entries import (
     Actual,
     address_entry,
     down_set_key,
-    flag_bits,
     real_entries,
     unsettled,
+    vip_bits,
     vip_map_entry,
 )
 from .vips import Vip, VipKey
@@ -70,7 +74,7 @@ def references(vips: Iterable[Vip]) -> dict[str, bool]:
     for vip in vips:
         for real in vip.reals:
             found[real.address] = found.get(real.address, False) or real.local
-        for address in vip.down_reals:
+        for address in (*vip.down_reals, *reals_of(vip.quic_lb)):
             found.setdefault(address, False)
     return found
 
@@ -141,6 +145,7 @@ class _VipPlanner:
         self.tight = False
         self.before_numbers = {*self.vip_numbers.assigned.values(), *self.vip_numbers.quarantine}
         self.vip_limit = actual.capacity["server_id_stats"]
+        self.filters = actual.filters
 
     def plan(self) -> VipPlan:
         """All phases in order."""
@@ -192,7 +197,11 @@ class _VipPlanner:
             resets.append(PurgeFlows(reals))
             resets += [ZeroCounters(name, tuple(sorted(reals))) for name in REAL_COUNTERS]
         if vips:
-            resets += [ZeroCounters(name, vips) for name in _VIP_COUNTERS]
+            counters = (*_VIP_COUNTERS, DENIED_MAP) if self.filters else _VIP_COUNTERS
+            resets += [ZeroCounters(name, vips) for name in counters]
+            # What a killed run left of the lists of those whose numbers are given to others.
+            left = ((name, sources_of(self.reused_vips, self.actual.entries.get(name, {}))) for name in FILTER_MAPS)
+            resets += [Delete(name, keys) for name, keys in left if keys]
         return resets
 
     def _number_of(self, key: VipKey) -> int:
@@ -201,11 +210,11 @@ class _VipPlanner:
     def _target(self) -> dict[str, dict[bytes, bytes]]:
         """What each entry map should hold."""
         target: dict[str, dict[bytes, bytes]] = {
-            name: {} for name in (*VIP_MAPS, *ADDRESS_MAPS, *NUMBER_MAPS) if name in self.actual.entries
+            name: {} for name in (*VIP_MAPS, *ADDRESS_MAPS, *NUMBER_MAPS, *SERVER_MAPS) if name in self.actual.entries
         }
         for key, vip in self.wanted.items():
             number = self._number_of(key)
-            for name, map_key, value in (vip_map_entry(key, flag_bits(vip.flags), number), address_entry(key)):
+            for name, map_key, value in (vip_map_entry(key, vip_bits(vip, self.filters), number), address_entry(key)):
                 # A prefix that the program cannot match is kept for one that can.
                 if name in target:
                     target[name][map_key] = value
@@ -213,6 +222,9 @@ class _VipPlanner:
                 target["cidr_vip_keys"][layout.u32(number)] = down_set_key(key)
             if key in self.learned and "vip_learned" in target:
                 target["vip_learned"][layout.u32(number)] = layout.u32(1)
+            for (name, map_key), value in kernel_entries(vip.quic_lb, number, self.real_ids.assigned).items():
+                if name in target:
+                    target[name][map_key] = value
         for name, entries in target.items():
             union = len({*entries, *self.actual.entries[name]})
             if name not in NUMBER_MAPS and union > self.actual.capacity[name]:
@@ -281,16 +293,33 @@ class _VipPlanner:
     def _plan_entries(self, target: Mapping[str, Mapping[bytes, bytes]]) -> None:
         """VIPs and what belongs to them: addresses and down sets appear before, and go after, the VIP itself."""
         self._plan_down_sets()
-        for name in (*NUMBER_MAPS, *ADDRESS_MAPS, *VIP_MAPS):
+        stale = self._plan_sources()
+        for name in (*SERVER_MAPS, *NUMBER_MAPS, *ADDRESS_MAPS, *VIP_MAPS):
             self._puts(name, target)
-        for name in (*VIP_MAPS, *ADDRESS_MAPS, *NUMBER_MAPS):
+        for name in (*VIP_MAPS, *ADDRESS_MAPS, *NUMBER_MAPS, *SERVER_MAPS):
             self._deletes(name, target)
+        self.go += stale
         self.go += [DeleteDownSet(key) for key in sorted(set(self.actual.down) - set(self.down_target))]
         self.go += self.clearing
         if self.tight:
             self.go += self._reset_reused()
         if self.stale_reals:
             self.go.append(Delete("reals", self.stale_reals))
+
+    def _plan_sources(self) -> list[Operation]:
+        """Put what appears of lists of clients; returns what removes the rest, once their VIPs are as they will be."""
+        after: list[Operation] = []
+        read = [name for name in FILTER_MAPS if name in self.actual.entries]
+        if read:
+            target = source_target(self.wanted, self.vip_numbers.assigned)
+            for name in read:
+                there = dict(self.actual.entries[name])
+                for key in sources_of(self.reused_vips, there):
+                    del there[key]
+                appear, go = plan_sources(name, target[name], there, self.actual.capacity[name])
+                self.appear += appear
+                after += go
+        return after
 
     def _clear_rings(self) -> None:
         """Empty the rings of numbers that go, and take ids that are given to other reals out of those that stay.
@@ -352,9 +381,20 @@ class _VipPlanner:
 
     def _deletes(self, name: str, target: Mapping[str, Mapping[bytes, bytes]]) -> None:
         if name in target:
-            gone = tuple(sorted(key for key in self.actual.entries[name] if key not in target[name]))
+            there, want = self.actual.entries[name], target[name]
+            gone = tuple(
+                sorted(
+                    key
+                    for key, value in there.items()
+                    if key not in want or (want[key] != value and self._misleads(name, value))
+                )
+            )
             if gone:
                 self.go.append(Delete(name, gone))
+
+    def _misleads(self, name: str, value: bytes) -> bool:
+        """Whether an entry leads to an id that another real gets before the entry gets its own."""
+        return name in SERVER_MAPS and self.tight and layout.parse_u32(value) in self.gone
 
 
 def _differences(live: memoryview, slots: bytes) -> int:

@@ -15,6 +15,7 @@ from . import layout
 from .addresses import Address, Prefix, read_address, read_prefix
 from .checks import Announce, Check
 from .entries import Config
+from .quic_lb import QuicLb
 
 HASHES = ("maglev_v2", "maglev_v1")
 REAL_STATES = ("active", "draining", "down")
@@ -116,7 +117,7 @@ class VipReal(t.NamedTuple):
 
 @dataclass(frozen=True)
 class Vip:
-    """A VIP with all its options. Reals and down_reals are sorted by address, flags by bit."""
+    """A VIP with all its options. Reals, down_reals and prefixes are sorted by address, flags by bit, quic_lb by id."""
 
     key: VipKey
     flags: tuple[str, ...] = ()
@@ -125,6 +126,9 @@ class Vip:
     down_reals: tuple[str, ...] = ()
     check: Check | None = None
     announce: Announce | None = None
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    quic_lb: tuple[QuicLb, ...] = ()
 
 
 _REAL = itemgetter(*VipReal._fields)
@@ -145,10 +149,14 @@ def vip_to_config(vip: Vip) -> dict[str, t.Any]:
         "reals": [real._asdict() for real in vip.reals],
         "down_reals": list(vip.down_reals),
     }
+    # No list is not an empty one, which would let nobody in.
+    found.update((name, list(prefixes)) for name, prefixes in (("allow", vip.allow), ("deny", vip.deny)) if prefixes)
     if vip.check is not None:
         found["check"] = vip.check.to_config()
     if vip.announce is not None:
         found["announce"] = vip.announce.to_config()
+    if vip.quic_lb:
+        found["quic_lb"] = [config.to_config() for config in vip.quic_lb]
     return found
 
 
@@ -166,5 +174,8 @@ def vips_from_config(config: Config) -> dict[VipKey, Vip]:
             tuple(entry["down_reals"]),
             Check.from_config(entry["check"]) if entry.get("check") else None,
             Announce.from_config(entry["announce"]) if entry.get("announce") else None,
+            tuple(entry.get("allow", ())),
+            tuple(entry.get("deny", ())),
+            tuple(map(QuicLb.from_config, entry.get("quic_lb", ()))),
         )
     return found

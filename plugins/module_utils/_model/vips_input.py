@@ -29,8 +29,10 @@ from .features import FLAG_FEATURES, vip_features
 from .limits import Limits
 from .own_addresses import own_options, real_sentences
 from .probe_rate import MAX_PROBES, check_rate
+from .quic_lb_input import QUIC_LB_OPTIONS, check_room, check_use, read_quic_lb
 from .resource import PURGE, UNREADY, Resource, Row
 from .shape import Options, is_number, numbered
+from .source_lists import capacity_faults, read_lists
 from .vips import HASHES, MAX_WEIGHT, MORE_VIPS, REAL_STATES, Vip, VipKey, VipReal, sorted_flags, vips_from_config
 from .written import OCTAL
 
@@ -141,12 +143,19 @@ def _read_vip(
         if down and not limits.has("udp_flow_migration"):
             faults.add(f"{where}.down_reals", "needs feature udp_flow_migration")
         new_down = tuple(sorted(_read_down_reals(down, where, key, faults), key=address_order))
+    allow, deny = read_lists(entry, where, base, key.ipv6, limits.has("source_filter"), faults)
     check, announce = base.check, base.announce
     if entry.get("check") is not None:
         check = read_check(entry["check"], f"{where}.check", key, defaults, faults)
     if entry.get("announce") is not None:
         announce = read_announce(entry["announce"], f"{where}.announce", faults)
-    return Vip(key, base.flags if flags is None else flags, kind or base.hash, new_reals, new_down, check, announce)
+    new_flags = base.flags if flags is None else flags
+    quic_lb = base.quic_lb
+    if entry.get("quic_lb") is not None:
+        if entry["quic_lb"] and not limits.has("quic_lb"):
+            faults.add(f"{where}.quic_lb", "needs feature quic_lb")
+        quic_lb = read_quic_lb(entry["quic_lb"], f"{where}.quic_lb", key.ipv6, key.address, faults)
+    return Vip(key, new_flags, kind or base.hash, new_reals, new_down, check, announce, allow, deny, quic_lb)
 
 
 def _read_down_reals(texts: Sequence[t.Any], where: str, key: VipKey, faults: Faults) -> set[str]:
@@ -294,9 +303,11 @@ def _check_vips(after: Mapping[VipKey, Vip], where: Mapping[VipKey, str], limits
         prefixes = sum(key.prefixlen is not None and key.ipv6 == ipv6 for key in after)
         if prefixes > sizes["cidr_vips"]:
             faults.add("vips", f"{prefixes} {family} CIDR VIPs, but sizes.cidr_vips is {sizes['cidr_vips']}")
+    capacity_faults(after, sizes["source_filters"], faults)
     reals = {real.address for vip in after.values() for real in vip.reals}
     if len(reals) > sizes["reals"] - 1:
         faults.add("vips", f"{len(reals)} reals, but sizes.reals is {sizes['reals']} and id 0 is never one")
+    check_room((config for vip in after.values() for config in vip.quic_lb), sizes, faults)
     local: dict[str, tuple[bool, VipKey]] = {}
     migrating: dict[tuple[bytes, int, str], VipKey] = {}
     warnings = []
@@ -318,6 +329,7 @@ def _check_vips(after: Mapping[VipKey, Vip], where: Mapping[VipKey, str], limits
             warnings.append(f"{place}.down_reals: they mean nothing without flag udp_flow_migration")
         if key.protocol == "tcp":
             warnings += [f"{place}.flags: {flag} means nothing for tcp" for flag in vip.flags if flag in UDP_FLAGS]
+        check_use(vip.quic_lb, vip.flags, key.protocol, f"{place}.quic_lb", faults)
         if vip.hash == "maglev_v1" and len({real.weight for real in vip.reals if real.weight}) > 1:
             warnings.append(f"{place}.hash: maglev_v1 hardly shows unequal weights; maglev_v2 honours them")
         for real in vip.reals:
@@ -332,7 +344,8 @@ def idle_vips(vips: Iterable[Vip], limits: Limits) -> list[str]:
     found = []
     for vip in vips:
         local = any(real.local for real in vip.reals)
-        entry = {"address": vip.key.address, "flags": vip.flags, "down_reals": vip.down_reals}
+        entry: dict[str, t.Any] = {"address": vip.key.address, "flags": vip.flags, "down_reals": vip.down_reals}
+        entry |= {"allow": vip.allow, "deny": vip.deny, "quic_lb": vip.quic_lb}
         needed = vip_features([{**entry, "reals": [{"local": local}]}])
         missing = [feature for feature in sorted(needed) if not limits.has(feature)]
         if missing:
@@ -366,8 +379,11 @@ class Vips(Resource):
             },
         },
         "down_reals": {"type": "list", "elements": "str"},
+        "allow": {"type": "list", "elements": "str"},
+        "deny": {"type": "list", "elements": "str"},
         "check": {"type": "dict", "options": CHECK_OPTIONS},
         "announce": {"type": "dict", "options": ANNOUNCE_OPTIONS},
+        "quic_lb": {"type": "list", "elements": "dict", "options": QUIC_LB_OPTIONS},
     }
     module_options: t.ClassVar[Options] = {
         **PURGE,

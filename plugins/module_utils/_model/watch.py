@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
+from .decap_record import KERNEL, TC
 from .options import no_interface
 from .snapshot import RootArray
 
@@ -24,12 +25,21 @@ UNSEEN = "?"
 _REMEDY = "systemctl restart katran-restore.service brings it back, and so does a deploy"
 
 
+class Ingress(t.NamedTuple):
+    """The ingress of an interface, where tc runs programs."""
+
+    interface: str
+
+    def __str__(self) -> str:
+        return self.interface
+
+
 class Place(t.NamedTuple):
-    """Where a program of an instance is to run: on an interface, or in a slot of root's array."""
+    """Where a program of an instance is to run: on an interface, at its ingress, or in a slot of root's array."""
 
     instance: str
     program: str
-    where: str | RootArray
+    where: str | RootArray | Ingress
 
     @property
     def title(self) -> str:
@@ -42,6 +52,19 @@ class Place(t.NamedTuple):
         if isinstance(self.where, RootArray):
             return f"slot {self.where.position} of {self.where.path}"
         return f"interface {self.where}"
+
+
+def places_of_real(way: str, interfaces: Iterable[str], tunnels: Iterable[str]) -> list[str | Ingress]:
+    """Where decap is to run that goes this way: at the ingress of interfaces or of the kernel's tunnels, or by XDP."""
+    inward = {TC: interfaces, KERNEL: tunnels}
+    return [*map(Ingress, inward[way])] if way in inward else [*interfaces]
+
+
+def spot_of(told: t.Any) -> str | RootArray | Ingress:
+    """The `where` of a place as another process told it, whose tuples come as lists."""
+    if isinstance(told, str):
+        return told
+    return Ingress(*told) if len(told) == 1 else RootArray(*told)
 
 
 def unpinned(place: Place) -> str:

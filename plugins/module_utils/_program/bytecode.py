@@ -18,12 +18,14 @@ Loader = Callable[[bytes, int, int, str], int]
 PROGRAMS: dict[str, tuple[int, int]] = {
     "balancer": (bpf.PROG_TYPE_XDP, bpf.ATTACH_XDP),
     "decap": (bpf.PROG_TYPE_XDP, bpf.ATTACH_XDP),
+    "decap_tc": (bpf.PROG_TYPE_SCHED_CLS, 0),
+    "decap_tunnel": (bpf.PROG_TYPE_SCHED_CLS, 0),
     "root": (bpf.PROG_TYPE_XDP, bpf.ATTACH_XDP),
     "packet_counter": (bpf.PROG_TYPE_XDP, bpf.ATTACH_XDP),
     "healthcheck": (bpf.PROG_TYPE_SCHED_CLS, 0),
-    "server_id_option": (bpf.PROG_TYPE_SOCK_OPS, 3),
+    "server_id_option": (bpf.PROG_TYPE_SOCK_OPS, bpf.ATTACH_SOCK_OPS),
 }
-"""Program name (its main file is bpf/NAME.bpf.c, its function NAME) → program type, expected attach type."""
+"""Program (its function is called so, its main file is sources.main_file) → program type, expected attach type."""
 
 
 def load(bytecode: Bytecode, fds: Mapping[str, int], load_program: Loader = bpf.load_program) -> int:

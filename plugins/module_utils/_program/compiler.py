@@ -21,7 +21,7 @@ from collections.abc import Collection, Iterable, Mapping
 from .._model.bytecode import Bytecode, map_references
 from .._model.errors import ProgramError
 from .private_folder import private_folder
-from .sources import Sources, load_sources, require_trusted_file, source_digest
+from .sources import Sources, load_sources, main_file, require_trusted_file, source_digest
 
 _SOURCES, _WORK = "sources", "work"
 """The folders of a compiler: the copy of the sources, and the directory in which it runs, where nothing is."""
@@ -31,7 +31,7 @@ _OWN_HEADERS = "/virtual/"
 
 
 def compile_program(source: str | Sources, program: str, macros: Mapping[str, int]) -> Bytecode:
-    """Compile bpf/PROGRAM.bpf.c with bcc in a process of its own; ProgramError carries the compiler's first error.
+    """Compile a program with bcc in a process of its own; ProgramError carries the compiler's first error.
 
     A child process keeps LLVM's 180 MB and its messages out of this one, and makes it yield the CPU to packets.
     `source`: the sources that were checked; or, for tests, a directory of whosever.
@@ -69,7 +69,7 @@ def compile_program(source: str | Sources, program: str, macros: Mapping[str, in
         log.seek(0)
         messages = log.read().decode(errors="replace").replace(f"{folder}/{_SOURCES}", sources.directory)
         if status:
-            raise ProgramError(f"bpf/{program}.bpf.c does not compile: {_first_error(messages)}")
+            raise ProgramError(f"bpf/{main_file(program)} does not compile: {_first_error(messages)}")
         headers.seek(0)
         _require_known(map(os.fsdecode, headers.read().splitlines()), os.path.join(folder, _SOURCES), sources.files)
         data = json.loads(result.read())
@@ -133,7 +133,7 @@ def _compile(source_dir: str, program: str, macros: Mapping[str, int], headers: 
     flags += ["-Xclang", "-header-include-file", "-Xclang", headers]
     bcc.lib.bpf_table_name.restype = ctypes.c_char_p
     bcc.lib.bpf_table_name.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-    module = bcc.BPF(src_file=os.fsencode(os.path.join(source_dir, f"{program}.bpf.c")), cflags=flags)
+    module = bcc.BPF(src_file=os.fsencode(os.path.join(source_dir, main_file(program))), cflags=flags)
     code = bytearray(module.dump_func(program.encode()))
     tables = {
         bcc.lib.bpf_table_fd(module.module, name): name.decode()

@@ -83,7 +83,7 @@ class Executor:
     # bytecode and record
 
     def compile(self, step: Compile) -> None:
-        self.bytecode = self.home.tools.compile(step.source_dir, self.home.program, step.macros)
+        self.bytecode = self.home.tools.compile(step.source_dir, step.program or self.home.program, step.macros)
 
     def take_kept(self, step: TakeKept) -> None:
         self.bytecode = step.bytecode

@@ -44,7 +44,10 @@ def read_bpffs(edges: Edges, path: str) -> Missing | None:
 
 
 class Home(t.Generic[R]):
-    """Where a program lives: pins, files, maps, and the host that has them."""
+    """Where a program lives: pins, files, maps, and the host that has them.
+
+    `kinds`: the programs of which one is there, where they take the same place.
+    """
 
     def __init__(
         self,
@@ -54,8 +57,10 @@ class Home(t.Generic[R]):
         kind: type[R],
         edges: Edges | None = None,
         tools: Toolchain | None = None,
+        kinds: Sequence[str] = (),
     ) -> None:
         self.program = program
+        self.kinds = tuple(kinds) or (program,)
         self.specs = tuple(specs)
         self.file = file
         self.kind = kind
@@ -74,16 +79,17 @@ class Home(t.Generic[R]):
         names = (self.record_file, self.bytecode_file)
         return frozenset(name for name in names if self.file.read_file(name) is not None)
 
-    def digest(self, source_dir: str, macros: Mapping[str, int]) -> str | Missing | None:
+    def digest(self, source_dir: str, macros: Mapping[str, int], kind: str = "") -> str | Missing | None:
         """The digest of what a compile would take; None where no sources are given, as at boot."""
-        return attempt(lambda: self.tools.digest(source_dir, self.program, macros)) if source_dir else None
+        program = kind or self.program
+        return attempt(lambda: self.tools.digest(source_dir, program, macros)) if source_dir else None
 
     def bytecode(self, name: str = "") -> Bytecode | Missing:
         """The bytecode that the last run kept, or that of another of the program's files."""
         file = name or self.bytecode_file
         path = f"{self.file.directory}/{file}"
         try:
-            kept = self.file.read_bytecode(file, self.program)
+            kept = self.file.read_bytecode(file, *self.kinds)
             if kept is not None and not {spec.name for spec in self.specs} >= set(kept.maps):
                 kept = None
         except StateError:

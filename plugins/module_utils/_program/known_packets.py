@@ -34,6 +34,10 @@ REAL4_ID, REAL6_ID, OTHER4_ID, OTHER6_ID, LOCAL_ID = REALS
 REAL4, REAL6, OTHER4, OTHER6, LOCAL = REALS.values()
 SOURCE4, SOURCE6 = "198.51.100.250", "2001:db8:2::250"
 SERVER_ID = 1027
+QUIC_LB_CONFIGS = (0, 5)
+"""Config ids: of ids of the table, and of ids with servers of their own."""
+
+QUIC_LB_SERVER = bytes(range(1, 12))
 SPORT = 31337
 _LONGEST = 3000
 """Bytes of a frame that BPF_PROG_TEST_RUN takes for certain: a page, less head and tail room."""
@@ -229,11 +233,11 @@ def _fragment(packet: bytes) -> bytes:
     return _ipv4(packet[12:16], packet[16:20], packet[9], packet[20:], packet[1], 0x2000)
 
 
-def _unreachable(quoted: bytes) -> bytes:
+def _unreachable(quoted: bytes, vip: str = VIP4) -> bytes:
     """A router's "host unreachable" to the VIP, quoting 28 bytes of what the real sent."""
     body = struct.pack("!BBHI", 3, 1, 0, 0) + quoted[:28]
     body = body[:2] + struct.pack("!H", checksum(body)) + body[4:]
-    return _ipv4(address_bytes(ROUTER4), address_bytes(VIP4), 1, body)
+    return _ipv4(address_bytes(ROUTER4), address_bytes(vip), 1, body)
 
 
 def _unreachable6(quoted: bytes) -> bytes:
@@ -290,10 +294,41 @@ def _global(answer: Answers) -> list[Packet]:
     return [_sent("TCP of a flow in the global table", answer, _tcp(CLIENT4, VIP4_SPECIAL, 86), OTHER4_ID)]
 
 
+def _quic_lb(answer: Answers) -> list[Packet]:
+    def ask(name: str, cid: bytes, real: int) -> Packet:
+        return _sent(f"QUIC-LB, {name}", answer, _udp(CLIENT4, VIP4_SPECIAL, 87, b"\x40" + cid.ljust(32, b"\1")), real)
+
+    table, own = (bytes((config << 5,)) for config in QUIC_LB_CONFIGS)
+    return [
+        ask("a server id of the table", table + SERVER_ID.to_bytes(2, "big"), OTHER4_ID),
+        ask("a server id of its own", own + QUIC_LB_SERVER, OTHER4_ID),
+        ask("an id that nobody has", own + QUIC_LB_SERVER[::-1], REAL6_ID),
+        ask("an id that nobody can route", b"\xe0" + SERVER_ID.to_bytes(2, "big"), REAL6_ID),
+    ]
+
+
 def _vlan(answer: Answers) -> list[Packet]:
     packet = _tcp(CLIENT4, VIP4, 80)
     tag = b"\x81\x00\x00\x2a"
     return [Packet("TCP with an 802.1Q tag", _frame(packet, tag), TX, answer.encapsulated(packet, REAL4, tag))]
+
+
+def _filtered(answer: Answers) -> list[Packet]:
+    """A router's error is about a client's flow: it is the client who may come in or not."""
+    allowed, denied = _tcp(CLIENT4, VIP4_SPECIAL, 87), _tcp(ROUTED4, VIP4_SPECIAL, 87)
+    error = _unreachable(_tcp(VIP4_SPECIAL, CLIENT4, SPORT, sport=87), VIP4_SPECIAL)
+    return [
+        _sent("TCP of a client that a VIP allows", answer, allowed, REAL4_ID),
+        Packet("TCP of a client that it does not", _frame(denied), DROP),
+        _sent("TCP of an IPv6 client that none denies", answer, _tcp(CLIENT6, VIP6, 87), REAL6_ID),
+        Packet("TCP of an IPv6 client that a VIP denies", _frame(_tcp(ROUTED6, VIP6, 87)), DROP),
+        Packet(
+            "ICMP error of a flow of a client that a VIP allows",
+            _frame(error),
+            TX,
+            answer.encapsulated(error, REAL4, client=CLIENT4),
+        ),
+    ]
 
 
 def _tunnels(answer: Answers) -> list[Packet]:
@@ -345,6 +380,8 @@ _FEATURES: dict[str, Callable[[Answers], list[Packet]]] = {
     "local_delivery": _local,
     "udp_flow_migration": _migration,
     "global_lru": _global,
+    "quic_lb": _quic_lb,
     "vlan": _vlan,
+    "source_filter": _filtered,
     "inline_decap": _tunnels,
 }

@@ -24,9 +24,12 @@ from .known_packets import (
     LOCAL_ID,
     OTHER4_ID,
     OTHER6_ID,
+    QUIC_LB_CONFIGS,
+    QUIC_LB_SERVER,
     REAL4_ID,
     REAL6_ID,
     REALS,
+    ROUTED6,
     SERVER_ID,
     SOURCE4,
     SOURCE6,
@@ -43,7 +46,14 @@ from .known_packets import (
 )
 
 ACTIONS = {0: "ABORTED", 1: "DROP", 2: "PASS", 3: "TX", 4: "REDIRECT"}
-_SCRATCH_ENTRIES = {"server_id_map": 4096, "lpm_src_v4": 16, "lpm_src_v6": 16, "fallback_glru": 64}
+_SCRATCH_ENTRIES = {
+    "server_id_map": 4096,
+    "lpm_src_v4": 16,
+    "lpm_src_v6": 16,
+    "fallback_glru": 64,
+    "src_filter_v4": 16,
+    "src_filter_v6": 16,
+}
 _FEW = 64
 """Entries that a scratch map has at least, however few the balancer's own has."""
 
@@ -121,10 +131,29 @@ class Scratch:
         if "global_lru" in features:
             self._vip(VIP4_SPECIAL, 86, "tcp", REAL4_ID, "global_lru")
             put("fallback_glru", _flow(86, "tcp"), layout.u32(OTHER4_ID))
+        if "source_filter" in features:
+            self._filter()
+        if "quic_lb" in features:
+            # Of a ring that no other VIP with flag quic has, and so no other of its number.
+            self._vip(VIP4_SPECIAL, 87, "udp", REAL6_ID, "quic")
+            number, (table, own) = self._ring(REAL6_ID), QUIC_LB_CONFIGS
+            forms = [layout.quic_lb_config(layout.QUIC_LB_VIP, 0, 0)] * layout.QUIC_LB_CONFIGS
+            forms[table] = layout.quic_lb_config(layout.QUIC_LB_VIP, 2, 7)
+            forms[own] = layout.quic_lb_config(layout.QUIC_LB_VIP | layout.QUIC_LB_OWN_SERVERS, len(QUIC_LB_SERVER), 20)
+            put("quic_lb_vips", layout.u32(number), b"".join(forms))
+            put("quic_lb_servers", layout.quic_lb_server(number, own, QUIC_LB_SERVER), layout.u32(OTHER4_ID))
         if "inline_decap" in features:
             put("decap_dst", layout.pack_address(TUNNEL4), layout.u32(0))
         if "tunnel_src_v4" in self.maps:
             put("tunnel_src_v4", layout.lpm_key(address_bytes(CLIENT4), 32), layout.u32(1))
+
+    def _filter(self) -> None:
+        """VIPs that ask who their clients are, with lists of their own."""
+        number = self._vip(VIP4_SPECIAL, 87, "tcp", REAL4_ID, bits=layout.SOURCE_FILTER)
+        self._put("src_filter_v4", layout.source_filter_key(bytes(4), 0, number), layout.u32(2))
+        self._put("src_filter_v4", layout.source_filter_key(address_bytes(CLIENT4), 32, number), layout.u32(1))
+        number = self._vip(VIP6, 87, "tcp", REAL6_ID, bits=layout.SOURCE_FILTER)
+        self._put("src_filter_v6", layout.source_filter_key(address_bytes(ROUTED6), 128, number), layout.u32(2))
 
     def _put(self, name: str, key: bytes, value: bytes) -> None:
         self.maps[name].update(key, value)
@@ -138,13 +167,15 @@ class Scratch:
                 slots[number * size * 8 : (number + 1) * size * 8] = struct.pack("=Q", real) * size
         return self.rings[real]
 
-    def _vip(self, address: str, port: int, protocol: str, real: int, flag: str | None = None) -> None:
+    def _vip(self, address: str, port: int, protocol: str, real: int, flag: str | None = None, bits: int = 0) -> int:
+        """A VIP's number."""
         number = self._ring(real)
         packed = layout.pack_address(address)
         self._put("vip_addresses", packed, layout.u32(1))
-        flags = layout.VIP_FLAGS[flag] if flag else 0
+        flags = bits | (layout.VIP_FLAGS[flag] if flag else 0)
         key = layout.vip_definition(packed, port, layout.PROTOCOLS[protocol])
         self._put("vip_map", key, layout.vip_meta(flags, number))
+        return number
 
     def calm(self) -> None:
         """Forget how many flows were new in this second: however few the settings allow, the next one is among them."""

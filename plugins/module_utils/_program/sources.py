@@ -18,6 +18,13 @@ from .._model.errors import ProgramError
 
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _COMPILED = (".c", ".h")
+_MAIN = {"decap_tc": "decap", "decap_tunnel": "decap"}
+"""Program → the one whose main file has it too."""
+
+
+def main_file(program: str) -> str:
+    """The name of a program's main file among the sources."""
+    return f"{_MAIN.get(program, program)}.bpf.c"
 
 
 @dataclass(frozen=True)
@@ -111,8 +118,8 @@ def source_digest(
     directory = source if isinstance(source, str) else source.directory
     if planned is None:
         planned = read_sources(source) if isinstance(source, str) else source.digests()
-    if f"{program}.bpf.c" not in planned:
-        raise ProgramError(f"the source {directory}/{program}.bpf.c is missing")
+    if main_file(program) not in planned:
+        raise ProgramError(f"the source {directory}/{main_file(program)} is missing")
     about = [sorted(planned.items()), program, compiler_version(), sorted(macros.items())]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 

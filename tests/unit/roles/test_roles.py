@@ -19,7 +19,7 @@ from jinja2.nativetypes import NativeEnvironment
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import BALANCER
 
 ROOT = Path(__file__).resolve().parents[3]
-ROLES = ("balancer", "host", "real")
+ROLES = ("balancer", "client", "host", "real")
 PREFIX = "katran.fleet."
 JINJA = NativeEnvironment(undefined=StrictUndefined)
 # What a template does with its variables is not looked at here, only which they are.
@@ -48,6 +48,11 @@ ELSEWHERE = {
     "interface": {"probe_interface", "probes"},
     "root_array_path": {"root_array"},
     "sync_peers": {"sync_peers", "told"},
+    "units": {"server_id_units"},
+    "id": {"server_id"},
+    "fallback_id": {"server_id_fallback"},
+    "entries": {"server_id_entries"},
+    "restart": {"server_id_restart"},
 }
 """Options that do not come from a variable of their name alone, and what they come from (without the role's name)."""
 
@@ -71,6 +76,7 @@ NOT_PASSED = {
         "source_mac": "auto is the interface's own",
         "counted_vips": "the agent counts probes itself",
     },
+    "server_id_option": {"state": "a task of its own takes the program away"},
     "preflight": {},
 }
 """Module → options that its role leaves to their defaults, and why."""
@@ -129,7 +135,11 @@ def test_the_roles_run_these_modules() -> None:
         ("balancer", "tables.yml", "decap_destinations"),
         ("balancer", "tables.yml", "server_ids"),
         ("balancer", "tables.yml", "source_routes"),
+        ("client", "main.yml", "server_id_option"),
+        ("client", "main.yml", "server_id_option"),
         ("host", "main.yml", "host"),
+        ("real", "ids.yml", "server_id_option"),
+        ("real", "ids.yml", "server_id_option"),
         ("real", "preflight.yml", "preflight"),
         ("real", "run.yml", "decap"),
         ("real", "withdraw.yml", "decap"),
@@ -151,6 +161,9 @@ def test_every_option_is_passed_from_a_variable(role: str, file: str, module: st
         expected = {"instance", "bpffs", "lock_timeout", "vips"}
     else:
         expected = set(options_of(module)) - set(NOT_PASSED.get(module, {}))
+        if role == "client":
+            # It names nobody.
+            expected -= {"id", "fallback_id", "restart"}
     assert set(arguments) == expected
     for name, value in arguments.items():
         literal = LITERAL.get(module, {}).get(name)
@@ -251,6 +264,19 @@ def test_a_role_takes_what_the_operator_set(role: str, name: str) -> None:
 def test_a_real_has_the_interfaces_of_its_own_or_else_the_hosts() -> None:
     assert default_of("real", "interfaces", katran_interfaces=["eth0"]) == ["eth0"]
     assert default_of("real", "interfaces", katran_interfaces=["eth0"], katran_real_interfaces=["eth1"]) == ["eth1"]
+
+
+def test_servers_name_themselves_where_the_operator_says_which() -> None:
+    assert default_of("real", "server_id_units") is None
+    assert default_of("client", "server_id_units") == ["-.slice"]
+    option = options_of("server_id_option")
+    for role, names in (("real", ("fallback", "entries", "restart")), ("client", ("entries",))):
+        assert default_of(role, "server_id_units", katran_server_id_units=["web.service"]) == ["web.service"]
+        assert default_of(role, "server_id_units", katran_server_id_units=[]) == []
+        for name in names:
+            value = option["fallback_id" if name == "fallback" else name].get("default")
+            assert default_of(role, f"server_id_{name}") == value
+            assert default_of(role, f"server_id_{name}", **{f"katran_server_id_{name}": "mine"}) == "mine"
 
 
 @pytest.mark.parametrize("name", ["mtu", "mss"])

@@ -125,7 +125,7 @@ def _packed(texts: Mapping[str, str], most: int) -> bytes:
     target = io.BytesIO()
     now = int(time.time())
     with (
-        gzip.GzipFile(fileobj=target, mode="wb", mtime=now, filename="") as packer,
+        gzip.GzipFile(fileobj=target, mode="wb", compresslevel=6, mtime=now, filename="") as packer,
         tarfile.open(fileobj=packer, mode="w") as archive,
     ):
         for name, text in texts.items():

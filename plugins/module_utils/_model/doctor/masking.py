@@ -72,11 +72,17 @@ class Secrets:
         if found is not None:
             text = json.dumps(_without(found), indent=1) + "\n"
         text = _PEM.sub(REMOVED, text)
-        text = _WRITTEN.sub(lambda each: each[1] + REMOVED, text)
+        text = _WRITTEN.sub(lambda each: each[1] + _in_place_of(each[2]), text)
         text = _QUERY.sub(f"?{REMOVED}", _IN_URL.sub(f"{REMOVED}@", text))
         for secret in sorted(self._known, key=len, reverse=True):
             text = text.replace(secret, REMOVED)
         return text
+
+
+def _in_place_of(value: str) -> str:
+    """What stands for a secret, in the quotes that it had."""
+    quote = value[0] if value[0] in "\"'" else ""
+    return f"{quote}{REMOVED}{quote}"
 
 
 def _parsed(text: str) -> t.Any:
@@ -119,16 +125,17 @@ def _without(value: t.Any) -> t.Any:
     return [_without(each) for each in value] if isinstance(value, list) else value
 
 
-_MAC = re.compile(r"(?<![0-9A-Fa-f:])(?:[0-9A-Fa-f]{2}:){5,}[0-9A-Fa-f]{2}(?![0-9A-Fa-f:])")
+_MAC = r"(?<![0-9A-Fa-f:])(?P<macs>(?:[0-9A-Fa-f]{2}:){5,}[0-9A-Fa-f]{2})(?![0-9A-Fa-f:])"
 """One, or several in a row, as the kernel logs the head of a frame."""
 
+_V4 = r"(?:\d{1,3}\.){3}\d{1,3}"
+_IPV4 = rf"(?<![\d.]){_V4}(?!\.?\d)(?:/\d{{1,2}})?(?!\d)"
+_IPV6 = rf"(?<![\w:.])(?=[0-9A-Fa-f]*:[0-9A-Fa-f]*:)(?:[0-9A-Fa-f:]+:{_V4}|[0-9A-Fa-f:]+)(?:/\d{{1,3}})?(?!\w)"
+_ONE_IPV4 = re.compile(_IPV4)
+_EVERY = re.compile(f"{_MAC}|{_IPV6}|{_IPV4}")
 _MAC_TEXT = 18
 """Characters of a MAC and the colon behind it."""
 
-_IPV4 = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?!\.?\d)(/\d{1,2})?(?!\d)")
-_IPV6 = re.compile(
-    r"(?<![\w:.])(?=[0-9A-Fa-f]*:[0-9A-Fa-f]*:)[0-9A-Fa-f:]+(?:(?<=:)(?:\d{1,3}\.){3}\d{1,3})?(/\d{1,3})?(?![\w])"
-)
 _KEPT = frozenset({"0.0.0.0", "127.0.0.1", "255.255.255.255", "::", "::1"})  # noqa: S104  # they name nobody
 _SPECIAL_MACS = frozenset({"00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"})
 
@@ -153,9 +160,8 @@ class Masker:
         """The same text, masked."""
         if self._named is not None:
             text = self._named.sub(lambda found: self._names[found[0].lower()], text)
-        text = _MAC.sub(lambda found: self._macs(found[0]), text)
-        text = _IPV6.sub(self._match, text)
-        return _IPV4.sub(self._match, text)
+        # At once: what stands for one address is not to be masked again.
+        return _EVERY.sub(self._match, text)
 
     def address(self, text: str) -> str:
         """What stands for an address; the text itself where it is none, or one that names nobody."""
@@ -169,17 +175,21 @@ class Masker:
         return self._addresses[text]
 
     def _match(self, found: re.Match[str]) -> str:
-        text, length = found[0], found[1] or ""
+        text = found[0]
+        if found.groupdict().get("macs"):
+            return self._macs(text)
         # What a sentence goes on with behind its colon is none of the address.
-        address = re.sub(r"(?<!:):$", "", text.removesuffix(length))
+        address = re.sub(r"(?<!:):$", "", text.partition("/")[0])
         rest = text[len(address) :]
         masked = self.address(address)
-        if not length or masked == address:
+        if masked == address:
+            return masked + rest if _ONE_IPV4.fullmatch(text) else _ONE_IPV4.sub(self._match, text)
+        if not rest.startswith("/"):
             return masked + rest
         try:
             # With the length of its network, an address of a host is none of a network.
             ipaddress.ip_network(text)
-            return str(ipaddress.ip_network(f"{masked}{length}", strict=False))
+            return str(ipaddress.ip_network(f"{masked}{rest}", strict=False))
         except ValueError:
             return masked + rest
 

@@ -258,6 +258,8 @@ class MemoryHost:
         self.qdiscs: dict[str, str] = {}
         self.filters: dict[str, list[Filter]] = {}
         self.ingress: set[str] = set()
+        self.inward: dict[str, list[Filter]] = {}
+        """Filters on what comes in, as `filters` are on what leaves."""
         self.gateway = "02:00:00:00:00:09"
         self.own = {"IPv4": "192.0.2.7", "IPv6": "2001:db8::7"}
         self.mounted = True
@@ -497,7 +499,8 @@ class MemoryHost:
         filters = tuple(sorted(self.filters.get(name, ())))
         entries = frozenset((each.priority, handle) for each in filters for handle in (0, each.handle))
         mac = f"02:00:00:00:01:{index:02x}"
-        return EgressPlace(index, mac, self.qdiscs.get(name), filters, entries, name in self.ingress)
+        inward = name in self.ingress or bool(self.inward.get(name))
+        return EgressPlace(index, mac, self.qdiscs.get(name), filters, entries, inward)
 
     def add_qdisc(self, interface: str, index: int) -> None:
         self.fuse.before()
@@ -527,6 +530,43 @@ class MemoryHost:
         del index
         self.fuse.before()
         self.filters[interface].remove(place)
+        self.fuse.after()
+
+    def ways_in(self, interfaces: Iterable[str]) -> dict[str, EgressPlace]:
+        self._need_pyroute2()
+        found = {}
+        for name in interfaces:
+            if name in self.interfaces:
+                filters = tuple(sorted(self.inward.get(name, ())))
+                entries = frozenset((each.priority, handle) for each in filters for handle in (0, each.handle))
+                index = self.interfaces.index(name) + 2
+                found[name] = EgressPlace(
+                    index, None, self.qdiscs.get(name), filters, entries, bool(self.filters.get(name))
+                )
+        return found
+
+    add_ingress_qdisc = add_qdisc
+
+    def remove_ingress_qdisc(self, interface: str, index: int) -> None:
+        assert not self.inward.get(interface), "the filters of somebody else would go"
+        self.remove_qdisc(interface, index)
+
+    def put_ingress(self, interface: str, index: int, place: Filter | None, fd: int) -> None:
+        self.fuse.before()
+        assert interface in self.qdiscs, index
+        there = self.inward.setdefault(interface, [])
+        program = self.fds[fd][1]
+        if place is None:
+            first = min((each.priority for each in there), default=50_000) - 1
+            there.append(Filter(first, index, program, "katran_decap"))
+        else:
+            there[there.index(place)] = place._replace(program_id=program)
+        self.fuse.after()
+
+    def remove_ingress(self, interface: str, index: int, place: Filter) -> None:
+        del index
+        self.fuse.before()
+        self.inward[interface].remove(place)
         self.fuse.after()
 
     def ask_gateway(self, interfaces: Sequence[str], confirm: bool, wait: bool) -> GatewayAnswer:

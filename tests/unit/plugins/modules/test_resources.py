@@ -244,6 +244,6 @@ def test_where_a_balancer_cannot_be(run: Run, options: Output, sentence: str) ->
 def test_an_option_that_is_none(run: Run) -> None:
     assert run("vips", [{**VIP, "weight": 1}])["msg"] == (
         "vips[0].weight: there is no such option; there are address, port, protocol, flags, hash, reals, down_reals,"
-        " check, announce"
+        " allow, deny, check, announce, quic_lb"
     )
     assert "value of state must be one of" in run("vips", [VIP], state="present")["msg"]

@@ -390,7 +390,7 @@ def test_types_and_values_of_entries_are_told_in_one_go() -> None:
     assert [fault for sentence in found for fault in sentence.split("; ")] == [
         "vips[0].port: https is not a whole number",
         "vips[1].weight: there is no such option",
-        "there are address, port, protocol, flags, hash, reals, down_reals, check, announce",
+        "there are address, port, protocol, flags, hash, reals, down_reals, allow, deny, check, announce",
         f"vips[1].flags: warp is none of {', '.join(VIP_FLAGS)}",
         "vips[1].reals[0].address: is missing",
         "vips[1].reals[0].weight: x is not a whole number",
@@ -429,6 +429,38 @@ def test_what_leads_to_a_drained_or_vanished_real_is_told() -> None:
     wrong = fleet({"lb1": {**LB, "katran_vips": [{**vip, "port": 70000}], **tables}})
     wrong.review(["lb1"], [])
     assert wrong.warnings == {}
+
+
+def test_server_ids_are_compared_over_the_fleet() -> None:
+    units = {"katran_server_id_units": ["web.service"]}
+    reals = {
+        "r1": {"katran_real_address": "10.0.0.1", "katran_server_id": 7, **units},
+        "r2": {"katran_real_address": "10.0.0.2", "katran_server_id": "7"},
+        "r3": {"katran_real_address": "10.0.0.3", **units},
+    }
+    one = fleet({"lb1": {**LB, "katran_server_ids": [{"id": 8, "real": "10.0.0.1"}]}}, reals)
+    one.review(["lb1"], list(reals))
+    assert {host: one.faults[host] for host in ("r1", "r2")} == {
+        "r1": ["katran_server_id 7 is r2's too: an id names one host"],
+        "r2": ["katran_server_id 7 is r1's too: an id names one host"],
+    }
+    assert set(one.warnings) >= {"r1", "r3"}
+    one.real("r3")
+    assert not [line for line in one.faults["r3"] if "units" in line]
+
+
+def test_units_that_are_none_are_told() -> None:
+    wrong = {
+        "katran_real_interfaces": ["eth0"],
+        "real_interfaces": ["eth0"],
+        "real_server_id_units": ["web", "a.socket"],
+    }
+    one = fleet({}, {"r1": wrong})
+    one.real("r1")
+    assert [line.partition(":")[0] for line in one.faults["r1"] if "units" in line] == [
+        "katran_server_id_units[0]",
+        "katran_server_id_units[1]",
+    ]
 
 
 def test_what_links_are_to_carry() -> None:

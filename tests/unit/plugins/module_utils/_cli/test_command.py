@@ -10,7 +10,7 @@ import argparse
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._cli.checks import filter_of, seconds
-from ansible_collections.katran.fleet.plugins.module_utils._cli.main import COMMANDS, main
+from ansible_collections.katran.fleet.plugins.module_utils._cli.main import COMMANDS, load, main
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import EngineError
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import VipKey
 
@@ -52,8 +52,8 @@ def test_how_long_to_wait(value: str) -> None:
 
 
 def test_every_subcommand_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert [command.name for command in COMMANDS] == sorted(command.name for command in COMMANDS)
-    for command in COMMANDS:
+    assert [load(name).name for name in COMMANDS] == sorted(COMMANDS)
+    for command in map(load, COMMANDS):
         with pytest.raises(SystemExit) as ended:
             main([command.name, "--help"])
         assert ended.value.code == 0

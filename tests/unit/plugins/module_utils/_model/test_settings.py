@@ -73,7 +73,7 @@ from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.con
             {"sizes": {"boats": 1}},
             (
                 "sizes.boats: there is no such size; there are vips, cidr_vips, reals, ring, source_routes, server_ids,"
-                " flows, global_flows"
+                " flows, global_flows, source_filters"
             ),
         ),
         (

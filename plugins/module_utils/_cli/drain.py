@@ -1,0 +1,147 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""katran drain: ask traffic to leave this balancer, and see it go."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from .._engine.drain import clear_drain, set_drain
+from .._engine.leaving_traffic import STILL_SECONDS, has_agent, until_still, until_told
+from .._engine.request import Request, Result
+from .._kernel.state_folder import read_bpffs
+from .._model.errors import EngineError
+from .._model.faults import counted
+from .._model.written import visible
+from .command import Command
+from .shared import WELL, WRONG, balancers, number, write_json
+
+_LOCK_SECONDS = 10.0
+_TOLD_SECONDS = 5.0
+"""The agent reads a person's word twice a second, and a router hears of it at once."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Drain it; 0 where traffic is asked to leave and, with --wait, has left."""
+    instance = one_balancer(options.instance)
+    result = set_drain(_request(instance), options.by or _somebody(), options.withdraw)
+    lines = told(result, f"balancer {instance} is drained already, by {result.after.get('by')}")
+    status = WELL
+    if has_agent(instance):
+        left = until_told(instance, options.withdraw, _TOLD_SECONDS)
+        lines.append(_announced(left, options.withdraw))
+        status = WRONG if options.withdraw and left else WELL
+    else:
+        status = WRONG
+        lines.append(
+            "the agent does not run, so nobody hears of it yet: it heeds the word once it does (systemctl status"
+            " katran-agent)"
+        )
+    _say(lines, options)
+    still = None
+    if options.wait is not None:
+        still = until_still(instance, options.wait, lambda rate, quiet: _watched(rate, quiet, options))
+        if still:
+            _say([f"no packet came for {STILL_SECONDS:g} s: the balancer can be taken out of service"], options)
+        else:
+            status = WRONG
+            _say([f"packets still come after {options.wait:g} s: clients or routers that do not heed it"], options)
+    if options.json:
+        write_json({"instance": instance, "changed": result.changed, "drained": result.after, "still": still})
+    return status
+
+
+def one_balancer(name: str | None) -> str:
+    """The balancer that is meant. EngineError where that is not clear."""
+    found = balancers(name)
+    if len(found) > 1:
+        raise EngineError(f"there are several balancers: give --instance with one of {', '.join(found)}")
+    return found[0]
+
+
+def told(result: Result, otherwise: str) -> list[str]:
+    """What a run changed, in sentences."""
+    return result.changes or [otherwise]
+
+
+def undo(options: argparse.Namespace) -> int:
+    """Let traffic come back; 0 where it is asked to."""
+    instance = one_balancer(options.instance)
+    result = clear_drain(_request(instance))
+    lines = told(result, f"balancer {instance} is not drained")
+    status = WELL
+    if not has_agent(instance):
+        status = WRONG
+        lines.append("the agent does not run, so nobody hears of it yet (systemctl status katran-agent)")
+    _say(lines, options)
+    if options.json:
+        write_json({"instance": instance, "changed": result.changed, "drained": None})
+    return status
+
+
+def _request(instance: str) -> Request:
+    return Request(instance, read_bpffs(instance), _LOCK_SECONDS, False)
+
+
+def _somebody() -> str:
+    """Who does it, as far as the host knows."""
+    import pwd  # pylint: disable=import-outside-toplevel  # only where nobody says who
+
+    name = os.environ.get("SUDO_USER")
+    try:
+        return name or pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"user {os.geteuid()}"
+
+
+def _announced(left: dict[str, int] | object, withdraw: bool) -> str:
+    routes = dict(left) if isinstance(left, dict) else {}
+    if withdraw:
+        return f"{counted(len(routes), 'route')} is still there" if routes else "no address is announced from here"
+    if not routes:
+        return "no address is announced from here"
+    asked = sum(metric > 1 for metric in routes.values())
+    return f"{asked} of {counted(len(routes), 'route')} ask routers to send elsewhere (metric 2, GRACEFUL_SHUTDOWN)"
+
+
+def _watched(rate: float, quiet: float, options: argparse.Namespace) -> None:
+    since = f", none for {quiet:.0f} s" if quiet >= 1 else ""
+    _say([f"{number(rate)} packets/s{since}"], options)
+
+
+def _say(lines: list[str], options: argparse.Namespace) -> None:
+    """To people at once; programs get the end alone."""
+    if not options.json:
+        sys.stdout.write("".join(f"{visible(line)}\n" for line in lines))
+        sys.stdout.flush()
+
+
+def wait_seconds(value: str) -> float:
+    """What --wait takes."""
+    found = float(value)
+    if not 0 < found <= 86400:
+        raise argparse.ArgumentTypeError(f"{value} is not more than 0 and at most 86400")
+    return found
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--withdraw", action="store_true", help="take its routes away, not only ask to go elsewhere")
+    parser.add_argument("--by", metavar="NAME", help="whose word that is, as status shows it; you, without it")
+    parser.add_argument(
+        "--wait", type=wait_seconds, metavar="SECONDS", help="watch the packets until none comes, so long at most"
+    )
+    parser.add_argument("--instance", metavar="NAME", help="the balancer, where there are several on this host")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+COMMAND = Command(
+    "drain",
+    "Ask traffic to leave this balancer: routers are told to prefer others. It outlives a reboot, until undrain.",
+    _arguments,
+    run,
+    "Exit status: 0 traffic is asked to leave, and with --wait has left; 1 nobody heard of it, or packets still come; 2"
+    " it cannot be done.",
+)

@@ -1,0 +1,400 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a balancer is at this moment: what the command katran shows, and module balancer_info as `status`.
+
+Made to be quick and to work when little else does. It waits for another run only shortly, then reads beside it; and a
+damaged state.json leaves what the kernel has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import mmap
+import os
+import threading
+import typing as t
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+
+from .._kernel import bpf
+from .._kernel.agent_lock import is_held
+from .._kernel.announce_routes import by_place, read_routes
+from .._kernel.edges import KernelEdges
+from .._kernel.links import read_links
+from .._kernel.maps import KernelMaps
+from .._kernel.open_map import Map
+from .._kernel.pins import Paths, pinned_program
+from .._kernel.run_files import RunFiles
+from .._kernel.state_files import StateFile
+from .._kernel.state_folder import read_bpffs
+from .._model import layout
+from .._model.announcement import DRAINING, READY, Told
+from .._model.errors import NetworkError, StateError
+from .._model.flow_selection import Selection
+from .._model.judging import iso
+from .._model.pinned import PinnedMaps
+from .._model.ring_count import count_slots
+from .._model.state import State
+from .._model.status import Live, RealStatus, Ring, VipStatus, differences, real_statuses, vip_statuses
+from .._model.status import Place as Announced
+from .._model.verdicts import Words, words_of
+from .._model.vip_entries import VIP_MAPS, Actual, known_keys, real_of
+from .._model.vips import Vip, VipKey, vips_from_config
+from .._model.watch import Place
+from .._program.own_pins import balancer_pins
+from .counters import Counted, counted
+from .drain import read_drain
+from .flows import open_flow_tables, search
+from .look import attached, looking
+
+_NEARLY_FULL = 0.95
+_ROUTES = {0: "withdrawn", READY: "announced", DRAINING: "draining"}
+Chosen = Callable[[VipKey, str], bool]
+
+
+@dataclass(frozen=True)
+class TableFill:
+    """One table of flows. `cpu`: whose, None where of several; `exact`: whether all entries were counted."""
+
+    table: str
+    cpu: int | None
+    entries: int
+    capacity: int
+    exact: bool
+
+
+@dataclass
+class BalancerStatus:
+    """One balancer.
+
+    `program`: id, tag, encapsulation, features, gateway_mac; `attached`: where it is to run, in which mode, and what is
+    wrong there; `agent`: running, stopped, or none; `drained`: whose word that is; `tables`: of flows; `counters`: of
+    the whole balancer; `problems`: sentences of what is wrong; `notes`: of what is to be known of this picture; `sure`:
+    whether it is all there.
+    """
+
+    instance: str
+    bpffs: str
+    loaded: bool = False
+    program: dict[str, t.Any] = field(default_factory=dict)
+    attached: list[dict[str, t.Any]] = field(default_factory=list)
+    agent: str = "none"
+    drained: dict[str, t.Any] | None = None
+    tables: list[TableFill] = field(default_factory=list)
+    counters: dict[str, int] = field(default_factory=dict)
+    vips: list[VipStatus] = field(default_factory=list)
+    reals: list[RealStatus] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    sure: bool = True
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing is wrong."""
+        return not (self.problems or self.differences or self.drained) and all(vip.is_well for vip in self.vips)
+
+    def to_data(self) -> dict[str, t.Any]:
+        """For programs."""
+        return {
+            **{name: getattr(self, name) for name in self.__dataclass_fields__},
+            "tables": [asdict(each) for each in self.tables],
+            "vips": [each.to_data() for each in self.vips],
+            "reals": [asdict(each) for each in self.reals],
+            "well": self.is_well,
+        }
+
+
+class Look:
+    """One balancer while it is looked at. Its maps are open for the length of a with block."""
+
+    def __init__(self, instance: str, bpffs: str | None = None) -> None:
+        self.file = StateFile(instance, bpffs or read_bpffs(instance))
+        self.paths = Paths(self.file.bpffs, instance, "balancer")
+        self.status = BalancerStatus(instance, self.file.bpffs)
+        self.state = State(instance, self.file.bpffs, lost=True)
+        self.vips: dict[VipKey, Vip] = {}
+        self.words = Words()
+        self.pins = PinnedMaps()
+        self.maps: KernelMaps | None = None
+        self.alone = True
+        self._stack = ExitStack()
+
+    def __enter__(self) -> t.Self:
+        status = self.status
+        self.alone = self._stack.enter_context(looking(status.instance, status.notes))
+        rings = _Digests(self.paths)
+        self._stack.callback(rings.close)
+        self._rings = rings
+        try:
+            self.state = self.file.read()
+            if self.state.lost:
+                status.notes.append(f"{self.file.path} is missing: what the kernel has is shown, without weights")
+        except StateError as error:
+            status.notes.append(f"{error}; what the kernel has is shown, without weights and without what was said")
+        status.sure = self.alone and not self.state.lost
+        self.vips, self.words = vips_from_config(self.state.vips), words_of(self.state)
+        if bpf.is_bpffs(self.paths.bpffs):
+            self.pins = balancer_pins(KernelEdges(), self.paths, self.state.program)
+        maps = KernelMaps(self.paths.maps, self.pins.lost, hidden=self.pins.strays)
+        if "vip_map" in self.pins.maps:
+            self.maps = self._stack.enter_context(maps)
+            status.loaded = True
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def live(self, counting: Chosen | None = None, every: bool = False) -> tuple[Live, Counted]:
+        """What the kernel has. Slots of rings are counted where `counting` chooses a VIP, or in `every` one."""
+        if self.maps is None:
+            return Live(), Counted()
+        maps, names = self.maps, self.maps.names()
+        entries = {name: maps.entries(name) for name in VIP_MAPS if name in names}
+        visible = known_keys(Actual(entries, {}, maps.ring, {}, 0))
+        vips = {
+            visible[key]: layout.parse_vip_meta(value)
+            for each in entries.values()
+            for key, value in each.items()
+            if key in visible
+        }
+        reals = {
+            layout.parse_u32(key): real_of(*layout.parse_real_definition(value))
+            for key, value in maps.entries("reals").items()
+        }
+        counts = counted(maps)
+        digests = self._rings.of(self.pins, [number for _flags, number in vips.values()])
+        rings = {}
+        for key, (_flags, number) in vips.items():
+            if number >= maps.capacity("server_id_stats"):
+                continue
+            written = self.state.rings.get(str(key))
+            edited = written is not None and self.alone and not self._rings.is_as(number, written[1], digests)
+            chosen = every or written is None or edited or (counting is not None and self._chooses(counting, key))
+            rings[number] = Ring(
+                maps.ring_size(),
+                digests[number] == self._rings.empty,
+                edited,
+                self._rings.slots(number, digests[number]) if chosen else None,
+            )
+        return Live(vips, rings, reals, counts.vips, counts.reals, names), counts
+
+    def _chooses(self, chosen: Chosen, key: VipKey) -> bool:
+        vip = self.vips.get(key)
+        return vip is None or any(chosen(key, real.address) for real in vip.reals)
+
+
+class _Digests:
+    """The rings of a balancer, digested by a thread of its own while this one reads the record."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.empty = ""
+        self._map: Map | None = None
+        self._memory: mmap.mmap | None = None
+        self._size = 0
+        self._found: dict[int, str] = {}
+        self._counted: dict[str, dict[int, int]] = {}
+        self._thread: threading.Thread | None = None
+        with contextlib.suppress(OSError), bpf.open_map(paths.map("vip_map")) as vips:
+            with bpf.open_map(paths.map("server_id_stats")) as numbers:
+                most = numbers.info.entries
+            there = [layout.parse_vip_meta(value)[1] for _key, value in vips.items()]
+            self._open(bpf.open_map(paths.map("ch_rings")), most)
+            self._thread = threading.Thread(target=self._digest, args=([each for each in there if each < most],))
+            self._thread.start()
+
+    def _open(self, rings: Map, most: int) -> None:
+        self._map, self._memory = rings, rings.mmap(writable=False)
+        self._size = rings.info.entries // most * layout.SLOT
+        self.empty = hashlib.sha256(bytes(self._size)).hexdigest()
+
+    def _ring(self, number: int) -> memoryview:
+        return memoryview(self._memory or b"")[number * self._size : (number + 1) * self._size]
+
+    def _digest(self, numbers: list[int]) -> None:
+        for number in numbers:
+            if number not in self._found:
+                with self._ring(number) as ring:
+                    self._found[number] = hashlib.sha256(ring).hexdigest()
+
+    def of(self, pins: PinnedMaps, numbers: list[int]) -> dict[int, str]:
+        """VIP number → digest of its slots. `pins`: which map is the program's own."""
+        self._join()
+        if self._map is None or self._map.info.id != pins.maps["ch_rings"].id:
+            self.close()
+            self._found.clear()
+            with bpf.map_by_id(pins.maps["server_id_stats"].id) as per_vip:
+                self._open(bpf.map_by_id(pins.maps["ch_rings"].id), per_vip.info.entries)
+        most = (self._map.info.entries * layout.SLOT // self._size) if self._map else 0
+        self._digest([number for number in numbers if number < most])
+        return self._found
+
+    def is_as(self, number: int, written: str, digests: Mapping[int, str]) -> bool:
+        """Whether a ring has this digest, "" of an empty one."""
+        return digests[number] == (written or self.empty)
+
+    def slots(self, number: int, digest: str) -> dict[int, int]:
+        """Real id → slots of a ring. VIPs of the same reals and weights have the same, which is counted once."""
+        if digest not in self._counted:
+            with self._ring(number) as ring:
+                self._counted[digest] = count_slots(bytes(ring))
+        return self._counted[digest]
+
+    def _join(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def close(self) -> None:
+        """Let go of the map."""
+        self._join()
+        if self._memory is not None:
+            self._memory.close()
+        if self._map is not None:
+            self._map.close()
+        self._map = self._memory = None
+
+
+# Whole looks
+
+
+def read_status(instance: str, bpffs: str | None = None) -> BalancerStatus:
+    """Everything that `katran status` shows of a balancer. `bpffs`: None where its record names it."""
+    with Look(instance, bpffs) as look:
+        live, counts = look.live()
+        status = look.status
+        places = _announcements(look)
+        _program(look)
+        nowhere = "" if any(not each["wrong"] for each in status.attached) else "its program runs nowhere"
+        status.vips = vip_statuses(look.vips, look.words, live, places, nowhere)
+        status.counters = dict(counts.named)
+        if look.maps is not None:
+            if look.alone:
+                status.differences += look.pins.warnings(look.paths.maps, "balancer")
+                status.differences += differences(look.state, look.vips, live, look.maps.entries("reals"))
+            status.tables = fills(look.maps)
+            _tables(status)
+        return status
+
+
+def read_vips(instance: str, chosen: Chosen | None = None) -> BalancerStatus:
+    """VIPs with their reals: those (VIP, real) that are chosen, or all."""
+    wanted = chosen or (lambda _key, _real: True)
+    with Look(instance) as look:
+        live, _counts = look.live(wanted)
+        places = _announcements(look)
+        _program(look)
+        nowhere = "" if any(not each["wrong"] for each in look.status.attached) else "its program runs nowhere"
+        look.status.vips = vip_statuses(look.vips, look.words, live, places, nowhere, wanted)
+        return look.status
+
+
+def read_reals(instance: str, flows: bool = True) -> BalancerStatus:
+    """Every real. `flows`: count the entries of connection tables that lead to each."""
+    with Look(instance) as look:
+        live, _counts = look.live()
+        per_real = None
+        if look.maps is not None and flows:
+            per_real = {each["id"]: each["flows"] for each in search(look.maps, Selection(), 0, {}).reals}
+        look.status.reals = real_statuses(look.vips, look.words, live, per_real)
+        return look.status
+
+
+def names_of(instance: str) -> tuple[list[VipKey], list[str]]:
+    """The VIPs and the reals of a balancer, as the kernel has them: for who completes a word."""
+    with Look(instance) as look:
+        vips: list[VipKey] = sorted(look.vips)
+        return vips, sorted({real.address for vip in look.vips.values() for real in vip.reals})
+
+
+def fills(maps: KernelMaps) -> list[TableFill]:
+    """How full each table of flows is, of large ones about: see Map.fill."""
+    found = []
+    with ExitStack() as stack:
+        for table in open_flow_tables(maps, stack):
+            entries, exact = table.map.fill()
+            found.append(TableFill(table.name, table.cpu, entries, table.map.info.entries, exact))
+    return found
+
+
+# Parts of a look
+
+
+def _announcements(look: Look) -> dict[str, Announced]:
+    """Place → what is announced there; and the agent and a person's drain, noted in the status."""
+    status, files = look.status, RunFiles(look.status.instance)
+    told = Told()
+    routes: dict[str, int] = {}
+    try:
+        source = files.read(files.ready)
+        if source is not None:
+            told = Told.from_json(source, files.ready)
+        routes = by_place(read_routes(told.table))
+    except (StateError, NetworkError) as error:
+        status.notes.append(str(error))
+        status.sure = False
+    drain = read_drain(look.file)
+    status.drained = drain._asdict() if drain is not None else None
+    if is_held(files.folder):
+        status.agent = "running"
+    elif os.path.exists(files.ready) or os.path.exists(files.checks):
+        status.agent = "stopped"
+        status.problems.append(
+            "the agent does not run: checks and announcements stay as it left them (systemctl status katran-agent)"
+        )
+    elif any(vip.check is not None for vip in look.vips.values()):
+        status.agent = "stopped"
+        status.problems.append("VIPs have checks, but the agent does not run (systemctl status katran-agent)")
+    return {
+        place: Announced(_ROUTES[ready.metric], ready.reasons, routes.get(place, 0), iso(ready.since))
+        for place, ready in told.places.items()
+    }
+
+
+def _program(look: Look) -> None:
+    """The program, where it is to run, and what is wrong there."""
+    status, state = look.status, look.state
+    if look.maps is None:
+        status.problems.append(
+            f"balancer {status.instance} is not loaded: systemctl restart katran-restore.service brings it back, and so"
+            " does a deploy"
+        )
+    info = pinned_program(look.paths.program)
+    mac = look.maps.map("ctl_array").lookup(layout.u32(layout.CTL_GATEWAY_MAC)) if look.maps else None
+    status.program = {
+        "id": info.id if info else None,
+        "tag": info.tag if info else None,
+        "encapsulation": state.settings.get("encapsulation"),
+        "features": list(state.settings.get("features", ())),
+        "gateway_mac": layout.parse_mac(mac) if mac and any(mac) else None,
+    }
+    if look.maps is not None and status.program["gateway_mac"] is None:
+        status.problems.append("the gateway's MAC is not known: packets go nowhere")
+    elif state.program.gateway_mac and mac != layout.mac_bytes(state.program.gateway_mac):
+        status.differences.append(
+            f"ctl_array: the gateway's MAC is {status.program['gateway_mac']}, not {state.program.gateway_mac}"
+        )
+    if info and state.program.tag and info.tag != state.program.tag and state.program.next is None:
+        status.problems.append(f"the program pinned at {look.paths.program} is not the one on record")
+    places: list[Place] = [Place(status.instance, "balancer", each) for each in state.program.interfaces]
+    if state.program.slot is not None:
+        places.append(Place(status.instance, "balancer", state.program.slot))
+    if not places and state.lost and info is not None:
+        # Nobody knows where it is to run: where it does is shown.
+        links = read_links().values()
+        places = [Place(status.instance, "balancer", e.name) for e in links if e.xdp and e.xdp.program_id == info.id]
+    status.attached = attached(places, look.paths)
+    status.problems += [each["wrong"] for each in status.attached if each["wrong"]]
+    if look.maps is not None and not places:
+        status.problems.append("its program is loaded, and to run on no interface")
+
+
+def _tables(status: BalancerStatus) -> None:
+    """What is wrong with tables of flows."""
+    full = [each for each in status.tables if each.entries >= each.capacity * _NEARLY_FULL and each.capacity > 1]
+    names = sorted({each.table for each in full if not each.table.startswith("fallback")})
+    for name in names:
+        status.notes.append(f"{name} is full: the oldest flows make room for new ones (sizes of module balancer)")

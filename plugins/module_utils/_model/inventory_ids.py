@@ -1,0 +1,94 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The server ids of a fleet: each is one host's, and balancers know it as that one's. Pure: no I/O."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterable, Mapping, Sequence
+
+from .addresses import read_address
+from .shape import is_number
+
+_LARGEST = 0xFFFFFFFF
+
+
+class Named(t.NamedTuple):
+    """What a real's variables say of ids. `units` None: nothing. 0 is no id."""
+
+    id: int = 0
+    addresses: tuple[str, ...] = ()
+    units: tuple[str, ...] | None = None
+    fallback: int = 0
+
+
+def as_id(value: t.Any) -> int:
+    """An id; 0 for what is none, of which another check tells."""
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    return number if is_number(number, 1, _LARGEST) else 0
+
+
+def led(rows: Iterable[t.Any]) -> dict[int, str]:
+    """Id → real, of the rows of a balancer's table that say both."""
+    found = {}
+    for row in rows:
+        number = as_id(row.get("id")) if isinstance(row, Mapping) else 0
+        if number:
+            found[number] = _spelled(row.get("real"))
+    return found
+
+
+def _spelled(address: t.Any) -> str:
+    found = read_address(str(address))
+    return found.text if found else str(address)
+
+
+def id_faults(reals: Mapping[str, Named], tables: Sequence[Mapping[int, str]]) -> dict[str, list[str]]:
+    """Host → what is wrong with its id. `tables`: those of the balancers."""
+    found: dict[str, list[str]] = {}
+    hosts: dict[int, list[str]] = {}
+    owner = {_spelled(address): host for host, real in reals.items() for address in real.addresses}
+    for host, real in reals.items():
+        if real.id:
+            hosts.setdefault(real.id, []).append(host)
+    for number, names in hosts.items():
+        for host in names:
+            # One host may be in an inventory by several names.
+            mine = frozenset(map(_spelled, reals[host].addresses))
+            others = [each for each in names if each != host and mine.isdisjoint(map(_spelled, reals[each].addresses))]
+            if others:
+                found.setdefault(host, []).append(
+                    f"katran_server_id {number} is {', '.join(others)}'s too: an id names one host"
+                )
+            wrong = {table[number] for table in tables if number in table} - mine
+            found.setdefault(host, []).extend(
+                f"katran_server_id is {number}, but katran_server_ids has that lead to {real}, which is {owner[real]}"
+                for real in sorted(wrong)
+                if owner.get(real, host) not in (host, *names)
+            )
+    return {host: sentences for host, sentences in found.items() if sentences}
+
+
+def id_warnings(reals: Mapping[str, Named], tables: Sequence[Mapping[int, str]]) -> dict[str, list[str]]:
+    """Host → what is valid and does not do what it seems to, of the hosts whose connections are to carry ids."""
+    found: dict[str, list[str]] = {}
+    for host, real in reals.items():
+        sentence = _useless(real, tables) if real.units else ""
+        if sentence:
+            found[host] = [sentence]
+    return found
+
+
+def _useless(real: Named, tables: Sequence[Mapping[int, str]]) -> str:
+    if not real.id and not real.fallback:
+        return (
+            "katran_server_id_units is set, but no katran_server_id: these units echo the ids of others, and their own"
+            " connections name nobody"
+        )
+    if real.id and tables and not any(real.id in table for table in tables):
+        return (
+            f"katran_server_id {real.id} is in no balancer's katran_server_ids: connections that carry it are balanced"
+            " like any other"
+        )
+    return ""
