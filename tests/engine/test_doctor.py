@@ -41,6 +41,7 @@ from ansible_collections.katran.fleet.tests.engine.sandbox import (
 )
 
 LINK = "lb"
+OWN6, GATEWAY6 = "fd00:7::1", "fd00:7::fe"
 OWN, GATEWAY = "198.18.7.1", "198.18.7.254"
 VIPS = [vip("198.51.100.1", real("10.0.0.1"), real("10.0.0.2"))]
 
@@ -172,6 +173,30 @@ def test_a_gateway_that_does_not_answer(balancer: None) -> None:
     run("ip", "neigh", "del", GATEWAY, "dev", LINK)
     finding = only("gateway_mac")
     assert f"{GATEWAY} does not answer" in finding.cause
+
+
+@pytest.mark.parametrize("address", [GATEWAY, GATEWAY6])
+def test_a_gateway_that_moved_unnoticed(address: str) -> None:
+    """The kernel goes on believing in a MAC that it heard of long ago."""
+    run("ip", "route", "del", "default")
+    run("ip", "netns", "add", "router")
+    run("ip", "link", "set", f"{LINK}-peer", "netns", "router")
+    for words in (
+        ("link", "set", "lo", "up"),
+        ("link", "set", f"{LINK}-peer", "up", "address", "02:00:00:00:00:77"),
+        ("addr", "add", f"{address}/{'64' if ':' in address else '24'}", "dev", f"{LINK}-peer", "nodad"),
+    ):
+        run("ip", "-n", "router", *words)
+    run("ip", "addr", "add", f"{OWN6}/64", "dev", LINK, "nodad")
+    run("ip", "route", "add", "default", "via", address, "dev", LINK)
+    run("ip", "neigh", "replace", address, "lladdr", "02:00:00:00:00:76", "dev", LINK, "nud", "permanent")
+    attach()
+    run("ip", "neigh", "replace", address, "lladdr", "02:00:00:00:00:76", "dev", LINK, "nud", "stale")
+    finding = only("gateway_mac")
+    assert "sends to 02:00:00:00:00:76, but the gateway's MAC is 02:00:00:00:00:77" in finding.cause
+    run("ip", "-n", "router", "addr", "flush", "dev", f"{LINK}-peer")
+    run("ip", "neigh", "replace", address, "lladdr", "02:00:00:00:00:76", "dev", LINK, "nud", "stale")
+    assert f"the gateway {address} does not answer on {LINK}" in only("gateway_mac").cause
 
 
 def test_a_gateway_that_somebody_wrote() -> None:
@@ -386,6 +411,14 @@ def test_an_examiner_that_fails_hides_nothing(balancer: None) -> None:
     del balancer
     run("ip", "link", "set", LINK, "xdp", "off")
     run("rm", f"{MAPS}/ctl_array")
-    STATE.with_name("drain.json").write_text("{", encoding="ascii")
     names = [finding.name for finding in found()]
-    assert "program_detached" in names
+    assert names == ["program_detached"]
+    STATE.write_text("{", encoding="ascii")
+    (damaged,) = found()
+    assert damaged.name == "not_examined"
+    assert f"{STATE} is damaged" in damaged.cause
+    STATE.unlink()
+    (lost,) = found()
+    assert lost.name == "not_examined"
+    assert f"{STATE} is lost" in lost.cause
+    assert examine(request(True), False).status == 2
