@@ -30,6 +30,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.agent_settings
 from ansible_collections.katran.fleet.plugins.module_utils._model.doctor.finding import Finding
 from ansible_collections.katran.fleet.plugins.module_utils._model.doctor.probe_packets import segment
 from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict
+from ansible_collections.katran.fleet.plugins.plugin_utils.library import library
 from ansible_collections.katran.fleet.tests.engine.host import MAPS, STATE, apply, put, real, vip
 from ansible_collections.katran.fleet.tests.engine.sandbox import (
     BPFFS,
@@ -422,3 +423,54 @@ def test_an_examiner_that_fails_hides_nothing(balancer: None) -> None:
     assert lost.name == "not_examined"
     assert f"{STATE} is lost" in lost.cause
     assert examine(request(True), False).status == 2
+
+
+# The command, as it is installed
+
+
+def katran(*arguments: str) -> subprocess.CompletedProcess[str]:
+    folder = Path("/run/library")
+    if not folder.exists():
+        for path, text in library().items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+    command = ["/usr/bin/python3", "-I", str(folder / "katran"), "doctor", *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+
+def test_the_command(balancer: None) -> None:
+    del balancer
+    done = katran("--no-probes")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "balancer: nothing is wrong\n", "")
+    run("ip", "link", "set", LINK, "xdp", "off")
+    apply("vips", [])
+    done = katran()
+    assert done.returncode == 1
+    first, last = done.stdout.splitlines()
+    assert first.startswith(f"error program_detached {LINK}: interface {LINK} runs no XDP program: ")
+    assert first.endswith("; systemctl restart katran-restore.service brings it back, and so does a deploy")
+    assert last == "balancer: 1 error, 0 warnings"
+    (told,) = json.loads(katran("--json").stdout)
+    assert (told["instance"], told["status"], told["seen"]["roles"]) == ("default", 1, ["balancer"])
+    assert [finding["name"] for finding in told["findings"]] == ["program_detached"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--instance", "../x"], "../x is not the name of an instance"),
+        (["--instance", "green"], "there is no instance green on this host"),
+        (["--vip", "web"], "web is not the name of a VIP, such as 198.51.100.1:443/tcp"),
+        (["--real", "10.0.0"], "10.0.0 is not the address of a real"),
+    ],
+)
+def test_what_the_command_refuses(balancer: None, arguments: list[str], sentence: str) -> None:
+    del balancer
+    done = katran(*arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"katran: {sentence}\n")
+
+
+def test_a_host_that_has_nothing() -> None:
+    done = katran()
+    sentence = "katran: there is nothing of katran.fleet on this host, neither balancer nor real\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", sentence)
