@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._engine.drain import 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.flows import open_flow_tables
 from ansible_collections.katran.fleet.plugins.module_utils._engine.verdicts import apply_verdicts
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.agent_lock import hold
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.lock import locked
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import read_address
@@ -474,3 +477,18 @@ def test_a_host_that_has_nothing() -> None:
     done = katran()
     sentence = "katran: there is nothing of katran.fleet on this host, neither balancer nor real\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", sentence)
+    # What another program of ours left is neither.
+    STATE.parent.mkdir(parents=True, mode=0o700)
+    STATE.parent.parent.chmod(0o700)
+    done = katran()
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", sentence)
+
+
+def test_a_run_that_goes_on(balancer: None) -> None:
+    del balancer
+    with locked("default", True, 1), ThreadPoolExecutor(1) as pool:
+        # Another process's run, as far as locks go.
+        asked = replace(request(True), lock_timeout=0.2)
+        examination = pool.submit(examine, asked, False).result()
+    assert examination.status == 2
+    assert "is locked by another run" in examination.findings[0].cause
