@@ -24,6 +24,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._engine.doctor.run im
 from ansible_collections.katran.fleet.plugins.module_utils._engine.drain import set_drain
 from ansible_collections.katran.fleet.plugins.module_utils._engine.flows import open_flow_tables
 from ansible_collections.katran.fleet.plugins.module_utils._engine.verdicts import apply_verdicts
+from ansible_collections.katran.fleet.plugins.module_utils._engine.xdp_root import Root
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.agent_lock import hold
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.lock import locked
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
@@ -32,10 +33,12 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.addresses impo
 from ansible_collections.katran.fleet.plugins.module_utils._model.agent_settings import AGENT, parse_agent
 from ansible_collections.katran.fleet.plugins.module_utils._model.doctor.finding import Finding
 from ansible_collections.katran.fleet.plugins.module_utils._model.doctor.probe_packets import segment
+from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import RootSettings
 from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict
 from ansible_collections.katran.fleet.plugins.plugin_utils.library import library
 from ansible_collections.katran.fleet.tests.engine.host import MAPS, STATE, apply, put, real, vip
 from ansible_collections.katran.fleet.tests.engine.sandbox import (
+    BPF,
     BPFFS,
     compiled_once,
     ensure_balancer,
@@ -137,6 +140,19 @@ def put_other(link: str) -> None:
     )
     run("clang", "-O2", "-target", "bpf", "-c", source, "-o", target)
     run("ip", "-force", "link", "set", link, "xdp", "obj", target, "sec", "xdp")
+
+
+def test_a_slot_of_the_root_array() -> None:
+    array = f"{BPFFS}/katran/default/maps/root_array"
+    Root("default", BPFFS).ensure(RootSettings((LINK,), "native", BPF), False, 5)
+    ensure_balancer("attached", root_array={"path": array, "position": 1}, gateway_mac="auto")
+    apply("vips", VIPS)
+    assert found() == []
+    run("bpftool", "map", "delete", "pinned", array, "key", "1", "0", "0", "0")
+    finding = only("program_detached")
+    assert finding.about == f"slot 1 of {array}"
+    run("ip", "link", "set", LINK, "xdp", "off")
+    assert {each.about for each in found()} == {f"slot 1 of {array}", LINK}
 
 
 def test_generic_mode_that_nobody_asked_for(balancer: None) -> None:

@@ -38,6 +38,7 @@ from ..._model.exceptions import VipTable
 from ..._model.flow_selection import KEY_BYTES
 from ..._model.link_mtu import Tunnel
 from ..._model.resources import OF_BALANCER
+from ..._model.root_settings import RootRecord
 from ..._model.snapshot import GatewayAnswer
 from ..._model.state import State
 from ..._model.verdicts import Words, words_of
@@ -172,7 +173,16 @@ class Balancer:
         placed = judged.Placed(self.instance, self.state.settings.get("mode", "native"), program.generic, ours)
         yield from judged.of_links(placed, self.link_views)
         if program.slot is not None:
+            yield from self._root()
             yield from judged.of_slot(placed, program.slot, slots(program.slot.path).get(program.slot.position))
+
+    def _root(self) -> Iterable[Finding]:
+        """The root program of the same instance, where that is what calls the balancer."""
+        record = self.file.read_record(RootRecord, "root")
+        attached = attachments(record.interfaces)
+        for name in record.interfaces:
+            if name not in attached:
+                yield judged.no_root(name)
 
     def settings(self) -> Iterable[Finding]:
         """Only what other hosts are compared with."""

@@ -128,6 +128,12 @@ def _of_program(placed: Placed, link: Link) -> Iterator[Finding]:
         )
 
 
+def no_root(name: str) -> Finding:
+    """In shared mode: an interface without the root program."""
+    cause = f"interface {name} runs no root program: none of the programs in its slots runs there"
+    return Finding("program_detached", name, cause, RESTORE)
+
+
 def of_slot(placed: Placed, slot: RootArray, running: int | None) -> Iterator[Finding]:
     """In shared mode: whether the program is in its slot of the root program's array."""
     about = f"slot {slot.position} of {slot.path}"
