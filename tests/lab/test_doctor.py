@@ -48,8 +48,7 @@ def until(true: Callable[[], bool], seconds: float = 30.0) -> None:
 
 @pytest.fixture(scope="module")
 def well(fleet: Fleet) -> Fleet:
-    """The fleet as the inventory has it, with its checks judged and its sessions established."""
-    fleet.deploy()
+    """The fleet as deployed, with its checks judged and its sessions established."""
     for host in ("lb1", "lb2"):
         until(partial(says, fleet, host, "birdc show protocols | grep -c 'BGP.*Established'", "2"))
         until(partial(says, fleet, host, "katran checks > /dev/null; echo $?", "0"))

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import socket
 import time
@@ -42,7 +40,6 @@ from ..._model.root_settings import RootRecord
 from ..._model.snapshot import GatewayAnswer
 from ..._model.state import State
 from ..._model.verdicts import Words, words_of
-from ..._model.vip_plan import ring_members
 from ..._model.vips import Vip, VipKey, vips_from_config
 from ..._program.own_pins import balancer_pins
 from ..counters import CounterReader
@@ -185,7 +182,7 @@ class Balancer:
                 yield judged.no_root(name)
 
     def settings(self) -> Iterable[Finding]:
-        """Only what other hosts are compared with."""
+        """Only what a bug report names; what hosts are compared by is in shared.py."""
         settings, program = self.state.settings, self.state.program
         names = ("encapsulation", "gue_port", "max_frame", "features", "source_ipv4", "source_ipv6")
         prefixes = ("source_prefix_ipv4", "source_prefix_ipv6")
@@ -194,20 +191,8 @@ class Balancer:
             "ring": settings.get("sizes", {}).get("ring"),
             "tag": program.tag,
             "source_digest": program.source_digest,
-            "rings": {str(key): self._ring(vip) for key, vip in sorted(self.vips.items())},
-            "reals": {str(key): sorted(real.address for real in vip.reals) for key, vip in sorted(self.vips.items())},
-            "server_ids": self._digest_of("server_ids.json"),
         }
         return ()
-
-    def _ring(self, vip: Vip) -> str:
-        """The digest of what a VIP's ring is made of, whatever ids its reals have on this host."""
-        made = vip.hash, self.state.settings.get("sizes", {}).get("ring"), ring_members(vip, self.said)
-        return hashlib.sha256(json.dumps(made).encode()).hexdigest()
-
-    def _digest_of(self, name: str) -> str | None:
-        text = self.file.read_file(name)
-        return None if text is None else hashlib.sha256(text.encode()).hexdigest()
 
     def gateway(self) -> Iterable[Finding]:
         """Whether packets are sent to the gateway's MAC of today."""
