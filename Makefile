@@ -71,6 +71,10 @@ bench: venv ## ns and million packets a second by kind of packet, and what each 
 bench-engine: venv ## how long the engine takes, up to 512 VIPs of 100 reals; figures beside the targets
 	@PYTHONPATH=collections nice -n 10 python tests/bench/engine.py
 
+.PHONY: bench-katran
+bench-katran: venv ## how long the command katran takes on a balancer of 512 VIPs of 100 reals, and what katran top does
+	@PYTHONPATH=collections python tests/bench/katran.py
+
 .PHONY: bench-agent
 bench-agent: venv ## what checks cost the agent: core share, µs and memory by type; figures beside the targets
 	@PYTHONPATH=collections python tests/bench/agent.py $(BENCH)

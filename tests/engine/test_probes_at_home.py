@@ -14,11 +14,14 @@ import pytest
 from ansible_collections.katran.fleet.plugins.module_utils._model.checks import Target
 from ansible_collections.katran.fleet.plugins.module_utils._model.probe_path import Way
 from ansible_collections.katran.fleet.plugins.module_utils._model.probe_sysctls import probe_sysctls
+from ansible_collections.katran.fleet.tests.engine.host import apply, real, vip
 from ansible_collections.katran.fleet.tests.engine.probing import WAY, asked, attach, balancer_and_real, found, target
-from ansible_collections.katran.fleet.tests.engine.sandbox import run
-from ansible_collections.katran.fleet.tests.engine.services import BALANCER, DNS, HTTP, UDP, VIPS
+from ansible_collections.katran.fleet.tests.engine.sandbox import ensure_balancer, run
+from ansible_collections.katran.fleet.tests.engine.services import BALANCER, DNS, HTTP, REALS, UDP, VIPS
 
 ACTIVE = ("active", "")
+STRANGERS = {VIPS[0]: "203.0.113.0/24", VIPS[1]: "2001:db8:ffff::/48"}
+EVERYBODY = {VIPS[0]: "0.0.0.0/0", VIPS[1]: "::/0"}
 OWN = frozenset((*BALANCER, *VIPS))
 """Of a balancer that is a real: its VIPs are its own addresses."""
 
@@ -63,6 +66,21 @@ def test_other_reals_are_asked_though_the_vip_is_here_too(anywhere: str) -> None
         for vip in VIPS:
             reply = asked(target(HTTP, vip=vip, path="/500"), way=way)[0]
             assert reply[:2] == ("down", "status 500")
+
+
+def test_lists_of_clients_that_leave_the_balancer_and_its_gateway_out_change_no_verdict() -> None:
+    """A probe goes out to the real, which answers to the balancer's own address: neither meets a VIP."""
+    ensure_balancer("attached", interfaces=["out"], features=["source_filter"], encapsulation="ipip")
+    reals = dict(zip(VIPS, REALS, strict=True))
+    apply("vips", [vip(each, real(reals[each]), port=HTTP, allow=[STRANGERS[each]]) for each in VIPS])
+    try:
+        answers = asked(*(target(HTTP, kind, each) for kind in ("tcp", "http") for each in VIPS))
+        assert {answer[:2] for answer in answers} == {ACTIVE}
+        apply("vips", [vip(each, real(reals[each]), port=HTTP, deny=[EVERYBODY[each]]) for each in VIPS])
+        answers = asked(*(target(HTTP, kind, each) for kind in ("tcp", "http") for each in VIPS))
+        assert {answer[:2] for answer in answers} == {ACTIVE}
+    finally:
+        run("ip", "link", "set", "out", "xdp", "off")
 
 
 def test_without_the_sysctls_ipv4_hears_nothing() -> None:

@@ -10,6 +10,7 @@ import typing as t
 from collections.abc import Collection, Iterator, Sequence
 
 from ..decap_record import KERNEL
+from ..faults import some
 from ..host_addresses import LOOPBACK, HostAddress
 from ..snapshot import Missing
 from .finding import Finding
@@ -33,16 +34,19 @@ def vips_here(seen: RealSeen) -> Iterator[Finding]:
     places: dict[str, list[HostAddress]] = {}
     for each in seen.decap.addresses:
         places.setdefault(each.text, []).append(each)
+    missing = [vip for vip in seen.kept.vips if vip not in places]
+    if missing:
+        several = len(missing) > 1
+        yield Finding(
+            "vip_not_on_lo",
+            listed(missing),
+            f"{listed(missing)} {'are no addresses' if several else 'is no address'} of this host, so what decap takes"
+            " out of the tunnel is not for anybody here",
+            f"ip addr add {missing[0]}/{_whole(missing[0])} dev lo{' and likewise the others' if several else ''},"
+            f" or {RESTORE}",
+        )
     for vip in seen.kept.vips:
         there = places.get(vip, [])
-        length = 128 if ":" in vip else 32
-        if not there:
-            yield Finding(
-                "vip_not_on_lo",
-                vip,
-                f"{vip} is no address of this host, so what decap takes out of the tunnel is not for anybody here",
-                f"ip addr add {vip}/{length} dev lo, or {RESTORE}",
-            )
         outside = sorted({each.interface for each in there if each.interface in seen.record.interfaces})
         for interface in outside:
             yield Finding(
@@ -51,8 +55,12 @@ def vips_here(seen: RealSeen) -> Iterator[Finding]:
                 f"{vip} is an address of interface {interface}, so this host claims it on the link (ARP, neighbour"
                 " discovery) and traffic goes past the balancers",
                 f"ip addr del {vip}/{_length_of(there, interface)} dev {interface}, and have it on lo"
-                f" (ip addr add {vip}/{length} dev lo)",
+                f" (ip addr add {vip}/{_whole(vip)} dev lo)",
             )
+
+
+def _whole(address: str) -> int:
+    return 128 if ":" in address else 32
 
 
 def _length_of(there: Sequence[HostAddress], interface: str) -> int:
@@ -240,21 +248,34 @@ LOOKS: tuple[Look, ...] = (
 
 
 def service_findings(seen: RealSeen, services: Sequence[tuple[str, int, int]]) -> list[Finding]:
-    """What is wrong with services whose ports are known: (VIP's address, protocol, port)."""
-    found: list[Finding] = []
-    for vip, protocol, port in services:
-        if vip not in seen.kept.vips or not port:
-            continue
-        drops = dropped(seen, vip, protocol, port)
-        found += drops
-        if not seen.deaf and not any(each.takes(vip, protocol, port) for each in seen.listeners):
-            name = vip_name(vip, protocol, port)
-            found.append(
-                Finding(
-                    "service_refuses",
-                    name,
-                    f"nothing listens on {name}: connections are refused",
-                    f"start the service, and have it listen on {vip} or on every address (ss -Hltun shows who listens)",
-                )
+    """What is wrong with services whose ports are known: (VIP's address, protocol, port). One cause is told once."""
+    asked = [each for each in services if each[0] in seen.kept.vips and each[2]]
+    found = _alike([finding for each in asked for finding in dropped(seen, *each)])
+    unheard = [each for each in asked if not seen.deaf and not any(one.takes(*each) for one in seen.listeners)]
+    if unheard:
+        names = some([vip_name(*each) for each in unheard])
+        addresses = some(list(dict.fromkeys(each[0] for each in unheard)))
+        found.append(
+            Finding(
+                "service_refuses",
+                names,
+                f"nothing listens on {names}: what comes there is refused",
+                f"start the service, and have it listen on {addresses} or every address (ss -Hltun shows who listens)",
             )
+        )
     return found
+
+
+def _alike(findings: Sequence[Finding]) -> list[Finding]:
+    """Those that differ in nothing but the service, as one."""
+    same: dict[str, list[Finding]] = {}
+    for each in findings:
+        same.setdefault(each.cause.replace(each.about, ""), []).append(each)
+    return [
+        several[0]._replace(
+            about=(names := some([each.about for each in several])),
+            cause=several[0].cause.replace(several[0].about, names),
+            remedy=several[0].remedy + (" (likewise for the others)" if len(several) > 1 else ""),
+        )
+        for several in same.values()
+    ]

@@ -17,7 +17,6 @@ from .firewall import Ruleset
 
 RESTORE = "run the playbook katran.fleet.deploy, or systemctl restart katran-restore on the host"
 TCP, UDP = 6, 17
-PROTOCOLS = {"tcp": TCP, "udp": UDP}
 
 
 class Link(t.NamedTuple):
