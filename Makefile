@@ -71,6 +71,10 @@ bench: venv ## ns and million packets a second by kind of packet, and what each 
 bench-engine: venv ## how long the engine takes, up to 512 VIPs of 100 reals; figures beside the targets
 	@PYTHONPATH=collections nice -n 10 python tests/bench/engine.py
 
+.PHONY: bench-katran
+bench-katran: venv ## how long the command katran takes on a balancer of 512 VIPs of 100 reals, and what katran top does
+	@PYTHONPATH=collections python tests/bench/katran.py
+
 .PHONY: bench-agent
 bench-agent: venv ## what checks cost the agent: core share, µs and memory by type; figures beside the targets
 	@PYTHONPATH=collections python tests/bench/agent.py $(BENCH)
@@ -83,9 +87,17 @@ bench-reaction: venv ## how soon a dead real is out of every ring, and back (100
 bench-large: venv ## the same where 512 VIPs share 100 reals, and what the agent then takes; writes docs/performance.md
 	@PYTHONPATH=collections python tests/bench/large.py $(BENCH)
 
+.PHONY: doctor-trials
+doctor-trials: venv ## does katran doctor find nothing in 20 runs on a healthy fleet under load?
+	@KATRAN_TRIALS=20 pytest -q -s tests/lab/test_doctor.py -k healthy
+
 .PHONY: bench-sync
 bench-sync: venv ## how soon a peer has the flows that a change of a ring leaves behind; writes docs/performance.md
 	@PYTHONPATH=collections nice python tests/bench/sync.py
+
+.PHONY: bench-quic
+bench-quic: venv ## 1,000 connections of QUIC per layout of ids move while reals change; writes docs/performance.md
+	@PYTHONPATH=collections nice python tests/bench/quic.py $(BENCH)
 
 .PHONY: bench-fleet
 bench-fleet: venv ## what a deploy costs the controller, up to 50 hosts; BENCH="--vips 100" for other options

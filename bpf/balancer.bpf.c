@@ -409,7 +409,7 @@ static __always_inline int balance(struct cursor *cur, struct packet *p,
 	}
 	count_icmp_error(p);
 	if (is_denied(p, &flow, &vip, v6))
-		return XDP_DROP;
+		return drop_unserved(p, &flow, &vip);
 	if (unlikely(is_captured(p, &flow, &vip)))
 		return forward(cur, p, &flow, &vip, true, v6);
 	return forward(cur, p, &flow, &vip, false, v6);

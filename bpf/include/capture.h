@@ -110,4 +110,18 @@ static __always_inline void capture_out(const struct packet *p,
 #endif
 }
 
+/* A packet of a VIP that is dropped before a real is looked for. */
+static __always_inline int drop_unserved(const struct packet *p,
+					 const struct flow_key *flow,
+					 const struct vip *vip)
+{
+	if (is_captured(p, flow, vip)) {
+		struct choice choice = { .captured = true };
+
+		capture_in(p, vip, &choice);
+		capture_out(p, vip, &choice, XDP_DROP);
+	}
+	return XDP_DROP;
+}
+
 #endif

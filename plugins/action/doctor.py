@@ -49,6 +49,9 @@ class ActionModule(ActionBase):
             "errors": len(diagnosis.errors),
             "summary": diagnosis.summary,
         }
+        if "reals" not in preflight:
+            told["inventory"] = str(preflight.get("msg") or "preflight said nothing")
+            self._display.display(f"compared with no inventory: {told['inventory']}")
         for line in diagnosis.lines:
             self._display.display(line)
         if arguments["path"] and not self._task.check_mode:

@@ -101,7 +101,7 @@ options:
       - V(inline_decap) - the balancer itself takes tunnels to given addresses apart (decapsulation
         destinations).
       - V(local_delivery) - reals that are this host itself, for VIPs with flag V(local).
-      - V(introspection) - packets of interest are copied to whoever listens.
+      - V(introspection) - what C(katran capture) takes; packets of interest are copied to whoever listens.
       - V(flow_debug) - it is noted by which hops GUE that is taken apart here came.
       - V(server_id_hash) - server ids up to 4294967295, in a hash table instead of an array.
       - V(vlan) - frames with one or two VLAN tags are balanced.

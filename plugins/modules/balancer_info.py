@@ -210,6 +210,7 @@ counters:
     - Global counters, packets and bytes per VIP, and every real with its id, the VIPs that have it, what was said of
       it by hand, packets and bytes. With feature C(source_filter) also C(source_denied), and C(denied_packets) and
       C(denied_bytes) of each VIP - what its lists of clients keep out.
+    - C(server_ids) has for V(quic), V(tcp) and V(udp) how packets were routed that may carry an id.
   returned: when gathered
   type: dict
 maps:

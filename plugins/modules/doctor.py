@@ -63,6 +63,10 @@ explained:
   returned: always
   type: list
   elements: dict
+inventory:
+  description: Why nothing was compared with the inventory, which is not valid.
+  returned: when it is not
+  type: str
 errors:
   description: How many findings are errors.
   returned: always

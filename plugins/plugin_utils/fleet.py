@@ -75,7 +75,7 @@ AGENT_OPTIONS: Spec = {name: option for name, option in AGENT.items() if name no
 
 REAL_OPTIONS: Spec = {
     **COMMON,
-    **{name: DECAP[name] for name in ("interfaces", "attach", "mode", "sources", "gue_port")},
+    **{name: DECAP[name] for name in ("interfaces", "attach", "how", "firewall", "mode", "sources", "gue_port")},
     "vips": {"type": "list", "elements": "str"},
     "server_id": {"type": "int", "default": 0},
     "server_id_units": {"type": "list", "elements": "str"},

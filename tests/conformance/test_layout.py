@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.plugins.module_utils._model.captured import Client, capture_filter
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import (
     DECAP_COUNTERS,
     DECAP_MAPS,
@@ -67,6 +68,19 @@ ENCODED: dict[str, tuple[bytes, Members]] = {
         {"prefixlen": layout.u32(56), "port": b"\x33\x44", "proto": b"\x77", "pad": b"\0", "addr": FOUR},
     ),
     "ctl_value": (layout.mac_bytes("01:02:03:04:05:06"), {"mac": b"\1\2\3\4\5\6", "value": b"\1\2\3\4\5\6\0\0"}),
+    "capture_filter": (
+        capture_filter(7, 9, Client.read("[1111:1111:1111:1111:1111:1111:1111:1111]:13124"), 64, 3),
+        {
+            "vip_num": layout.u32(7),
+            "real": layout.u32(9),
+            "client": ONES,
+            "mask": b"\xff" * 16,
+            "port": b"\x33\x44",
+            "snaplen": layout.u32(64),
+            "limit": layout.u32(3),
+            "taken": bytes(4),
+        },
+    ),
     "quic_lb_config": (layout.quic_lb_config(1, 2, 3), {"flags": b"\1", "id_bytes": b"\2", "cid_bytes": b"\3"}),
     "quic_lb_vip": (layout.quic_lb_config(1, 2, 3) * layout.QUIC_LB_CONFIGS, {"configs": b"\1\2\3\0" * 8}),
     "quic_lb_server": (
@@ -135,7 +149,7 @@ def test_codecs_agree_with_the_compiled_struct(name: str, compiled: dict[str, di
 def test_every_struct_is_compared(compiled: dict[str, dict[str, Any]]) -> None:
     """Those that only the datapath, or a reader of event_pipe, has to know stand apart."""
     declared = set(re.findall(r"^struct (\w+) \{", Path(BPF, "include/structs.h").read_text(), re.MULTILINE))
-    assert declared - set(ENCODED) == {"event_metadata", "flow_debug_info"}
+    assert declared - set(ENCODED) == {"event_metadata", "capture_metadata", "flow_debug_info"}
 
 
 def test_addresses_and_ports_are_declared_in_network_order() -> None:

@@ -159,6 +159,9 @@ def test_it_takes_the_feature() -> None:
     life.ensure()
     assert "katran_extra_features" in refusal(Wanted(VIP))
     life.ensure(features=["introspection"])
+    told, _frames = taken(Wanted(VIP), life.ensure)
+    assert told.why == "the balancer got another program meanwhile"
+    life.ensure(features=["introspection"])
 
 
 def test_one_flow_of_ten_thousand(monkeypatch: pytest.MonkeyPatch) -> None:

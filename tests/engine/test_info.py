@@ -82,6 +82,8 @@ def test_a_vip_that_was_deleted_and_a_real_that_was_changed(live: dict[str, Any]
         "real 10.0.0.3: changed in reals",
     ]
     assert "198.51.100.1" not in named(found)
+    routed = found["counters"]["server_ids"]
+    assert {word: set(counts.values()) for word, counts in routed.items()} == {"quic": {0}, "tcp": {0}, "udp": {0}}
     # It says the same as the counters.
     assert sorted(each["vip"] for each in found["counters"]["vips"]) == sorted(each["vip"] for each in found["rings"])
     (vip,) = (each for each in found["vips"] if each["address"] == "198.51.100.2")

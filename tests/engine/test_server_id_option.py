@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine import own_unit
+from ansible_collections.katran.fleet.plugins.module_utils._engine.real_status import read_real
 from ansible_collections.katran.fleet.plugins.module_utils._engine.restore import restore_option
 from ansible_collections.katran.fleet.plugins.module_utils._engine.server_id_info import server_id_info
+from ansible_collections.katran.fleet.plugins.module_utils._engine.watch import Watch
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf, cgroups
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT, StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError, ProgramError
@@ -96,6 +98,8 @@ def test_a_server_names_itself_and_a_client_echoes() -> None:
     # set, read, missing, wrong
     assert counters() == (2, 2, 0, 0)
     assert counters("clients") == (2, 2, 0, 0)
+    shown = read_real("default").naming
+    assert (shown["units"], shown["id"], shown["counters"]["read"]) == ([WEB], 1025, 2)
     for check in (True, False):
         again = ensure(WEB, id=1025, check=check)
         assert (again.changes, again.operations, again.warnings) == ([], {}, [])
@@ -156,6 +160,22 @@ def test_at_boot_a_service_needs_nobody_before_it() -> None:
     assert not ensure(WEB, CLIENT, id=1025).changed
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "usage: katran-server-id INSTANCE, from a unit's ExecStartPre="),
+        (["../x"], "usage: katran-server-id INSTANCE, from a unit's ExecStartPre="),
+        (
+            ["other"],
+            "katran-server-id: there is no program of instance other on this host: run a deploy;",
+        ),
+    ],
+)
+def test_why_a_service_starts_without(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert own_unit.main(arguments) == 1
+    assert capsys.readouterr().err.startswith(sentence)
+
+
 def test_the_boot_brings_it_back_and_does_without_what_is_gone() -> None:
     ensure(WEB, CLIENT, id=1025)
     run("rm", "-r", str(PINS.parent))
@@ -192,6 +212,9 @@ def test_a_service_that_listens_already_is_named() -> None:
         assert ensure(WEB).warnings == []
         # What began to listen without an id is as old as what began without the program.
         assert ensure(WEB, id=1025).warnings != []
+    with serving(8081):
+        done = ensure(WEB, id=1025)
+        assert (done.warnings, done.program) == ([], {"units_to_restart": []})
 
 
 def test_sockets_of_systemd_are_told() -> None:
@@ -332,3 +355,28 @@ def test_killed_at_any_step_the_next_run_ends_there(how: str) -> None:
     remove()
     assert not PINS.exists()
     assert list(DROP_INS.glob("*.d")) == []
+
+
+def test_who_takes_it_off_is_told_and_a_restart_is_no_news() -> None:
+    ensure(WEB, id=1025)
+    with Watch() as watch:
+        # The first look finds out which group it is.
+        assert (watch.look(), watch.look()) == ([], [])
+        stop(WEB)
+        start(WEB)
+        assert watch.look() == []
+        at_start(WEB)
+        assert watch.look() == []
+        fd = bpf.open_program(str(PINS / "server_id_option"))
+        cgroups.detach_from_group(str(group(WEB)), fd)
+        os.close(fd)
+        add_foreign(WEB)
+        [line] = watch.look()
+        assert line.startswith(
+            f"<4>unit {WEB}: server_id_option of instance default was taken off: its connections carry no server id"
+        )
+        assert watch.look() == []
+        assert restore_option(StateFile("default", BPFFS)) == [f"attach server_id_option to {WEB}"]
+        assert watch.look() == [f"<5>unit {WEB}: server_id_option of instance default runs there as it should"]
+        stop(WEB)
+        assert watch.look() == watch.look() == []

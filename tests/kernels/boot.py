@@ -19,7 +19,18 @@ from fleetlab import image
 from fleetlab.plan import LabError
 from fleetlab.system import Progress
 
-_MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "veth")
+_MODULES = (
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_net",
+    "veth",
+    "ipip",
+    "ip6_tunnel",
+    "fou",
+    "sch_ingress",
+    "cls_bpf",
+    "nf_tables",
+)
 
 # The root stays as it is on the disk; what a run writes is gone with it. /run holds the work, from the second disk.
 _INIT = """\

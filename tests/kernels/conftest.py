@@ -17,7 +17,14 @@ TABLE = pytest.StashKey[list[str]]()
 def jobs() -> list[work.Job]:
     every = work.none_and_all()
     made = [work.combination_job(combination) for combination in every]
-    return [*made, *work.other_jobs(), work.interfaces_job(), work.life_job(), work.compile_job(every[0])]
+    return [
+        *made,
+        *work.other_jobs(),
+        work.interfaces_job(),
+        work.life_job(),
+        work.real_job(),
+        work.compile_job(every[0]),
+    ]
 
 
 @pytest.fixture(scope="session")

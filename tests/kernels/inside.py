@@ -338,6 +338,16 @@ def life(job: Job) -> Outcome:
     return found
 
 
+def real(_job: Job) -> Outcome:
+    """A real's life by the engine; see real.py."""
+    from ansible_collections.katran.fleet.tests.kernels.real import live
+
+    found: Outcome = {"passed": 0, "vectors": 0, "wrong": []}
+    sources = str(HERE / "collections/ansible_collections/katran/fleet/bpf")
+    live(sources, kept_program, lambda right, what: count(found, right, what))
+    return found
+
+
 def compile_it(job: Job) -> Outcome:
     """Compile with this machine's bcc, whose kernel headers are none, and load the result."""
     sources = str(HERE / "collections/ansible_collections/katran/fleet/bpf")
@@ -360,6 +370,7 @@ JOBS: dict[str, Callable[[Job], Outcome]] = {
     "server_id_option": server_id_option,
     "interfaces": interfaces,
     "life": life,
+    "real": real,
     "compile": compile_it,
 }
 

@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.katran.fleet.tests.kernels import table, work
 
 NAMES = [combination.name for combination in work.none_and_all()]
-NAMES += [job["name"] for job in (*work.other_jobs(), work.interfaces_job(), work.life_job())]
+NAMES += [job["name"] for job in (*work.other_jobs(), work.interfaces_job(), work.life_job(), work.real_job())]
 NAMES.append(work.compile_job(work.none_and_all()[0])["name"])
 
 

@@ -263,6 +263,11 @@ def module_defaults() -> dict[str, Any]:
     return {name: option.get("default") for name, option in BALANCER.items()}
 
 
+def real_job() -> Job:
+    """A real's ways to strip tunnels."""
+    return {"kind": "real", "name": "life of a real"}
+
+
 def compile_job(combination: Combination) -> Job:
     return {"kind": "compile", "name": f"compiled inside: {combination.name}", "balancer": combination.options}
 
@@ -279,6 +284,9 @@ def programs_of(job: Job) -> list[tuple[str, Macros]]:
         return [("balancer", _macros(step)) for step in job["steps"]]
     if kind == "recorded":
         return [("balancer", _macros(job["links"][0]["scenario"]["balancer"]))]
+    if kind == "real":
+        port = {"GUE_PORT": 6080}
+        return [("decap_tunnel", port | {"BEHIND_TUNNEL": 1}), ("decap_tc", port | {"BY_TC": 1}), ("decap", port)]
     if kind == "interfaces":
         return [("balancer", _macros(job["scenario"]["balancer"])), ("packet_counter", {})]
     if kind == "chain":
@@ -308,8 +316,9 @@ def archive(jobs: Iterable[Job]) -> bytes:
         for name in ("model.py", "model_program.py", "model_vectors.py", "provision.py"):
             tar.add(ROOT / "tests" / "conformance" / name, f"{collection}/tests/conformance/{name}")
         tar.add(Path(__file__).with_name("inside.py"), "inside.py")
-        for name in ("life.py", "wire.py"):
+        for name in ("life.py", "real.py", "wire.py"):
             tar.add(Path(__file__).with_name(name), f"{collection}/tests/kernels/{name}")
+        tar.add(ROOT / "tests" / "engine" / "tunnelled.py", f"{collection}/tests/engine/tunnelled.py")
         store: dict[str, str] = {}
         for number, job in enumerate(jobs):
             loaded = programs_of(job)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +17,15 @@ IDS = dict(zip(REALS, (1025, 1026, 1027), strict=True))
 ADDRESS = {host: f"198.18.2{host[-1]}.2" for host in REALS}
 VIP = "198.18.200.1"
 CONNECTIONS = 60
-OPTION = "katran.fleet.server_id_option"
+MODULE = "katran.fleet."
+ID = {"id": "{{ server_id_numbers[inventory_hostname] }}"}
+VARIABLES = {
+    "server_id_numbers": IDS,
+    "katran_server_id": "{{ server_id_numbers[inventory_hostname] | default(0) }}",
+    "katran_server_id_units": ["{{ 'ssh.service' if inventory_hostname == 'client' else 'nginx.service' }}"],
+}
+"""As an inventory would say it."""
+
 # Long connections from the client, with a request before and one after a file appears; what each of them got, or "".
 CLIENT = """
 import json, os, socket, sys, time
@@ -38,41 +46,64 @@ print(json.dumps([before, [ask(one) for one in links]]))
 """
 
 
-def ids_on(fleet: Fleet, pattern: str, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Run the module; its results, none of which is a failure."""
-    found = fleet.module(pattern, OPTION, options)
-    assert not [each for each in found.values() if each.get("failed")], found
-    return found
+def play(fleet: Fleet, /, **tasks: list[dict[str, Any]]) -> str:
+    """Run tasks on hosts by group, in one run of Ansible; what it printed."""
+    plays = [
+        {"hosts": hosts, "gather_facts": False, "become": True, "vars": VARIABLES, "tasks": each}
+        for hosts, each in tasks.items()
+    ]
+    with tempfile.NamedTemporaryFile("w", suffix=".yml") as book:
+        json.dump(plays, book)
+        book.flush()
+        done = fleet.ansible("ansible-playbook", book.name)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def said(word: str, *assertions: str) -> dict[str, Any]:
+    """A task that holds the result of another against these."""
+    return {"ansible.builtin.assert": {"that": [f"{word}.{each}" for each in assertions], "quiet": True}}
+
+
+def option(word: str, **options: Any) -> dict[str, Any]:
+    return {f"{MODULE}server_id_option": {"units": ["nginx.service"], **ID, **options}, "register": word}
 
 
 @pytest.fixture(scope="module")
 def named(fleet: Fleet) -> Iterator[Fleet]:
     """Reals whose nginx names them, and a client whose ssh sessions echo, nothing else on it."""
     rows = [{"id": IDS[host], "real": ADDRESS[host]} for host in REALS]
-    own = {"units": ["nginx.service"], "id": f"{{{{ {json.dumps(IDS)}[inventory_hostname] }}}}"}
+    absent = {f"{MODULE}server_id_option": {"state": "absent"}}
     try:
-        for each in ids_on(fleet, "reals", own).values():
-            assert each["units_to_restart"] == ["nginx.service"]
-        for each in ids_on(fleet, "reals", {**own, "restart": True}).values():
-            assert each["changes"] == ["restart nginx.service: it listens since before the program"]
-        for each in ids_on(fleet, "reals", own).values():
-            assert (each["changes"], each["operations"], each["units_to_restart"]) == ([], {}, [])
-        client = fleet.ansible(
-            *("ansible", "client", "-m", "ansible.builtin.include_role", "-a", "name=katran.fleet.client"),
-            *("-e", '{"katran_server_id_units": ["ssh.service"]}'),
+        printed = play(
+            fleet,
+            reals=[
+                {"ansible.builtin.import_role": {"name": f"{MODULE}real", "tasks_from": "ids"}},
+                option("listening"),
+                said("listening", "changed is false", "units_to_restart == ['nginx.service']"),
+                option("restarted", restart=True),
+                said("restarted", "changes | length == 1", "units_to_restart == []"),
+                option("again"),
+                said("again", "changed is false", "operations == {}", "units_to_restart == []"),
+            ],
+            client=[{"ansible.builtin.import_role": {"name": f"{MODULE}client"}}],
+            balancers=[
+                {f"{MODULE}balancer": {"features": ["tcp_server_id"]}},
+                {f"{MODULE}server_ids": {"config": rows, "state": "overridden"}},
+            ],
         )
-        assert client.returncode == 0, client.stdout + client.stderr
-        for name, options in (
-            ("balancer", {"features": ["tcp_server_id"]}),
-            ("server_ids", {"config": rows, "state": "overridden"}),
-        ):
-            for each in fleet.module("balancers", f"katran.fleet.{name}", options).values():
-                assert not each.get("failed"), each
+        assert "nginx.service listens already (TCP port 80): its connections carry the id after" in " ".join(
+            printed.split()
+        )
         yield fleet
     finally:
-        fleet.module("reals:client", OPTION, {"state": "absent"})
-        fleet.module("client", "katran.fleet.host", {"state": "absent"})
-        fleet.deploy(None, "--limit", "balancers")
+        empty = {"config": [], "state": "overridden", "allow_empty": True}
+        play(
+            fleet,
+            balancers=[{f"{MODULE}server_ids": empty}, {f"{MODULE}balancer": {"features": []}}],
+            reals=[absent],
+            client=[absent, {f"{MODULE}host": {"state": "absent"}}],
+        )
 
 
 def start(fleet: Fleet, name: str, before: str = "") -> subprocess.Popen[str]:
@@ -89,12 +120,10 @@ def test_connections_outlive_tables_and_a_change_of_reals(named: Fleet) -> None:
     without = start(named, "control", "systemd-run --quiet --pipe --wait")
     for name in ("ids", "control"):
         on_host(named.lab, "client", f"timeout 20 sh -c 'until test -e /run/{name}.ready; do sleep 0.05; done'")
-    overlay = {"config": [{"address": ADDRESS["real1"], "state": "draining"}], "purge_flows": True}
+    drained = [{"address": ADDRESS["real1"]}]
     try:
-        for each in named.module("balancers", "katran.fleet.reals", overlay).values():
-            assert each["changed"], each
-        for each in named.module("balancers", "katran.fleet.flows", {"allow_all": True}).values():
-            assert not each.get("failed"), each
+        overlay = {"config": [{**drained[0], "state": "draining"}], "purge_flows": True}
+        play(named, balancers=[{f"{MODULE}reals": overlay}, {f"{MODULE}flows": {"allow_all": True}}])
         on_host(named.lab, "client", "touch /run/go")
         before, after = json.loads(with_ids.communicate(timeout=60)[0])
         assert set(before) == set(REALS)
@@ -104,27 +133,28 @@ def test_connections_outlive_tables_and_a_change_of_reals(named: Fleet) -> None:
         assert moved
         # Who is drained has none of them any more, and who gets them knows nothing of them.
         assert set(moved) == {""}
-        counted = named.module("lb1:lb2", "katran.fleet.balancer_info", {"gather": ["counters"]})
-        assert sum(each["counters"]["tcp_server_id"]["sid_routed"] for each in counted.values()) > 0
     finally:
-        named.module("balancers", "katran.fleet.reals", {"state": "deleted", "config": [{"address": ADDRESS["real1"]}]})
-    counters = ids_on(named, "real1", {"units": ["nginx.service"], "id": IDS["real1"]})["real1"]["counters"]
-    assert counters["set"] >= counters["read"] > 0
-    assert (counters["wrong"], counters["missing"] > 0) == (0, True)
+        play(
+            named,
+            balancers=[
+                {f"{MODULE}reals": {"state": "deleted", "config": drained}},
+                {f"{MODULE}balancer_info": {"gather": ["counters"]}, "register": "info"},
+                said("info", "counters.server_ids.tcp.tcp_syn > 0", "counters.server_ids.tcp.sid_routed > 0"),
+            ],
+            real1=[
+                option("own"),
+                said("own.counters", "read > 0", "missing > 0", "wrong == 0", "set >= own.counters.read"),
+            ],
+        )
 
 
 def test_a_service_comes_back_with_its_id(named: Fleet) -> None:
     """After a restart and after a boot, without anybody's doing."""
-    said = "journalctl -b -u nginx.service -o cat --no-pager | grep -c '^katran-server-id: attached to '"
-    before = int(on_host(named.lab, "real2", f"{said} || true"))
+    done = "journalctl -b -u nginx.service -o cat --no-pager | grep '^katran-server-id: ' | tail -n 1"
     on_host(named.lab, "real2", "systemctl restart nginx.service")
-    assert int(on_host(named.lab, "real2", said)) == before + 1
+    assert on_host(named.lab, "real2", done).startswith("katran-server-id: attached to ")
     subprocess.run([TOOL, "--lab", named.lab.prefix, "power-cycle", "real2"], check=True, capture_output=True)
-    deadline = time.monotonic() + 20
-    while on_host(named.lab, "real2", "systemctl is-active katran-restore.service || true") != "active":
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    assert int(on_host(named.lab, "real2", said)) == 1
-    own = {"units": ["nginx.service"], "id": IDS["real2"]}
-    found = ids_on(named, "real2", own)["real2"]
-    assert (found["changes"], found["units_to_restart"]) == ([], [])
+    on_host(named.lab, "real2", "timeout 30 sh -c 'until systemctl is-active katran-restore nginx; do sleep 0.1; done'")
+    # Before katran-restore, it loads the program itself.
+    assert on_host(named.lab, "real2", done).endswith("/system.slice/nginx.service has the program")
+    play(named, real2=[option("own"), said("own", "changed is false", "units_to_restart == []")])

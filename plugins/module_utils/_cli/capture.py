@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     request = Request(instance, read_bpffs(instance), _LOCK_SECONDS, False)
     wanted = Wanted(options.vip, options.client, options.real, options.packets, options.seconds, options.snaplen)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        signal.signal(number, interrupt)
     told = _to_file(request, wanted, options) if options.write else _to_lines(request, wanted)
     if options.json:
         (sys.stderr if options.write == "-" else sys.stdout).write(json.dumps(_data(told), indent=2) + "\n")
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     return 0 if told.packets else NOTHING_SEEN
 
 
-def _interrupt(_number: int, _frame: object) -> t.NoReturn:
+def interrupt(_number: int, _frame: object) -> t.NoReturn:
     raise KeyboardInterrupt
 
 
@@ -103,7 +103,7 @@ def whole(least: int, most: int) -> t.Callable[[str], int]:
     return number
 
 
-def _seconds(value: str) -> float:
+def seconds(value: str) -> float:
     found = float(value)
     if not 0 < found <= 86_400:
         raise argparse.ArgumentTypeError(f"{value} is not more than 0 and at most 86400")
@@ -115,7 +115,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--client", metavar="PREFIX[:PORT]", help="from whom: 192.0.2.7:31337, [2001:db8::]/64")
     parser.add_argument("--real", metavar="ADDR", help="only what goes to this real")
     parser.add_argument("--packets", type=whole(1, MAX_PACKETS), default=100, metavar="N", help="at most (100)")
-    parser.add_argument("--seconds", type=_seconds, default=60.0, metavar="S", help="at most (60)")
+    parser.add_argument("--seconds", type=seconds, default=60.0, metavar="S", help="at most (60)")
     parser.add_argument("--snaplen", type=whole(14, SNAPLEN), default=SNAPLEN, metavar="BYTES", help="of a frame (all)")
     parser.add_argument("--size", type=whole(1, 4096), default=64, metavar="MB", help="of the file at most (64)")
     parser.add_argument("-w", "--write", metavar="FILE", help="pcapng, - for stdout; without it a line for each packet")

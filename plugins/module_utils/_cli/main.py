@@ -19,7 +19,20 @@ from collections.abc import Collection, Sequence
 from .._model.errors import FleetError
 from .command import Command
 
-COMMANDS = ("capture", "checks", "doctor", "drain", "flows", "reals", "status", "top", "undrain", "vips")
+COMMANDS = (
+    "capture",
+    "checks",
+    "doctor",
+    "drain",
+    "flows",
+    "names",
+    "reals",
+    "status",
+    "top",
+    "trace",
+    "undrain",
+    "vips",
+)
 """The subcommands, sorted: each is a module of this room whose COMMAND has that name."""
 
 CANNOT_TELL = 2

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from .._engine.look import Kind, kinds
 from .._model.errors import EngineError
 from .._model.options import is_instance
+from .._model.vips import VipKey
 from .._model.which import Which, read_which, unknown
 from .._model.written import visible
 from .tables import painted
@@ -62,7 +63,15 @@ def chooser(text: str | None) -> tuple[Which | None, Chosen | None]:
     if text is None:
         return None, None
     which = read_which(text)
-    return which, which.means
+    last: list[tuple[VipKey, bool]] = []
+
+    def chosen(key: VipKey, real: str) -> bool:
+        # One VIP's reals come one after another.
+        if not last or last[0][0] is not key:
+            last[:] = [(key, which.means_vip(key))]
+        return last[0][1] or real == which.real
+
+    return which, chosen
 
 
 def require_found(which: Which | None, anything: object, statuses: Iterable[BalancerStatus]) -> None:

@@ -157,6 +157,9 @@ def _real(status: RealHostStatus) -> str:
         lines.append(f"server id {status.server_id}")
     told = ", ".join(f"{name} {number(value)}" for name, value in status.counters.items())
     lines.append(f"counters  {told or 'none'}")
+    if status.naming:
+        counted = ", ".join(f"{name} {number(value)}" for name, value in status.naming.get("counters", {}).items())
+        lines.append(f"names     {', '.join(status.naming['units']) or 'no unit'} ({counted or 'no counters'})")
     return (
         "".join(f"{visible(line)}\n" for line in lines)
         + lines_of("wrong", status.problems, RED)

@@ -240,6 +240,10 @@ class Balancer:
         plan, state = planned.plan, planned.state
         executor = BalancerExecutor(self.home, self.edges, self.tools, self.file, state, STATE_FILES)
         state.learned = plan.learned
+        if not state.program.tag:
+            # The first time, the host itself is in question: a fault of its own is not to look like one of ours.
+            for step in plan.of(Compile):
+                self.tools.require_host(step.source_dir)
         leaves = planned.wanted is not None and planned.wanted.state == "loaded" and plan.of(Detach, ClearSlot)
         with withdrawn(self.instance, _places(state) if leaves else ()):
             executor.run(plan.ordered())

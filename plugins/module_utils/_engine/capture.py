@@ -20,7 +20,7 @@ from .._kernel.alone import alone
 from .._kernel.lock import locked
 from .._kernel.maps import KernelMaps
 from .._kernel.perf_rings import PerfRings
-from .._kernel.pins import Paths
+from .._kernel.pins import Paths, pinned_program
 from .._kernel.privilege import map_failure, permission_hint
 from .._model import layout
 from .._model.addresses import read_address
@@ -107,8 +107,8 @@ class Capture:
 
     def __init__(self, request: Request, wanted: Wanted, maps: KernelMaps) -> None:
         self._wanted = wanted
-        self._folder = Paths(request.bpffs, request.instance, "balancer").maps
-        if not set(MAPS) <= maps.names():
+        self._paths = Paths(request.bpffs, request.instance, "balancer")
+        if not self._is_copying(maps):
             raise EngineError(NO_FEATURE.format(request.instance))
         numbers = vip_numbers(maps)
         self.vip = chosen_vip(wanted.vip, numbers, request.instance)
@@ -121,7 +121,7 @@ class Capture:
         self.told = Captured(str(self.vip), reals=real_names(maps))
         self._filter = capture_filter(self._number, self._real(), client, wanted.snaplen, wanted.packets)
         # Opened by their ids, so that they stay those of the program of this moment.
-        self._maps = KernelMaps(self._folder, {name: maps.map(name).info.id for name in (*MAPS, "ctl_array")})
+        self._maps = KernelMaps(self._paths.maps, {name: maps.map(name).info.id for name in (*MAPS, "ctl_array")})
 
     def _real(self) -> int:
         if self._wanted.real is None:
@@ -198,14 +198,18 @@ class Capture:
         told.lost = rings.lost
         return True
 
+    def _is_copying(self, maps: KernelMaps) -> bool:
+        """Whether the program of this moment has these maps: they stay pinned for one that had them before."""
+        program = pinned_program(self._paths.program)
+        if program is None or not set(MAPS) <= maps.names():
+            return False
+        return all(maps.map(name).info.id in program.map_ids for name in MAPS)
+
     def _moved(self) -> str:
         """Why there is nothing to come any more, "" where there is."""
-        with KernelMaps(self._folder) as there:
-            if (
-                not set(MAPS) <= there.names()
-                or there.map("event_pipe").info.id != self._maps.map("event_pipe").info.id
-            ):
-                return "the balancer got other maps meanwhile"
+        if not self._is_copying(self._maps):
+            return "the balancer got another program meanwhile"
+        with KernelMaps(self._paths.maps) as there:
             found = vip_numbers(there).get(self.vip)
         return "" if found and found[0] == self._number else f"VIP {self.vip} is gone"
 

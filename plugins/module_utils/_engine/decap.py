@@ -20,7 +20,7 @@ from .._model.decap_plan import (
     plan_removal,
     plan_withdrawal,
 )
-from .._model.decap_record import AUTO, DecapRecord
+from .._model.decap_record import AUTO, KERNEL, DecapRecord
 from .._model.decap_settings import RealSettings, Staying, earlier_gue_port, kept_settings
 from .._model.decap_ways import PROGRAMS, Taken, choose_way
 from .._model.errors import ModeError
@@ -28,6 +28,7 @@ from .._model.map_specs import DECAP_MAPS, EARLIER_SOURCES, REAL_SOURCES
 from .._model.program_plan import ProgramPlan
 from .._model.snapshot import Attachment, EgressPlace, Missing, ProgramSnapshot
 from .._model.source_plan import source_of
+from .._model.tunnels import KINDS, NO_TUNNELS
 from .._program.home import Home, attempt
 from .._program.real_executor import RealExecutor
 from .._program.toolchain import Toolchain
@@ -109,13 +110,15 @@ class Real:
 
     def _read(self, record: DecapRecord, settings: RealSettings | None = None, refused: str = "") -> Seen:
         asked = settings.interfaces if settings else record.interfaces
-        places, common = self._read_places(record, asked)
+        devices = KINDS if settings and settings.how == KERNEL else ()
+        places, common = self._read_places(record, asked, devices)
         taken = Taken(common.attachments, {*common.ours(record), *common.residents}, common.kept, refused)
         way = choose_way(settings, record, taken)
         digest = None
         if settings is not None:
             macros = decap_macros(settings, earlier_gue_port(settings.gue_port, record.settings), way)
             digest = self.home.digest(settings.source_dir, macros, way.program)
+        concerns_kernel = KERNEL in (way.how, record.way) or bool(record.tunnels or record.ports)
         server_id = 0
         if "tpr_server_id" in common.maps:
             with self.home.open_map("tpr_server_id", common.lost) as opened:
@@ -128,13 +131,15 @@ class Real:
             addresses=attempt(self.home.edges.host_addresses),
             places=places,
             way=way,
+            tunnels=self.edges.read_tunnels(way.how == KERNEL) if concerns_kernel else NO_TUNNELS,
+            chains=tuple(self.edges.read_chains()) if concerns_kernel or record.accepts else (),
         )
 
     def _read_places(
-        self, record: DecapRecord, asked: Collection[str]
+        self, record: DecapRecord, asked: Collection[str], devices: Collection[str]
     ) -> tuple[Mapping[str, EgressPlace] | Missing, ProgramSnapshot]:
         """What filters packets where the program is, was or is to be, and what there is of it."""
-        names = sorted({*record.interfaces, *asked})
+        names = sorted({*record.interfaces, *record.tunnels, *asked, *devices})
         places = attempt(lambda: self.edges.ways_in(names)) if names else {}
         ways: Mapping[str, EgressPlace] = {} if isinstance(places, Missing) else places
         filtered = [each.program_id for name in ways for each in ways[name].filters]

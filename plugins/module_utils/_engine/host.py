@@ -27,7 +27,16 @@ from .._kernel.nft import has_nft, read_mss, set_mss
 from .._kernel.parameters import read_mtu, read_sysctl, write_mtu, write_sysctl
 from .._kernel.private import close_folder, make_private, open_folders, read_private, require_folder
 from .._kernel.state_folder import STATE_ROOT
-from .._kernel.tree import read_command, read_digests, remove_files, remove_folders, remove_tree, write_file
+from .._kernel.tree import (
+    make_link,
+    read_command,
+    read_digests,
+    read_link,
+    remove_files,
+    remove_folders,
+    remove_tree,
+    write_file,
+)
 from .._kernel.units import change_unit, link_unit, read_units, reload_units, unlink_unit
 from .._model import host_command
 from .._model.errors import HostError, PartialError, StateError
@@ -154,6 +163,7 @@ def read_host(request: HostRequest, record: HostRecord) -> HostSnapshot:
         kept=record.real,
         open_folders=open_folders((STATE_ROOT, LOCK_ROOT)),
         command=read_command(host_command.PATH) if wanted.command or request.absent else None,
+        pages={path: read_link(path) for path in host_command.LINKS} if wanted.command or request.absent else {},
         instances=_instances() if request.absent else (),
     )
 
@@ -309,6 +319,10 @@ def _do(step: Step, plan: HostPlan, contents: Mapping[str, str]) -> None:
         case "command" if step.value:
             write_file(step.subject, step.value, runs=True)
         case "command":
+            remove_files(step.subject)
+        case "page" if step.value:
+            make_link(step.subject, step.value)
+        case "page":
             remove_files(step.subject)
         case "mss":
             set_mss(int(step.value), plan.bounded_vips(loopback_addresses() if plan.known_vips else ()))

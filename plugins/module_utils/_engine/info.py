@@ -46,6 +46,13 @@ from .recovery import recovered
 from .request import Request
 from .status import read_status
 
+_ROUTED_BY_ID = {
+    "quic": ("quic_stats_map", layout.QUIC_COUNTERS),
+    "tcp": ("tpr_stats_map", layout.TPR_COUNTERS),
+    "udp": ("stable_rt_stats", layout.STABLE_RT_COUNTERS),
+}
+"""What carries server ids → the map that counts how such packets were routed, and its fields."""
+
 SUBSETS = ("program", *OF_BALANCER, "rings", "checks", "ready", "healthcheck", "counters", "flows", "maps", "status")
 """What can be asked for."""
 
@@ -194,7 +201,18 @@ class Info:
             vips.append({"vip": str(key), "number": number, "packets": packets, "bytes": size})
             if denied is not None:
                 vips[-1]["denied_packets"], vips[-1]["denied_bytes"] = denied.get(number, (0, 0))
-        return {"global": found, "vips": vips, "reals": self._every_real()}
+        routed = {
+            word: self.maps.map(name).lookup(layout.u32(0)) or b"" for word, (name, _fields) in _ROUTED_BY_ID.items()
+        }
+        return {
+            "global": found,
+            "vips": vips,
+            "reals": self._every_real(),
+            "server_ids": {
+                word: dict(zip(fields, layout.sum_cpus(routed[word], len(fields)), strict=True))
+                for word, (_name, fields) in _ROUTED_BY_ID.items()
+            },
+        }
 
     def _denied(self) -> dict[int, tuple[int, int]] | None:
         """VIP number → packets and bytes that its lists of clients keep out; None where no program looks at lists."""

@@ -20,6 +20,7 @@ from .._model.map_specs import DECAP_COUNTERS, REAL_SOURCES
 from .._model.source_plan import source_of
 from .._model.watch import Place, places_of_real
 from .look import attached, looking
+from .server_id_info import server_id_info
 
 
 @dataclass
@@ -28,7 +29,8 @@ class RealHostStatus:
 
     `way`: by what packets are taken out of their tunnels; `attached`: where that runs, and what is wrong there; `vips`:
     what it serves; `loopback`: those of them that are addresses of lo; `sources`: prefixes of balancers, none: anybody;
-    `counters`: packets; `problems`, `notes`, `sure`: as of a balancer.
+    `counters`: packets; `naming`: of server ids in TCP, as in server_id_info; `problems`, `notes`, `sure`: as of a
+    balancer.
     """
 
     instance: str
@@ -40,6 +42,7 @@ class RealHostStatus:
     server_id: int = 0
     gue_port: int | None = None
     counters: dict[str, int] = field(default_factory=dict)
+    naming: dict[str, t.Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     sure: bool = True
@@ -69,6 +72,9 @@ def read_real(instance: str) -> RealHostStatus:
             status.sure = False
         _program(status, record, paths)
         _maps(status, paths)
+        with contextlib.suppress(StateError):
+            # What of its own file is damaged does not concern what is decapsulated.
+            status.naming = server_id_info(instance, file.bpffs)
     there = set(addresses_of_lo())
     status.loopback = [vip for vip in status.vips if vip in there]
     wanted = record.settings.loopback if record.settings else []
@@ -95,7 +101,7 @@ def _program(status: RealHostStatus, record: DecapRecord, paths: Paths) -> None:
     )
     if told:
         how = {TC: "at tc ingress of", KERNEL: "behind the kernel's tunnels"}.get(record.way, "by XDP on")
-        status.way = f"program {record.tag} {how} {told}"
+        status.way = f"program {record.tag} {how} {told}{f', as {record.why}' if record.why else ''}"
 
 
 def _maps(status: RealHostStatus, paths: Paths) -> None:

@@ -13,8 +13,7 @@ from .._kernel.open_map import KindError
 from .._kernel.pins import Paths, pinned_program
 from .._kernel.state_folder import StateFolder
 from .._model import layout
-from .._model.server_id_plan import COUNTED, COUNTERS, OWN, PROGRAM
-from .._model.server_id_record import ServerIdRecord
+from .._model.server_id_record import COUNTED, COUNTERS, OWN, PROGRAM, ServerIdRecord
 
 
 def server_id_info(instance: str, bpffs: str) -> dict[str, t.Any]:

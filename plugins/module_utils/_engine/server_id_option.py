@@ -13,16 +13,13 @@ from .._kernel.cgroup_edges import CgroupEdges, KernelCgroupEdges
 from .._kernel.state_folder import StateFolder
 from .._model import layout
 from .._model.server_id_plan import (
-    LISTENERS,
-    OWN,
-    PROGRAM,
     ServerIdPlan,
     ServerIdSnapshot,
     plan_removal,
     plan_server_id,
     server_id_specs,
 )
-from .._model.server_id_record import ENTRIES, ServerIdRecord
+from .._model.server_id_record import ENTRIES, LISTENERS, OWN, PROGRAM, ServerIdRecord
 from .._model.server_id_settings import ServerIdSettings, kept_settings
 from .._model.snapshot import Missing
 from .._program.cgroup_executor import CgroupExecutor

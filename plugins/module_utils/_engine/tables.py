@@ -130,6 +130,7 @@ class TableRun:
 
     def _warn(self, known: Items, wanted: Items, names: Sequence[str], limits: Limits) -> None:
         self.result.warnings += self.table.warnings(wanted.values(), self.around(limits))
+        self.result.warnings += shortened(self.table.moves(known, wanted), f"and {{}} more {self.table.name}")
         if wanted and not names:
             if wanted != known:
                 raise EngineError(f"{self.table.name}: needs feature {self.table.feature}")

@@ -17,28 +17,66 @@ import time
 import typing as t
 from collections.abc import Iterator
 
+from .._kernel.cgroups import group_path, programs_in
 from .._kernel.lock import locked
 from .._kernel.pins import Paths, pinned_program
 from .._kernel.real_edges import running_at_ingress
 from .._kernel.root_array import slots
 from .._kernel.state_files import StateFile
 from .._kernel.state_folder import BPFFS_FILES, STATE_ROOT, instances, read_bpffs
+from .._kernel.systemctl import read_properties
 from .._kernel.xdp import Interfaces
 from .._model.decap_record import DecapRecord
 from .._model.errors import FleetError
 from .._model.root_settings import RootRecord
+from .._model.server_id_record import ServerIdRecord
 from .._model.snapshot import RootArray
-from .._model.watch import UNSEEN, Ingress, Place, judge, news, places_of_real
+from .._model.watch import IN_UNITS, UNSEEN, Ingress, Place, judge, news, places_of_real
 
 LOOK_SECONDS = 3.0
 _SETTLE_SECONDS = 0.2
 """Notifications come in bursts: one look for all."""
 
+_ASK_LOOKS = 10
+"""Of a unit that has no group, systemd is asked once in so many looks: that takes a process."""
+
 _LINKS = 1
 """The group of rtnetlink that tells of interfaces, as a mask."""
 
-FILES = {"balancer": "state.json", "decap": "decap.json", "root": "root.json"}
+FILES = {"balancer": "state.json", "decap": "decap.json", "root": "root.json", IN_UNITS: "server_id_option.json"}
 _WARNING, _NOTICE = "<4>", "<5>"
+
+
+class Units:
+    """The control groups of units, which last as long as their processes."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, tuple[str, t.Any]] = {}
+        self._waits: dict[str, int] = {}
+
+    def programs_of(self, unit: str) -> tuple[int, ...] | None:
+        """The ids of the programs in a unit's group; None where it has none, or only since the last look.
+
+        A service gets its programs just after its group.
+        """
+        path, number = self._groups.get(unit, ("", None))
+        there = _number(path)
+        if path and there == number:
+            return programs_in(path)[0]
+        self._waits[unit] = self._waits.get(unit, 0) - 1
+        if path or self._waits[unit] < 0:
+            self._waits[unit] = _ASK_LOOKS
+            path = group_path(read_properties([unit], "ControlGroup")[unit].get("ControlGroup", ""))
+            self._groups[unit] = path, _number(path)
+        return None
+
+
+def _number(path: str) -> int | None:
+    """The number of a group, which another one at the same place has not; None where there is none."""
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return None
 
 
 class Watch:
@@ -50,6 +88,7 @@ class Watch:
         self._read: dict[str, tuple[t.Any, list[Place]]] = {}
         self._bpffs: dict[tuple[str, str], tuple[t.Any, str]] = {}
         self._links = Interfaces()
+        self._units = Units()
 
     def __enter__(self) -> t.Self:
         self._links.__enter__()
@@ -101,7 +140,13 @@ class Watch:
 
     def _judge(self, place: Place, attached: dict[str, int], pinned: set[int]) -> str:
         exists, running = True, None
-        if isinstance(place.where, RootArray):
+        if place.program == IN_UNITS:
+            there = self._units.programs_of(str(place.where))
+            if there is None:
+                # It does not run, or has just begun to.
+                return ""
+            running = next((each for each in there if each in pinned or each == self._ours.get(place)), None)
+        elif isinstance(place.where, RootArray):
             running = slots(place.where.path).get(place.where.position)
         elif isinstance(place.where, Ingress):
             exists, running = running_at_ingress(place.where.interface, pinned)
@@ -120,7 +165,7 @@ class Watch:
         """Each place as it was judged last, but for a program that was taken off, which shows without its files."""
         for place, old in self.judged.items():
             if place[:2] == (instance, program) and place.where != UNSEEN:
-                gone = isinstance(place.where, str) and place.where not in attached
+                gone = program != IN_UNITS and isinstance(place.where, str) and place.where not in attached
                 yield place, self._judge(place, attached, set()) if gone else old
 
     def _places(self, file: StateFile, program: str, stamp: t.Any) -> list[Place]:
@@ -134,6 +179,8 @@ class Watch:
             elif program == "decap":
                 real = file.read_record(DecapRecord, program)
                 wheres = [*places_of_real(real.way, real.interfaces, real.tunnels)]
+            elif program == IN_UNITS:
+                wheres = [*file.read_record(ServerIdRecord, program).wanted]
             else:
                 wheres = [*file.read_record(RootRecord, program).interfaces]
             self._read[path] = stamp, [Place(file.instance, program, where) for where in wheres]

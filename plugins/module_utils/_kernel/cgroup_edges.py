@@ -69,7 +69,7 @@ def _unit_places(instance: str, names: Iterable[str]) -> dict[str, UnitPlace]:
         group = cgroups.group_path(said.get("ControlGroup", ""))
         text = _read(path)
         found[name] = UnitPlace(
-            known=said.get("LoadState") not in ("not-found", "error", "bad-setting", "masked"),
+            known=said.get("LoadState") != "not-found",
             group=group,
             programs=cgroups.programs_in(group)[0] if group else (),
             blocked=cgroups.blocking(group) if group else "",

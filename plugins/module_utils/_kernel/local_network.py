@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterator
 
 from .._model.doctor.firewall import Ruleset
-from .._model.doctor.real import Link, Listener, Way
+from .._model.doctor.real_seen import Link, Listener, Way
 from .._model.errors import FleetError
 from .netlink import open_route
 from .nft import has_nft

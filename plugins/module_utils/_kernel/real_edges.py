@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import socket
 import typing as t
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
+from .._model.firewall import Chain, Rule
 from .._model.snapshot import EgressPlace, Filter
+from .._model.tunnels import TunnelsSeen
+from . import firewall, tunnels
 from .edges import Edges, KernelEdges
+from .parameters import write_sysctl
 from .tc import Ingress, ways_in
 
 FILTER_NAME = "katran_decap"
@@ -33,6 +37,36 @@ class RealEdges(Edges, t.Protocol):
 
     def remove_ingress(self, interface: str, index: int, place: Filter, /) -> None:
         """Take a filter away."""
+
+    def read_tunnels(self, wanted: bool, /) -> TunnelsSeen:
+        """The kernel's tunnel devices. ProgramError where the host cannot tell."""
+
+    def make_tunnel(self, name: str, instead: bool, /) -> None:
+        """Add a device in external mode, down, `instead` of what has its name."""
+
+    def add_tunnel_address(self, name: str, /) -> None:
+        """Give a device its IPv4 address."""
+
+    def raise_tunnel(self, name: str, /) -> None:
+        """Set a device up."""
+
+    def remove_tunnel(self, name: str, /) -> None:
+        """Take a device away."""
+
+    def open_port(self, family: int, port: int, /) -> None:
+        """Have the kernel take GUE at a port; `family`: 4 or 6."""
+
+    def close_port(self, family: int, port: int, /) -> None:
+        """Take GUE at a port no more."""
+
+    def set_parameter(self, path: str, value: str, /) -> None:
+        """Set a kernel parameter by its path below /proc/sys."""
+
+    def read_chains(self) -> list[Chain]:
+        """The chains of nftables that packets to the host pass, and our rules in them."""
+
+    def change_chain(self, chain: Chain, rules: Sequence[Rule], /) -> None:
+        """Have these rules of ours at the top of a chain, and no others. ProgramError where nftables refuses."""
 
 
 def running_at_ingress(interface: str, pinned: Collection[int]) -> tuple[bool, int | None]:
@@ -75,3 +109,13 @@ class KernelRealEdges(KernelEdges):
     remove_ingress_qdisc = staticmethod(_remove_qdisc)
     put_ingress = staticmethod(_put)
     remove_ingress = staticmethod(_remove)
+    read_tunnels = staticmethod(tunnels.read_tunnels)
+    make_tunnel = staticmethod(tunnels.make_tunnel)
+    add_tunnel_address = staticmethod(tunnels.add_address)
+    raise_tunnel = staticmethod(tunnels.raise_tunnel)
+    remove_tunnel = staticmethod(tunnels.remove_tunnel)
+    open_port = staticmethod(tunnels.open_port)
+    close_port = staticmethod(tunnels.close_port)
+    set_parameter = staticmethod(write_sysctl)
+    read_chains = staticmethod(firewall.read_chains)
+    change_chain = staticmethod(firewall.change_chain)

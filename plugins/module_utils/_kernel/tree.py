@@ -121,6 +121,29 @@ def read_command(path: str) -> str | None:
     return f"{text}# mode {stat.S_IMODE(status.st_mode):04o}\n" if wrong else text
 
 
+def read_link(path: str) -> str | None:
+    """Where a symbolic link leads, "" for what is none, None where there is nothing."""
+    try:
+        return os.readlink(path)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return ""
+
+
+def make_link(path: str, target: str) -> None:
+    """Make a symbolic link in the place of what is there, in one step; its folders are made where they are missing."""
+    os.makedirs(os.path.dirname(path), mode=_FOLDER, exist_ok=True)
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        os.symlink(target, temporary)
+        os.rename(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
 def write_file(path: str, content: str, runs: bool = False) -> None:
     """Replace a text file, in one step; its folders are made where they are missing. `runs`: all may run it."""
     os.makedirs(os.path.dirname(path), mode=_FOLDER, exist_ok=True)

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 
 from . import layout
 from .bytecode import Bytecode
-from .decap_record import TC, XDP, DecapKept, DecapRecord
+from .decap_record import KERNEL, TC, XDP, DecapKept, DecapRecord
 from .decap_settings import RealSettings, Staying, with_kept
 from .decap_ways import BY_XDP, Way, WaysIn, plan_filters, plan_leaving
 from .errors import ProgramError
+from .firewall import Chain, plan_firewall, wanted_rules
 from .host_addresses import HostAddress, LoopbackPlan, on_loopback, plan_loopback, sources_of_ipv6, strangers
 from .map_specs import DECAP_MAPS, EARLIER_SOURCES, REAL_SOURCES, MapSpec
 from .operations import Delete, Put
@@ -32,6 +33,7 @@ from .snapshot import EgressPlace, Missing, OnRecord, ProgramSnapshot
 from .source_plan import hosts_of, plan_sources
 from .sources import EVERYWHERE
 from .steps import Attach, ChangeLoopback, Conclude, DropMaps, Intend, PutFilter
+from .tunnels import NO_TUNNELS, MakeTunnel, TunnelsSeen, plan_closing, plan_tunnels
 
 PROGRAM = "decap"
 
@@ -41,7 +43,7 @@ class DecapSnapshot(ProgramSnapshot):
     """What there is of decap. `vips`, `sources`, `server_id`: in its maps; `addresses`: the host's.
 
     `places`: interface → its way in, of those where the program is, was or is to be. `way`: by what tunnels are to be
-    stripped, which the rest decides.
+    stripped, which the rest decides. `tunnels`: the kernel's devices; `chains`: those of nftables that drop.
     """
 
     vips: tuple[str, ...] = ()
@@ -50,6 +52,8 @@ class DecapSnapshot(ProgramSnapshot):
     addresses: Collection[HostAddress] | Missing = ()
     places: Mapping[str, EgressPlace] | Missing = field(default_factory=dict)
     way: Way = BY_XDP
+    tunnels: TunnelsSeen = NO_TUNNELS
+    chains: tuple[Chain, ...] = ()
 
     def ways_in(self) -> Mapping[str, EgressPlace]:
         """Interface → its way in, as far as it could be read."""
@@ -76,9 +80,12 @@ class DecapSnapshot(ProgramSnapshot):
 
 @dataclass
 class RealPlan(ProgramPlan):
-    """A plan that says by what tunnels are stripped."""
+    """A plan that says by what tunnels are stripped, and what there then is of the kernel's and of others'."""
 
     way: Way = BY_XDP
+    tunnels: list[str] = field(default_factory=list)
+    ports: list[int] = field(default_factory=list)
+    accepts: list[str] = field(default_factory=list)
 
 
 def decap_macros(settings: RealSettings, port_before: int, way: Way = BY_XDP) -> dict[str, int]:
@@ -112,7 +119,8 @@ def plan_real(settings: RealSettings, port_before: int, record: DecapRecord, see
         boot=not settings.source_dir,
     )
     plan_interfaces(plan, places, seen.attachments, seen.ours(record), current)
-    begun = _plan_ingress(plan, interfaces, current, record, seen)
+    begun = _plan_kernel(plan, settings, port_before, record, seen)
+    begun = _plan_ingress(plan, interfaces, current, begun, seen)
     there = plan.before = seen.settings(record)
     before = record.settings
     served, taken = (before.vips, before.sources or EVERYWHERE) if before else (there["vips"], there["sources"])
@@ -134,6 +142,9 @@ def plan_real(settings: RealSettings, port_before: int, record: DecapRecord, see
     if seen.server_id != settings.server_id:
         step = Put("tpr_server_id", ((layout.u32(0), layout.u32(settings.server_id)),))
         plan.add(step, f"server id {seen.server_id} → {settings.server_id}")
+    accepted = _accept(plan, wanted["sources"], plan.ports if settings.firewall else [], seen)
+    begun.accepts = sorted({*record.accepts, *accepted})
+    plan.accepts = accepted
     _plan_addresses(plan, local)
     _warn_of_sources(plan, loopback, seen)
     source_dir = settings.source_dir or (before.source_dir if before else "")
@@ -170,11 +181,38 @@ def _plan_ingress(
     plan: RealPlan, interfaces: Sequence[str], current: int | None, record: DecapRecord, seen: DecapSnapshot
 ) -> DecapRecord:
     """The program at the ingress of interfaces; returns the record of where a qdisc of ours may be by then."""
-    wanted = list(interfaces) if seen.way.how == TC else []
     ways = WaysIn(seen.ways_in(), seen.ours(record))
+    if seen.way.how == KERNEL:
+        # A device that is made has nothing of the one of before.
+        made = {step.name for step in plan.of(MakeTunnel)}
+        wanted = [name for name in plan.tunnels if name not in made]
+        plan_filters(plan, sorted(made), WaysIn({}, ()), current)
+        plan_filters(plan, wanted, ways, current)
+        plan_leaving(plan, (*plan.tunnels, *record.tunnels), ways, record.qdiscs)
+        return record
+    wanted = list(interfaces) if seen.way.how == TC else []
     added = plan_filters(plan, wanted, ways, current)
-    plan_leaving(plan, wanted, ways, record.qdiscs)
+    # What is on a tunnel device goes with it.
+    plan_leaving(plan, (*wanted, *record.tunnels), ways, record.qdiscs)
     return replace(record, qdiscs=sorted({*record.qdiscs, *added}))
+
+
+def _accept(plan: ProgramPlan, sources: Sequence[str], ports: Sequence[int], seen: DecapSnapshot) -> list[str]:
+    """Rules that accept what the kernel's devices strip, those of GUE at these ports; returns the chains with some."""
+    return plan_firewall(plan, wanted_rules(sources, ports) if ports else [], seen.chains)
+
+
+def _plan_kernel(
+    plan: RealPlan, settings: RealSettings, port_before: int, record: DecapRecord, seen: DecapSnapshot
+) -> DecapRecord:
+    """The kernel's devices and ports, or their end; returns the record of what may be there by then."""
+    ports = sorted({settings.gue_port, port_before or settings.gue_port}) if seen.way.how == KERNEL else []
+    if ports:
+        plan.tunnels = plan_tunnels(plan, ports, seen.tunnels, record.tunnels)
+    plan.ports = ports
+    gone = [name for name in record.tunnels if name not in plan.tunnels]
+    plan_closing(plan, seen.tunnels, gone, record.ports, ports)
+    return replace(record, tunnels=sorted({*record.tunnels, *plan.tunnels}), ports=sorted({*record.ports, *ports}))
 
 
 def _require_addresses(settings: RealSettings, record: DecapRecord, seen: DecapSnapshot) -> None:
@@ -255,6 +293,7 @@ def _plan_record(
     ended = replace(begun, interfaces=list(settings.interfaces), mode=settings.mode)
     ended.loopback, ended.settings = list(local.mine), kept
     ended.way, ended.why = ("", "") if plan.way.how == XDP else (plan.way.how, plan.way.why)
+    ended.tunnels, ended.ports, ended.accepts = plan.tunnels, plan.ports, sorted(plan.accepts)
     ended.qdiscs = [name for name in begun.qdiscs if plan.way.how == TC and name in settings.interfaces]
     if begun != record:
         plan.add(Intend(begun))
@@ -290,6 +329,9 @@ def plan_withdrawal(staying: Staying, record: DecapRecord, seen: DecapSnapshot) 
     local = tuple(address for address in gone if address in seen.settings(record)["loopback"])
     if local:
         plan.add(ChangeLoopback(remove=local), *(f"remove {address} from lo" for address in local))
+    accepts = record.accepts
+    if closed and record.settings.firewall:
+        accepts = sorted(_accept(plan, sources, record.ports, seen))
     settings = replace(
         record.settings,
         vips=after,
@@ -297,7 +339,7 @@ def plan_withdrawal(staying: Staying, record: DecapRecord, seen: DecapSnapshot) 
         loopback=[address for address in record.settings.loopback if address not in gone],
     )
     loopback = [address for address in record.loopback if address not in gone]
-    plan.add(Conclude(replace(record, loopback=loopback, settings=settings)))
+    plan.add(Conclude(replace(record, loopback=loopback, settings=settings, accepts=accepts)))
     return plan
 
 
@@ -310,6 +352,8 @@ def plan_removal(record: DecapRecord, seen: DecapSnapshot, files: Collection[str
     if gone:
         plan.add(ChangeLoopback(remove=gone), *(f"remove {address} from lo" for address in gone))
     plan.need(seen.places)
-    plan_leaving(plan, (), WaysIn(seen.ways_in(), seen.ours(record)), record.qdiscs)
+    plan_firewall(plan, (), seen.chains)
+    plan_closing(plan, seen.tunnels, record.tunnels, record.ports)
+    plan_leaving(plan, record.tunnels, WaysIn(seen.ways_in(), seen.ours(record)), record.qdiscs)
     plan_absence(plan, PROGRAM, seen, record, files)
     return plan

@@ -43,7 +43,8 @@ class DecapRecord(XdpFile):
     """The content of decap.json. `loopback`: the addresses of lo that are ours, or may be.
 
     `way`, `why`: by what tunnels are stripped, "" as XDP. `qdiscs`: interfaces whose clsact is ours, or may be.
-    `tunnels`: the kernel's tunnel devices that are ours, or may be; `accepts`: the chains that may have rules of ours.
+    `tunnels`, `ports`: the kernel's tunnel devices and ports of GUE that are, or may be, ours; `accepts`: chains that
+    may have rules of ours.
     """
 
     loopback: list[str] = field(default_factory=list)
@@ -51,6 +52,7 @@ class DecapRecord(XdpFile):
     why: str = ""
     qdiscs: list[str] = field(default_factory=list)
     tunnels: list[str] = field(default_factory=list)
+    ports: list[int] = field(default_factory=list)
     accepts: list[str] = field(default_factory=list)
     settings: DecapKept | None = None
 
@@ -76,6 +78,7 @@ class DecapRecord(XdpFile):
             "why": Optional(text),
             "qdiscs": Optional(distinct(interface)),
             "tunnels": Optional(distinct(interface)),
+            "ports": Optional(distinct(number(1, _PORT))),
             "accepts": Optional(distinct(text)),
             "settings": Optional(settings),
         }

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command katran in a host's PATH: a file of ours, which leads to the library."""
+"""The command katran in a host's PATH, a file of ours which leads to the library; its man page and completion."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ TEXT = f"""#!/bin/sh
 {_MARK}: every run of module host has it so.
 exec /usr/bin/python3 -I /usr/lib/katran-fleet/katran "$@"
 """
+
+
+LINKS = {
+    "/usr/local/share/man/man1/katran.1": "/usr/lib/katran-fleet/katran.1",
+    "/usr/local/share/bash-completion/completions/katran": "/usr/lib/katran-fleet/katran.bash",
+}
+"""Where man and bash look → the library's files."""
 
 
 def is_ours(there: str | None) -> bool:

@@ -148,6 +148,7 @@ class HostSnapshot:
     `lacks`: what it has not of what packages bring. `before`: setting → the value that it had before it was ours.
     `kept`: the settings of a real that the last run left, which a boot brings back. `open_folders`: those for root
     alone that are open to others → their mode. `command`: the text of katran in the PATH, None where there is none.
+    `pages`: of host_command.LINKS, where each leads, "" for what is no link, None where there is none.
     `instances`: what keeps state here.
     """
 
@@ -161,12 +162,13 @@ class HostSnapshot:
     kept: RealHost | None = None
     open_folders: Mapping[str, int] = field(default_factory=dict)
     command: str | None = None
+    pages: Mapping[str, str | None] = field(default_factory=dict)
     instances: Sequence[str] = ()
 
 
 Verb = t.Literal[
     "install", "write", "remove", "link", "unlink", "reload", "enable", "disable", "start", "restart", "stop",
-    "sysctl", "mtu", "mss", "close", "command",
+    "sysctl", "mtu", "mss", "close", "command", "page",
 ]  # fmt: skip
 
 
@@ -226,7 +228,7 @@ def plan_host(wanted: HostWanted, there: HostSnapshot, boot: bool = False) -> Ho
         _plan_files(plan, wanted.files, there)
         _plan_units(plan, wanted, there)
     if wanted.command:
-        _plan_command(plan, there.command)
+        _plan_command(plan, there)
     if wanted.real is not None:
         _plan_kernel(plan, wanted.real, there, boot)
         _plan_mss(plan, wanted.real, there.mss)
@@ -244,7 +246,8 @@ def plan_absence(there: HostSnapshot, leaving: Collection[str] = ()) -> HostPlan
     plan = HostPlan()
     plan.faults += [
         f"instance {name} keeps its state in /var/lib/katran-fleet/{name}, and without the units nothing would bring it"
-        " back at boot: first remove its programs (modules balancer, decap, healthcheck and xdp_root with state absent)"
+        " back at boot: first remove its programs (modules balancer, decap, server_id_option, healthcheck and xdp_root"
+        " with state absent)"
         for name in there.instances
         if name not in leaving
     ]
@@ -270,6 +273,9 @@ def plan_absence(there: HostSnapshot, leaving: Collection[str] = ()) -> HostPlan
         )
     if host_command.is_ours(there.command):
         plan.add("command", host_command.PATH, f"remove {host_command.PATH}")
+    for path, target in there.pages.items():
+        if target == host_command.LINKS[path]:
+            plan.add("page", path, f"remove {path}")
     if there.mss is not None:
         plan.add("mss", "", "remove the MSS of VIPs", "0")
     for path in sorted(there.files):
@@ -291,13 +297,19 @@ def _plan_files(plan: HostPlan, files: Mapping[str, str], there: HostSnapshot) -
         plan.add("remove", path, f"remove {path}")
 
 
-def _plan_command(plan: HostPlan, there: str | None) -> None:
-    warning = host_command.stays(there)
+def _plan_command(plan: HostPlan, there: HostSnapshot) -> None:
+    warning = host_command.stays(there.command)
     if warning:
         plan.warnings.append(warning)
-    elif there != host_command.TEXT:
-        verb = "write" if there is None else "rewrite"
+    elif there.command != host_command.TEXT:
+        verb = "write" if there.command is None else "rewrite"
         plan.add("command", host_command.PATH, f"{verb} {host_command.PATH}", host_command.TEXT)
+    for path, target in there.pages.items():
+        if target == "":
+            plan.warnings.append(f"{path} is somebody else's, and stays so: {host_command.LINKS[path]} is ours")
+        elif target != host_command.LINKS[path]:
+            instead = "" if target is None else f", which led to {target}"
+            plan.add("page", path, f"link {path}{instead}", host_command.LINKS[path])
 
 
 def _plan_units(plan: HostPlan, wanted: HostWanted, there: HostSnapshot) -> None:

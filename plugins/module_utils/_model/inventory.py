@@ -39,7 +39,7 @@ VARIABLES = frozenset(
         *("sync", "sync_key", "sync_port", "sync_address", "sync_peers"),
         # of reals
         *("real_interfaces", "real_mode", "real_vips", "real_sources", "real_mtu", "real_mss", "real_address"),
-        "real_attach",
+        *("real_attach", "real_how", "real_firewall"),
         *("real_weight", "real_state", "server_id", "server_id_units", "server_id_fallback"),
         *("server_id_entries", "server_id_restart"),
         # of both
@@ -47,7 +47,7 @@ VARIABLES = frozenset(
         # of announcements
         *("bgp", "bgp_packages", "announce_table"),
         # of a run
-        *("balancers_group", "reals_group", "become"),
+        *("balancers_group", "reals_group", "become", "doctor_json"),
     )
 )
 """The variables that an operator may set; of resources, also those of several teams, NAME__TEAM."""

@@ -79,6 +79,17 @@ def reals_of(configs: Iterable[QuicLb]) -> set[str]:
     return {server.real for config in configs for server in config.servers}
 
 
+def too_short(vips: Iterable[Mapping[str, t.Any]], highest: int) -> list[str]:
+    """Warnings of configurations in which not all numbers of server_ids fit. `vips`: their rows."""
+    return [
+        f"server_ids: {highest} does not fit in the {config.server_id_length} bytes of quic_lb config {config.config}"
+        f" of VIP {vip['address']}, port {vip['port']}: no connection id can name it there"
+        for vip in vips
+        for config in map(QuicLb.from_config, vip.get("quic_lb", ()))
+        if not config.servers and highest >= 1 << 8 * config.server_id_length
+    ]
+
+
 def _stored_server(value: t.Any, where: str) -> dict[str, t.Any]:
     found = read_fields(value, where, {"id": text, "real": address})
     if not HEX.fullmatch(found["id"]):

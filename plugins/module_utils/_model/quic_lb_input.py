@@ -127,14 +127,3 @@ def check_room(every: Iterable[QuicLb], sizes: Mapping[str, int], faults: Faults
     servers, room = sum(len(config.servers) for config in every), quic_lb_room(sizes)
     if servers > room:
         faults.add("vips", f"{servers} servers in quic_lb, but sizes.reals makes room for {room}")
-
-
-def too_short(vips: Iterable[Mapping[str, t.Any]], highest: int) -> list[str]:
-    """Warnings of configurations in which not all numbers of server_ids fit. `vips`: their rows."""
-    return [
-        f"server_ids: {highest} does not fit in the {config.server_id_length} bytes of quic_lb config {config.config}"
-        f" of VIP {vip['address']}, port {vip['port']}: no connection id can name it there"
-        for vip in vips
-        for config in map(QuicLb.from_config, vip.get("quic_lb", ()))
-        if not config.servers and highest >= 1 << 8 * config.server_id_length
-    ]

@@ -14,21 +14,20 @@ from .errors import ProgramError
 from .map_specs import ARRAY, LRU_HASH, PERCPU_ARRAY, MapSpec
 from .operations import Put
 from .program_plan import Kind, ProgramPlan, plan_oblivion, plan_program
-from .server_id_record import ServerIdKept, ServerIdRecord
+from .server_id_record import (
+    COUNTED,
+    COUNTERS,
+    LISTENERS,
+    OWN,
+    PROGRAM,
+    SOCKETS,
+    ServerIdKept,
+    ServerIdRecord,
+)
 from .server_id_settings import ServerIdSettings
 from .snapshot import Missing, ProgramSnapshot
 from .steps import Conclude, Intend, Phase
 from .unit_names import drop_in_text, is_service
-
-PROGRAM = "server_id_option"
-OWN, SOCKETS, LISTENERS, COUNTERS = (
-    "server_id_own",
-    "server_id_of_socket",
-    "server_id_listeners",
-    "server_id_counters",
-)
-COUNTED = ("set", "read", "missing", "wrong")
-"""What the program counts, in the order of the map's fields."""
 
 _MOST_LISTENERS = 4096
 _WORDS = ("server id", "fallback id")

@@ -11,6 +11,16 @@ from .program_file import ProgramFile
 from .records import Fields, Optional, distinct, number, record, text
 from .unit_names import unit
 
+PROGRAM = "server_id_option"
+OWN, SOCKETS, LISTENERS, COUNTERS = (
+    "server_id_own",
+    "server_id_of_socket",
+    "server_id_listeners",
+    "server_id_counters",
+)
+COUNTED = ("set", "read", "missing", "wrong")
+"""What the program counts, in the order of the map's fields."""
+
 LARGEST_ID = 0xFFFFFFFF
 ENTRIES = 65_536
 MOST_ENTRIES = 16_777_216

@@ -146,6 +146,11 @@ class Table(Resource, t.Generic[K, V]):
         del items, around
         return []
 
+    def moves(self, known: Mapping[K, V], wanted: Mapping[K, V]) -> list[str]:
+        """What to know of entries that lead elsewhere than before."""
+        del known, wanted
+        return []
+
     # words
 
     def shown(self, key: K) -> str:

@@ -17,7 +17,7 @@ from .features import vip_words
 from .limits import Limits
 from .map_specs import DEFAULT_SIZES, HC_SOURCE_IPV4, HC_SOURCE_IPV6, HEALTHCHECK_SPECS
 from .marks import MARK_BASE, MARK_LAST, is_ours
-from .quic_lb_input import too_short
+from .quic_lb import too_short
 from .resource import BALANCER, UNREADY, Row
 from .shape import Options, is_number, numbered
 from .table import Around, Table, TableEntry
@@ -153,6 +153,15 @@ class ServerIds(Table[int, ServerId]):
         # Of IPv4, every real takes it.
         vips = vips_from_config([vip for vip in around.vips if ":" in vip["address"]])
         return found + server_id_warnings(items, vips.values(), around.limits)
+
+    def moves(self, known: Mapping[int, ServerId], wanted: Mapping[int, ServerId]) -> list[str]:
+        """An id is one host's: another does not know the connections that carry it."""
+        return [
+            f"server id {key} moves from {known[key].real} to {item.real}, where connections that carry it break:"
+            " give a host an id that no other had"
+            for key, item in wanted.items()
+            if key in known and known[key].real != item.real
+        ]
 
     def needs(self, rows: Iterable[Row], vips: Iterable[Row]) -> set[str]:
         """Who reads the ids depends on the VIPs; ids beyond the array's default size need another map."""

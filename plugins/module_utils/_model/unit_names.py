@@ -30,7 +30,7 @@ def unit_fault(name: str) -> str:
         return f"{name} is a unit in which no process runs: give a {', '.join(KINDS[:-1])} or {KINDS[-1]}"
     if stem.endswith("@"):
         slice_ = f"system-{stem[:-1]}.slice"
-        return f"{name} is a template: give its instances, as {stem}1.{kind}, or the slice that has them all, {slice_}"
+        return f"{name} is a template: give its instances, as {stem}1.{kind}, or the slice {slice_}"
     if stem == "-" and kind != "slice":
         return f"{name!r} is not the name of a unit"
     return ""

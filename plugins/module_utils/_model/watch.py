@@ -16,8 +16,12 @@ WHAT = {
     "balancer": "no packet that comes in there is balanced",
     "decap": "what balancers send there is not decapsulated",
     "root": "none of the programs in its slots runs there",
+    "server_id_option": "its connections carry no server id",
 }
 """Program → what it means where it does not run."""
+
+IN_UNITS = "server_id_option"
+"""The program whose places are units of systemd."""
 
 UNSEEN = "?"
 """Where a program runs that cannot be looked at, such as for a damaged file."""
@@ -35,7 +39,7 @@ class Ingress(t.NamedTuple):
 
 
 class Place(t.NamedTuple):
-    """Where a program of an instance is to run: on an interface, at its ingress, or in a slot of root's array."""
+    """Where an instance's program is to run: on an interface, at its ingress, in a slot of root's array, in a unit."""
 
     instance: str
     program: str
@@ -51,7 +55,7 @@ class Place(t.NamedTuple):
         """The place, as sentences call it."""
         if isinstance(self.where, RootArray):
             return f"slot {self.where.position} of {self.where.path}"
-        return f"interface {self.where}"
+        return f"{'unit' if self.program == IN_UNITS else 'interface'} {self.where}"
 
 
 def places_of_real(way: str, interfaces: Iterable[str], tunnels: Iterable[str]) -> list[str | Ingress]:

@@ -9,6 +9,7 @@ import typing as t
 
 from .._model.bytecode import Bytecode
 from .._model.settings import BalancerSettings
+from .proof import require_host
 from .selftest import self_test
 from .toolchain import HostToolchain, Toolchain
 
@@ -19,6 +20,9 @@ class BalancerToolchain(Toolchain, t.Protocol):
     def prove(self, bytecode: Bytecode, settings: BalancerSettings, /) -> dict[str, t.Any]:
         """Run packets whose answers are known: {packets, seconds}. ProgramError names one that came out wrong."""
 
+    def require_host(self, source_dir: str, /) -> None:
+        """ProgramError says why this host can run no program at all."""
+
 
 class HostBalancerToolchain(HostToolchain):
     """That of the host, whose kernel runs the packets."""
@@ -27,3 +31,8 @@ class HostBalancerToolchain(HostToolchain):
     def prove(bytecode: Bytecode, settings: BalancerSettings) -> dict[str, t.Any]:
         """Run packets whose answers are known."""
         return self_test(bytecode, settings)
+
+    @staticmethod
+    def require_host(source_dir: str) -> None:
+        """Compile, load and run the smallest program."""
+        require_host(source_dir)

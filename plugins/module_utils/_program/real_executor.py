@@ -8,7 +8,9 @@ from __future__ import annotations
 import typing as t
 
 from .._kernel.real_edges import RealEdges
+from .._model.firewall import AcceptTunnels, TakeBack
 from .._model.steps import AddQdisc, PutFilter, RemoveFilter, RemoveQdisc
+from .._model.tunnels import AddAddress, ClosePort, MakeTunnel, OpenPort, RaiseTunnel, RemoveTunnel, SetParameter
 from .executor import Executor
 from .home import Home
 
@@ -32,6 +34,32 @@ class RealExecutor(Executor):
     def remove_qdisc(self, step: RemoveQdisc) -> None:
         self.host.remove_ingress_qdisc(step.interface, step.index)
 
+    # the kernel's tunnels, and the firewall
+
+    def make_tunnel(self, step: MakeTunnel) -> None:
+        self.host.make_tunnel(step.name, step.instead)
+
+    def add_address(self, step: AddAddress) -> None:
+        self.host.add_tunnel_address(step.name)
+
+    def set_parameter(self, step: SetParameter) -> None:
+        self.host.set_parameter(step.path, step.value)
+
+    def raise_tunnel(self, step: RaiseTunnel) -> None:
+        self.host.raise_tunnel(step.name)
+
+    def remove_tunnel(self, step: RemoveTunnel) -> None:
+        self.host.remove_tunnel(step.name)
+
+    def open_port(self, step: OpenPort) -> None:
+        self.host.open_port(step.family, step.port)
+
+    def close_port(self, step: ClosePort) -> None:
+        self.host.close_port(step.family, step.port)
+
+    def change_chain(self, step: AcceptTunnels | TakeBack) -> None:
+        self.host.change_chain(step.chain, step.rules)
+
 
 RealExecutor.taking = {
     **Executor.taking,
@@ -39,4 +67,13 @@ RealExecutor.taking = {
     PutFilter: RealExecutor.put_filter,
     RemoveFilter: RealExecutor.remove_filter,
     RemoveQdisc: RealExecutor.remove_qdisc,
+    MakeTunnel: RealExecutor.make_tunnel,
+    AddAddress: RealExecutor.add_address,
+    SetParameter: RealExecutor.set_parameter,
+    RaiseTunnel: RealExecutor.raise_tunnel,
+    RemoveTunnel: RealExecutor.remove_tunnel,
+    OpenPort: RealExecutor.open_port,
+    ClosePort: RealExecutor.close_port,
+    AcceptTunnels: RealExecutor.change_chain,
+    TakeBack: RealExecutor.change_chain,
 }

@@ -252,7 +252,7 @@ def test_a_role_takes_what_the_operator_set(role: str, name: str) -> None:
     if (role, name) in INTERNAL:
         assert not variables_in(load(ROOT / "roles" / role / "defaults" / "main.yml")[f"{role}_{name}"])
         return
-    own = role == "real" and name in ("interfaces", "mode", "vips", "sources", "attach")
+    own = role == "real" and name in ("interfaces", "how", "firewall", "mode", "vips", "sources", "attach")
     # The port by which Ansible reaches the host is the one that a VIP may cut off.
     variable = "ansible_port" if name == "ssh_port" else f"katran_real_{name}" if own else f"katran_{name}"
     assert default_of(role, name, **{variable: "mine"}) == "mine"

@@ -19,7 +19,7 @@ from ..._kernel.run_files import RunFiles
 from ..._kernel.state_files import StateFile
 from ..._model.agent_settings import AGENT_FILE
 from ..._model.announcement import Told
-from ..._model.doctor.announced import no_daemon, of_sessions, places, sessions
+from ..._model.doctor.announced import Session, no_daemon, of_sessions, places, sessions
 from ..._model.doctor.finding import Finding
 from ..._model.doctor.host import HUNG_SECONDS, Agent, of_agent
 from ..._model.errors import HostError, StateError
@@ -27,8 +27,9 @@ from ..._model.state import State
 from ..._model.vips import vips_from_config
 from ..bgp import RECORD
 
-_PATIENCE_SECONDS = 2.0
-"""How long an agent that has just started has to write what it knows."""
+_PATIENCE_SECONDS = 4.0
+"""How long an agent that has just started has to write what it knows, and a session that has just ended to come back:
+bird is told to try again after a second."""
 
 
 def look_at_agent(file: StateFile, state: State) -> Iterable[Finding]:
@@ -57,6 +58,16 @@ def _age(instance: str) -> float | None:
     return None if record is None else max(0.0, time.time() - record.at)
 
 
+def _patiently() -> list[Session]:
+    """The BGP sessions, once they are all up, or will not be in a while."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        found = sessions(bird_view.ask(["show protocols all"])[0])
+        if all(session.up for session in found) or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)
+
+
 def look_at_sessions(file: StateFile, seen: dict[str, t.Any]) -> Iterable[Finding]:
     """Whether bird tells its neighbours of what the agent announces; nothing where somebody else announces."""
     files = RunFiles(file.instance)
@@ -70,7 +81,7 @@ def look_at_sessions(file: StateFile, seen: dict[str, t.Any]) -> Iterable[Findin
             return [no_daemon(told.table, f"there is no {bird.CONTROL}")]
         return of_sessions(ready, routes, told.table, [], {})
     try:
-        found = sessions(bird_view.ask(["show protocols all"])[0])
+        found = _patiently()
         up = [session.name for session in found if session.up]
         exported = bird_view.ask([f"show route export {name}" for name in up])
     except HostError as error:

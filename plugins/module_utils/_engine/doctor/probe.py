@@ -42,6 +42,8 @@ _SHORTEST_PAUSE = 0.001
 _KIND_BITS, _LARGE = 4, 8
 """A token is 12 bits of the run, 16 of the flow, and 4 of which try it is and whether it is a large echo."""
 
+_LATE_SECONDS = 0.05
+
 _SSH = 22
 _IPV4, _IPV6 = b"\x08\x00", b"\x86\xdd"
 _ALIVE = {"syn_ack", "reset", "datagram", "refused"}
@@ -137,7 +139,7 @@ class Probes:
         for attempt in range(_TRIES):
             left = [flow for flow in flows if not done(flow) and not flow.fault]
             if not left:
-                return
+                break
             began = time.monotonic()
             for index, flow in enumerate(left):
                 number = self._numbers[id(flow)]
@@ -152,6 +154,9 @@ class Probes:
                 if pace > _SHORTEST_PAUSE:
                     self._listen(wire, left, time.monotonic() + pace, done)
             self._listen(wire, left, time.monotonic() + self.probing.seconds, done)
+        # Whose echo came first may answer as well.
+        late = [flow for flow in flows if flow.service == "udp" and not flow.fault]
+        self._listen(wire, late, time.monotonic() + _LATE_SECONDS, lambda flow: bool(flow.kinds & _ALIVE))
 
     def _listen(self, wire: ProbeSocket, flows: Sequence[Flow], deadline: float, done: Callable[[Flow], bool]) -> None:
         """Take answers until the deadline, or until all flows are done."""

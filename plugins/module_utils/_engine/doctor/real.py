@@ -17,7 +17,8 @@ from ..._model import layout
 from ..._model.decap_plan import PROGRAM
 from ..._model.decap_record import DecapRecord
 from ..._model.doctor.finding import Finding
-from ..._model.doctor.real import Listener, RealSeen, real_findings, service_findings
+from ..._model.doctor.real import real_findings, service_findings
+from ..._model.doctor.real_seen import Listener, RealSeen
 from ..._model.errors import FleetError
 from ..._model.host_addresses import LOOPBACK
 from ..._model.map_specs import DECAP_COUNTERS

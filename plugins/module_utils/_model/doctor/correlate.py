@@ -100,7 +100,7 @@ def diagnose(inventory: Inventory, reports: Sequence[Report], arrived: Mapping[s
     found = [finding._replace(host=report.host) for report in reports for finding in report.findings]
     found += fleet_findings(inventory, reports)
     case = _Case(reports, list(dict.fromkeys(found)), _owners(inventory, reports), arrived or {})
-    for pass_over in (_shadowed, _symptoms, _rings):
+    for pass_over in (_shadowed, _symptoms, _rings, _kept_in):
         explained = set(pass_over(case))
         case.explained += [each for each in case.found if each in explained]
         case.found = [each for each in case.found if each not in explained]
@@ -200,24 +200,33 @@ def _rings(case: _Case) -> Iterator[Finding]:
             yield each
 
 
+def _kept_in(case: _Case) -> Iterator[Finding]:
+    """VIPs whose floor keeps in reals that fail, where it is told of each why it fails."""
+    ill = {each.host for each in case.found if each.name in OF_A_REAL and each.error}
+    for each in case.found:
+        if each.name == "health_and_overlay":
+            owners = {case.owners[word] for word in _words(each.cause) if word in case.owners}
+            if owners and owners <= ill:
+                yield each
+
+
 def _merged(case: _Case) -> Iterator[Finding]:
     """Symptoms without a cause: each once for all balancers, with what the real counted."""
     said: dict[tuple[str, str], list[Finding]] = {}
     for each in case.found:
-        if _is_symptom(case, each):
+        if _is_symptom(case, each) or each.name == "health_and_overlay":
             said.setdefault((each.name, each.about), []).append(each)
         else:
             yield each
     for several in said.values():
         first = several[0]
-        owners = sorted({case.owners[real] for _vip, real in _pairs(case, first) if real in case.owners})
-        others = f" (so do {', '.join(each.host for each in several[1:])})" if len(several) > 1 else ""
-        words = "".join(_arrival(case, first, owner) for owner in owners[:1])
+        others = f" ({', '.join(each.host for each in several[1:])} too)" if len(several) > 1 else ""
+        words = _arrival(case, first, case.owners.get(first.about, ""))
         yield first._replace(cause=f"{first.cause}{others}{words}")
 
 
 def _arrival(case: _Case, finding: Finding, owner: str) -> str:
-    if owner not in case.arrived or finding.name == "service_refuses":
+    if owner not in case.arrived or finding.name not in ("service_silent", "real_unreachable"):
         return ""
     if case.arrived[owner]:
         return f"; at {owner}, {case.arrived[owner]} packets came out of tunnels meanwhile"

@@ -68,7 +68,7 @@ def fleet_findings(inventory: Inventory, reports: Sequence[Report]) -> list[Find
     answered = [report for report in reports if not report.why]
     for look in (_clocks, _server_ids):
         found += look(answered)
-    found += _addresses(inventory, answered)
+    found += [*_addresses(inventory, answered), *_twice(inventory)]
     found += _rings(inventory, answered)
     found += _tunnels(inventory, answered)
     return found
@@ -81,7 +81,7 @@ def _absent(reports: Sequence[Report]) -> Iterator[Finding]:
                 "host_unreachable",
                 "",
                 f"the host did not answer: {report.why}",
-                "see whether it runs and ssh reaches it (ansible HOST -m ping); what others say of it is told below",
+                "see whether it runs and ssh reaches it (ansible HOST -m ping); the others were examined all the same",
                 host=report.host,
             )
             continue
@@ -138,6 +138,23 @@ def _addresses(inventory: Inventory, reports: Sequence[Report]) -> Iterator[Find
                 )
 
 
+def _twice(inventory: Inventory) -> Iterator[Finding]:
+    """Reals to which the inventory gives one address."""
+    hosts: dict[str, list[str]] = {}
+    for host, addresses in inventory.addresses.items():
+        for address in addresses:
+            hosts.setdefault(address, []).append(host)
+    for address, several in hosts.items():
+        if len(several) > 1:
+            yield Finding(
+                "real_address",
+                address,
+                f"katran_real_address {address} is that of {some(several)}: balancers send to one of them",
+                "give each real its own address in katran_real_address, and deploy",
+                host=several[0],
+            )
+
+
 def _is_usual(text: str) -> bool:
     address = ipaddress.ip_address(text)
     return not (address.is_loopback or address.is_link_local)
@@ -192,25 +209,42 @@ def _other_owner(
                 )
 
 
+class _Differs(t.NamedTuple):
+    """In what a balancer's ring is not that of another; `error`: whether that is more than what checks say for now."""
+
+    host: str
+    other: str
+    why: str
+    error: bool
+    remedy: str
+
+
 def _rings(inventory: Inventory, reports: Sequence[Report]) -> Iterator[Finding]:
+    """One for each balancer and each difference, with the VIPs that have it."""
     balancers = [report for report in reports if report.shared is not None]
     names = sorted({name for report in balancers for name in (report.shared or {})["vips"]})
+    alike: dict[_Differs, list[str]] = {}
     for name in names:
         there = [report for report in balancers if name in (report.shared or {})["vips"]]
         for report in balancers:
             told = inventory.vips.get(report.host)
             if report not in there and told is not None and name in told:
-                yield Finding(
-                    "rings_differ",
-                    name,
-                    f"it lacks {name}, which the inventory tells it and {some([each.host for each in there])} has",
-                    f"{DEPLOY} (--limit {report.host})",
-                    host=report.host,
-                )
-        yield from _different(inventory, name, there)
+                has = some([each.host for each in there])
+                lacks = _Differs(report.host, has, "", True, f"{DEPLOY} (--limit {report.host})")
+                alike.setdefault(lacks, []).append(name)
+        for each in _different(inventory, name, there):
+            alike.setdefault(each, []).append(name)
+    for each, vips in alike.items():
+        listed = some(vips)
+        cause = f"it lacks {listed}, which the inventory tells it and {each.other} has"
+        if each.why:
+            several = len(vips) > 1
+            cause = f"its {'rings' if several else 'ring'} of {listed} {'are' if several else 'is'} not that of"
+            cause += f" {each.other}, so flows get another real where they come by another balancer: {each.why}"
+        yield Finding("rings_differ", listed, cause, each.remedy, error=each.error, host=each.host)
 
 
-def _different(inventory: Inventory, name: str, reports: Sequence[Report]) -> Iterator[Finding]:
+def _different(inventory: Inventory, name: str, reports: Sequence[Report]) -> Iterator[_Differs]:
     """Those that differ from what most have, of balancers that are told the same."""
     alike: dict[str, list[Report]] = {}
     for report in reports:
@@ -222,10 +256,7 @@ def _different(inventory: Inventory, name: str, reports: Sequence[Report]) -> It
         model, first = rings[digests.index(usual)], several[digests.index(usual)].host
         for report, ring in zip(several, rings, strict=True):
             if ring["digest"] != usual:
-                why, error, remedy = _why(ring, model, report.host, first)
-                cause = f"its ring of {name} is not that of {first}, so flows change their real where their balancer"
-                cause += f" changes: {why}"
-                yield Finding("rings_differ", name, cause, remedy, error=error, host=report.host)
+                yield _Differs(report.host, first, *_why(ring, model, report.host, first))
 
 
 def _why(ring: Seen, model: Seen, host: str, other: str) -> tuple[str, bool, str]:

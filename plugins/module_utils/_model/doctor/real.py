@@ -7,239 +7,24 @@ from __future__ import annotations
 
 import ipaddress
 import typing as t
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
 
-from ..decap_plan import DecapSnapshot
-from ..decap_record import DecapKept, DecapRecord
+from ..decap_record import KERNEL
 from ..faults import some
 from ..host_addresses import LOOPBACK, HostAddress
-from ..host_plan import MssRules, RealHost
 from ..snapshot import Missing
-from ..sources import EVERYWHERE
 from .finding import Finding
-from .firewall import INCOMING, OUTGOING, Packet, Ruleset
+from .firewall import INCOMING, OUTGOING, Packet
+from .real_decap import decap_entries, decap_instances, decap_pins, decap_places, filters_in
+from .real_seen import RESTORE, TCP, UDP, RealSeen, Way, listed
 
-RESTORE = "run the playbook katran.fleet.deploy, or systemctl restart katran-restore on the host"
-TCP, UDP = 6, 17
-PROTOCOLS = {"tcp": TCP, "udp": UDP}
-
-
-class Link(t.NamedTuple):
-    """An interface. `up`: by its administrator. `rp_filter`, `arp_ignore`: what holds there; None: there is no such."""
-
-    mtu: int
-    up: bool = True
-    rp_filter: int = 0
-    arp_ignore: int = 0
-
-
-class Listener(t.NamedTuple):
-    """A socket that takes connections or datagrams. `address`: "" for any of `families`; `waiting` of `most` queue."""
-
-    protocol: int
-    address: str
-    port: int
-    families: tuple[bool, ...] = (False, True)
-    waiting: int = 0
-    most: int = 0
-
-    def takes(self, address: str, protocol: int, port: int) -> bool:
-        """Whether it is the one for a packet."""
-        if (self.protocol, self.port) != (protocol, port):
-            return False
-        return (":" in address) in self.families if not self.address else self.address == address
-
-    @property
-    def full(self) -> bool:
-        """Whether no further connection is taken: the service does not accept those that wait."""
-        return self.protocol == TCP and 0 < self.most <= self.waiting
-
-
-class Way(t.NamedTuple):
-    """The default route of a family. `kind`: unicast, blackhole, unreachable, prohibit, "" for none.
-
-    `interfaces`: over which it leads; `others`: how many routes lead to somewhere else by a gateway.
-    """
-
-    kind: str = ""
-    interfaces: tuple[str, ...] = ()
-    others: int = 0
-
-
-@dataclass(frozen=True)
-class RealSeen:
-    """A real as it is. `record`, `decap`: of the instance. `others`: of instances beside it, the interfaces of decap.
-
-    `links`: by interface; `ways`: by family, True for IPv6; `rules`: None where nftables does not tell.
-    `deaf`: whether it cannot be told who listens. `programs`: names of what XDP runs, by id.
-    """
-
-    instance: str
-    record: DecapRecord
-    decap: DecapSnapshot
-    others: Mapping[str, Collection[str]] = field(default_factory=dict)
-    host: RealHost | None = None
-    mss: MssRules | None = None
-    links: Mapping[str, Link] = field(default_factory=dict)
-    ways: Mapping[bool, Way] = field(default_factory=dict)
-    rules: Ruleset | None = None
-    listeners: Sequence[Listener] = ()
-    deaf: bool = False
-    programs: Mapping[int, str] = field(default_factory=dict)
-
-    @property
-    def kept(self) -> DecapKept:
-        """The settings of the last run."""
-        return self.record.settings or DecapKept([], [], 0, [], 0)
-
-    @property
-    def interfaces(self) -> list[str]:
-        """By which balancers' packets come, as far as they are there."""
-        return [name for name in self.record.interfaces if name in self.links]
-
-
+_IPIP, _IPV6 = 4, 41
 Look = t.Callable[[RealSeen], Iterator[Finding]]
 
 
 def real_findings(seen: RealSeen) -> list[Finding]:
     """All that is wrong."""
     return [finding for look in LOOKS for finding in look(seen)]
-
-
-def _listed(names: Collection[str]) -> str:
-    return some(sorted(names))
-
-
-def decap_places(seen: RealSeen) -> Iterator[Finding]:
-    """Whether the program runs where the last run put it."""
-    for name in seen.record.interfaces:
-        link, there = seen.links.get(name), seen.decap.attachments.get(name)
-        if link is None:
-            yield Finding(
-                "decap_missing",
-                name,
-                f"interface {name}, by which balancers' packets come, does not exist",
-                "bring the interface back, or name another in katran_real_interfaces and deploy",
-            )
-            continue
-        if not link.up:
-            yield Finding(
-                "interface_down",
-                name,
-                f"interface {name}, by which balancers' packets come, is down",
-                f"ip link set {name} up",
-            )
-        if isinstance(seen.decap.attached, Missing):
-            continue
-        if there is None:
-            cause = f"interface {name} runs no program, so nothing takes balancers' tunnels apart"
-            yield Finding("decap_missing", name, cause, RESTORE)
-        elif there.program_id not in seen.decap.ours(seen.record):
-            yield _other(seen, name, there.program_id)
-
-
-def _other(seen: RealSeen, name: str, number: int) -> Finding:
-    resident = seen.decap.residents.get(number)
-    if resident is not None and resident.program == "decap":
-        return Finding(
-            "decap_instance",
-            name,
-            f"interface {name} runs decap of instance {resident.instance}, not of {seen.instance}, so the VIPs of"
-            f" {seen.instance} are not served",
-            f"remove decap of instance {resident.instance} (module decap, state: absent), then deploy; one instance"
-            " serves all VIPs of a real",
-        )
-    if resident is not None:
-        return Finding(
-            "decap_missing",
-            name,
-            f"interface {name} runs program {resident.program} of instance {resident.instance} in decap's place",
-            "give katran_real_attach: false and the balancer feature inline_decap, or another interface, and deploy",
-        )
-    called = seen.programs.get(number, "")
-    return Finding(
-        "decap_missing",
-        name,
-        f"interface {name} runs a program that is not ours (id {number}{f', {called}' if called else ''}) in decap's"
-        " place",
-        f"see whose it is (bpftool prog show id {number}); take it off (ip link set {name} xdp off), then deploy",
-    )
-
-
-def decap_pins(seen: RealSeen) -> Iterator[Finding]:
-    """Whether the program and its maps are where runs find them."""
-    decap = seen.decap
-    if isinstance(decap.bpffs, Missing):
-        yield Finding("decap_missing", seen.instance, decap.bpffs.sentence, f"mount it, then {RESTORE}")
-        return
-    if not seen.record.interfaces or not decap.at(seen.record.interfaces):
-        return
-    if decap.current is None:
-        yield Finding(
-            "decap_missing",
-            f"{decap.directory}/decap",
-            decap.impostor.replace("replace", "what is pinned there is not it:", 1)
-            if decap.impostor
-            else "decap is not pinned, so it goes when the interface lets go of it, and runs cannot find it",
-            RESTORE,
-            error=False,
-        )
-    missing = [name for name in decap.lost if name in ("decap_vips", "decap_src_v4", "decap_src_v6")]
-    if missing:
-        yield Finding(
-            "decap_missing",
-            seen.instance,
-            f"maps of decap are not pinned ({_listed(missing)})",
-            RESTORE,
-            error=False,
-        )
-
-
-def decap_instances(seen: RealSeen) -> Iterator[Finding]:
-    """Whether two instances claim one interface."""
-    for instance, interfaces in sorted(seen.others.items()):
-        both = set(interfaces).intersection(seen.record.interfaces)
-        if both:
-            yield Finding(
-                "decap_instance",
-                _listed(both),
-                f"instances {seen.instance} and {instance} both have decap on record for interface {_listed(both)},"
-                " which can run one of them",
-                "keep the instance that serves the VIPs, and remove the other one's (module decap, state: absent)",
-            )
-
-
-def decap_entries(seen: RealSeen) -> Iterator[Finding]:
-    """Whether the maps have the VIPs and sources of the last run."""
-    if seen.record.settings is None or "decap_vips" not in seen.decap.maps:
-        return
-    gone = set(seen.kept.vips) - set(seen.decap.vips)
-    if gone:
-        yield Finding(
-            "decap_sources",
-            _listed(gone),
-            f"map decap_vips lacks {_listed(gone)}, which somebody removed: their packets stay in the tunnel",
-            RESTORE,
-        )
-    sources = set(seen.kept.sources or EVERYWHERE)
-    closed = sources - set(seen.decap.sources)
-    if closed and "decap_src_v4" in seen.decap.maps:
-        yield Finding(
-            "decap_sources",
-            _listed(closed),
-            f"the maps of decap's sources lack {_listed(closed)}, removed by somebody: tunnels from there stay closed",
-            RESTORE,
-        )
-    opened = set(seen.decap.sources) - sources
-    if opened:
-        yield Finding(
-            "decap_sources",
-            _listed(opened),
-            f"the maps of decap's sources have {_listed(opened)}, put there by no run: tunnels from there are opened",
-            RESTORE,
-            error=False,
-        )
 
 
 def vips_here(seen: RealSeen) -> Iterator[Finding]:
@@ -249,16 +34,19 @@ def vips_here(seen: RealSeen) -> Iterator[Finding]:
     places: dict[str, list[HostAddress]] = {}
     for each in seen.decap.addresses:
         places.setdefault(each.text, []).append(each)
+    missing = [vip for vip in seen.kept.vips if vip not in places]
+    if missing:
+        several = len(missing) > 1
+        yield Finding(
+            "vip_not_on_lo",
+            listed(missing),
+            f"{listed(missing)} {'are no addresses' if several else 'is no address'} of this host, so what decap takes"
+            " out of the tunnel is not for anybody here",
+            f"ip addr add {missing[0]}/{_whole(missing[0])} dev lo{' and likewise the others' if several else ''},"
+            f" or {RESTORE}",
+        )
     for vip in seen.kept.vips:
         there = places.get(vip, [])
-        length = 128 if ":" in vip else 32
-        if not there:
-            yield Finding(
-                "vip_not_on_lo",
-                vip,
-                f"{vip} is no address of this host, so what decap takes out of the tunnel is not for anybody here",
-                f"ip addr add {vip}/{length} dev lo, or {RESTORE}",
-            )
         outside = sorted({each.interface for each in there if each.interface in seen.record.interfaces})
         for interface in outside:
             yield Finding(
@@ -267,8 +55,12 @@ def vips_here(seen: RealSeen) -> Iterator[Finding]:
                 f"{vip} is an address of interface {interface}, so this host claims it on the link (ARP, neighbour"
                 " discovery) and traffic goes past the balancers",
                 f"ip addr del {vip}/{_length_of(there, interface)} dev {interface}, and have it on lo"
-                f" (ip addr add {vip}/{length} dev lo)",
+                f" (ip addr add {vip}/{_whole(vip)} dev lo)",
             )
+
+
+def _whole(address: str) -> int:
+    return 128 if ":" in address else 32
 
 
 def _length_of(there: Sequence[HostAddress], interface: str) -> int:
@@ -291,7 +83,7 @@ def answers_arp(seen: RealSeen) -> Iterator[Finding]:
         yield Finding(
             "vip_answers_arp",
             name,
-            f"arp_ignore is 0 on interface {name}, so this host answers ARP for {_listed(near or vips)}"
+            f"arp_ignore is 0 on interface {name}, so this host answers ARP for {listed(near or vips)}"
             + (" and takes the traffic from the balancers" if near else " should the link ever ask"),
             f"sysctl -w net.ipv4.conf.all.arp_ignore=1, or {RESTORE}",
             error=bool(near),
@@ -307,7 +99,7 @@ def reverse_paths(seen: RealSeen) -> Iterator[Finding]:
     if not any(":" not in vip for vip in seen.kept.vips):
         return
     way = seen.ways.get(False, Way())
-    for name in seen.interfaces:
+    for name in dict.fromkeys((*seen.interfaces, *(each for each in seen.behind if each in seen.links))):
         if seen.links[name].rp_filter != 1:
             continue
         same = way.kind == "unicast" and way.interfaces == (name,)
@@ -347,7 +139,7 @@ def sizes(seen: RealSeen) -> Iterator[Finding]:
     else:
         missing = set(seen.kept.vips).intersection(host.vips or ()) - seen.mss.vips
         if missing:
-            yield Finding("mtu_real", "MSS", f"{told}, and the rules lack {_listed(missing)}", RESTORE)
+            yield Finding("mtu_real", "MSS", f"{told}, and the rules lack {listed(missing)}", RESTORE)
 
 
 def ways_back(seen: RealSeen) -> Iterator[Finding]:
@@ -363,7 +155,7 @@ def ways_back(seen: RealSeen) -> Iterator[Finding]:
         yield Finding(
             "source_unreachable",
             family,
-            f"{cause}, so answers of {_listed(vips)} to clients find no way out"
+            f"{cause}, so answers of {listed(vips)} to clients find no way out"
             + (f", but for {way.others} networks" if some else ""),
             f"ip {option}route add default via GATEWAY, and have it come back at boot",
             error=not some,
@@ -388,6 +180,26 @@ def filters(seen: RealSeen) -> Iterator[Finding]:
     """Whether a firewall drops all that comes for a VIP, whichever the port."""
     for vip in seen.kept.vips:
         yield from dropped(seen, vip, 0, 0)
+    if seen.way == KERNEL:
+        yield from _tunnels_dropped(seen)
+
+
+def _tunnels_dropped(seen: RealSeen) -> Iterator[Finding]:
+    """Whether a firewall drops tunnels that the kernel is to strip, of either kind: which is used, balancers know."""
+    for address in seen.decap.local():
+        if seen.rules is None or address.interface not in seen.interfaces or address.text.startswith("fe80:"):
+            continue
+        sources = [each.partition("/")[0] for each in seen.kept.sources if (":" in each) == address.ipv6]
+        for source in sources:
+            packet = Packet.to(address.text, interface=address.interface)._replace(source=source)
+            kinds = ((_IPV6 if address.ipv6 else _IPIP, 0), (UDP, seen.kept.gue_port))
+            words = [
+                seen.rules.drops(packet._replace(protocol=protocol, destination_port=port)) for protocol, port in kinds
+            ]
+            if all(words):
+                accept = f"udp dport {seen.kept.gue_port} (GUE), or meta l4proto {kinds[0][0]} (IPIP)"
+                cause = f"balancers' tunnels from {source} to {address.text} are dropped by {words[0]}"
+                yield Finding("firewall_drops", address.text, cause, f"accept them there: {accept}; or {RESTORE}")
 
 
 def dropped(seen: RealSeen, vip: str, protocol: int, port: int) -> list[Finding]:
@@ -398,7 +210,7 @@ def dropped(seen: RealSeen, vip: str, protocol: int, port: int) -> list[Finding]
     which = f"{'ip6' if ':' in vip else 'ip'} daddr {vip}"
     if port:
         which += f" {'tcp' if protocol == TCP else 'udp'} dport {port}"
-    for interface in seen.interfaces or [""]:
+    for interface in [name for name in seen.behind if name in seen.links] or [""]:
         packet = Packet.to(vip, protocol, port, interface)
         words = seen.rules.drops(packet, INCOMING)
         if words:
@@ -420,6 +232,7 @@ def vip_name(vip: str, protocol: int, port: int) -> str:
 
 LOOKS: tuple[Look, ...] = (
     decap_places,
+    filters_in,
     decap_pins,
     decap_instances,
     decap_entries,
@@ -435,21 +248,34 @@ LOOKS: tuple[Look, ...] = (
 
 
 def service_findings(seen: RealSeen, services: Sequence[tuple[str, int, int]]) -> list[Finding]:
-    """What is wrong with services whose ports are known: (VIP's address, protocol, port)."""
-    found: list[Finding] = []
-    for vip, protocol, port in services:
-        if vip not in seen.kept.vips or not port:
-            continue
-        drops = dropped(seen, vip, protocol, port)
-        found += drops
-        if not seen.deaf and not any(each.takes(vip, protocol, port) for each in seen.listeners):
-            name = vip_name(vip, protocol, port)
-            found.append(
-                Finding(
-                    "service_refuses",
-                    name,
-                    f"nothing listens on {name}: connections are refused",
-                    f"start the service, and have it listen on {vip} or on every address (ss -Hltun shows who listens)",
-                )
+    """What is wrong with services whose ports are known: (VIP's address, protocol, port). One cause is told once."""
+    asked = [each for each in services if each[0] in seen.kept.vips and each[2]]
+    found = _alike([finding for each in asked for finding in dropped(seen, *each)])
+    unheard = [each for each in asked if not seen.deaf and not any(one.takes(*each) for one in seen.listeners)]
+    if unheard:
+        names = some([vip_name(*each) for each in unheard])
+        addresses = some(list(dict.fromkeys(each[0] for each in unheard)))
+        found.append(
+            Finding(
+                "service_refuses",
+                names,
+                f"nothing listens on {names}: what comes there is refused",
+                f"start the service, and have it listen on {addresses} or every address (ss -Hltun shows who listens)",
             )
+        )
     return found
+
+
+def _alike(findings: Sequence[Finding]) -> list[Finding]:
+    """Those that differ in nothing but the service, as one."""
+    same: dict[str, list[Finding]] = {}
+    for each in findings:
+        same.setdefault(each.cause.replace(each.about, ""), []).append(each)
+    return [
+        several[0]._replace(
+            about=(names := some([each.about for each in several])),
+            cause=several[0].cause.replace(several[0].about, names),
+            remedy=several[0].remedy + (" (likewise for the others)" if len(several) > 1 else ""),
+        )
+        for several in same.values()
+    ]

@@ -698,3 +698,7 @@ class MemoryToolchain:
     def prove(self, bytecode: Bytecode, settings: object) -> dict[str, t.Any]:
         del bytecode, settings
         return {"packets": 1, "seconds": 0.0}
+
+    def require_host(self, source_dir: str) -> None:
+        if not self.has_bcc:
+            raise ProgramError(f"bcc does not compile what is in {source_dir}")

@@ -58,9 +58,17 @@ def test_source_routes(host: Host) -> None:
 def test_server_ids(host: Host) -> None:
     result = table(host, "server_ids", {"id": 1, "real": A}, {"id": 2, "real": A}, {"id": 99, "real": B})
     assert result.operations == {"reals": 2, "server_id_map": 3}
+    assert result.warnings == []
     result = table(host, "server_ids", {"id": 2, "real": B}, {"id": 99, "real": B})
     assert result.operations == {"reals": 1, "server_id_map": 2}
     assert result.changes == ["server id 1: removed", "server id 2: 10.0.0.1 → 10.0.0.2"]
+    assert result.warnings == [
+        (
+            "server id 2 moves from 10.0.0.1 to 10.0.0.2, where connections that carry it break: give a host an id that"
+            " no other had"
+        )
+    ]
+    assert table(host, "server_ids", {"id": 2, "real": B}, {"id": 99, "real": B}).warnings == []
 
 
 def test_decap_destinations(host: Host) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._model.host_command import PATH, TEXT
+from ansible_collections.katran.fleet.plugins.module_utils._model.host_command import LINKS, PATH, TEXT
 from ansible_collections.katran.fleet.plugins.module_utils._model.host_plan import (
     HostSnapshot,
     HostWanted,
@@ -47,3 +47,27 @@ def test_it_goes_where_it_is_ours(there: str | None, goes: bool) -> None:
     plan = plan_absence(HostSnapshot(command=there))
     assert plan.steps == ([Step("command", PATH, "", f"remove {PATH}")] if goes else [])
     assert plan.warnings == []
+
+
+MAN, BASH = LINKS
+
+
+@pytest.mark.parametrize(
+    ("there", "steps", "warnings"),
+    [
+        ({}, [], []),
+        (dict(LINKS), [], []),
+        ({MAN: None}, [Step("page", MAN, LINKS[MAN], f"link {MAN}")], []),
+        ({BASH: "/tmp/x"}, [Step("page", BASH, LINKS[BASH], f"link {BASH}, which led to /tmp/x")], []),
+        ({MAN: ""}, [], [f"{MAN} is somebody else's, and stays so: {LINKS[MAN]} is ours"]),
+    ],
+)
+def test_its_pages_are_there(there: dict[str, str | None], steps: list[Step], warnings: list[str]) -> None:
+    plan = plan_host(HostWanted({}, command=True), HostSnapshot(command=TEXT, pages=there))
+    assert (plan.steps, plan.warnings) == (steps, warnings)
+
+
+@pytest.mark.parametrize(("target", "goes"), [(LINKS[MAN], True), ("/tmp/x", False), ("", False), (None, False)])
+def test_its_pages_go_where_they_are_ours(target: str | None, goes: bool) -> None:
+    plan = plan_absence(HostSnapshot(pages={MAN: target}))
+    assert plan.steps == ([Step("page", MAN, "", f"remove {MAN}")] if goes else [])

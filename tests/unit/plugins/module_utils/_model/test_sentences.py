@@ -148,8 +148,8 @@ def test_an_instance_that_stays_is_a_fault() -> None:
     assert found.faults == [
         (
             "instance blue keeps its state in /var/lib/katran-fleet/blue, and without the units nothing would bring it"
-            " back at boot: first remove its programs (modules balancer, decap, healthcheck and xdp_root with state"
-            " absent)"
+            " back at boot: first remove its programs (modules balancer, decap, server_id_option, healthcheck and"
+            " xdp_root with state absent)"
         )
     ]
     assert found.steps == []

@@ -279,7 +279,7 @@ def test_a_symptom_without_a_cause_is_told_once_with_what_the_real_counted() -> 
     (first,) = found(hosts, after={"real2": {"counters": {"decap_v4": 10, "decap_v6": 5}}}).findings
     assert first.host == "lb1"
     assert first.cause.endswith(
-        "(so do lb2); at real2, nothing came out of a tunnel: what is sent is lost on the way there"
+        "(lb2 too); at real2, nothing came out of a tunnel: what is sent is lost on the way there"
     )
     (first,) = found(hosts, after={"real2": {"counters": {"decap_v4": 16, "decap_v6": 5}}}).findings
     assert first.cause.endswith("at real2, 6 packets came out of tunnels meanwhile")
@@ -319,3 +319,12 @@ def test_what_a_real_has_to_serve() -> None:
     assert services_of(preflight(), "real1") == [WEB, WEB6, ECHO]
     assert services_of(preflight(), "lb1") == []
     assert services_of({"failed": True}, "real1") == []
+
+
+def test_a_real_that_the_floor_keeps_in_is_told_with_its_cause_alone() -> None:
+    hosts = fleet()
+    for balancer in ("lb1", "lb2"):
+        say(hosts, balancer, "health_and_overlay", WEB, f"vip {WEB} is degraded: 10.0.0.12 (down: refused) stays in")
+    assert named(found(hosts)) == [("lb1", "health_and_overlay", WEB)]
+    say(hosts, "real2", "service_refuses", WEB)
+    assert named(found(hosts)) == [("real2", "service_refuses", WEB)]
