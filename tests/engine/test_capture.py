@@ -48,15 +48,15 @@ from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, compile
 
 REQUEST = Request("default", BPFFS, 5, False)
 FOLDER = Path("/run/library")
-EMPTY = "198.51.100.7"
+EMPTY, CLOSED = "198.51.100.7", "198.51.100.8"
 
 
 @pytest.fixture(autouse=True, scope="module")
 def host() -> Iterator[None]:
     with sandbox(LINK), compiled_once():
-        life.ensure(features=["introspection"])
+        life.ensure(features=["introspection", "source_filter"])
         lead_out()
-        life.apply([vips(), vips(address=EMPTY) | {"reals": []}])
+        life.apply([vips(), vips(address=EMPTY) | {"reals": []}, vips(address=CLOSED, deny=["203.0.113.0/24"])])
         yield
 
 
@@ -69,7 +69,8 @@ def taken(wanted: Wanted, during: Callable[[], Any] = lambda: None) -> tuple[Cap
             time.sleep(0.01)
         during()
 
-    beside = threading.Thread(target=work)
+    # Where there is no capture, nobody waits for what was to be done during it.
+    beside = threading.Thread(target=work, daemon=True)
 
     def begin(_told: Captured) -> Callable[[Frame, int | None], bool]:
         beside.start()
@@ -106,13 +107,14 @@ def test_known_flows_say_so() -> None:
     assert frames[1][0].why == "connection table"
 
 
-def test_dropped_packets_show_their_end() -> None:
+@pytest.mark.parametrize(("address", "why"), [(EMPTY, "ring"), (CLOSED, "")])
+def test_dropped_packets_show_their_end(address: str, why: str) -> None:
     with one_cpu(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as out:
         out.bind((life.PEER, 0))
-        _told, frames = taken(Wanted(EMPTY, packets=1), lambda: out.send(frame(1, 40000, EMPTY)))
+        _told, frames = taken(Wanted(address, packets=1), lambda: out.send(frame(1, 40000, address)))
     assert [(each.out, each.verdict, each.real, each.why) for each, _ in frames] == [
-        (False, 0, 0, "ring"),
-        (True, 1, 0, "ring"),
+        (False, 0, 0, why),
+        (True, 1, 0, why),
     ]
 
 

@@ -54,7 +54,8 @@ def payloads() -> Payloads:
         ("bgp", 160),
         ("flows", 252),
         # What today's ring says of a flow takes the order in which the program looks for its VIP.
-        ("flows_info", 276),
+        # Who encapsulated a flow is in tables of their own.
+        ("flows_info", 280),
         # A VIP has its check, its announcement and its layouts of connection ids with it.
         ("simulate_info", 300),
         # A real knows filters of tc, the kernel's tunnels and the firewall beside XDP.
