@@ -27,6 +27,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.captured import Frame
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import EngineError, FleetError
+from ansible_collections.katran.fleet.plugins.module_utils._model.simulated_flows import build_frame, parse_flows
 from ansible_collections.katran.fleet.plugins.plugin_utils.library import library
 from ansible_collections.katran.fleet.tests.engine import life
 from ansible_collections.katran.fleet.tests.engine.life import (
@@ -48,7 +49,7 @@ from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, compile
 
 REQUEST = Request("default", BPFFS, 5, False)
 FOLDER = Path("/run/library")
-EMPTY, CLOSED = "198.51.100.7", "198.51.100.8"
+EMPTY, CLOSED, VIP6 = "198.51.100.7", "198.51.100.8", "2001:db8::1"
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -56,7 +57,14 @@ def host() -> Iterator[None]:
     with sandbox(LINK), compiled_once():
         life.ensure(features=["introspection", "source_filter"])
         lead_out()
-        life.apply([vips(), vips(address=EMPTY) | {"reals": []}, vips(address=CLOSED, deny=["203.0.113.0/24"])])
+        life.apply(
+            [
+                vips(),
+                vips(address=EMPTY) | {"reals": []},
+                vips(address=CLOSED, deny=["203.0.113.0/24"]),
+                vips("fc00::1", address=VIP6),
+            ]
+        )
         yield
 
 
@@ -127,6 +135,33 @@ def test_filters() -> None:
     assert {told.reals[each.real] for each, _ in frames} == {REALS[1]}
     told, frames = taken(Wanted(VIP, "203.0.112.0/24", seconds=0.3), lambda: send(ports))
     assert (told.packets, frames, told.why) == (0, [], "0.3 s are over")
+
+
+def test_ipv6() -> None:
+    """Of clients that differ in the last bit of a prefix."""
+    frames_in = [
+        build_frame(each, frozenset())
+        for each in parse_flows(
+            [
+                {"source": source, "destination": VIP6, "source_port": 7, "destination_port": 80, "protocol": "udp"}
+                for source in ("2001:db8:7:1::1", "2001:db8:7::1", "2001:db8:7::2")
+            ]
+        )
+    ]
+    program = bpf.open_program(f"{life.PINS}/balancer")
+
+    def during() -> None:
+        for data in frames_in:
+            bpf.test_run(program, data)
+
+    try:
+        _told, frames = taken(Wanted(f"[{VIP6}]:80/udp", "2001:db8:7::/64", seconds=0.4), during)
+        _told, one = taken(Wanted(VIP6, "[2001:db8:7::2]:7", seconds=0.3), during)
+    finally:
+        os.close(program)
+    assert [each.data for each, _ in frames if not each.out] == frames_in[1:]
+    assert [each.data for each, _ in one if not each.out] == frames_in[2:]
+    assert [each.data[54:] for each, _ in one if each.out] == [frames_in[2][14:]]
 
 
 def test_short_copies() -> None:
