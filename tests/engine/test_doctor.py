@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,16 +24,21 @@ from ansible_collections.katran.fleet.plugins.module_utils._engine.doctor.run im
 from ansible_collections.katran.fleet.plugins.module_utils._engine.drain import set_drain
 from ansible_collections.katran.fleet.plugins.module_utils._engine.flows import open_flow_tables
 from ansible_collections.katran.fleet.plugins.module_utils._engine.verdicts import apply_verdicts
+from ansible_collections.katran.fleet.plugins.module_utils._engine.xdp_root import Root
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.agent_lock import hold
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.lock import locked
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import read_address
 from ansible_collections.katran.fleet.plugins.module_utils._model.agent_settings import AGENT, parse_agent
 from ansible_collections.katran.fleet.plugins.module_utils._model.doctor.finding import Finding
 from ansible_collections.katran.fleet.plugins.module_utils._model.doctor.probe_packets import segment
+from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import RootSettings
 from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict
+from ansible_collections.katran.fleet.plugins.plugin_utils.library import library
 from ansible_collections.katran.fleet.tests.engine.host import MAPS, STATE, apply, put, real, vip
 from ansible_collections.katran.fleet.tests.engine.sandbox import (
+    BPF,
     BPFFS,
     compiled_once,
     ensure_balancer,
@@ -41,6 +48,7 @@ from ansible_collections.katran.fleet.tests.engine.sandbox import (
 )
 
 LINK = "lb"
+OWN6, GATEWAY6 = "fd00:7::1", "fd00:7::fe"
 OWN, GATEWAY = "198.18.7.1", "198.18.7.254"
 VIPS = [vip("198.51.100.1", real("10.0.0.1"), real("10.0.0.2"))]
 
@@ -92,7 +100,7 @@ def test_nothing_is_wrong(balancer: None) -> None:
     assert (examination.findings, examination.status) == ((), 0)
     seen = examination.seen
     assert seen["roles"] == ["balancer"]
-    assert set(seen["balancer"]["rings"]) == {"198.51.100.1:80/tcp"}
+    assert seen["balancer"]["gateway_mac"] == peer_mac()
     json.dumps(seen)
 
 
@@ -132,6 +140,19 @@ def put_other(link: str) -> None:
     )
     run("clang", "-O2", "-target", "bpf", "-c", source, "-o", target)
     run("ip", "-force", "link", "set", link, "xdp", "obj", target, "sec", "xdp")
+
+
+def test_a_slot_of_the_root_array() -> None:
+    array = f"{BPFFS}/katran/default/maps/root_array"
+    Root("default", BPFFS).ensure(RootSettings((LINK,), "native", BPF), False, 5)
+    ensure_balancer("attached", root_array={"path": array, "position": 1}, gateway_mac="auto")
+    apply("vips", VIPS)
+    assert found() == []
+    run("bpftool", "map", "delete", "pinned", array, "key", "1", "0", "0", "0")
+    finding = only("program_detached")
+    assert finding.about == f"slot 1 of {array}"
+    run("ip", "link", "set", LINK, "xdp", "off")
+    assert {each.about for each in found()} == {f"slot 1 of {array}", LINK}
 
 
 def test_generic_mode_that_nobody_asked_for(balancer: None) -> None:
@@ -174,6 +195,30 @@ def test_a_gateway_that_does_not_answer(balancer: None) -> None:
     assert f"{GATEWAY} does not answer" in finding.cause
 
 
+@pytest.mark.parametrize("address", [GATEWAY, GATEWAY6])
+def test_a_gateway_that_moved_unnoticed(address: str) -> None:
+    """The kernel goes on believing in a MAC that it heard of long ago."""
+    run("ip", "route", "del", "default")
+    run("ip", "netns", "add", "router")
+    run("ip", "link", "set", f"{LINK}-peer", "netns", "router")
+    for words in (
+        ("link", "set", "lo", "up"),
+        ("link", "set", f"{LINK}-peer", "up", "address", "02:00:00:00:00:77"),
+        ("addr", "add", f"{address}/{'64' if ':' in address else '24'}", "dev", f"{LINK}-peer", "nodad"),
+    ):
+        run("ip", "-n", "router", *words)
+    run("ip", "addr", "add", f"{OWN6}/64", "dev", LINK, "nodad")
+    run("ip", "route", "add", "default", "via", address, "dev", LINK)
+    run("ip", "neigh", "replace", address, "lladdr", "02:00:00:00:00:76", "dev", LINK, "nud", "permanent")
+    attach()
+    run("ip", "neigh", "replace", address, "lladdr", "02:00:00:00:00:76", "dev", LINK, "nud", "stale")
+    finding = only("gateway_mac")
+    assert "sends to 02:00:00:00:00:76, but the gateway's MAC is 02:00:00:00:00:77" in finding.cause
+    run("ip", "-n", "router", "addr", "flush", "dev", f"{LINK}-peer")
+    run("ip", "neigh", "replace", address, "lladdr", "02:00:00:00:00:76", "dev", LINK, "nud", "stale")
+    assert f"the gateway {address} does not answer on {LINK}" in only("gateway_mac").cause
+
+
 def test_a_gateway_that_somebody_wrote() -> None:
     attach(gateway_mac="02:00:00:00:00:05")
     finding = only("gateway_mac")
@@ -192,12 +237,14 @@ def test_a_link_that_is_too_small(balancer: None) -> None:
 
 def test_a_driver_that_drops_what_the_program_sends(balancer: None) -> None:
     del balancer
-    # The other end takes less than what comes out of the tunnel.
-    run("ip", "link", "set", f"{LINK}-peer", "mtu", "1500")
     put_other(f"{LINK}-peer")
     sender = subprocess.Popen([sys.executable, "-c", SENDER, f"{LINK}-peer", "1500"])
     try:
         time.sleep(0.3)
+        # Load alone is nothing to be told.
+        assert [found() for _run in range(3)] == [[], [], []]
+        # The other end takes less than what comes out of the tunnel.
+        run("ip", "link", "set", f"{LINK}-peer", "mtu", "1500")
         finding = only("mtu_driver")
     finally:
         sender.kill()
@@ -214,7 +261,7 @@ wire.bind((sys.argv[1], 0))
 size, number = int(sys.argv[2]), 0
 while True:
     number += 1
-    body = struct.pack("!HHIIBBHHH", 1024 + number % 50000, 80, 1, 1, 0x50, 0x10, 512, 0, 0).ljust(size - 20, b"\\0")
+    body = struct.pack("!HHIIBBHHH", 1024 + number % 100, 80, 1, 1, 0x50, 0x10, 512, 0, 0).ljust(size - 20, b"\\0")
     head = struct.pack("!BBHHHBBH", 0x45, 0, size, 0, 0, 64, 6, 0) + socket.inet_aton("192.0.2.7")
     wire.send(bytes(12) + b"\\x08\\0" + head + socket.inet_aton("198.51.100.1") + body)
     time.sleep(0.0005)
@@ -250,12 +297,12 @@ def flows(number: int, real_id: int) -> None:
 
 def test_a_full_table_of_stale_flows(balancer: None) -> None:
     del balancer
-    flows(300, 1)
-    # As many of them as the ring gives to another real.
+    # Of a real that no slot of the ring leads to.
+    flows(300, 9)
     finding = only("stale_flows")
     assert not finding.error
     assert "katran_sync" in finding.remedy
-    flows(8000, 1)
+    flows(8000, 9)
     names = {finding.name: finding for finding in found()}
     assert set(names) == {"stale_flows", "flow_table_full"}
     assert "katran_sizes" in names["flow_table_full"].remedy
@@ -386,6 +433,80 @@ def test_an_examiner_that_fails_hides_nothing(balancer: None) -> None:
     del balancer
     run("ip", "link", "set", LINK, "xdp", "off")
     run("rm", f"{MAPS}/ctl_array")
-    STATE.with_name("drain.json").write_text("{", encoding="ascii")
     names = [finding.name for finding in found()]
-    assert "program_detached" in names
+    assert names == ["program_detached"]
+    STATE.write_text("{", encoding="ascii")
+    (damaged,) = found()
+    assert damaged.name == "not_examined"
+    assert f"{STATE} is damaged" in damaged.cause
+    STATE.unlink()
+    (lost,) = found()
+    assert lost.name == "not_examined"
+    assert f"{STATE} is lost" in lost.cause
+    assert examine(request(True), False).status == 2
+
+
+# The command, as it is installed
+
+
+def katran(*arguments: str) -> subprocess.CompletedProcess[str]:
+    folder = Path("/run/library")
+    if not folder.exists():
+        for path, text in library().items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+    command = ["/usr/bin/python3", "-I", str(folder / "katran"), "doctor", *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+
+def test_the_command(balancer: None) -> None:
+    del balancer
+    done = katran("--no-probes")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "balancer: nothing is wrong\n", "")
+    run("ip", "link", "set", LINK, "xdp", "off")
+    apply("vips", [])
+    done = katran()
+    assert done.returncode == 1
+    first, last = done.stdout.splitlines()
+    assert first.startswith(f"error program_detached {LINK}: interface {LINK} runs no XDP program: ")
+    assert first.endswith("; systemctl restart katran-restore.service brings it back, and so does a deploy")
+    assert last == "balancer: 1 error, 0 warnings"
+    (told,) = json.loads(katran("--json").stdout)
+    assert (told["instance"], told["status"], told["seen"]["roles"]) == ("default", 1, ["balancer"])
+    assert [finding["name"] for finding in told["findings"]] == ["program_detached"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--instance", "../x"], "../x is not the name of an instance"),
+        (["--instance", "green"], "there is no instance green on this host"),
+        (["--vip", "web"], "web is not the name of a VIP, such as 198.51.100.1:443/tcp"),
+        (["--real", "10.0.0"], "10.0.0 is not the address of a real"),
+    ],
+)
+def test_what_the_command_refuses(balancer: None, arguments: list[str], sentence: str) -> None:
+    del balancer
+    done = katran(*arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"katran: {sentence}\n")
+
+
+def test_a_host_that_has_nothing() -> None:
+    done = katran()
+    sentence = "katran: there is nothing of katran.fleet on this host, neither balancer nor real\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", sentence)
+    # What another program of ours left is neither.
+    STATE.parent.mkdir(parents=True, mode=0o700)
+    STATE.parent.parent.chmod(0o700)
+    done = katran()
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", sentence)
+
+
+def test_a_run_that_goes_on(balancer: None) -> None:
+    del balancer
+    with locked("default", True, 1), ThreadPoolExecutor(1) as pool:
+        # Another process's run, as far as locks go.
+        asked = replace(request(True), lock_timeout=0.2)
+        examination = pool.submit(examine, asked, False).result()
+    assert examination.status == 2
+    assert "is locked by another run" in examination.findings[0].cause

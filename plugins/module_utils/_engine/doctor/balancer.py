@@ -5,19 +5,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
+import socket
 import time
 import typing as t
 from collections.abc import Iterable
 from contextlib import ExitStack
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 
 from ..._kernel.edges import KernelEdges
 from ..._kernel.link_view import driver_counters, driver_of, read_link
 from ..._kernel.maps import KernelMaps
-from ..._kernel.network import ask_gateway
+from ..._kernel.neighbour_ask import ask_neighbour
+from ..._kernel.netlink import open_route
+from ..._kernel.network import CONFIRMED, ask_gateway, neighbour, own_address
 from ..._kernel.pins import Paths, pinned_program
 from ..._kernel.root_array import slots
 from ..._kernel.state_files import StateFile
@@ -29,13 +31,15 @@ from ..._model.doctor import probe_packets as packets
 from ..._model.doctor.finding import Finding
 from ..._model.doctor.probe import flows_of
 from ..._model.doctor.stale import slot_of
+from ..._model.errors import StateError
 from ..._model.exceptions import VipTable
 from ..._model.flow_selection import KEY_BYTES
 from ..._model.link_mtu import Tunnel
 from ..._model.resources import OF_BALANCER
+from ..._model.root_settings import RootRecord
+from ..._model.snapshot import GatewayAnswer
 from ..._model.state import State
 from ..._model.verdicts import Words, words_of
-from ..._model.vip_plan import ring_members
 from ..._model.vips import Vip, VipKey, vips_from_config
 from ..._program.own_pins import balancer_pins
 from ..counters import CounterReader
@@ -60,13 +64,19 @@ _WINDOW_SECONDS = 0.2
 def examiners(visit: Visit) -> list[Examiner]:
     """Those of an instance that is a balancer here."""
     file = StateFile(visit.request.instance, visit.request.bpffs)
-    if file.read_file("state.json") is None:
-        return []
     state = file.read()
-    if not state.program.tag and not state.lost:
+    if state.lost:
+        pins = Paths(visit.request.bpffs, visit.request.instance, "balancer").names()
+        there = any(pinned_program(path) is not None for path in pins)
+        return [Examiner(f"balancer {file.instance}", partial(_lost, file))] if there else []
+    if not state.program.tag:
         return []
     patient = Balancer(visit, file, state)
     return patient.examiners()
+
+
+def _lost(file: StateFile) -> Iterable[Finding]:
+    raise StateError(f"{file.path} is lost, so that nobody knows what it is to be: deploy, which makes it anew")
 
 
 class Balancer:
@@ -160,10 +170,19 @@ class Balancer:
         placed = judged.Placed(self.instance, self.state.settings.get("mode", "native"), program.generic, ours)
         yield from judged.of_links(placed, self.link_views)
         if program.slot is not None:
+            yield from self._root()
             yield from judged.of_slot(placed, program.slot, slots(program.slot.path).get(program.slot.position))
 
+    def _root(self) -> Iterable[Finding]:
+        """The root program of the same instance, where that is what calls the balancer."""
+        record = self.file.read_record(RootRecord, "root")
+        attached = attachments(record.interfaces)
+        for name in record.interfaces:
+            if name not in attached:
+                yield judged.no_root(name)
+
     def settings(self) -> Iterable[Finding]:
-        """Only what other hosts are compared with."""
+        """Only what a bug report names; what hosts are compared by is in shared.py."""
         settings, program = self.state.settings, self.state.program
         names = ("encapsulation", "gue_port", "max_frame", "features", "source_ipv4", "source_ipv6")
         prefixes = ("source_prefix_ipv4", "source_prefix_ipv6")
@@ -172,20 +191,8 @@ class Balancer:
             "ring": settings.get("sizes", {}).get("ring"),
             "tag": program.tag,
             "source_digest": program.source_digest,
-            "rings": {str(key): self._ring(vip) for key, vip in sorted(self.vips.items())},
-            "reals": {str(key): sorted(real.address for real in vip.reals) for key, vip in sorted(self.vips.items())},
-            "server_ids": self._digest_of("server_ids.json"),
         }
         return ()
-
-    def _ring(self, vip: Vip) -> str:
-        """The digest of what a VIP's ring is made of, whatever ids its reals have on this host."""
-        made = vip.hash, self.state.settings.get("sizes", {}).get("ring"), ring_members(vip, self.said)
-        return hashlib.sha256(json.dumps(made).encode()).hexdigest()
-
-    def _digest_of(self, name: str) -> str | None:
-        text = self.file.read_file(name)
-        return None if text is None else hashlib.sha256(text.encode()).hexdigest()
 
     def gateway(self) -> Iterable[Finding]:
         """Whether packets are sent to the gateway's MAC of today."""
@@ -194,10 +201,26 @@ class Balancer:
         sent_to = layout.parse_mac(value) if value and any(value) else ""
         # A wrong MAC that somebody gave is told by what the gateway has, as far as there is one.
         answer = ask_gateway(self.state.settings.get("interfaces", []), wait=setting == "auto")
+        if setting == "auto" and answer.mac:
+            answer = self._asked_itself(answer)
         self.seen["gateway_mac"] = sent_to
         found = list(judged.of_gateway(self.instance, setting, sent_to, answer))
         self._no_way = self._no_way or bool(found)
         return found
+
+    def _asked_itself(self, answer: GatewayAnswer) -> GatewayAnswer:
+        """What the gateway says on the link, where the kernel only remembers its MAC: it may have another by now."""
+        with open_route() as route:
+            hop = next((hop for hop in answer.hops if neighbour(route, hop)[0] == answer.mac), None)
+            if hop is None or neighbour(route, hop)[1] & CONFIRMED:
+                return answer
+        name = socket.if_indextoname(hop.interface)
+        own = own_address(socket.AF_INET6 if ":" in hop.address else socket.AF_INET, [name])
+        if own is None:
+            return answer
+        mac = ask_neighbour(name, own, hop.address)
+        sentence = "" if mac else f"the gateway {hop.address} does not answer on {name} when it is asked for its MAC"
+        return replace(answer, mac=mac, sentence=sentence)
 
     def differences(self) -> Iterable[Finding]:
         """What somebody else changed."""

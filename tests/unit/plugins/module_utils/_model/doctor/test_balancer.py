@@ -86,8 +86,8 @@ def test_counters_and_tables() -> None:
     (full,) = of_fill({"fallback_glru": (950, 1000)})
     assert "raise global_flows in katran_sizes" in full.remedy
     assert list(of_stale(199, 200)) == []
-    assert list(of_stale(300, 2000)) == []
-    assert [each.name for each in of_stale(400, 2000)] == ["stale_flows"]
+    assert list(of_stale(999, 2000)) == []
+    assert [each.name for each in of_stale(1000, 2000)] == ["stale_flows"]
 
 
 def test_differences_are_told_in_one_sentence() -> None:
