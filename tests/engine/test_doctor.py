@@ -20,6 +20,7 @@ import bcc
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.agent import ensure_agent
+from ansible_collections.katran.fleet.plugins.module_utils._engine.doctor import host as examined
 from ansible_collections.katran.fleet.plugins.module_utils._engine.doctor.run import examine
 from ansible_collections.katran.fleet.plugins.module_utils._engine.drain import set_drain
 from ansible_collections.katran.fleet.plugins.module_utils._engine.flows import open_flow_tables
@@ -427,6 +428,15 @@ def test_a_compiler_that_is_missing(balancer: None) -> None:
     finally:
         run("umount", folder)
     assert "python3-bpfcc" in finding.remedy
+
+
+def test_programs_that_cannot_be_compiled(balancer: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    del balancer
+    monkeypatch.setattr(examined, "SOURCES", BPF)
+    assert found() == []
+    Path(BPF, "packet_counter.bpf.c").write_text("no C", encoding="ascii")
+    finding = only("bcc_unfit")
+    assert "does not compile" in finding.cause
 
 
 def test_an_examiner_that_fails_hides_nothing(balancer: None) -> None:

@@ -23,6 +23,7 @@ from ..._kernel.network import CONFIRMED, ask_gateway, neighbour, own_address
 from ..._kernel.pins import Paths, pinned_program
 from ..._kernel.root_array import slots
 from ..._kernel.state_files import StateFile
+from ..._kernel.tc import ways_out
 from ..._kernel.xdp import attachments
 from ..._model import layout
 from ..._model.counters import GLOBAL_COUNTERS
@@ -34,6 +35,7 @@ from ..._model.doctor.stale import slot_of
 from ..._model.errors import StateError
 from ..._model.exceptions import VipTable
 from ..._model.flow_selection import KEY_BYTES
+from ..._model.healthcheck_record import HealthcheckRecord
 from ..._model.link_mtu import Tunnel
 from ..._model.resources import OF_BALANCER
 from ..._model.root_settings import RootRecord
@@ -104,6 +106,7 @@ class Balancer:
             Examiner("the maps", self.differences),
             Examiner("what was said of reals", self.words),
             Examiner("the way through the tunnel", self.probes, unlocked=True),
+            Examiner("program healthcheck", self.checker),
             Examiner("the agent", lambda: look_at_agent(self.file, self.state), unlocked=True),
             Examiner("the announcements", lambda: look_at_sessions(self.file, self.seen), unlocked=True),
             Examiner("the connection tables", self.fill, unlocked=True),
@@ -304,6 +307,18 @@ class Balancer:
         for link in self.link_views:
             lost = {each: value - drivers[link.name].get(each, 0) for each, value in after[link.name].items()}
             yield from judged.of_driver(link, rose["frames_sent"], lost)
+
+    def checker(self) -> Iterable[Finding]:
+        """Whether program healthcheck runs, through which the agent's probes go."""
+        record = self.file.read_record(HealthcheckRecord, "healthcheck")
+        name = record.options.get("interface", "")
+        if not name or not any(vip.check is not None for vip in self.vips.values()):
+            return
+        pins = Paths(self.visit.request.bpffs, self.instance, "healthcheck").names()
+        ours = {info.id for path in pins if (info := pinned_program(path)) is not None}
+        place = ways_out([name]).get(name)
+        if place is None or not ours & {each.program_id for each in place.filters}:
+            yield judged.no_checker(name)
 
     def probes(self) -> Iterable[Finding]:
         """One flow to each real of each VIP, through the tunnel; not where it is known that none gets out."""

@@ -128,6 +128,16 @@ def _of_program(placed: Placed, link: Link) -> Iterator[Finding]:
         )
 
 
+def no_checker(name: str) -> Finding:
+    """Probes of checks would leave without a tunnel."""
+    return Finding(
+        "program_detached",
+        f"healthcheck on {name}",
+        f"interface {name} does not run program healthcheck: the agent cannot ask reals, and what it knew last holds",
+        RESTORE,
+    )
+
+
 def no_root(name: str) -> Finding:
     """In shared mode: an interface without the root program."""
     cause = f"interface {name} runs no root program: none of the programs in its slots runs there"
