@@ -71,7 +71,7 @@ def test_what_somebody_changes_is_repaired() -> None:
     run("nft", "insert rule inet site input ct state invalid drop")
     assert apply() == once
     handle = run("nft", "-a", "list", "chain", "inet", "site", "input").partition("6080")[2].split()[5]
-    run("nft", f"replace rule inet site input handle {handle} udp dport 1 accept comment \"katran.fleet\"")
+    run("nft", f'replace rule inet site input handle {handle} udp dport 1 accept comment "katran.fleet"')
     assert apply() == once
     run("nft", f"flush ruleset; {table}")
     assert apply() == once
