@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property, partial
 
+from ..._kernel.cpus import forwarding_cpus
 from ..._kernel.edges import KernelEdges
 from ..._kernel.link_view import driver_counters, driver_of, read_link
 from ..._kernel.maps import KernelMaps
@@ -302,7 +303,9 @@ class Balancer:
         time.sleep(max(0.0, began + _WINDOW_SECONDS - time.monotonic()))
         now = self._counted()
         rose = {name: value - counted.get(name, 0) for name, value in now.items()}
-        yield from judged.of_fallback(rose["fallback_cache"], now["fallback_cache"], now["packets"])
+        have = {layout.parse_u32(key) for key, _value in self.maps.map("lru_mapping").items()}
+        without = set(forwarding_cpus(self.interfaces)) - have
+        yield from judged.of_fallback(rose["fallback_cache"], now["fallback_cache"], now["packets"], without)
         after = self._drivers()
         for link in self.link_views:
             lost = {each: value - drivers[link.name].get(each, 0) for each, value in after[link.name].items()}

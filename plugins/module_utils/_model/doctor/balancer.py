@@ -282,9 +282,12 @@ def of_stale(stale: int, looked: int) -> Iterator[Finding]:
         )
 
 
-def of_fallback(rising: int, total: int, packets: int) -> Iterator[Finding]:
-    """Packets on CPUs that have no connection table of their own. `rising`: during the look; of `packets` in all."""
-    if rising or total * 100 > packets:
+def of_fallback(rising: int, total: int, packets: int, without: Collection[int]) -> Iterator[Finding]:
+    """Packets on CPUs that have no connection table of their own. `rising`: during the look; of `packets` in all.
+
+    `without`: CPUs that may receive and have none; what was counted before they all got one is past.
+    """
+    if rising or (without and total * 100 > packets):
         yield Finding(
             "fallback_cache",
             "",
