@@ -51,7 +51,8 @@ def payloads() -> Payloads:
         ("tree", 40),
         ("host", 180),
         ("agent", 412),
-        ("bgp", 160),
+        # What reads units reads those with control groups, too.
+        ("bgp", 161),
         ("flows", 252),
         # What today's ring says of a flow takes the order in which the program looks for its VIP.
         ("flows_info", 276),
@@ -61,7 +62,7 @@ def payloads() -> Payloads:
         ("decap", 374),
         ("xdp_root", 272),
         # Units and their groups, besides.
-        ("server_id_option", 306),
+        ("server_id_option", 307),
         # Of VIPs, the host's own addresses and gateways are read too, and routes are withdrawn. Checks are read, kept
         # and told, and what they said is heeded. What the kernel tells in part is told from what it tells whole.
         # Lists of clients and layouts of connection ids (QUIC-LB) are read, planned and told.
