@@ -95,6 +95,10 @@ doctor-trials: venv ## does katran doctor find nothing in 20 runs on a healthy f
 bench-sync: venv ## how soon a peer has the flows that a change of a ring leaves behind; writes docs/performance.md
 	@PYTHONPATH=collections nice python tests/bench/sync.py
 
+.PHONY: bench-quic
+bench-quic: venv ## 1,000 connections of QUIC per layout of ids move while reals change; writes docs/performance.md
+	@PYTHONPATH=collections nice python tests/bench/quic.py $(BENCH)
+
 .PHONY: bench-fleet
 bench-fleet: venv ## what a deploy costs the controller, up to 50 hosts; BENCH="--vips 100" for other options
 	@nice -n 10 python tests/bench/fleet.py $(BENCH)

@@ -109,11 +109,11 @@ class VipRun:
             self._see_down(known, wanted)
             if self.state.is_sure_of("vips"):
                 were_marked = may_be_known(known.vips.values(), self.state.learned)
-                left = Left(known, self.state.vip_numbers, self.state.rings, were_marked)
+                ids = self.state.real_ids
+                left = Left(known, self.state.vip_numbers, self.state.rings, were_marked, ids.assigned)
                 self.result.drift = vip_drift(left, wanted, plan, actual)
                 if self.state.is_sure:
                     local = references(known.vips.values())
-                    ids = self.state.real_ids
                     self.result.drift += reals_drift(plan.operations, local, actual.entries["reals"], ids)
                 self.result.changes += self.result.drift
             self.result.operations = count(plan.operations)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from . import layout
 from .faults import shortened
@@ -45,12 +45,13 @@ class View:
 
 @dataclass(frozen=True)
 class Left:
-    """What the last run left behind, as state.json tells it. `learned`: see planning.plan_vips."""
+    """What the last run left behind, as state.json tells it. `learned`: see plan_vips; `real_ids`: by address."""
 
     view: View
     vip_numbers: Ids
     rings: Mapping[str, list[str]]
     learned: Collection[VipKey]
+    real_ids: Mapping[str, int] = field(default_factory=dict)
 
 
 def _touched(
@@ -137,7 +138,7 @@ def _quic_lb_drift(left: Left, plan: VipPlan, actual: Actual) -> list[str]:
     for key, vip in left.view.vips.items():
         number = left.vip_numbers.assigned.get(str(key))
         if number is not None and vip.quic_lb:
-            entries.update(kernel_entries(vip.quic_lb, number, plan.real_ids.assigned))
+            entries.update(kernel_entries(vip.quic_lb, number, left.real_ids))
     return drifted(_touched(plan.operations, actual.entries), entries, actual.entries)
 
 

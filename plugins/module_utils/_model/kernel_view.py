@@ -85,7 +85,9 @@ class KernelView:
             plan = plan_vips(view.vips, view.words, self.others, actual, recorded, build)
         except PlanError as error:
             return [str(error)]
-        lines = vip_drift(Left(view, state.vip_numbers, state.rings, marked), view, plan, actual)
+        lines = vip_drift(
+            Left(view, state.vip_numbers, state.rings, marked, state.real_ids.assigned), view, plan, actual
+        )
         if state.is_sure:
             local = {**self.others, **references(view.vips.values())}
             lines += reals_drift(plan.operations, local, actual.entries["reals"], state.real_ids)

@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from . import layout
-from .quic_lb import MAX_SERVER_ID, QuicLb, QuicServer
+from .quic_lb import HIGHEST_CONFIG, MAX_LENGTH, MAX_SERVER_ID, MAX_TABLE_ID, MIN_NONCE, QuicLb, QuicServer
 
 _VIPS, _SERVERS = "quic_lb_vips", "quic_lb_servers"
 SERVER_MAPS = (_SERVERS,)
@@ -41,31 +40,30 @@ def kernel_entries(configs: Sequence[QuicLb], vip: int, real_ids: Mapping[str, i
 
 
 def in_kernel(vip: int, entries: Mapping[str, Mapping[bytes, bytes]], reals: Mapping[int, str]) -> tuple[QuicLb, ...]:
-    """What the maps have for a VIP number. `reals`: id → address."""
-    value = entries.get(_VIPS, {}).get(layout.u32(vip), b"")
+    """What the maps have for a VIP number, as far as a run could have written it. `reals`: id → address."""
+    forms = layout.parse_quic_lb_vip(entries.get(_VIPS, {}).get(layout.u32(vip), b""))
+    if not forms:
+        return ()
+    servers: dict[int, list[tuple[bytes, str]]] = {}
+    for key, value in entries.get(_SERVERS, {}).items():
+        number, config, padded = layout.parse_quic_lb_server(key)
+        address = reals.get(layout.parse_u32(value))
+        if number == vip and address is not None:
+            servers.setdefault(config, []).append((padded, address))
     found = []
-    for config, (flags, length, whole) in enumerate(layout.parse_quic_lb_vip(value)):
-        if not flags & layout.QUIC_LB_VIP or not 1 <= length <= MAX_SERVER_ID:
-            continue
-        says = bool(flags & layout.QUIC_LB_SAYS_LENGTH)
-        found.append(QuicLb(config, length, whole - 1 - length, says))
-    servers: dict[int, list[QuicServer]] = {}
-    for key, real in entries.get(_SERVERS, {}).items() if found else ():
-        number_of_vip, config, padded = layout.parse_quic_lb_server(key)
-        address_of = reals.get(layout.parse_u32(real))
-        if number_of_vip == vip and address_of is not None:
-            servers.setdefault(config, []).append(QuicServer(padded.hex(), address_of))
-    return tuple(
-        replace(
-            each,
-            servers=tuple(
-                sorted(server._replace(id=server.id[: 2 * each.server_id_length]) for server in servers[each.config])
-            ),
-        )
-        if each.config in servers
-        else each
-        for each in found
-    )
+    for config, (flags, length, whole) in enumerate(forms):
+        own = flags & layout.QUIC_LB_OWN_SERVERS
+        known = servers.get(config, []) if own else []
+        nonce = whole - 1 - length
+        if (
+            flags & layout.QUIC_LB_VIP
+            and config <= HIGHEST_CONFIG
+            and 1 <= length <= (MAX_SERVER_ID if known else MAX_TABLE_ID)
+            and MIN_NONCE <= nonce <= MAX_LENGTH - length
+        ):
+            listed = tuple(sorted(QuicServer(padded[:length].hex(), address) for padded, address in known))
+            found.append(QuicLb(config, length, nonce, bool(flags & layout.QUIC_LB_SAYS_LENGTH), listed))
+    return tuple(found)
 
 
 def drifted(

@@ -300,10 +300,10 @@ def _quic_lb(answer: Answers) -> list[Packet]:
 
     table, own = (bytes((config << 5,)) for config in QUIC_LB_CONFIGS)
     return [
-        ask("a server id of the table", table + SERVER_ID.to_bytes(2, "big"), OTHER4_ID),
-        ask("a server id of its own", own + QUIC_LB_SERVER, OTHER4_ID),
-        ask("an id that nobody has", own + QUIC_LB_SERVER[::-1], REAL6_ID),
         ask("an id that nobody can route", b"\xe0" + SERVER_ID.to_bytes(2, "big"), REAL6_ID),
+        ask("a server id of its own", own + QUIC_LB_SERVER, REAL4_ID),
+        ask("an id that nobody has, of the same flow", own + QUIC_LB_SERVER[::-1], REAL4_ID),
+        ask("a server id of the table", table + SERVER_ID.to_bytes(2, "big"), OTHER4_ID),
     ]
 
 

@@ -141,7 +141,7 @@ class Scratch:
             forms[table] = layout.quic_lb_config(layout.QUIC_LB_VIP, 2, 7)
             forms[own] = layout.quic_lb_config(layout.QUIC_LB_VIP | layout.QUIC_LB_OWN_SERVERS, len(QUIC_LB_SERVER), 20)
             put("quic_lb_vips", layout.u32(number), b"".join(forms))
-            put("quic_lb_servers", layout.quic_lb_server(number, own, QUIC_LB_SERVER), layout.u32(OTHER4_ID))
+            put("quic_lb_servers", layout.quic_lb_server(number, own, QUIC_LB_SERVER), layout.u32(REAL4_ID))
         if "inline_decap" in features:
             put("decap_dst", layout.pack_address(TUNNEL4), layout.u32(0))
         if "tunnel_src_v4" in self.maps:
