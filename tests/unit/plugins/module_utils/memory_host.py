@@ -405,6 +405,7 @@ class MemoryHost:
         todo = [*self.pins.values(), *self.fds.values()]
         todo += [("program", number) for _mode, number in self.attached.values()]
         todo += [("program", each.program_id) for filters in self.filters.values() for each in filters]
+        todo += [("program", each.program_id) for filters in self.inward.values() for each in filters]
         while todo:
             item = todo.pop()
             if item in found:
@@ -660,6 +661,7 @@ class MemoryHost:
             dict(self.attached),
             dict(self.qdiscs),
             {name: sorted(filters) for name, filters in self.filters.items() if filters},
+            {name: sorted(filters) for name, filters in self.inward.items() if filters},
             set(self.addresses),
             set(self.loud),
         )

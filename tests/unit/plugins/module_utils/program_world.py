@@ -53,6 +53,7 @@ INTERFACES = ("eth0", "eth1", "eth2")
 PROGRAM_MAPS: Mapping[str, tuple[str, ...]] = {
     "root": tuple(spec.name for spec in ROOT_MAPS),
     "decap": tuple(spec.name for spec in DECAP_MAPS),
+    "decap_tc": tuple(spec.name for spec in DECAP_MAPS),
     "healthcheck": tuple(spec.name for spec in HEALTHCHECK_MAPS),
 }
 

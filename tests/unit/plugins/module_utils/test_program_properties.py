@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 import typing as t
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -64,6 +65,7 @@ def reals(draw: st.DrawFn, exact: bool = False, modes: bool = True) -> RealSetti
         server_id=draw(st.sampled_from([0, 7])),
         loopback=draw(st.booleans()),
         source_dir="/sources",
+        how=draw(st.sampled_from(["xdp", "xdp", "tc"])),
     )
 
 
@@ -197,7 +199,12 @@ def assert_attached(world: World, program: str, wanted: RealSettings | RootSetti
     host = world.host
     kind, number = host.pins[f"{PINS}/{program}"]
     assert kind == "program"
-    assert host.attached == dict.fromkeys(wanted.interfaces, (wanted.mode, number))
+    by_tc = isinstance(wanted, RealSettings) and wanted.how == "tc"
+    assert host.attached == ({} if by_tc else dict.fromkeys(wanted.interfaces, (wanted.mode, number)))
+    filters = {name: [each.program_id for each in there] for name, there in host.inward.items() if there}
+    assert filters == ({name: [number] for name in wanted.interfaces} if by_tc else {})
+    # What was made for it goes with it.
+    assert set(host.qdiscs) == set(wanted.interfaces if by_tc else ())
     assert set(host.pins) == {f"{PINS}/{program}", *(f"{PINS}/maps/{name}" for name in PROGRAM_MAPS[program])}
     used = {host.pins[f"{PINS}/maps/{name}"][1] for name in PROGRAM_MAPS[program]}
     assert set(host.programs[number].info.map_ids) == used
@@ -326,14 +333,18 @@ def test_no_path_is_without_a_program_that_had_one(data: st.DataObject) -> None:
     world.run(first)
     stay = set(first.interfaces) & set(second.interfaces)
 
+    def with_program() -> set[str]:
+        """By XDP or at the ingress of tc: also from one to the other, a packet meets one of them."""
+        return set(world.host.attached) | {name for name, there in world.host.inward.items() if there}
+
     def watch() -> None:
-        assert stay <= set(world.host.attached)
+        assert stay <= with_program()
 
     world.host.fuse.watch = watch
     for where in (data.draw(st.integers(0, 30)), data.draw(st.integers(0, 30))):
         world.killed(where, second)
     world.run(second)
-    assert set(world.host.attached) == set(second.interfaces)
+    assert with_program() == set(second.interfaces)
 
 
 # root
@@ -387,6 +398,8 @@ def test_anothers_program_is_in_the_way(data: st.DataObject) -> None:
     world = World()
     kind = data.draw(st.sampled_from([reals, roots]))
     wanted = data.draw(kind())
+    if isinstance(wanted, RealSettings):
+        wanted = replace(wanted, how="xdp")
     world.host.attach_foreign(wanted.interfaces[-1], data.draw(st.sampled_from(["native", "generic"])))
     before = world.host.everything()
     for check in (True, False):
