@@ -103,6 +103,12 @@ flows:
     ring:
       description: The real that today's ring would choose; null where there is none, or none of that is asked of it.
       type: str
+    encapsulated_by:
+      description:
+        - The outer source of the tunnel in which the flow's packets came, which is the balancer before this one.
+        - null where that is not known, as always of a VIP of any port or with flag C(hash_no_src_port).
+      returned: with features C(inline_decap) and C(flow_debug)
+      type: str
 total:
   description: How many flows agree with O(vip), O(real) and O(client).
   returned: success

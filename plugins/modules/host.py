@@ -11,8 +11,8 @@ short_description: Compare a host with what every host of the fleet is to be, an
 version_added: 0.1.0
 description:
   - Packages, the engine with the programs' sources and its units in C(/usr/lib/katran-fleet), the command C(katran) in
-    C(/usr/local/bin), and what a real needs of its kernel. All of it is read from the host on every run, reported and
-    repaired, whatever the run before got to.
+    C(/usr/local/bin) with its man page and completion, and what a real needs of its kernel. All of it is read from the
+    host on every run, reported and repaired, whatever the run before got to.
   - Where nothing differs it is one run of one small module. Packages are installed by M(ansible.builtin.package).
   - C(katran-restore.service) brings back at boot what the kernel forgot.
 author:

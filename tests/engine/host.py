@@ -34,8 +34,9 @@ SIZES = {
     "global_flows": 1000,
     "server_ids": 3000,
     "source_routes": 200,
+    "source_filters": 50,
 }
-FEATURES = ["cidr_vips", "inline_decap", "local_delivery", "source_routing", "udp_flow_migration"]
+FEATURES = ["cidr_vips", "inline_decap", "local_delivery", "source_filter", "source_routing", "udp_flow_migration"]
 MAPS = f"{BPFFS}/katran/default/maps"
 STATE = Path(STATE_ROOT, "default", "state.json")
 RUNNER = str(Path(__file__).with_name("run_module.py"))
@@ -54,8 +55,8 @@ def world() -> dict[str, list[Entry]]:
     """A configuration that puts something into every map."""
     return {
         "vips": [
-            vip("198.51.100.1", real("10.0.0.1"), real("10.0.0.2", 2)),
-            vip("2001:db8::1", real("fc00::1"), real("fc00::2", 3), flags=["no_lru"]),
+            vip("198.51.100.1", real("10.0.0.1"), real("10.0.0.2", 2), deny=["203.0.113.0/24", "198.18.7.1/32"]),
+            vip("2001:db8::1", real("fc00::1"), real("fc00::2", 3), flags=["no_lru"], deny=["2001:db8:bad::/48"]),
             vip(
                 "198.51.100.2",
                 real("10.0.0.1"),
@@ -64,7 +65,7 @@ def world() -> dict[str, list[Entry]]:
                 protocol="udp",
                 flags=["udp_flow_migration"],
             ),
-            vip("203.0.113.0/24", real("10.0.0.5"), port=0, flags=["hash_dst_port_only"]),
+            vip("203.0.113.0/24", real("10.0.0.5"), port=0, flags=["hash_dst_port_only"], allow=["10.0.0.0/8"]),
             vip(
                 "2001:db8:1::/48", real("fc00::1"), protocol="udp", flags=["udp_flow_migration"], down_reals=["fc00::9"]
             ),

@@ -19,7 +19,7 @@ from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, GATEWAY, 
 
 STATE = Path(STATE_ROOT, "default")
 ADOPT = "move it away, and the next run adopts what the kernel has"
-FEATURES = ["cidr_vips", "inline_decap", "local_delivery", "source_routing", "udp_flow_migration"]
+FEATURES = ["cidr_vips", "inline_decap", "local_delivery", "source_filter", "source_routing", "udp_flow_migration"]
 DEPLOYED: dict[str, dict[str, Any]] = {
     "balancer": {
         "interfaces": ["lb0"],

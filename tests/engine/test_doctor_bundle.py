@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""katran doctor --bundle: what a bug report needs, no secret in it, no address where it is masked, never too large."""
+"""katran doctor --bundle has no secret, no address where it is masked, and is never too large; what hosts compare."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._cli.main import main
 from ansible_collections.katran.fleet.plugins.module_utils._engine.doctor.bundle import COMMANDS, LARGEST
+from ansible_collections.katran.fleet.plugins.module_utils._engine.doctor.for_fleet import told_to_fleet
+from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.lock import LOCK_ROOT
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_folder import STATE_ROOT
 from ansible_collections.katran.fleet.tests.engine.host import apply, real, vip
-from ansible_collections.katran.fleet.tests.engine.sandbox import compiled_once, ensure_balancer, run, sandbox
+from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, compiled_once, ensure_balancer, run, sandbox
 
 LINK = "lb"
 KEY = os.urandom(32)
@@ -120,3 +122,18 @@ def test_a_file_is_whole_or_not_there(capsys: pytest.CaptureFixture[str]) -> Non
     parts()
     assert Path("/run/target").read_text(encoding="utf-8") == "kept"
     assert not [name for name in os.listdir("/run") if name.startswith(".bundle")]
+
+
+def test_what_balancers_are_compared_by() -> None:
+    told = told_to_fleet(Request("default", BPFFS, 5.0, True), False, [])
+    assert told == json.loads(json.dumps(told))
+    shared = told["seen"]["shared"]
+    assert shared["sources"] == {"ipv4": ["172.16.0.0/16"], "ipv6": ["100::/64"]}
+    assert shared["vips"]["198.51.100.1:80/tcp"]["reals"] == {"10.77.0.1": [1, ""], "10.77.0.2": [1, ""]}
+    before = shared["vips"]["198.51.100.1:80/tcp"]["digest"]
+    apply("reals", [{"address": "10.77.0.2", "state": "draining"}])
+    after = told_to_fleet(Request("default", BPFFS, 5.0, True), False, [])["seen"]["shared"]["vips"]
+    assert after["198.51.100.1:80/tcp"]["reals"]["10.77.0.2"][1].startswith("draining by hand, 20")
+    assert after["198.51.100.1:80/tcp"]["digest"] != before
+    assert after["[2001:db8:77::1]:80/tcp"]["digest"] == shared["vips"]["[2001:db8:77::1]:80/tcp"]["digest"]
+    assert not told_to_fleet(Request("none", BPFFS, 5.0, True), False, [])["installed"]

@@ -24,6 +24,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files i
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import HASH
 from ansible_collections.katran.fleet.tests.engine import real as real_side
 from ansible_collections.katran.fleet.tests.engine.host import module
 from ansible_collections.katran.fleet.tests.engine.katran import FOLDER, install, katran, told
@@ -197,6 +198,12 @@ class TestWell:
         assert lines[at].split()[1] == "down"
         assert lines[at + 1] == "    its ring is empty: no real takes new flows"
 
+    def test_an_output_of_another_age_or_none(self) -> None:
+        apply([{"address": R2, "state": "draining"}], "reals")
+        assert katran("vips", LC_ALL="C").returncode == 0
+        closed = subprocess.run(["bash", "-c", f"/usr/bin/python3 -I {FOLDER}/katran vips >&-"], check=False)
+        assert closed.returncode == 0
+
     def test_a_reader_that_goes_away(self) -> None:
         for word in ("status", "vips", "reals", "flows"):
             command = f"/usr/bin/python3 -I {FOLDER}/katran {word} | true"
@@ -292,6 +299,23 @@ class TestUnwell:
         vips = {vip["vip"]: vip for vip in told("vips")[0]["vips"]}
         assert set(vips) == {WEB, DNS, SIX}
         assert [each["real"] for each in vips[WEB]["members"]] == [R1, R2]
+
+    @pytest.mark.parametrize("name", ["vip_map", "ch_rings", "server_id_stats", "stats", "ctl_array"])
+    def test_another_map_is_pinned_under_a_name(self, name: str) -> None:
+        os.unlink(f"{MAPS}/{name}")
+        with bpf.Map(bpf.create_map(HASH, 4, 4, 1)) as other:
+            other.update(bytes(4), bytes(4))
+            bpf.pin(other.fd, f"{MAPS}/{name}")
+        found = status()
+        assert found["differences"][0].startswith(f"map {name}: another map is pinned at {MAPS}/{name}, not the map")
+        assert {vip["state"] for vip in found["vips"]} == {"ready"}
+        for word in ("vips", "reals", "flows"):
+            assert katran(word).stderr == ""
+        # With the program gone, nobody knows which map was meant.
+        run("ip", "link", "set", LINK, "xdp", "off")
+        os.unlink(f"{BPFFS}/katran/default/balancer")
+        done = katran("status")
+        assert (done.returncode, done.stderr) == (1, "")
 
     def test_the_pins_are_gone(self) -> None:
         run("ip", "link", "set", LINK, "xdp", "off")

@@ -160,6 +160,22 @@ def test_at_boot_a_service_needs_nobody_before_it() -> None:
     assert not ensure(WEB, CLIENT, id=1025).changed
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "usage: katran-server-id INSTANCE, from a unit's ExecStartPre="),
+        (["../x"], "usage: katran-server-id INSTANCE, from a unit's ExecStartPre="),
+        (
+            ["other"],
+            "katran-server-id: there is no program of instance other on this host: run a deploy;",
+        ),
+    ],
+)
+def test_why_a_service_starts_without(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert own_unit.main(arguments) == 1
+    assert capsys.readouterr().err.startswith(sentence)
+
+
 def test_the_boot_brings_it_back_and_does_without_what_is_gone() -> None:
     ensure(WEB, CLIENT, id=1025)
     run("rm", "-r", str(PINS.parent))

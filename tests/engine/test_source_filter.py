@@ -353,6 +353,22 @@ def test_comes_back_at_boot_and_where_the_state_was_lost() -> None:
     assert verdicts("192.0.2.1", "198.18.0.1") == [TX, DROP]
 
 
+def test_a_program_without_the_feature_lets_everybody_in_and_a_run_says_so() -> None:
+    config = [web(deny=["192.0.2.0/24"])]
+    apply("vips", config)
+    ensure_balancer("attached", interfaces=["lb0"], features=FEATURES[1:], sizes=SIZES)
+    assert verdicts("192.0.2.1") == [TX]
+    done = apply("vips", [web6()], "merged")
+    assert done.warnings == [f"vip {WEB}:80/tcp: needs feature source_filter, which the program does not have"]
+    assert done.drift == []
+    assert info("vips")["vips"][0]["deny"] == ["192.0.2.0/24"]
+    with pytest.raises(ConfigError, match=r"vips\[0\]\.deny: needs feature source_filter"):
+        apply("vips", config)
+    ensure_balancer("attached", interfaces=["lb0"], features=FEATURES, sizes=SIZES)
+    assert apply("vips", [*config, web6()]).drift == []
+    assert verdicts("192.0.2.1") == [DROP]
+
+
 def test_a_hundred_thousand_prefixes() -> None:
     ensure_balancer("attached", interfaces=["lb0"], features=FEATURES, sizes={**SIZES, "source_filters": 100_000})
     prefixes = [f"{10 + number // 65536}.{number // 256 % 256}.{number % 256}.0/24" for number in range(100_000)]
@@ -360,12 +376,13 @@ def test_a_hundred_thousand_prefixes() -> None:
         vip(f"198.51.100.{10 + at}", real("10.0.0.1"), deny=prefixes[at * 10_000 : (at + 1) * 10_000])
         for at in range(10)
     ]
-    started = time.monotonic()
+    # Of this process, as the machine may be busy.
+    started = time.process_time()
     done = apply("vips", config)
-    written = time.monotonic()
+    written = time.process_time()
     assert done.operations["src_filter_v4"] == 100_000
     assert apply("vips", config).operations == {}
-    again = time.monotonic()
+    again = time.process_time()
     print(f"first run {written - started:.1f} s, second {again - written:.1f} s")
-    assert again - started < 20
+    assert again - started < 10
     assert verdicts("10.0.0.9", "10.200.0.9", to="198.51.100.10") == [DROP, TX]

@@ -18,7 +18,8 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
-from ansible_collections.katran.fleet.plugins.module_utils._engine.flow_debug import every_hop, hops_of
+from ansible_collections.katran.fleet.plugins.module_utils._engine.flow_debug import debug_key, every_hop, hops_of
+from ansible_collections.katran.fleet.plugins.module_utils._engine.flows_info import find_flows
 from ansible_collections.katran.fleet.plugins.module_utils._engine.misses import clear, trace_misses
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
@@ -147,3 +148,27 @@ def test_who_encapsulated_a_flow() -> None:
         "encapsulated_by": "172.16.9.9",
         "arrived_at": "192.0.2.250",
     }
+
+
+def test_flows_say_who_encapsulated_them() -> None:
+    """Of two flows of a VIP, one came by a tunnel whose end we are."""
+    send({46000: 1, 46001: 2})
+    key = layout.flow_key(layout.pack_address(CLIENT), layout.pack_address(VIP), 46000, 80, 17)
+    hops = layout.pack_address("172.16.5.5") + layout.pack_address("192.0.2.250")
+    with bpf.open_map(f"{MAPS}/flow_debug_maps") as outer:
+        number = next(value for _cpu, value in outer.items())
+    with bpf.map_by_id(layout.parse_u32(number)) as table:
+        table.update(debug_key(key), hops)
+    params = {"vip": VIP, "real": None, "client": None, "limit": 1000}
+    flows = find_flows(request(), params).flows
+    told = {flow["client_port"]: flow["encapsulated_by"] for flow in flows}
+    assert (told[46000], told[46001]) == ("172.16.5.5", None)
+    done = katran_flows("--client", CLIENT, "--limit", "1000")
+    assert "ENCAPSULATED BY" in done
+    assert "172.16.5.5" in done
+
+
+def katran_flows(*arguments: str) -> str:
+    command = ["/usr/bin/python3", "-I", str(FOLDER / "katran"), "flows", *arguments]
+    wide = {**os.environ, "COLUMNS": "200"}
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60, env=wide).stdout

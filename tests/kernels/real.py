@@ -10,7 +10,9 @@ from pathlib import Path
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.decap import Real
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Result
+from ansible_collections.katran.fleet.plugins.module_utils._engine.restore import restore_real
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode import Bytecode
 from ansible_collections.katran.fleet.plugins.module_utils._model.decap_settings import DECAP, parse_real
@@ -41,16 +43,16 @@ class RealLife:
     def run(self) -> None:
         """All steps, in order."""
         self._prepare()
+        self._ensure("xdp")
+        self._strips("xdp")
         self._ensure("kernel")
         self._strips("kernel")
         self._guarded()
         self._repaired()
-        for how in ("tc", "xdp"):
-            self._ensure(how)
-            links = subprocess.run(["ip", "link"], capture_output=True, text=True, check=True).stdout
-            self.count("katran-" not in links, f"{how}: tunnel devices are left: {links}")
-            self._strips(how)
-        self._ensure("kernel")
+        self._ensure("tc")
+        self.count("katran-" not in output("ip", "link"), "tc: tunnel devices are left")
+        self._strips("tc")
+        self._ensure("kernel", once=True)
         self._removed()
 
     def _prepare(self) -> None:
@@ -69,11 +71,13 @@ class RealLife:
         ):
             subprocess.run(command, check=True)
 
-    def _ensure(self, how: str) -> Result:
-        """One run as foretold, then one that has nothing to do."""
+    def _ensure(self, how: str, once: bool = False) -> Result:
+        """One run as foretold, then one that has nothing to do; or but the run."""
         options = {name: option.get("default") for name, option in DECAP.items()}
         options |= {"interfaces": [LINK], "vips": [A, C], "source_dir": self.sources, "how": how}
         real, wanted = Real("default", BPFFS), parse_real(options)
+        if once:
+            return real.ensure(wanted, False, 10)
         foretold, done = real.ensure(wanted, True, 10), real.ensure(wanted, False, 10)
         again = real.ensure(wanted, False, 10)
         self.count(done.changes == foretold.changes, f"{how}: {done.changes}, but foretold were {foretold.changes}")
@@ -103,7 +107,7 @@ class RealLife:
             self.count(arrives(vip, tunnel, patience=1) is None, f"kernel: {tunnel} to {vip} arrives")
 
     def _repaired(self) -> None:
-        """What somebody takes away is there after the next run."""
+        """What somebody takes away is there after the next run, as after a boot."""
         subprocess.run(["nft", f"flush ruleset; {_CHAIN} {_RULES}"], check=True)
         self.count(arrives(A, Tunnel(), patience=1) is None, "a firewall that drops tunnels does not drop them")
         for command in (
@@ -114,7 +118,7 @@ class RealLife:
             ["sysctl", "-qw", "net.ipv4.conf.katran-ip6tnl.rp_filter=1"],
         ):
             subprocess.run(command, check=True)
-        changes = self._ensure("kernel").changes
+        changes = restore_real(StateFile("default", BPFFS))
         expected = [
             "add the tunnel device katran-ipip",
             "add 127.0.0.43 to katran-ip6tnl",
@@ -127,15 +131,19 @@ class RealLife:
         ]
         self.count(changes == expected, f"repaired: {changes}")
         self._strips("kernel, repaired")
+        self.count(not self._ensure("kernel", once=True).changed, "repaired: the next run changes something")
 
     def _removed(self) -> None:
         done = Real("default", BPFFS).remove(False, 10)
-        links = subprocess.run(["ip", "link"], capture_output=True, text=True, check=True).stdout
-        rules = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
-        ports = subprocess.run(["ip", "fou", "show"], capture_output=True, text=True, check=True).stdout
+        links, rules, ports = output("ip", "link"), output("nft", "list", "ruleset"), output("ip", "fou", "show")
         left = "katran" in links or "katran" in rules or ports.strip() or os.path.exists(f"{BPFFS}/katran")
         self.count(not left, f"removed: {done.changes}; left are {links} {rules} {ports}")
         self.count(not any(Path("/var/lib/katran-fleet").iterdir()), "removed: state is left")
+
+
+def output(*command: str) -> str:
+    """What a command prints."""
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def counters() -> list[int]:

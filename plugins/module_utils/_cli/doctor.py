@@ -27,6 +27,7 @@ if t.TYPE_CHECKING:
     from .._engine.doctor.run import Examination
 
 _LOCK_SECONDS = 10.0
+_NOTHING = "there is nothing of katran.fleet on this host, neither balancer nor real"
 _WORDS = {True: ("error", "31"), False: ("warning", "33")}
 
 
@@ -35,12 +36,19 @@ def run(options: argparse.Namespace) -> int:
     if options.bundle:
         return _bundle(options)
     # Other commands need not wait until all that doctor needs is imported.
-    from .._engine.doctor.run import examine  # pylint: disable=import-outside-toplevel
+    from .._engine.doctor.run import NothingThereError, examine  # pylint: disable=import-outside-toplevel
 
     probing = _probing(options)
-    found = [
-        examine(Request(name, read_bpffs(name), _LOCK_SECONDS, True), probing) for name in _instances(options.instance)
-    ]
+    found = []
+    for name in _instances(options.instance):
+        try:
+            found.append(examine(Request(name, read_bpffs(name), _LOCK_SECONDS, True), probing))
+        except NothingThereError:
+            # Another program of ours alone is there, such as program healthcheck.
+            if options.instance is not None:
+                raise
+    if not found:
+        raise EngineError(_NOTHING)
     if options.json:
         sys.stdout.write(json.dumps([_data(each) for each in found], indent=2) + "\n")
     else:
@@ -67,7 +75,7 @@ def _instances(name: str | None) -> list[str]:
     if name is not None and name not in there:
         raise EngineError(f"there is no instance {name} on this host")
     if not there:
-        raise EngineError("there is nothing of katran.fleet on this host, neither balancer nor real")
+        raise EngineError(_NOTHING)
     return there if name is None else [name]
 
 

@@ -21,7 +21,7 @@ from .command import Command
 from .shared import CANNOT_TELL, WELL, WRONG, balancers, common_arguments, lines_of, number, percent, write_json
 from .tables import YELLOW, screen_width, span, table
 
-_HEADER = ("CLIENT", "VIP", "REAL", "RING SAYS", "IDLE", "TABLE")
+_HEADER: tuple[str, ...] = ("CLIENT", "VIP", "REAL", "RING SAYS", "IDLE", "TABLE")
 _REMEDY = (
     "an entry of TCP has no age: of these, some may be connections that live and keep their real, the others are left"
     " behind, and a client that uses its port again meets the real of before. Where clients report resets, drain this"
@@ -72,8 +72,11 @@ def _data(shown: _Shown) -> dict[str, t.Any]:
 def _text(shown: _Shown, several: bool, options: argparse.Namespace) -> str:
     title = f"instance {shown.instance}\n" if several else ""
     found = shown.found
-    rows = [_row(flow) for flow in found.flows]
-    body = table(_HEADER, rows, width=screen_width()) if rows else ""
+    rows, header = [_row(flow) for flow in found.flows], _HEADER
+    if any("encapsulated_by" in flow for flow in found.flows):
+        header = (*header, "ENCAPSULATED BY")
+        rows = [(*row, flow["encapsulated_by"] or "-") for row, flow in zip(rows, found.flows, strict=True)]
+    body = table(header, rows, width=screen_width()) if rows else ""
     what = "that today's ring contradicts" if options.stale else "that are meant" if _filters(options) else "in all"
     more = f", of which {len(found.flows)} are shown" if 0 < len(found.flows) < found.total else ""
     body += f"{counted(found.total, 'flow')} {what}{more}\n"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import typing as t
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from .._kernel import bpf
 from .._kernel.maps import KernelMaps
@@ -57,6 +57,24 @@ def hops_of(maps: KernelMaps, keys: list[bytes]) -> dict[bytes, Hops]:
                 if value is not None:
                     found[ours] = parse_hops(value)
     return found
+
+
+def tell_hops(maps: KernelMaps, rows: Iterable[dict[str, t.Any]]) -> None:
+    """Add to flows in words who encapsulated each: `encapsulated_by`, None where that is not known.
+
+    Nothing is added without the feature. Flows of a VIP of any port, or that knows no ports of clients, are not known.
+    """
+    if not has_hops(maps):
+        return
+    keyed = [(_key(row), row) for row in rows]
+    hops = hops_of(maps, [key for key, _row in keyed])
+    for key, row in keyed:
+        row["encapsulated_by"] = hops[key].encapsulated_by if key in hops else None
+
+
+def _key(row: Mapping[str, t.Any]) -> bytes:
+    client, vip = (layout.pack_address(row[name]) for name in ("client", "vip"))
+    return layout.flow_key(client, vip, row["client_port"], row["port"], layout.PROTOCOLS.get(row["protocol"], 0))
 
 
 def every_hop(maps: KernelMaps) -> Iterator[Mapping[str, t.Any]]:

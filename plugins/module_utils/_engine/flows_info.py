@@ -12,6 +12,7 @@ from .._kernel.lock import locked
 from .._model.faults import Faults
 from .._model.flow_selection import parse_filters
 from .._program.requirements import require_capabilities
+from .flow_debug import tell_hops
 from .flows import Found, loaded, real_names, search, select, unknown_real
 from .request import Request
 from .todays_ring import TodaysRing
@@ -46,5 +47,6 @@ def flows_found(request: Request, params: Mapping[str, t.Any]) -> Found:
             found = search(maps, selection, params["limit"], names, ring.contradicts if params.get("stale") else None)
             for row in found.flows:
                 ring.tell(row)
+        tell_hops(maps, found.flows)
         found.warnings = told + unknown_real(params, selection)
         return found

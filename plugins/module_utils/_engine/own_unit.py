@@ -28,16 +28,24 @@ def attach_to_own_group(instance: str) -> str:
     """Attach; what was done in a sentence. FleetError or OSError says why not."""
     bpffs = read_bpffs(instance, f"{_PROGRAM}.json")
     path = Paths(bpffs, instance, _PROGRAM).program
-    try:
-        fd = bpf.open_program(path)
-    except (FileNotFoundError, KindError):
+    fd = _opened(path)
+    if fd is None:
         # At boot services start before katran-restore, which needs the network.
         _restore(StateFolder(instance, bpffs))
-        fd = bpf.open_program(path)
+        fd = _opened(path)
+    if fd is None:
+        raise ProgramError(f"there is no program of instance {instance} on this host: run a deploy")
     try:
         return _attach(fd)
     finally:
         os.close(fd)
+
+
+def _opened(path: str) -> int | None:
+    try:
+        return bpf.open_program(path)
+    except (FileNotFoundError, KindError):
+        return None
 
 
 def _restore(file: StateFolder) -> None:

@@ -13,7 +13,8 @@ import contextlib
 import hashlib
 import mmap
 import os
-import threading
+import struct
+import time
 import typing as t
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -32,7 +33,7 @@ from .._kernel.state_files import StateFile
 from .._kernel.state_folder import read_bpffs
 from .._model import layout
 from .._model.announcement import DRAINING, READY, Told
-from .._model.errors import NetworkError, StateError
+from .._model.errors import EngineError, NetworkError, StateError
 from .._model.flow_selection import Selection
 from .._model.judging import iso
 from .._model.pinned import PinnedMaps
@@ -51,6 +52,13 @@ from .flows import open_flow_tables, search
 from .look import attached, looking
 
 _NEARLY_FULL = 0.95
+_NEEDED = frozenset({"vip_map", "ch_rings", "server_id_stats", "reals", "reals_stats", "stats", "ctl_array"})
+"""The maps without which nothing of a balancer can be told."""
+
+_DIGEST = struct.Struct("=I32s")
+_ATTEMPTS = 3
+_PAUSE_SECONDS = 0.1
+R = t.TypeVar("R")
 _ROUTES = {0: "withdrawn", READY: "announced", DRAINING: "draining"}
 Chosen = Callable[[VipKey, str], bool]
 
@@ -139,10 +147,13 @@ class Look:
         self.vips, self.words = vips_from_config(self.state.vips), words_of(self.state)
         if bpf.is_bpffs(self.paths.bpffs):
             self.pins = balancer_pins(KernelEdges(), self.paths, self.state.program)
-        maps = KernelMaps(self.paths.maps, self.pins.lost, hidden=self.pins.strays)
-        if "vip_map" in self.pins.maps:
+        missing = sorted(_NEEDED - self.pins.maps.keys())
+        if not missing:
+            maps = KernelMaps(self.paths.maps, self.pins.lost, hidden=self.pins.strays)
             self.maps = self._stack.enter_context(maps)
             status.loaded = True
+        elif len(missing) < len(_NEEDED):
+            status.problems.append(f"map {missing[0]} is not pinned in {self.paths.maps}, and no program tells of it")
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -166,7 +177,7 @@ class Look:
             for key, value in maps.entries("reals").items()
         }
         counts = counted(maps)
-        digests = self._rings.of(self.pins, [number for _flags, number in vips.values()])
+        digests = self._rings.of(self.pins, maps.ring_size(), [number for _flags, number in vips.values()])
         rings = {}
         for key, (_flags, number) in vips.items():
             if number >= maps.capacity("server_id_stats"):
@@ -188,7 +199,10 @@ class Look:
 
 
 class _Digests:
-    """The rings of a balancer, digested by a thread of its own while this one reads the record."""
+    """The rings of a balancer, digested by a process of its own while this one reads the record.
+
+    A thread would wait 5 ms for the interpreter's lock after each ring.
+    """
 
     def __init__(self, paths: Paths) -> None:
         self.empty = ""
@@ -197,39 +211,68 @@ class _Digests:
         self._size = 0
         self._found: dict[int, str] = {}
         self._counted: dict[str, dict[int, int]] = {}
-        self._thread: threading.Thread | None = None
-        with contextlib.suppress(OSError), bpf.open_map(paths.map("vip_map")) as vips:
+        self._process: tuple[int, int] | None = None
+        # What is pinned there may be anything: then it is found out later, and begun anew.
+        with contextlib.suppress(OSError, struct.error, ZeroDivisionError), bpf.open_map(paths.map("vip_map")) as vips:
             with bpf.open_map(paths.map("server_id_stats")) as numbers:
                 most = numbers.info.entries
             there = [layout.parse_vip_meta(value)[1] for _key, value in vips.items()]
             self._open(bpf.open_map(paths.map("ch_rings")), most)
-            self._thread = threading.Thread(target=self._digest, args=([each for each in there if each < most],))
-            self._thread.start()
+            self._begin(sorted({each for each in there if each < most}))
 
     def _open(self, rings: Map, most: int) -> None:
-        self._map, self._memory = rings, rings.mmap(writable=False)
-        self._size = rings.info.entries // most * layout.SLOT
+        self._map, self._size = rings, rings.info.entries // most * layout.SLOT
         self.empty = hashlib.sha256(bytes(self._size)).hexdigest()
 
     def _ring(self, number: int) -> memoryview:
+        if self._memory is None and self._map is not None:
+            self._memory = self._map.mmap(writable=False)
         return memoryview(self._memory or b"")[number * self._size : (number + 1) * self._size]
 
-    def _digest(self, numbers: list[int]) -> None:
-        for number in numbers:
-            if number not in self._found:
-                with self._ring(number) as ring:
-                    self._found[number] = hashlib.sha256(ring).hexdigest()
+    def _digest(self, number: int) -> bytes:
+        with self._ring(number) as ring:
+            return hashlib.sha256(ring).digest()
 
-    def of(self, pins: PinnedMaps, numbers: list[int]) -> dict[int, str]:
+    def _begin(self, numbers: list[int]) -> None:
+        """Start the process."""
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if not pid:
+            # Whatever happens here, this is no second process of who looks.
+            try:
+                os.close(reading)
+                for number in numbers:
+                    os.write(writing, _DIGEST.pack(number, self._digest(number)))
+            finally:
+                os._exit(0)  # pylint: disable=protected-access
+        os.close(writing)
+        self._process = pid, reading
+
+    def _join(self) -> None:
+        """Take what the process found."""
+        if self._process is None:
+            return
+        pid, reading = self._process
+        self._process = None
+        with open(reading, "rb") as source:
+            told = source.read()
+        os.waitpid(pid, 0)
+        whole = told[: len(told) // _DIGEST.size * _DIGEST.size]
+        self._found = {number: digest.hex() for number, digest in _DIGEST.iter_unpack(whole)}
+
+    def of(self, pins: PinnedMaps, slots_each: int, numbers: list[int]) -> dict[int, str]:
         """VIP number → digest of its slots. `pins`: which map is the program's own."""
         self._join()
-        if self._map is None or self._map.info.id != pins.maps["ch_rings"].id:
+        same = self._map is not None and self._map.info.id == pins.maps["ch_rings"].id
+        if not same or self._size != slots_each * layout.SLOT:
             self.close()
             self._found.clear()
             with bpf.map_by_id(pins.maps["server_id_stats"].id) as per_vip:
                 self._open(bpf.map_by_id(pins.maps["ch_rings"].id), per_vip.info.entries)
         most = (self._map.info.entries * layout.SLOT // self._size) if self._map else 0
-        self._digest([number for number in numbers if number < most])
+        for number in numbers:
+            if number < most and number not in self._found:
+                self._found[number] = self._digest(number).hex()
         return self._found
 
     def is_as(self, number: int, written: str, digests: Mapping[int, str]) -> bool:
@@ -242,11 +285,6 @@ class _Digests:
             with self._ring(number) as ring:
                 self._counted[digest] = count_slots(bytes(ring))
         return self._counted[digest]
-
-    def _join(self) -> None:
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
 
     def close(self) -> None:
         """Let go of the map."""
@@ -261,8 +299,30 @@ class _Digests:
 # Whole looks
 
 
+def _steady(instance: str, look: Callable[[], R]) -> R:
+    """Look again where something went away meanwhile, as another run's change may have it.
+
+    EngineError where it does so each time.
+    """
+    attempts = 0
+    while True:
+        try:
+            return look()
+        except (FileNotFoundError, KeyError, ValueError, struct.error) as error:
+            attempts += 1
+            if attempts == _ATTEMPTS:
+                raise EngineError(
+                    f"balancer {instance} cannot be read, as its maps or pins change or are not its own: {error!r}"
+                ) from error
+            time.sleep(_PAUSE_SECONDS)
+
+
 def read_status(instance: str, bpffs: str | None = None) -> BalancerStatus:
     """Everything that `katran status` shows of a balancer. `bpffs`: None where its record names it."""
+    return _steady(instance, lambda: _status_of(instance, bpffs))
+
+
+def _status_of(instance: str, bpffs: str | None) -> BalancerStatus:
     with Look(instance, bpffs) as look:
         live, counts = look.live()
         status = look.status
@@ -282,6 +342,10 @@ def read_status(instance: str, bpffs: str | None = None) -> BalancerStatus:
 
 def read_vips(instance: str, chosen: Chosen | None = None) -> BalancerStatus:
     """VIPs with their reals: those (VIP, real) that are chosen, or all."""
+    return _steady(instance, lambda: _vips_of(instance, chosen))
+
+
+def _vips_of(instance: str, chosen: Chosen | None) -> BalancerStatus:
     wanted = chosen or (lambda _key, _real: True)
     with Look(instance) as look:
         live, _counts = look.live(wanted)
@@ -294,6 +358,10 @@ def read_vips(instance: str, chosen: Chosen | None = None) -> BalancerStatus:
 
 def read_reals(instance: str, flows: bool = True) -> BalancerStatus:
     """Every real. `flows`: count the entries of connection tables that lead to each."""
+    return _steady(instance, lambda: _reals_of(instance, flows))
+
+
+def _reals_of(instance: str, flows: bool) -> BalancerStatus:
     with Look(instance) as look:
         live, _counts = look.live()
         per_real = None

@@ -28,6 +28,7 @@ def read_properties(names: Iterable[str], properties: str) -> dict[str, dict[str
     """Unit → property → value, of these properties, also of a unit that systemd does not know."""
     wanted = list(names)
     listed = systemctl("show", f"--property={properties}", "--", *wanted)
+    # One block of KEY=VALUE for each unit, in their order: a unit that is linked elsewhere may call itself otherwise.
     return {
         name: dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         for name, block in zip(wanted, listed.split("\n\n"), strict=True)

@@ -11,19 +11,15 @@ from collections.abc import Iterable
 
 from .._model.errors import HostError
 from .._model.host_plan import UnitState
-from .systemctl import FOLDER, systemctl
+from .systemctl import FOLDER, read_properties, systemctl
 
-_PROPERTIES = "Id,UnitFileState,ActiveState,DropInPaths,NeedDaemonReload"
+_PROPERTIES = "UnitFileState,ActiveState,DropInPaths,NeedDaemonReload"
 
 
 def read_units(names: Iterable[str]) -> dict[str, UnitState]:
     """Each unit as it is; of one that systemd does not know, nothing."""
-    wanted = list(names)
-    listed = systemctl("show", f"--property={_PROPERTIES}", *wanted)
     found = {}
-    # One block of KEY=VALUE for each unit, in their order: a unit that is linked elsewhere may call itself otherwise.
-    for name, block in zip(wanted, listed.split("\n\n"), strict=True):
-        values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+    for name, values in read_properties(names, _PROPERTIES).items():
         found[name] = UnitState(
             _link(name),
             values.get("UnitFileState", ""),

@@ -142,6 +142,7 @@ class _VipPlanner:
         self.refs.update({address: local for address, local in others.items() if address not in members})
         self.appear: list[Operation] = []
         self.go: list[Operation] = []
+        self.late: list[Operation] = []
         self.tight = False
         self.before_numbers = {*self.vip_numbers.assigned.values(), *self.vip_numbers.quarantine}
         self.vip_limit = actual.capacity["server_id_stats"]
@@ -156,7 +157,7 @@ class _VipPlanner:
         new_rings = self._plan_rings()
         self._plan_entries(target)
         operations = self.go + self.appear if self.tight else self._reset_reused() + self.appear + self.go
-        return VipPlan(operations, self.real_ids, self.vip_numbers, new_rings)
+        return VipPlan(operations + self.late, self.real_ids, self.vip_numbers, new_rings)
 
     def _number(self) -> None:
         """Assign ids and numbers to what appears, free those of what goes."""
@@ -214,7 +215,7 @@ class _VipPlanner:
         }
         for key, vip in self.wanted.items():
             number = self._number_of(key)
-            for name, map_key, value in (vip_map_entry(key, vip_bits(vip, self.filters), number), address_entry(key)):
+            for name, map_key, value in (vip_map_entry(key, self._bits(vip), number), address_entry(key)):
                 # A prefix that the program cannot match is kept for one that can.
                 if name in target:
                     target[name][map_key] = value
@@ -233,6 +234,15 @@ class _VipPlanner:
         if len({*self.down_target, *self.actual.down}) > self.vip_limit:
             self.tight = True
         return target
+
+    def _bits(self, vip: Vip) -> int:
+        """vip_meta.flags; a program that knows no lists leaves their bit as one that does had it."""
+        bits = vip_bits(vip, self.filters)
+        if self.filters or not vip_bits(vip, True) & layout.SOURCE_FILTER:
+            return bits
+        name, map_key, _value = vip_map_entry(vip.key, 0, 0)
+        there = self.actual.entries.get(name, {}).get(map_key)
+        return bits | (layout.parse_vip_meta(there)[0] & layout.SOURCE_FILTER if there else 0)
 
     def _plan_reals(self) -> None:
         there = self.actual.entries["reals"]
@@ -293,12 +303,11 @@ class _VipPlanner:
     def _plan_entries(self, target: Mapping[str, Mapping[bytes, bytes]]) -> None:
         """VIPs and what belongs to them: addresses and down sets appear before, and go after, the VIP itself."""
         self._plan_down_sets()
-        stale = self._plan_sources()
+        self._plan_sources()
         for name in (*SERVER_MAPS, *NUMBER_MAPS, *ADDRESS_MAPS, *VIP_MAPS):
             self._puts(name, target)
         for name in (*VIP_MAPS, *ADDRESS_MAPS, *NUMBER_MAPS, *SERVER_MAPS):
             self._deletes(name, target)
-        self.go += stale
         self.go += [DeleteDownSet(key) for key in sorted(set(self.actual.down) - set(self.down_target))]
         self.go += self.clearing
         if self.tight:
@@ -306,9 +315,8 @@ class _VipPlanner:
         if self.stale_reals:
             self.go.append(Delete("reals", self.stale_reals))
 
-    def _plan_sources(self) -> list[Operation]:
-        """Put what appears of lists of clients; returns what removes the rest, once their VIPs are as they will be."""
-        after: list[Operation] = []
+    def _plan_sources(self) -> None:
+        """Lists of clients: what appears comes before their VIPs, and what goes once these are as they will be."""
         read = [name for name in FILTER_MAPS if name in self.actual.entries]
         if read:
             target = source_target(self.wanted, self.vip_numbers.assigned)
@@ -318,8 +326,7 @@ class _VipPlanner:
                     del there[key]
                 appear, go = plan_sources(name, target[name], there, self.actual.capacity[name])
                 self.appear += appear
-                after += go
-        return after
+                self.late += go
 
     def _clear_rings(self) -> None:
         """Empty the rings of numbers that go, and take ids that are given to other reals out of those that stay.

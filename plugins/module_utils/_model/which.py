@@ -68,8 +68,8 @@ def unknown(which: Which, vips: Collection[VipKey], reals: Collection[str]) -> E
     import difflib  # pylint: disable=import-outside-toplevel  # only where a sentence is made of it
 
     names = [*map(str, sorted(vips)), *reals]
-    # Of an address without a port, whatever ports there are.
-    by_address = {str(key).rpartition(":")[0].strip("[]"): str(key) for key in sorted(vips)}
+    # Of an address without a port, the first of its ports.
+    by_address = {str(key).rpartition(":")[0].strip("[]"): str(key) for key in sorted(vips, reverse=True)}
     near = difflib.get_close_matches(which.text, [*names, *by_address], _NEAR, 0.7)
     told = list(dict.fromkeys(by_address.get(each, each) for each in near))
     if told:

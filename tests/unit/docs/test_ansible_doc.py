@@ -112,7 +112,7 @@ def told_of(option: Mapping[str, Any]) -> str:
     return " ".join(told if isinstance(told, list) else [told])
 
 
-@pytest.mark.parametrize("role", ["balancer", "host", "real"])
+@pytest.mark.parametrize("role", ["balancer", "client", "host", "real"])
 def test_roles_are_printed_with_every_option_and_word(role: str) -> None:
     page = " ".join(ansible_doc("-t", "role", f"katran.fleet.{role}").split())
     assert "defaul/" not in page

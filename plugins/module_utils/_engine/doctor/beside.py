@@ -27,7 +27,7 @@ from ..._model.state import State
 from ..._model.vips import vips_from_config
 from ..bgp import RECORD
 
-_PATIENCE_SECONDS = 2.0
+_PATIENCE_SECONDS = 4.0
 """How long an agent that has just started has to write what it knows, and a session that has just ended to come back:
 bird is told to try again after a second."""
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ..._kernel.lock import locked
 from ..._model.doctor.finding import NOT_EXAMINED, Finding, in_order
-from ..._model.errors import EngineError, FleetError
+from ..._model.errors import EngineError, FleetError, StateError
 from ..._program.requirements import require_capabilities
 from ..request import Request
 from . import balancer, host, real
@@ -22,6 +22,10 @@ from .examiner import Examiner, Probing, Role, Visit
 
 ROLES: dict[str, Role] = {"balancer": balancer.examiners, "real": real.examiners}
 """What a host may be for an instance, and who examines that."""
+
+
+class NothingThereError(EngineError):
+    """The host is neither balancer nor real for the instance."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,8 @@ def examine(
 ) -> Examination:
     """Examine an instance on this host, and the host itself. Nothing is changed, no map and no file.
 
-    `probe`: whether a flow is sent to each real of each VIP, or to which. `services`: as in Visit. EngineError where
-    there is no such instance.
+    `probe`: whether a flow is sent to each real of each VIP, or to which. `services`: as in Visit. NothingThereError
+    where there is no such instance.
     """
     require_capabilities()
     wanted = Probing() if probe is True else probe or None
@@ -62,12 +66,16 @@ def examine(
     findings: list[Finding] = []
     with visit.kept:
         later: list[Examiner] = []
-        with locked(request.instance, False, request.lock_timeout):
-            for examiner in _examiners(visit, findings):
-                if examiner.unlocked:
-                    later.append(examiner)
-                else:
-                    findings += _looked(examiner)
+        try:
+            with locked(request.instance, False, request.lock_timeout):
+                for examiner in _examiners(visit, findings):
+                    if examiner.unlocked:
+                        later.append(examiner)
+                    else:
+                        findings += _looked(examiner)
+        except StateError as error:
+            # Of the lock alone: what an examiner raises is a finding already.
+            findings.append(_failed(Examiner(f"instance {request.instance}", tuple), str(error)))
         for examiner in later:
             findings += _looked(examiner)
     return Examination(tuple(in_order(findings)), visit.seen)
@@ -88,7 +96,9 @@ def _examiners(visit: Visit, findings: list[Finding]) -> Iterator[Examiner]:
         findings += faults
         found += there
     if not visit.seen["roles"]:
-        raise EngineError(f"there is no instance {visit.request.instance} on this host, neither balancer nor real")
+        raise NothingThereError(
+            f"there is no instance {visit.request.instance} on this host, neither balancer nor real"
+        )
     yield from host.examiners(visit)
     yield from found
 

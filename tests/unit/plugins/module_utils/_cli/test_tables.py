@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._cli.tables import moment, span, table
+from ansible_collections.katran.fleet.plugins.module_utils._cli.tables import moment, screen_width, span, table
 
 
 def test_a_table() -> None:
@@ -23,6 +23,44 @@ def test_a_table() -> None:
 
 def test_what_a_service_says_cannot_steer_a_terminal() -> None:
     assert table(("A",), [("\x1b[2J\nroot",)], coloured=False) == "A\n\\x1b[2J\\nroot\n"
+
+
+def test_numbers_are_written_to_the_right() -> None:
+    rows = [("a", "9", "-"), ("b", "1.25k", "99 %"), ("", "", "<0.1 %")]
+    assert table(("X", "N", "SHARE"), rows, coloured=False).splitlines() == [
+        "X      N   SHARE",
+        "a      9       -",
+        "b  1.25k    99 %",
+        "          <0.1 %",
+    ]
+    # Addresses and names are none.
+    assert table(
+        ("VIP", "R"), [("198.51.100.1:443/tcp", "10.0.0.1"), ("x", "10.0.0.20")], coloured=False
+    ).splitlines() == [
+        "VIP                   R",
+        "198.51.100.1:443/tcp  10.0.0.1",
+        "x                     10.0.0.20",
+    ]
+
+
+def test_a_narrow_terminal() -> None:
+    rows = [("one", "down", "because of this"), ("two", "active", "-")]
+    assert table(("A", "STATE", "WHY"), rows, coloured=False, width=16) == (
+        "A    STATE\none  down\n    because of this\ntwo  active\n"
+    )
+    assert (
+        table(("A", "STATE", "WHY"), rows, coloured=False, width=28).splitlines()[1] == "one  down    because of this"
+    )
+    cut = table(("A", "STATE", "WHY"), rows, coloured=False, width=16, cut=True).splitlines()
+    assert cut == ["A    STATE   WHY", "one  down    be…", "two  active  -"]
+    assert table(("A", "B"), [("abcdef", "x")], coloured=False, width=4, cut=True) == "A\nabc…\n"
+
+
+def test_how_wide_a_terminal_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert screen_width() is None
+    monkeypatch.setenv("COLUMNS", "72")
+    assert screen_width() == 72
 
 
 def test_a_pipe_is_not_coloured(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
@@ -26,7 +26,7 @@ from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.emp
 
 Maps = dict[str, dict[bytes, bytes]]
 Vips = dict[VipKey, Vip]
-NAMES = ("198.51.100.1:80/tcp", "198.51.100.2:80/tcp", "[2001:db8::1]:80/tcp")
+NAMES = ("198.51.100.1:80/tcp", "198.51.100.2:80/tcp", "198.51.100.3:80/tcp", "[2001:db8::1]:80/tcp")
 CLIENTS = {
     False: [f"10.0.0.{last}" for last in range(8)] + ["192.0.2.1"],
     True: ["2001:db8:c::", "2001:db8:c::7", "fc00::1"],
@@ -85,8 +85,8 @@ def comes(maps: Maps, key: VipKey, client: str) -> bool | None:
     return best[1] == 1
 
 
-def start(capacity: int = 1000) -> Actual:
-    actual = empty(vips=16, reals=5)
+def start(vips: int = 16, capacity: int = 1000) -> Actual:
+    actual = empty(vips, reals=5)
     entries = {**actual.entries, **{name: {} for name in FILTER_MAPS}}
     room = {**actual.capacity, **dict.fromkeys(FILTER_MAPS, capacity)}
     return replace(actual, entries=entries, capacity=room, filters=True)
@@ -119,9 +119,13 @@ def held(maps: Maps) -> dict[VipKey, list[bool]]:
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
-@given(listed(), listed(), st.integers(0, 40))
-def test_no_client_meets_half_of_a_change_wherever_it_is_cut_off(before: Vips, after: Vips, cut: int) -> None:
-    actual = start()
+@given(listed(), listed(), st.integers(0, 40), st.sampled_from((16, 3)))
+def test_no_client_meets_half_of_a_change_wherever_it_is_cut_off(
+    before: Vips, after: Vips, cut: int, room: int
+) -> None:
+    """Also where there is room for VIPs only once others went, and their numbers are given out within the run."""
+    assume(max(len(before), len(after)) <= room)
+    actual = start(room)
     maps: Maps = {name: dict(entries) for name, entries in actual.entries.items()}
     first = plan(before, actual, Ids(0))
     for _each in steps(first.operations, maps):

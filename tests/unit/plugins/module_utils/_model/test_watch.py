@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.snapshot import RootArray
-from ansible_collections.katran.fleet.plugins.module_utils._model.watch import Place, judge, news
+from ansible_collections.katran.fleet.plugins.module_utils._model.watch import Ingress, Place, judge, news, spot_of
 
 ETH0 = Place("blue", "balancer", "eth0")
 SLOT = Place("blue", "balancer", RootArray("/sys/fs/bpf/array", 2))
@@ -56,3 +58,16 @@ def test_only_changes_are_news() -> None:
     ]
     # What is no longer to run there is nobody's concern.
     assert news({ETH0: "bad"}, {}) == []
+
+
+@pytest.mark.parametrize("where", ["eth0", Ingress("eth0"), RootArray("/sys/fs/bpf/root", 2)])
+def test_a_place_is_told_between_processes(where: str | Ingress | RootArray) -> None:
+    told = json.loads(json.dumps(Place("default", "decap", where)))[2]
+    assert spot_of(told) == where
+    assert type(spot_of(told)) is type(where)
+
+
+def test_the_ingress_of_an_interface_is_called_by_it() -> None:
+    place = Place("default", "decap", Ingress("eth0"))
+    assert judge(place, True, None, {7}).startswith("interface eth0: decap of instance default was taken off")
+    assert judge(place, False, None, {7}).startswith("interface eth0 does not exist")

@@ -78,16 +78,17 @@ def test_what_a_driver_drops(sent: int, lost: int, told: int) -> None:
 
 
 def test_counters_and_tables() -> None:
-    assert list(of_fallback(0, 0, 0)) == []
-    assert list(of_fallback(0, 10, 1000)) == []
-    assert [each.name for each in of_fallback(1, 10, 1000)] == ["fallback_cache"]
-    assert [each.name for each in of_fallback(0, 11, 1000)] == ["fallback_cache"]
+    assert list(of_fallback(0, 0, 0, {1})) == []
+    assert list(of_fallback(0, 10, 1000, {1})) == []
+    assert list(of_fallback(0, 11, 1000, ())) == []
+    assert [each.name for each in of_fallback(1, 10, 1000, ())] == ["fallback_cache"]
+    assert [each.name for each in of_fallback(0, 11, 1000, {1})] == ["fallback_cache"]
     assert list(of_fill({"lru_mapping": (949, 1000), "fallback_cache": (0, 0)})) == []
     (full,) = of_fill({"fallback_glru": (950, 1000)})
     assert "raise global_flows in katran_sizes" in full.remedy
     assert list(of_stale(199, 200)) == []
-    assert list(of_stale(300, 2000)) == []
-    assert [each.name for each in of_stale(400, 2000)] == ["stale_flows"]
+    assert list(of_stale(999, 2000)) == []
+    assert [each.name for each in of_stale(1000, 2000)] == ["stale_flows"]
 
 
 def test_differences_are_told_in_one_sentence() -> None:
