@@ -226,6 +226,7 @@ struct quic_lb_config {
 	u8 flags;
 	u8 id_bytes;
 	u8 cid_bytes;
+	/* Zero, which the verifier does not know. */
 	u8 pad;
 };
 
