@@ -55,7 +55,7 @@ def payloads() -> Payloads:
         ("bgp", 161),
         ("flows", 252),
         # What today's ring says of a flow takes the order in which the program looks for its VIP.
-        ("flows_info", 276),
+        ("flows_info", 280),
         # A VIP has its check, its announcement and its layouts of connection ids with it.
         ("simulate_info", 300),
         # A real knows filters of tc, the kernel's tunnels and the firewall beside XDP.
@@ -66,12 +66,12 @@ def payloads() -> Payloads:
         # Of VIPs, the host's own addresses and gateways are read too, and routes are withdrawn. Checks are read, kept
         # and told, and what they said is heeded. What the kernel tells in part is told from what it tells whole.
         # Lists of clients and layouts of connection ids (QUIC-LB) are read, planned and told.
-        *((name, 604) for name in RESOURCES),
+        *((name, 606) for name in RESOURCES),
         # What the agent knows of checks is read and judged as the agent does it. What the command katran shows is made
         # by the same files.
-        ("balancer_info", 750),
+        ("balancer_info", 753),
         # Whoever examines a host asks everybody who knows something of it.
-        ("doctor_info", 1120),
+        ("doctor_info", 1134),
     ],
 )
 def test_no_more_than_it_takes(payloads: Payloads, module: str, kib: int) -> None:
