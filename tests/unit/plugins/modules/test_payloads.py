@@ -71,7 +71,7 @@ def payloads() -> Payloads:
         # by the same files.
         ("balancer_info", 750),
         # Whoever examines a host asks everybody who knows something of it.
-        ("doctor_info", 1120),
+        ("doctor_info", 1180),
     ],
 )
 def test_no_more_than_it_takes(payloads: Payloads, module: str, kib: int) -> None:
