@@ -99,7 +99,7 @@ static __always_inline bool quic_lb_server(struct quic_cid *cid, void *end,
 	high &= ~0ULL >> unused;
 	server->id = __builtin_bswap64(high) >> unused;
 	if (config->flags & QUIC_LB_OWN_SERVERS) {
-		key.vip = vip->num;
+		key.vip_num = vip->num;
 		key.id[0] = high;
 		key.id[1] = low;
 		server->real = real_or_none(find_quic_lb_server(&key));
