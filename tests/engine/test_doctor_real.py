@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -65,9 +65,9 @@ def host() -> Iterator[socket.socket]:
         yield service
 
 
-def found() -> list[Finding]:
+def found(services: Sequence[tuple[str, int, int]] = SERVICES) -> list[Finding]:
     """All findings about the real; what the frame says of this machine is not its own."""
-    return [each for each in examine(REQUEST, False, SERVICES).findings if not each.name.endswith("_unfit")]
+    return [each for each in examine(REQUEST, False, services).findings if not each.name.endswith("_unfit")]
 
 
 def change(name: str, *, put: str = "", take: str = "") -> None:
@@ -188,6 +188,17 @@ def test_a_service_that_is_not_there_or_hangs(host: socket.socket) -> None:
     host.close()
     (gone,) = found()
     assert (gone.name, gone.about) == ("service_refuses", f"{A}:{PORT}/tcp, [{C}]:{PORT}/tcp")
+
+
+@pytest.mark.usefixtures("host")
+def test_a_service_that_listens_on_a_vip_alone() -> None:
+    with socket.create_server((A, 80)):
+        shell(
+            "nft -f - <<X\ntable inet t {\nchain i { type filter hook input priority 0;\n"
+            "tcp dport { 80, 9100 } drop\n}\n}\nX"
+        )
+        (shut,) = found([])
+    assert (shut.name, shut.about) == ("firewall_drops", f"{A}:80/tcp")
 
 
 @pytest.mark.usefixtures("host")

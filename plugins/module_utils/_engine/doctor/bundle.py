@@ -29,7 +29,9 @@ from ..._model.doctor.masking import Masker, Secrets
 from ..._model.errors import FleetError
 from ..._model.tables import TABLES
 from ..info import SUBSETS, gather_info
+from ..real_status import read_real
 from ..request import Request
+from ..status import read_status
 from .run import examine
 
 LARGEST = 5_000_000
@@ -191,6 +193,8 @@ def _of_instance(instance: str, probes: bool) -> Iterator[tuple[str, str]]:
         return {"findings": [each._asdict() for each in found.findings], "seen": found.seen}
 
     yield "doctor.json", read(examined)
+    yield "status.json", read(lambda: read_status(instance).to_data())
+    yield "real.json", read(lambda: read_real(instance).to_data())
     for word in SUBSETS:
         yield f"info/{word}.json", read(partial(gather_info, request, [word]))
 

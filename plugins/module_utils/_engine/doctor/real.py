@@ -99,8 +99,9 @@ def told(seen: RealSeen, real: Real) -> dict[str, t.Any]:
     )
     heard = [] if seen.deaf else [list(_row(each)) for each in seen.listeners[:_MOST_LISTENERS]]
     return {
-        "vips": list(seen.decap.vips),
-        "sources": list(seen.decap.sources),
+        # Without a map, which is a fault of its own, what it is to have.
+        "vips": list(seen.decap.vips if "decap_vips" in seen.decap.maps else kept.vips),
+        "sources": list(seen.decap.sources if "decap_src_v4" in seen.decap.maps else kept.sources),
         "addresses": own,
         "gue_ports": [port for port in (kept.gue_port, kept.gue_port_before) if port],
         "listening": heard,

@@ -177,9 +177,15 @@ def queues(seen: RealSeen) -> Iterator[Finding]:
 
 
 def filters(seen: RealSeen) -> Iterator[Finding]:
-    """Whether a firewall drops all that comes for a VIP, whichever the port."""
-    for vip in seen.kept.vips:
-        yield from dropped(seen, vip, 0, 0)
+    """Whether a firewall drops all that comes for a VIP, or for a service that listens on a VIP alone.
+
+    What listens on every address may well be meant for others than clients of a VIP.
+    """
+    every = [finding for vip in seen.kept.vips for finding in dropped(seen, vip, 0, 0)]
+    told = {each.about for each in every}
+    services = {(each.address, each.protocol, each.port) for each in seen.listeners}
+    bound = [each for each in sorted(services) if each[0] in seen.kept.vips and each[0] not in told]
+    yield from _alike([*every, *(finding for each in bound for finding in dropped(seen, *each))])
     if seen.way == KERNEL:
         yield from _tunnels_dropped(seen)
 
@@ -250,7 +256,9 @@ LOOKS: tuple[Look, ...] = (
 def service_findings(seen: RealSeen, services: Sequence[tuple[str, int, int]]) -> list[Finding]:
     """What is wrong with services whose ports are known: (VIP's address, protocol, port). One cause is told once."""
     asked = [each for each in services if each[0] in seen.kept.vips and each[2]]
-    found = _alike([finding for each in asked for finding in dropped(seen, *each)])
+    told = {finding.about for finding in filters(seen)}
+    shut = [finding for each in asked if each[0] not in told for finding in dropped(seen, *each)]
+    found = _alike([each for each in shut if each.about not in told])
     unheard = [each for each in asked if not seen.deaf and not any(one.takes(*each) for one in seen.listeners)]
     if unheard:
         names = some([vip_name(*each) for each in unheard])
