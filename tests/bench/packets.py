@@ -323,7 +323,7 @@ def costs(replay: Replay, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure and print what each feature costs: on and unused, on the two commonest packets; and used."""
     rows = []
     print(f"\n{'IPIP, ns more per packet':<20} {'TCP':>6} {'UDP':>6}   used")
-    for feature in FEATURES:
+    for feature in options.only or FEATURES:
         use = USES.get(feature)
         more = use.more if use else {}
         features = (feature,)
@@ -374,6 +374,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("encapsulation", nargs="*", default=["ipip", "gue"], help="ipip, gue (default: both)")
     parser.add_argument("--costs", action="store_true", help="what each optional feature costs, instead")
+    parser.add_argument("--only", nargs="+", choices=FEATURES, help="with --costs: these features")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--repeat", type=int, default=200_000, help="packets per measurement")
     parser.add_argument("--json", type=Path, help="write the figures, all rounds, to this file")

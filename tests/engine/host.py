@@ -56,7 +56,7 @@ def world() -> dict[str, list[Entry]]:
     return {
         "vips": [
             vip("198.51.100.1", real("10.0.0.1"), real("10.0.0.2", 2), deny=["203.0.113.0/24", "198.18.7.1/32"]),
-            vip("2001:db8::1", real("fc00::1"), real("fc00::2", 3), flags=["no_lru"]),
+            vip("2001:db8::1", real("fc00::1"), real("fc00::2", 3), flags=["no_lru"], deny=["2001:db8:bad::/48"]),
             vip(
                 "198.51.100.2",
                 real("10.0.0.1"),

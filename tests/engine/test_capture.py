@@ -27,6 +27,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.captured import Frame
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import EngineError, FleetError
+from ansible_collections.katran.fleet.plugins.module_utils._model.simulated_flows import build_frame, parse_flows
 from ansible_collections.katran.fleet.plugins.plugin_utils.library import library
 from ansible_collections.katran.fleet.tests.engine import life
 from ansible_collections.katran.fleet.tests.engine.life import (
@@ -48,15 +49,22 @@ from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, compile
 
 REQUEST = Request("default", BPFFS, 5, False)
 FOLDER = Path("/run/library")
-EMPTY = "198.51.100.7"
+EMPTY, CLOSED, VIP6 = "198.51.100.7", "198.51.100.8", "2001:db8::1"
 
 
 @pytest.fixture(autouse=True, scope="module")
 def host() -> Iterator[None]:
     with sandbox(LINK), compiled_once():
-        life.ensure(features=["introspection"])
+        life.ensure(features=["introspection", "source_filter"])
         lead_out()
-        life.apply([vips(), vips(address=EMPTY) | {"reals": []}])
+        life.apply(
+            [
+                vips(),
+                vips(address=EMPTY) | {"reals": []},
+                vips(address=CLOSED, deny=["203.0.113.0/24"]),
+                vips("fc00::1", address=VIP6),
+            ]
+        )
         yield
 
 
@@ -69,7 +77,8 @@ def taken(wanted: Wanted, during: Callable[[], Any] = lambda: None) -> tuple[Cap
             time.sleep(0.01)
         during()
 
-    beside = threading.Thread(target=work)
+    # Where there is no capture, nobody waits for what was to be done during it.
+    beside = threading.Thread(target=work, daemon=True)
 
     def begin(_told: Captured) -> Callable[[Frame, int | None], bool]:
         beside.start()
@@ -106,13 +115,14 @@ def test_known_flows_say_so() -> None:
     assert frames[1][0].why == "connection table"
 
 
-def test_dropped_packets_show_their_end() -> None:
+@pytest.mark.parametrize(("address", "why"), [(EMPTY, "ring"), (CLOSED, "")])
+def test_dropped_packets_show_their_end(address: str, why: str) -> None:
     with one_cpu(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as out:
         out.bind((life.PEER, 0))
-        _told, frames = taken(Wanted(EMPTY, packets=1), lambda: out.send(frame(1, 40000, EMPTY)))
+        _told, frames = taken(Wanted(address, packets=1), lambda: out.send(frame(1, 40000, address)))
     assert [(each.out, each.verdict, each.real, each.why) for each, _ in frames] == [
-        (False, 0, 0, "ring"),
-        (True, 1, 0, "ring"),
+        (False, 0, 0, why),
+        (True, 1, 0, why),
     ]
 
 
@@ -125,6 +135,33 @@ def test_filters() -> None:
     assert {told.reals[each.real] for each, _ in frames} == {REALS[1]}
     told, frames = taken(Wanted(VIP, "203.0.112.0/24", seconds=0.3), lambda: send(ports))
     assert (told.packets, frames, told.why) == (0, [], "0.3 s are over")
+
+
+def test_ipv6() -> None:
+    """Of clients that differ in the last bit of a prefix."""
+    frames_in = [
+        build_frame(each, frozenset())
+        for each in parse_flows(
+            [
+                {"source": source, "destination": VIP6, "source_port": 7, "destination_port": 80, "protocol": "udp"}
+                for source in ("2001:db8:7:1::1", "2001:db8:7::1", "2001:db8:7::2")
+            ]
+        )
+    ]
+    program = bpf.open_program(f"{life.PINS}/balancer")
+
+    def during() -> None:
+        for data in frames_in:
+            bpf.test_run(program, data)
+
+    try:
+        _told, frames = taken(Wanted(f"[{VIP6}]:80/udp", "2001:db8:7::/64", seconds=0.4), during)
+        _told, one = taken(Wanted(VIP6, "[2001:db8:7::2]:7", seconds=0.3), during)
+    finally:
+        os.close(program)
+    assert [each.data for each, _ in frames if not each.out] == frames_in[1:]
+    assert [each.data for each, _ in one if not each.out] == frames_in[2:]
+    assert [each.data[54:] for each, _ in one if each.out] == [frames_in[2][14:]]
 
 
 def test_short_copies() -> None:

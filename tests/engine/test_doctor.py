@@ -10,66 +10,45 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-import bcc
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._engine.agent import ensure_agent
 from ansible_collections.katran.fleet.plugins.module_utils._engine.doctor.run import examine
-from ansible_collections.katran.fleet.plugins.module_utils._engine.drain import set_drain
 from ansible_collections.katran.fleet.plugins.module_utils._engine.flows import open_flow_tables
-from ansible_collections.katran.fleet.plugins.module_utils._engine.verdicts import apply_verdicts
 from ansible_collections.katran.fleet.plugins.module_utils._engine.xdp_root import Root
-from ansible_collections.katran.fleet.plugins.module_utils._kernel.agent_lock import hold
-from ansible_collections.katran.fleet.plugins.module_utils._kernel.lock import locked
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import read_address
-from ansible_collections.katran.fleet.plugins.module_utils._model.agent_settings import AGENT, parse_agent
-from ansible_collections.katran.fleet.plugins.module_utils._model.doctor.finding import Finding
 from ansible_collections.katran.fleet.plugins.module_utils._model.doctor.probe_packets import segment
 from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import RootSettings
-from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict
-from ansible_collections.katran.fleet.plugins.plugin_utils.library import library
-from ansible_collections.katran.fleet.tests.engine.host import MAPS, STATE, apply, put, real, vip
+from ansible_collections.katran.fleet.tests.engine.doctored import (
+    GATEWAY,
+    GATEWAY6,
+    LINK,
+    OWN6,
+    VIPS,
+    attach,
+    balancers_host,
+    found,
+    only,
+    peer_mac,
+)
+from ansible_collections.katran.fleet.tests.engine.host import MAPS, apply, put
 from ansible_collections.katran.fleet.tests.engine.sandbox import (
     BPF,
     BPFFS,
-    compiled_once,
     ensure_balancer,
     request,
     run,
-    sandbox,
 )
-
-LINK = "lb"
-OWN6, GATEWAY6 = "fd00:7::1", "fd00:7::fe"
-OWN, GATEWAY = "198.18.7.1", "198.18.7.254"
-VIPS = [vip("198.51.100.1", real("10.0.0.1"), real("10.0.0.2"))]
 
 
 @pytest.fixture(autouse=True)
 def host() -> Iterator[None]:
-    with sandbox(LINK), compiled_once():
-        # As in a container: the clock is somebody else's.
-        Path("/run/systemd").mkdir()
-        Path("/run/systemd/container").write_text("test")
-        run("ip", "link", "set", LINK, "mtu", "1600")
-        run("ip", "link", "set", f"{LINK}-peer", "mtu", "1600")
-        run("ip", "link", "set", "lo", "up")
-        run("ip", "addr", "add", f"{OWN}/24", "dev", LINK)
-        run("ip", "route", "add", "default", "via", GATEWAY)
-        run("ip", "neigh", "add", GATEWAY, "lladdr", peer_mac(), "dev", LINK, "nud", "permanent")
+    with balancers_host():
         yield
-
-
-def peer_mac() -> str:
-    return Path(f"/sys/class/net/{LINK}-peer/address").read_text(encoding="ascii").strip()
 
 
 @pytest.fixture
@@ -77,21 +56,6 @@ def balancer(host: None) -> None:
     del host
     attach()
     apply("vips", VIPS)
-
-
-def attach(**options: object) -> None:
-    ensure_balancer("attached", interfaces=[LINK], **{"gateway_mac": "auto", **options})
-
-
-def found() -> list[Finding]:
-    return list(examine(request(True), False).findings)
-
-
-def only(name: str) -> Finding:
-    """The one finding that there is, of that name."""
-    findings = found()
-    assert [finding.name for finding in findings] == [name], findings
-    return findings[0]
 
 
 def test_nothing_is_wrong(balancer: None) -> None:
@@ -328,185 +292,3 @@ def syn() -> bytes:
     assert found[0]
     assert found[1]
     return bytes(12) + b"\x08\x00" + segment(found[0], found[1], (31337, 80), 1)
-
-
-# Who said what
-
-
-def ago(seconds: float) -> str:
-    return datetime.fromtimestamp(time.time() - seconds, tz=UTC).isoformat(timespec="seconds")
-
-
-def test_drained_by_hand_and_forgotten(balancer: None) -> None:
-    del balancer
-    apply("reals", [{"address": "10.0.0.1", "state": "draining"}])
-    set_drain(request(), "ann")
-    # Who does it knows of it for a while.
-    assert found() == []
-    state = json.loads(STATE.read_text(encoding="utf-8"))
-    state["overlay"][0]["since"] = ago(7200)
-    STATE.write_text(json.dumps(state), encoding="utf-8")
-    drain = STATE.with_name("drain.json")
-    drain.write_text(drain.read_text(encoding="utf-8").replace(json.loads(drain.read_text())["since"], ago(7200)))
-    findings = found()
-    assert [(each.name, each.about, each.error) for each in findings] == [
-        ("drained_by_hand", "10.0.0.1", False),
-        ("drained_by_hand", "instance default", False),
-    ]
-    assert "katran.fleet.reals" in findings[0].remedy
-    assert "katran undrain" in findings[1].remedy
-
-
-CHECKED = [vip("198.51.100.1", real("10.0.0.1"), real("10.0.0.2"), check={"type": "tcp"})]
-
-
-def say(*verdicts: tuple[str, str]) -> None:
-    said = [Verdict("198.51.100.1:80/tcp", address, word, ago(5), "refused") for address, word in verdicts]
-    apply_verdicts(request(), said)
-
-
-def test_health_against_persons_and_floors(balancer: None) -> None:
-    del balancer
-    apply("vips", CHECKED)
-    folder = agent()
-    try:
-        assert found() == []
-        apply("reals", [{"address": "10.0.0.1", "state": "active"}])
-        say(("10.0.0.1", "down"))
-        finding = only("health_and_overlay")
-        assert "active by hand, but down by check" in finding.cause
-        assert "katran checks 10.0.0.1" in finding.remedy
-        apply("reals", [])
-        say(("10.0.0.1", "down"), ("10.0.0.2", "down"))
-        finding = only("health_and_overlay")
-        assert (finding.error, "is degraded" in finding.cause) == (True, True)
-    finally:
-        os.close(folder)
-
-
-def agent() -> int:
-    """Be an agent that takes part, until the descriptor is closed."""
-    folder = "/run/katran-fleet/default"
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    found = hold(folder)
-    assert found is not None
-    return found
-
-
-def test_an_agent_that_is_down(balancer: None) -> None:
-    del balancer
-    apply("vips", CHECKED)
-    assert "has no agent" in only("agent_down").cause
-    settings = {name: option.get("default") for name, option in AGENT.items()}
-    ensure_agent(request(), parse_agent({**settings, "metrics_listen": []}))
-    finding = only("agent_down")
-    assert "checks of reals" in finding.cause
-    assert "systemctl start katran-agent" in finding.remedy
-    os.close(agent())
-
-
-# The host
-
-
-def test_a_clock_that_went_back(balancer: None) -> None:
-    del balancer
-    os.utime(STATE, (time.time() + 100, time.time() + 100))
-    finding = only("clock_unfit")
-    assert "went back" in finding.cause
-    assert "chrony" in finding.remedy
-
-
-def test_a_compiler_that_is_missing(balancer: None) -> None:
-    del balancer
-    folder = str(Path(bcc.__file__).parent)
-    run("mount", "-t", "tmpfs", "tmpfs", folder)
-    try:
-        sys.path_importer_cache.clear()
-        del sys.modules["bcc"]
-        finding = only("bcc_unfit")
-    finally:
-        run("umount", folder)
-    assert "python3-bpfcc" in finding.remedy
-
-
-def test_an_examiner_that_fails_hides_nothing(balancer: None) -> None:
-    del balancer
-    run("ip", "link", "set", LINK, "xdp", "off")
-    run("rm", f"{MAPS}/ctl_array")
-    names = [finding.name for finding in found()]
-    assert names == ["program_detached"]
-    STATE.write_text("{", encoding="ascii")
-    (damaged,) = found()
-    assert damaged.name == "not_examined"
-    assert f"{STATE} is damaged" in damaged.cause
-    STATE.unlink()
-    (lost,) = found()
-    assert lost.name == "not_examined"
-    assert f"{STATE} is lost" in lost.cause
-    assert examine(request(True), False).status == 2
-
-
-# The command, as it is installed
-
-
-def katran(*arguments: str) -> subprocess.CompletedProcess[str]:
-    folder = Path("/run/library")
-    if not folder.exists():
-        for path, text in library().items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(text, encoding="utf-8")
-    command = ["/usr/bin/python3", "-I", str(folder / "katran"), "doctor", *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
-
-
-def test_the_command(balancer: None) -> None:
-    del balancer
-    done = katran("--no-probes")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "balancer: nothing is wrong\n", "")
-    run("ip", "link", "set", LINK, "xdp", "off")
-    apply("vips", [])
-    done = katran()
-    assert done.returncode == 1
-    first, last = done.stdout.splitlines()
-    assert first.startswith(f"error program_detached {LINK}: interface {LINK} runs no XDP program: ")
-    assert first.endswith("; systemctl restart katran-restore.service brings it back, and so does a deploy")
-    assert last == "balancer: 1 error, 0 warnings"
-    (told,) = json.loads(katran("--json").stdout)
-    assert (told["instance"], told["status"], told["seen"]["roles"]) == ("default", 1, ["balancer"])
-    assert [finding["name"] for finding in told["findings"]] == ["program_detached"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--instance", "../x"], "../x is not the name of an instance"),
-        (["--instance", "green"], "there is no instance green on this host"),
-        (["--vip", "web"], "web is not the name of a VIP, such as 198.51.100.1:443/tcp"),
-        (["--real", "10.0.0"], "10.0.0 is not the address of a real"),
-    ],
-)
-def test_what_the_command_refuses(balancer: None, arguments: list[str], sentence: str) -> None:
-    del balancer
-    done = katran(*arguments)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"katran: {sentence}\n")
-
-
-def test_a_host_that_has_nothing() -> None:
-    done = katran()
-    sentence = "katran: there is nothing of katran.fleet on this host, neither balancer nor real\n"
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", sentence)
-    # What another program of ours left is neither.
-    STATE.parent.mkdir(parents=True, mode=0o700)
-    STATE.parent.parent.chmod(0o700)
-    done = katran()
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", sentence)
-
-
-def test_a_run_that_goes_on(balancer: None) -> None:
-    del balancer
-    with locked("default", True, 1), ThreadPoolExecutor(1) as pool:
-        # Another process's run, as far as locks go.
-        asked = replace(request(True), lock_timeout=0.2)
-        examination = pool.submit(examine, asked, False).result()
-    assert examination.status == 2
-    assert "is locked by another run" in examination.findings[0].cause

@@ -14,13 +14,14 @@ import pytest
 from ansible_collections.katran.fleet.plugins.module_utils._engine.doctor.examiner import Probing
 from ansible_collections.katran.fleet.plugins.module_utils._engine.doctor.run import Examination, examine
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.agent_lock import hold
 from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import Address, read_address
 from ansible_collections.katran.fleet.plugins.module_utils._model.doctor import probe_packets as packets
 from ansible_collections.katran.fleet.plugins.module_utils._model.doctor.finding import Finding
 from ansible_collections.katran.fleet.plugins.module_utils._model.layout import pack_address
 from ansible_collections.katran.fleet.tests.engine import services
 from ansible_collections.katran.fleet.tests.engine.host import apply, real, vip
-from ansible_collections.katran.fleet.tests.engine.probing import balancer_and_real
+from ansible_collections.katran.fleet.tests.engine.probing import attach, balancer_and_real
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, GATEWAY, ensure_balancer, request, run
 
 V4, V6 = services.VIPS
@@ -207,3 +208,19 @@ def _address(text: str) -> Address:
     found = read_address(text)
     assert found is not None
     return found
+
+
+def test_without_program_healthcheck() -> None:
+    apply("vips", [vip(V4, real(R4), port=services.HTTP, check={"type": "http"})])
+    folder = "/run/katran-fleet/default"
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    held = hold(folder)
+    assert held is not None
+    try:
+        assert examine(request(True), False).findings == ()
+        run("tc", "filter", "del", "dev", "out", "egress")
+        (finding,) = examine(request(True), False).findings
+        assert (finding.name, finding.about) == ("program_detached", "healthcheck on out")
+    finally:
+        os.close(held)
+        attach()

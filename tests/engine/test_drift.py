@@ -83,12 +83,20 @@ def test_every_map_holds_what_was_asked_for() -> None:
     vips = dumped("vip_map")
     key = bytes.fromhex("c6336401") + bytes(12) + bytes.fromhex("0050 06 00")
     flags, number = struct.unpack("=II", vips[key])
-    assert (len(vips), flags) == (3, 0)
+    assert (len(vips), flags) == (3, layout.SOURCE_FILTER)
+    denied, allowed = b"\2\0\0\0", b"\1\0\0\0"
+    assert {key: value for key, value in dumped("src_filter_v4").items() if key[4:8] == struct.pack("=I", number)} == {
+        bytes.fromhex("38000000") + struct.pack("=I", number) + bytes.fromhex("cb007100"): denied,
+        bytes.fromhex("40000000") + struct.pack("=I", number) + bytes.fromhex("c6120701"): denied,
+    }
+    assert sorted(dumped("src_filter_v4").values()) == [allowed, denied, denied, denied]
+    assert list(dumped("src_filter_v6").values()) == [denied]
     slots = dumped("ch_rings")
     ring = [struct.unpack("=I", slots[struct.pack("=I", number * RING + slot)])[0] for slot in range(RING)]
     members = [("10.0.0.1", 1), ("10.0.0.2", 2)]
     assert ring == [real(members[index][0]) for index in build_ring(members, RING)]
-    assert struct.unpack("=II", vips[layout.pack_address("2001:db8::1") + bytes.fromhex("0050 06 00")])[0] == 2
+    key = layout.pack_address("2001:db8::1") + bytes.fromhex("0050 06 00")
+    assert struct.unpack("=II", vips[key])[0] == layout.SOURCE_FILTER | 2
     [(wide, meta)] = dumped("vip_lpm4_map").items()
     assert wide == bytes.fromhex("38000000 0000 06 00 cb007100")
     [(_wide6, _meta6)] = dumped("vip_lpm_map").items()
@@ -166,6 +174,8 @@ FOREIGN: dict[str, tuple[bytes, bytes]] = {
     "reals": (struct.pack("=I", 63), bytes.fromhex("0a090909") + bytes(16)),
     "lpm_src_v4": (b"\x08\0\0\0\x0a\0\0\0", b"\1\0\0\0"),
     "lpm_src_v6": (b"\x20\0\0\0" + bytes.fromhex("20010db9") + bytes(12), b"\1\0\0\0"),
+    "src_filter_v4": (b"\x28\0\0\0\x0f\0\0\0\x0a\0\0\0", b"\2\0\0\0"),
+    "src_filter_v6": (b"\x40\0\0\0\x0f\0\0\0" + bytes.fromhex("20010db9") + bytes(12), b"\2\0\0\0"),
     "server_id_map": (struct.pack("=I", 99), b"\1\0\0\0"),
     "decap_dst": (bytes.fromhex("c6336463") + bytes(12), b"\2\0\0\0"),
 }

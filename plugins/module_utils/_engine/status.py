@@ -14,7 +14,6 @@ import hashlib
 import mmap
 import os
 import struct
-import threading
 import time
 import typing as t
 from collections.abc import Callable, Mapping
@@ -56,6 +55,7 @@ _NEARLY_FULL = 0.95
 _NEEDED = frozenset({"vip_map", "ch_rings", "server_id_stats", "reals", "reals_stats", "stats", "ctl_array"})
 """The maps without which nothing of a balancer can be told."""
 
+_DIGEST = struct.Struct("=I32s")
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 0.1
 R = t.TypeVar("R")
@@ -199,7 +199,10 @@ class Look:
 
 
 class _Digests:
-    """The rings of a balancer, digested by a thread of its own while this one reads the record."""
+    """The rings of a balancer, digested by a process of its own while this one reads the record.
+
+    A thread would wait 5 ms for the interpreter's lock after each ring.
+    """
 
     def __init__(self, paths: Paths) -> None:
         self.empty = ""
@@ -208,29 +211,54 @@ class _Digests:
         self._size = 0
         self._found: dict[int, str] = {}
         self._counted: dict[str, dict[int, int]] = {}
-        self._thread: threading.Thread | None = None
+        self._process: tuple[int, int] | None = None
         # What is pinned there may be anything: then it is found out later, and begun anew.
         with contextlib.suppress(OSError, struct.error, ZeroDivisionError), bpf.open_map(paths.map("vip_map")) as vips:
             with bpf.open_map(paths.map("server_id_stats")) as numbers:
                 most = numbers.info.entries
             there = [layout.parse_vip_meta(value)[1] for _key, value in vips.items()]
             self._open(bpf.open_map(paths.map("ch_rings")), most)
-            self._thread = threading.Thread(target=self._digest, args=([each for each in there if each < most],))
-            self._thread.start()
+            self._begin(sorted({each for each in there if each < most}))
 
     def _open(self, rings: Map, most: int) -> None:
-        self._map, self._memory = rings, rings.mmap(writable=False)
-        self._size = rings.info.entries // most * layout.SLOT
+        self._map, self._size = rings, rings.info.entries // most * layout.SLOT
         self.empty = hashlib.sha256(bytes(self._size)).hexdigest()
 
     def _ring(self, number: int) -> memoryview:
+        if self._memory is None and self._map is not None:
+            self._memory = self._map.mmap(writable=False)
         return memoryview(self._memory or b"")[number * self._size : (number + 1) * self._size]
 
-    def _digest(self, numbers: list[int]) -> None:
-        for number in numbers:
-            if number not in self._found:
-                with self._ring(number) as ring:
-                    self._found[number] = hashlib.sha256(ring).hexdigest()
+    def _digest(self, number: int) -> bytes:
+        with self._ring(number) as ring:
+            return hashlib.sha256(ring).digest()
+
+    def _begin(self, numbers: list[int]) -> None:
+        """Start the process."""
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if not pid:
+            # Whatever happens here, this is no second process of who looks.
+            try:
+                os.close(reading)
+                for number in numbers:
+                    os.write(writing, _DIGEST.pack(number, self._digest(number)))
+            finally:
+                os._exit(0)  # pylint: disable=protected-access
+        os.close(writing)
+        self._process = pid, reading
+
+    def _join(self) -> None:
+        """Take what the process found."""
+        if self._process is None:
+            return
+        pid, reading = self._process
+        self._process = None
+        with open(reading, "rb") as source:
+            told = source.read()
+        os.waitpid(pid, 0)
+        whole = told[: len(told) // _DIGEST.size * _DIGEST.size]
+        self._found = {number: digest.hex() for number, digest in _DIGEST.iter_unpack(whole)}
 
     def of(self, pins: PinnedMaps, slots_each: int, numbers: list[int]) -> dict[int, str]:
         """VIP number → digest of its slots. `pins`: which map is the program's own."""
@@ -242,7 +270,9 @@ class _Digests:
             with bpf.map_by_id(pins.maps["server_id_stats"].id) as per_vip:
                 self._open(bpf.map_by_id(pins.maps["ch_rings"].id), per_vip.info.entries)
         most = (self._map.info.entries * layout.SLOT // self._size) if self._map else 0
-        self._digest([number for number in numbers if number < most])
+        for number in numbers:
+            if number < most and number not in self._found:
+                self._found[number] = self._digest(number).hex()
         return self._found
 
     def is_as(self, number: int, written: str, digests: Mapping[int, str]) -> bool:
@@ -255,11 +285,6 @@ class _Digests:
             with self._ring(number) as ring:
                 self._counted[digest] = count_slots(bytes(ring))
         return self._counted[digest]
-
-    def _join(self) -> None:
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
 
     def close(self) -> None:
         """Let go of the map."""

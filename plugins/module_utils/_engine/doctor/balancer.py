@@ -6,23 +6,20 @@
 from __future__ import annotations
 
 import re
-import socket
 import time
 import typing as t
 from collections.abc import Iterable
-from contextlib import ExitStack
-from dataclasses import replace
 from functools import cached_property, partial
 
+from ..._kernel.cpus import forwarding_cpus
 from ..._kernel.edges import KernelEdges
 from ..._kernel.link_view import driver_counters, driver_of, read_link
 from ..._kernel.maps import KernelMaps
-from ..._kernel.neighbour_ask import ask_neighbour
-from ..._kernel.netlink import open_route
-from ..._kernel.network import CONFIRMED, ask_gateway, neighbour, own_address
+from ..._kernel.network import ask_gateway
 from ..._kernel.pins import Paths, pinned_program
 from ..._kernel.root_array import slots
 from ..._kernel.state_files import StateFile
+from ..._kernel.tc import ways_out
 from ..._kernel.xdp import attachments
 from ..._model import layout
 from ..._model.counters import GLOBAL_COUNTERS
@@ -30,32 +27,27 @@ from ..._model.doctor import balancer as judged
 from ..._model.doctor import probe_packets as packets
 from ..._model.doctor.finding import Finding
 from ..._model.doctor.probe import flows_of
-from ..._model.doctor.stale import slot_of
 from ..._model.errors import StateError
-from ..._model.exceptions import VipTable
-from ..._model.flow_selection import KEY_BYTES
+from ..._model.healthcheck_record import HealthcheckRecord
 from ..._model.link_mtu import Tunnel
 from ..._model.resources import OF_BALANCER
 from ..._model.root_settings import RootRecord
-from ..._model.snapshot import GatewayAnswer
 from ..._model.state import State
 from ..._model.verdicts import Words, words_of
 from ..._model.vips import Vip, VipKey, vips_from_config
 from ..._program.own_pins import balancer_pins
 from ..counters import CounterReader
 from ..drain import read_drain
-from ..flows import open_flow_tables
 from ..info import Info
 from ..recovery import recovered
 from .beside import look_at_agent, look_at_sessions
 from .examiner import Examiner, Visit
+from .gateway import asked_itself
 from .probe import Probes, path_of
+from .stale import stale_flows
 
 _LOST = re.compile(r"xdp_?(tx|xmit|redirect)\w*(err|drop|full)|xdp\w*(abort|exception)")
 """What drivers call frames that a program gave them and that did not go out."""
-
-_SAMPLE = 2000
-"""Flows of each table that are compared with the rings."""
 
 _WINDOW_SECONDS = 0.2
 """How long counters are looked at at least: what does not rise meanwhile is past."""
@@ -104,6 +96,7 @@ class Balancer:
             Examiner("the maps", self.differences),
             Examiner("what was said of reals", self.words),
             Examiner("the way through the tunnel", self.probes, unlocked=True),
+            Examiner("program healthcheck", self.checker),
             Examiner("the agent", lambda: look_at_agent(self.file, self.state), unlocked=True),
             Examiner("the announcements", lambda: look_at_sessions(self.file, self.seen), unlocked=True),
             Examiner("the connection tables", self.fill, unlocked=True),
@@ -202,25 +195,11 @@ class Balancer:
         # A wrong MAC that somebody gave is told by what the gateway has, as far as there is one.
         answer = ask_gateway(self.state.settings.get("interfaces", []), wait=setting == "auto")
         if setting == "auto" and answer.mac:
-            answer = self._asked_itself(answer)
+            answer = asked_itself(answer)
         self.seen["gateway_mac"] = sent_to
         found = list(judged.of_gateway(self.instance, setting, sent_to, answer))
         self._no_way = self._no_way or bool(found)
         return found
-
-    def _asked_itself(self, answer: GatewayAnswer) -> GatewayAnswer:
-        """What the gateway says on the link, where the kernel only remembers its MAC: it may have another by now."""
-        with open_route() as route:
-            hop = next((hop for hop in answer.hops if neighbour(route, hop)[0] == answer.mac), None)
-            if hop is None or neighbour(route, hop)[1] & CONFIRMED:
-                return answer
-        name = socket.if_indextoname(hop.interface)
-        own = own_address(socket.AF_INET6 if ":" in hop.address else socket.AF_INET, [name])
-        if own is None:
-            return answer
-        mac = ask_neighbour(name, own, hop.address)
-        sentence = "" if mac else f"the gateway {hop.address} does not answer on {name} when it is asked for its MAC"
-        return replace(answer, mac=mac, sentence=sentence)
 
     def differences(self) -> Iterable[Finding]:
         """What somebody else changed."""
@@ -241,34 +220,7 @@ class Balancer:
         if self.state.settings.get("features") and "global_lru" in self.state.settings["features"]:
             # Flow exceptions tell peers of such flows.
             return
-        yield from judged.of_stale(*self._stale())
-
-    def _stale(self) -> tuple[int, int]:
-        """Of some of the tables' TCP flows, how many today's ring would give another real, and of how many."""
-        maps, ring_size, max_vips = self.maps, self.maps.ring_size(), self.maps.capacity("server_id_stats")
-        prefixes = {
-            (name == "vip_lpm_map", key): value
-            for name in ("vip_lpm_map", "vip_lpm4_map")
-            if name in maps.names()
-            for key, value in maps.entries(name).items()
-        }
-        table = VipTable(maps.entries("vip_map"), prefixes)
-        stale = looked = 0
-        with ExitStack() as stack:
-            for each in open_flow_tables(maps, stack):
-                if each.name != "lru_mapping":
-                    continue
-                keys, values, count = next(each.map.batches(_SAMPLE), (b"", b"", 0))
-                stride = each.map.stride
-                for index in range(count):
-                    key = keys[index * KEY_BYTES : (index + 1) * KEY_BYTES]
-                    owners = table.owners(key) if key[36] == packets.TCP else ()
-                    if len(owners) == 1:
-                        slot = slot_of(key, owners[0].flags, max_vips, ring_size)
-                        live = maps.ring(owners[0].number).cast("Q")[slot]
-                        looked += 1
-                        stale += live != layout.parse_u32(values[index * stride : index * stride + 4])
-        return stale, looked
+        yield from judged.of_stale(*stale_flows(self.maps))
 
     # What rises during the look
 
@@ -299,11 +251,25 @@ class Balancer:
         time.sleep(max(0.0, began + _WINDOW_SECONDS - time.monotonic()))
         now = self._counted()
         rose = {name: value - counted.get(name, 0) for name, value in now.items()}
-        yield from judged.of_fallback(rose["fallback_cache"], now["fallback_cache"], now["packets"])
+        have = {layout.parse_u32(key) for key, _value in self.maps.map("lru_mapping").items()}
+        without = set(forwarding_cpus(self.interfaces)) - have
+        yield from judged.of_fallback(rose["fallback_cache"], now["fallback_cache"], now["packets"], without)
         after = self._drivers()
         for link in self.link_views:
             lost = {each: value - drivers[link.name].get(each, 0) for each, value in after[link.name].items()}
             yield from judged.of_driver(link, rose["frames_sent"], lost)
+
+    def checker(self) -> Iterable[Finding]:
+        """Whether program healthcheck runs, through which the agent's probes go."""
+        record = self.file.read_record(HealthcheckRecord, "healthcheck")
+        name = record.options.get("interface", "")
+        if not name or not any(vip.check is not None for vip in self.vips.values()):
+            return
+        pins = Paths(self.visit.request.bpffs, self.instance, "healthcheck").names()
+        ours = {info.id for path in pins if (info := pinned_program(path)) is not None}
+        place = ways_out([name]).get(name)
+        if place is None or not ours & {each.program_id for each in place.filters}:
+            yield judged.no_checker(name)
 
     def probes(self) -> Iterable[Finding]:
         """One flow to each real of each VIP, through the tunnel; not where it is known that none gets out."""

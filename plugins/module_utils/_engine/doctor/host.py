@@ -14,16 +14,20 @@ from ..._kernel.lock import LOCK_ROOT
 from ..._kernel.state_folder import STATE_ROOT
 from ..._model.doctor.finding import Finding
 from ..._model.doctor.host import Clock, of_clock, of_compiler, of_kernel
+from ..._model.options import SOURCE_DIR
+from ..._program.proof import prove_host
 from .examiner import Examiner, Visit
 
 _COMPILER = ("bcc", "pyroute2", "netaddr")
+SOURCES: str = SOURCE_DIR["default"]
+"""The programs' sources, of which the smallest is compiled, loaded and run."""
 
 
 def examiners(visit: Visit) -> list[Examiner]:
     """Those of any host."""
     return [
         Examiner("the kernel", lambda: of_kernel(fitness.kernel_release(), fitness.has_jit(), fitness.lockdown())),
-        Examiner("the compiler", _compiler),
+        Examiner("the compiler", _compiler, unlocked=True),
         Examiner("the clock", lambda: _clock(visit)),
     ]
 
@@ -32,7 +36,9 @@ def _compiler() -> Iterable[Finding]:
     missing = [f"Python module {name}" for name in fitness.missing_packages(_COMPILER)]
     if not fitness.has_library("bcc"):
         missing.append("libbcc")
-    return of_compiler(missing)
+    yield from of_compiler(missing)
+    if not missing and os.path.isdir(SOURCES):
+        yield from (Finding(unfit.name, "", unfit.cause, unfit.remedy) for unfit in prove_host(SOURCES))
 
 
 def _clock(visit: Visit) -> Iterable[Finding]:

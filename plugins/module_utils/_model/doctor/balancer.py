@@ -128,6 +128,16 @@ def _of_program(placed: Placed, link: Link) -> Iterator[Finding]:
         )
 
 
+def no_checker(name: str) -> Finding:
+    """Probes of checks would leave without a tunnel."""
+    return Finding(
+        "program_detached",
+        f"healthcheck on {name}",
+        f"interface {name} does not run program healthcheck: the agent cannot ask reals, and what it knew last holds",
+        RESTORE,
+    )
+
+
 def no_root(name: str) -> Finding:
     """In shared mode: an interface without the root program."""
     cause = f"interface {name} runs no root program: none of the programs in its slots runs there"
@@ -272,9 +282,12 @@ def of_stale(stale: int, looked: int) -> Iterator[Finding]:
         )
 
 
-def of_fallback(rising: int, total: int, packets: int) -> Iterator[Finding]:
-    """Packets on CPUs that have no connection table of their own. `rising`: during the look; of `packets` in all."""
-    if rising or total * 100 > packets:
+def of_fallback(rising: int, total: int, packets: int, without: Collection[int]) -> Iterator[Finding]:
+    """Packets on CPUs that have no connection table of their own. `rising`: during the look; of `packets` in all.
+
+    `without`: CPUs that may receive and have none; what was counted before they all got one is past.
+    """
+    if rising or (without and total * 100 > packets):
         yield Finding(
             "fallback_cache",
             "",

@@ -390,7 +390,7 @@ def test_types_and_values_of_entries_are_told_in_one_go() -> None:
     assert [fault for sentence in found for fault in sentence.split("; ")] == [
         "vips[0].port: https is not a whole number",
         "vips[1].weight: there is no such option",
-        "there are address, port, protocol, flags, hash, reals, down_reals, allow, deny, check, announce",
+        "there are address, port, protocol, flags, hash, reals, down_reals, allow, deny, check, announce, quic_lb",
         f"vips[1].flags: warp is none of {', '.join(VIP_FLAGS)}",
         "vips[1].reals[0].address: is missing",
         "vips[1].reals[0].weight: x is not a whole number",

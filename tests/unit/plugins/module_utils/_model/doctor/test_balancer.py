@@ -78,10 +78,11 @@ def test_what_a_driver_drops(sent: int, lost: int, told: int) -> None:
 
 
 def test_counters_and_tables() -> None:
-    assert list(of_fallback(0, 0, 0)) == []
-    assert list(of_fallback(0, 10, 1000)) == []
-    assert [each.name for each in of_fallback(1, 10, 1000)] == ["fallback_cache"]
-    assert [each.name for each in of_fallback(0, 11, 1000)] == ["fallback_cache"]
+    assert list(of_fallback(0, 0, 0, {1})) == []
+    assert list(of_fallback(0, 10, 1000, {1})) == []
+    assert list(of_fallback(0, 11, 1000, ())) == []
+    assert [each.name for each in of_fallback(1, 10, 1000, ())] == ["fallback_cache"]
+    assert [each.name for each in of_fallback(0, 11, 1000, {1})] == ["fallback_cache"]
     assert list(of_fill({"lru_mapping": (949, 1000), "fallback_cache": (0, 0)})) == []
     (full,) = of_fill({"fallback_glru": (950, 1000)})
     assert "raise global_flows in katran_sizes" in full.remedy
