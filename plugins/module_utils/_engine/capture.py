@@ -27,7 +27,8 @@ from .._model.addresses import read_address
 from .._model.captured import Client, Frame, Pairs, capture_filter, parse_event
 from .._model.errors import EngineError, StateError
 from .._model.vip_entries import VIP_MAPS, Actual, known_keys
-from .._model.vips import VipKey, VipName
+from .._model.vips import VipKey
+from .._model.which import read_which
 from .._program.requirements import require_capabilities
 from .flows import loaded, real_names
 from .request import Request
@@ -91,10 +92,8 @@ def vip_numbers(maps: KernelMaps) -> dict[VipKey, tuple[int, int]]:
 
 def chosen_vip(name: str, there: Mapping[VipKey, t.Any], instance: str) -> VipKey:
     """The one VIP that is called so. EngineError where there is none, or several."""
-    read = VipName.read(name)
-    if read is None:
-        raise EngineError(f"vip: {name} is not the name of a VIP, such as 198.51.100.1:443/tcp")
-    found = sorted(key for key in there if read.means(key))
+    which = read_which(name)
+    found = sorted(key for key in there if which.means_vip(key))
     if not found:
         raise EngineError(f"vip: balancer {instance} has no VIP {name}")
     if len(found) > 1:

@@ -26,7 +26,7 @@ from ..._model.counters import GLOBAL_COUNTERS
 from ..._model.doctor import balancer as judged
 from ..._model.doctor import probe_packets as packets
 from ..._model.doctor.finding import Finding
-from ..._model.doctor.probe import flows_of
+from ..._model.doctor.probe import flows_of, of_checks
 from ..._model.errors import StateError
 from ..._model.healthcheck_record import HealthcheckRecord
 from ..._model.link_mtu import Tunnel
@@ -40,7 +40,7 @@ from ..counters import CounterReader
 from ..drain import read_drain
 from ..info import Info
 from ..recovery import recovered
-from .beside import look_at_agent, look_at_sessions
+from .beside import failing_checks, look_at_agent, look_at_sessions
 from .examiner import Examiner, Visit
 from .gateway import asked_itself
 from .probe import Probes, path_of
@@ -288,7 +288,11 @@ class Balancer:
         flows = flows_of(self.vips.values(), self.said.overlay, wanted.vip, wanted.real)
         probes = Probes(path, flows[: wanted.most], wanted)
         try:
-            return probes.run()
+            found = probes.run()
+            failing = failing_checks(self.file, self.state)
+            for flow in probes.flows:
+                flow.fails = failing.get((str(flow.vip), flow.real.text), "")
+            return [*found, *of_checks(probes.flows)]
         finally:
             mss = [flow.mss for flow in probes.flows if flow.mss]
             self.seen |= {"probes": probes.seen(len(flows) - len(probes.flows)), "mss": max(mss, default=0)}

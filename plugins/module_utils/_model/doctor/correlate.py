@@ -16,8 +16,8 @@ from .finding import Finding, in_order
 from .fleet import Inventory, Report, fleet_findings
 
 SYMPTOMS = {
-    "service_refuses": ("refused",),
-    "service_silent": ("silent",),
+    "service_refuses": ("refused", "failing"),
+    "service_silent": ("silent", "failing"),
     "decap_missing": ("silent",),
     "real_unreachable": ("unreachable",),
     "mtu_real": (),
@@ -32,7 +32,8 @@ OF_A_REAL = (
 """Causes at a real that make a probe flow fail."""
 
 _SHADOWED = {
-    "interface_down": ("source_unreachable", "mtu_real"),
+    # Without a link the kernel takes routes and addresses of IPv6 away.
+    "interface_down": ("source_unreachable", "mtu_real", "real_address"),
     "decap_missing": ("decap_sources",),
     "decap_instance": ("decap_sources",),
     "real_address": ("server_id_clash",),
@@ -203,6 +204,7 @@ def _rings(case: _Case) -> Iterator[Finding]:
 def _kept_in(case: _Case) -> Iterator[Finding]:
     """VIPs whose floor keeps in reals that fail, where it is told of each why it fails."""
     ill = {each.host for each in case.found if each.name in OF_A_REAL and each.error}
+    ill |= {case.owners[each.about] for each in case.found if _is_symptom(case, each)}
     for each in case.found:
         if each.name == "health_and_overlay":
             owners = {case.owners[word] for word in _words(each.cause) if word in case.owners}

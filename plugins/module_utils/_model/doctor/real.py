@@ -143,7 +143,9 @@ def sizes(seen: RealSeen) -> Iterator[Finding]:
 
 
 def ways_back(seen: RealSeen) -> Iterator[Finding]:
-    """Whether answers to clients find a way out."""
+    """Whether answers to clients find a way out; of an interface that is down, routes are gone with it."""
+    if any(not seen.links[name].up for name in seen.interfaces):
+        return
     for ipv6 in (False, True):
         vips = [vip for vip in seen.kept.vips if (":" in vip) == ipv6]
         way = seen.ways.get(ipv6)

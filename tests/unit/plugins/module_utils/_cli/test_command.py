@@ -30,6 +30,8 @@ REAL = "10.0.0.1"
         ("2001:DB8:0::1", [SIX]),
         ("[2001:db8::1]:443/tcp", [SIX]),
         (REAL, [WEB, DNS, SIX]),
+        (":443", [WEB, SIX]),
+        (":53/udp", [DNS]),
         ("10.0.0.2", []),
     ],
 )
@@ -40,7 +42,7 @@ def test_what_is_asked_for(which: str | None, found: list[VipKey]) -> None:
 
 @pytest.mark.parametrize("which", ["web", "10.0.0", "198.51.100.1:443/icmp", "", "\x1b[2J"])
 def test_what_is_nothing(which: str) -> None:
-    with pytest.raises(EngineError, match=r"is neither the name of a VIP, such as 198.51.100.1:443/tcp, nor a real's$"):
+    with pytest.raises(EngineError, match=r"is neither the name of a VIP, such as .*, nor a real's$"):
         filter_of(which)
 
 
@@ -71,7 +73,7 @@ def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str
 def test_a_fault_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["checks", "web"]) == 2
     assert capsys.readouterr().err == (
-        "katran: web is neither the name of a VIP, such as 198.51.100.1:443/tcp, nor a real's\n"
+        "katran: web is neither the name of a VIP, such as 198.51.100.1:443/tcp, 198.51.100.1 or :443, nor a real's\n"
     )
     assert main(["checks", "--instance", "../x"]) == 2
     assert capsys.readouterr().err == "katran: ../x is not the name of an instance\n"

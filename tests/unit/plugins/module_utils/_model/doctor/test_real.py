@@ -69,6 +69,11 @@ def test_nothing_is_wrong_with_a_sound_one() -> None:
         ({"links": {**sound().links, DEVICE: Link(1480, False, 2, 1)}}, ("decap_missing", DEVICE, True)),
         ({"links": {**sound().links, DEVICE: Link(1480, True, 1, 1)}}, ("rp_filter", DEVICE, True)),
         ({"links": {**sound().links, "eth1": Link(1600, False, 2, 1)}}, ("interface_down", "eth1", True)),
+        # The kernel takes the default route away with the link.
+        (
+            {"links": {**sound().links, "eth1": Link(1600, False, 2, 1)}, "ways": {False: Way()}},
+            ("interface_down", "eth1", True),
+        ),
         ({"ways": {False: Way()}}, ("source_unreachable", "IPv4", True)),
         ({"ways": {False: Way(others=3)}}, ("source_unreachable", "IPv4", False)),
         ({"rules": chain(TO_VIP)}, ("firewall_drops", OWN, True)),
