@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -77,3 +80,20 @@ def test_a_fault_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert main(["checks", "--instance", "../x"]) == 2
     assert capsys.readouterr().err == "katran: ../x is not the name of an instance\n"
+
+
+def test_an_output_that_is_full_is_a_sentence() -> None:
+    package = main.__module__
+    shows = f"import sys\nfrom {package} import main\nfrom {package.rpartition('.')[0]} import names\n"
+    shows += "names.instances = lambda: ['default']\nsys.exit(main(['names', 'instances']))\n"
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", shows],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+    assert done.returncode == 2
+    assert done.stderr == "katran: what is to be shown cannot be written: No space left on device\n"
