@@ -47,7 +47,8 @@ def vips_here(seen: RealSeen) -> Iterator[Finding]:
         )
     for vip in seen.kept.vips:
         there = places.get(vip, [])
-        outside = sorted({each.interface for each in there if each.interface in seen.record.interfaces})
+        shared = {name for name, link in seen.links.items() if link.arp and link.up} - {LOOPBACK, *seen.record.tunnels}
+        outside = sorted({each.interface for each in there} & {*shared, *seen.record.interfaces})
         for interface in outside:
             yield Finding(
                 "vip_answers_arp",
@@ -56,6 +57,8 @@ def vips_here(seen: RealSeen) -> Iterator[Finding]:
                 " discovery) and traffic goes past the balancers",
                 f"ip addr del {vip}/{_length_of(there, interface)} dev {interface}, and have it on lo"
                 f" (ip addr add {vip}/{_whole(vip)} dev lo)",
+                # On a link that balancers' packets do not use, those of clients may not come either.
+                error=interface in seen.record.interfaces,
             )
 
 
@@ -144,7 +147,7 @@ def sizes(seen: RealSeen) -> Iterator[Finding]:
 
 def ways_back(seen: RealSeen) -> Iterator[Finding]:
     """Whether answers to clients find a way out; of an interface that is down, routes are gone with it."""
-    if any(not seen.links[name].up for name in seen.interfaces):
+    if not all(seen.links[name].up and seen.links[name].carrier for name in seen.interfaces):
         return
     for ipv6 in (False, True):
         vips = [vip for vip in seen.kept.vips if (":" in vip) == ipv6]

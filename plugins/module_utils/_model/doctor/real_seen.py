@@ -20,12 +20,17 @@ TCP, UDP = 6, 17
 
 
 class Link(t.NamedTuple):
-    """An interface. `up`: by its administrator. `rp_filter`, `arp_ignore`: what holds there; None: there is no such."""
+    """An interface. `up`: by its administrator; `carrier`: by its other end. `rp_filter`, `arp_ignore`: what holds.
+
+    `arp`: whether it asks and answers who has an address, as a link that others share does.
+    """
 
     mtu: int
     up: bool = True
     rp_filter: int = 0
     arp_ignore: int = 0
+    carrier: bool = True
+    arp: bool = True
 
 
 class Listener(t.NamedTuple):
