@@ -17,6 +17,7 @@ from ..._kernel.link_view import driver_counters, driver_of, read_link
 from ..._kernel.maps import KernelMaps
 from ..._kernel.network import ask_gateway
 from ..._kernel.pins import Paths, pinned_program
+from ..._kernel.policies import has_route
 from ..._kernel.root_array import slots
 from ..._kernel.state_files import StateFile
 from ..._kernel.tc import ways_out
@@ -26,7 +27,7 @@ from ..._model.counters import GLOBAL_COUNTERS
 from ..._model.doctor import balancer as judged
 from ..._model.doctor import probe_packets as packets
 from ..._model.doctor.finding import Finding
-from ..._model.doctor.probe import flows_of, of_checks
+from ..._model.doctor.probe import flows_of, host_of, of_checks
 from ..._model.errors import StateError
 from ..._model.healthcheck_record import HealthcheckRecord
 from ..._model.link_mtu import Tunnel
@@ -80,6 +81,8 @@ class Balancer:
         self.paths = Paths(visit.request.bpffs, self.instance, "balancer")
         self.seen: dict[str, t.Any] = visit.seen.setdefault("balancer", {})
         self._no_way = False
+        # Families, True for IPv6, whose checks fail for what is wrong here.
+        self._blind: set[bool] = set()
         self._before: tuple[float, dict[str, int], dict[str, dict[str, int]]] | None = None
 
     def examiners(self) -> list[Examiner]:
@@ -94,9 +97,9 @@ class Balancer:
             Examiner("the gateway", self.gateway),
             Examiner("the counters", self.begin_window),
             Examiner("the maps", self.differences),
+            Examiner("program healthcheck", self.checker),
             Examiner("what was said of reals", self.words),
             Examiner("the way through the tunnel", self.probes, unlocked=True),
-            Examiner("program healthcheck", self.checker),
             Examiner("the agent", lambda: look_at_agent(self.file, self.state), unlocked=True),
             Examiner("the announcements", lambda: look_at_sessions(self.file, self.seen), unlocked=True),
             Examiner("the connection tables", self.fill, unlocked=True),
@@ -209,7 +212,10 @@ class Balancer:
     def words(self) -> Iterable[Finding]:
         """What persons and checks say of reals, and of the balancer."""
         now = time.time()
-        yield from judged.of_words(self.vips, self.said, now)
+        for each in judged.of_words(self.vips, self.said, now):
+            # Which reals checks take out says nothing where checks do not leave.
+            if each.name != "health_and_overlay" or each.about.startswith("[") not in self._blind:
+                yield each
         yield from judged.of_drain(self.instance, read_drain(self.file), now)
 
     def fill(self) -> Iterable[Finding]:
@@ -269,7 +275,14 @@ class Balancer:
         ours = {info.id for path in pins if (info := pinned_program(path)) is not None}
         place = ways_out([name]).get(name)
         if place is None or not ours & {each.program_id for each in place.filters}:
+            self._blind = {False, True}
             yield judged.no_checker(name)
+        for ipv6 in (False, True):
+            checked = [vip.key for vip in self.vips.values() if vip.check is not None and vip.key.ipv6 == ipv6]
+            lost = [key for key in sorted(checked) if not has_route(host_of(key).text)]
+            if lost:
+                self._blind.add(ipv6)
+                yield judged.no_way_of_checks(ipv6, lost)
 
     def probes(self) -> Iterable[Finding]:
         """One flow to each real of each VIP, through the tunnel; not where it is known that none gets out."""
@@ -290,7 +303,7 @@ class Balancer:
         try:
             found = probes.run()
             failing = failing_checks(self.file, self.state)
-            for flow in probes.flows:
+            for flow in [each for each in probes.flows if each.vip.ipv6 not in self._blind]:
                 flow.fails = failing.get((str(flow.vip), flow.real.text), "")
             return [*found, *of_checks(probes.flows)]
         finally:

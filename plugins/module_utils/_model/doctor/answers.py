@@ -46,12 +46,17 @@ def report_of(answered: Answered) -> Report:
             answered.host,
             answered.roles,
             words[:_LONGEST],
-            reached="failed" in result and not result.get("unreachable"),
+            reached=_reached(result),
         )
     findings = tuple(
         Finding(**{name: each[name] for name in Finding._fields if name in each}) for each in result["findings"]
     )
     return Report(answered.host, answered.roles, "", findings, result["seen"], _skew(result))
+
+
+def _reached(result: Mapping[str, t.Any]) -> bool:
+    """Whether a host without an answer was reached: its task failed, and not for want of time."""
+    return "failed" in result and not result.get("unreachable") and "timedout" not in result
 
 
 def _skew(result: Mapping[str, t.Any]) -> float:

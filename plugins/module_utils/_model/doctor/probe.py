@@ -190,13 +190,13 @@ def of_flows(flows: Sequence[Flow]) -> Iterator[Finding]:
 
 def of_checks(flows: Sequence[Flow]) -> Iterator[Finding]:
     """A finding for each real whose service takes connections, and fails its check: it hangs, or is ill."""
-    found: dict[tuple[str, str], list[Flow]] = {}
+    found: dict[tuple[str, bool], list[Flow]] = {}
     for flow in flows:
         if flow.result == FAILING:
-            found.setdefault((flow.real.text, flow.fails), []).append(flow)
-    for (real, why), alike in found.items():
+            found.setdefault((flow.real.text, flow.fails.startswith("timeout")), []).append(flow)
+    for (real, silent), alike in found.items():
         where = some([str(flow.vip) for flow in alike])
-        silent = why.startswith("timeout")
+        why = some(list(dict.fromkeys(flow.fails for flow in alike)))
         yield Finding(
             "service_silent" if silent else "service_refuses",
             real,

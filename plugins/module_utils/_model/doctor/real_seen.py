@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import typing as t
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,11 +67,23 @@ class Way(t.NamedTuple):
     others: int = 0
 
 
+class Policy(t.NamedTuple):
+    """A rule of policy routing that decides of what has a `source` (a prefix, "" any). `refuses`: how, "" where not."""
+
+    priority: int
+    source: str
+    refuses: str = ""
+
+    def covers(self, address: str) -> bool:
+        """Whether an answer from there is what it decides of."""
+        return not self.source or ipaddress.ip_address(address) in ipaddress.ip_network(self.source, strict=False)
+
+
 @dataclass(frozen=True)
 class RealSeen:
     """A real as it is. `record`, `decap`: of the instance. `others`: of instances beside it, the interfaces of decap.
 
-    `links`: by interface; `ways`: by family, True for IPv6; `rules`: None where nftables does not tell.
+    `links`: by interface; `ways`, `policies`: by family, True for IPv6; `rules`: None where nftables does not tell.
     `deaf`: whether it cannot be told who listens. `programs`: names of what XDP runs, by id.
     """
 
@@ -82,6 +95,7 @@ class RealSeen:
     mss: MssRules | None = None
     links: Mapping[str, Link] = field(default_factory=dict)
     ways: Mapping[bool, Way] = field(default_factory=dict)
+    policies: Mapping[bool, Sequence[Policy]] = field(default_factory=dict)
     rules: Ruleset | None = None
     listeners: Sequence[Listener] = ()
     deaf: bool = False

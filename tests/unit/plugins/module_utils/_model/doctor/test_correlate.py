@@ -317,6 +317,30 @@ def test_a_host_that_answers_with_a_fault_is_not_called_unreachable() -> None:
     assert "ImportError: no module x" in causes["real1"]
 
 
+def test_a_host_that_hangs_is_unreachable() -> None:
+    hosts = fleet()
+    hosts["real2"] = {"failed": False, "timedout": {"period": 90}, "msg": "Timed out after 90 seconds"}
+    assert named(found(hosts)) == [("real2", "host_unreachable", "")]
+
+
+def test_what_a_real_says_of_its_own_maps_is_told_once() -> None:
+    hosts = fleet()
+    say(hosts, "real2", "decap_sources", "198.51.100.1")
+    put(of_real, vips=["2001:db8::1"])(hosts)
+    assert named(found(hosts)) == [("real2", "decap_sources", "198.51.100.1")]
+    hosts = fleet()
+    say(hosts, "real2", "decap_sources", "172.16.0.0/16")
+    put(of_real, sources=["100::/64"])(hosts)
+    assert named(found(hosts)) == [("real2", "decap_sources", "172.16.0.0/16")]
+
+
+def test_a_balancer_whose_checks_do_not_leave_explains_rings() -> None:
+    hosts = fleet()
+    say(hosts, "lb1", "source_unreachable", "IPv4")
+    replaced(WEB, ring(*BOTH, **{"10.0.0.12": [1, "down by checks: timeout"]}))(hosts)
+    assert named(found(hosts)) == [("lb1", "source_unreachable", "IPv4")]
+
+
 def test_a_host_without_anything_of_ours() -> None:
     hosts = fleet()
     hosts["lb1"] = hosts["real1"] = {"installed": False, "findings": [], "seen": {"at": 1000.5}}
