@@ -34,6 +34,7 @@ from ansible_collections.katran.fleet.tests.engine.doctored import (
     balancers_host,
     found,
     only,
+    peer_mac,
 )
 from ansible_collections.katran.fleet.tests.engine.host import MAPS, STATE, apply, real, vip
 from ansible_collections.katran.fleet.tests.engine.sandbox import (
@@ -106,6 +107,23 @@ def test_health_against_persons_and_floors(balancer: None) -> None:
         say(("10.0.0.1", "down"), ("10.0.0.2", "down"))
         finding = only("health_and_overlay")
         assert (finding.error, "is degraded" in finding.cause) == (True, True)
+    finally:
+        os.close(folder)
+
+
+def test_checks_that_find_no_way_out_say_nothing_of_reals() -> None:
+    attach(gateway_mac=peer_mac())
+    apply("vips", CHECKED)
+    folder = agent()
+    try:
+        say(("10.0.0.1", "down"), ("10.0.0.2", "down"))
+        assert only("health_and_overlay")
+        run("ip", "route", "del", "default")
+        finding = only("source_unreachable")
+        assert finding.about == "IPv4"
+        assert "no IPv4 route to 198.51.100.1:80/tcp" in finding.cause
+        run("ip", "route", "add", "unreachable", "default")
+        assert only("source_unreachable")
     finally:
         os.close(folder)
 

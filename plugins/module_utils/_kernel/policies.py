@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import socket
 import typing as t
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from .._model.doctor.real_seen import Policy
 from .netlink import open_route
@@ -49,13 +49,19 @@ def _read(route: t.Any, family: int) -> Iterator[Policy]:
                 yield Policy(*place, f"leads to table {table}, whose default route is {refused}" if refused else "")
 
 
-def has_route(address: str) -> bool:
-    """Whether the host has a way to an address. Where the kernel refuses to tell, it is taken to."""
+def unrouted(addresses: Collection[str]) -> set[str]:
+    """Those to which the host has no way. Where the kernel does not tell, it is taken to have one."""
     from pyroute2.netlink.exceptions import NetlinkError  # pylint: disable=import-outside-toplevel  # as open_route
 
+    found = set()
     with open_route() as route:
-        try:
-            found = route.route("get", dst=address)
-        except NetlinkError as error:
-            return error.code not in _NO_WAY
-    return not any(each["type"] in _REFUSES for each in found)
+        for address in addresses:
+            try:
+                (way,) = route.route("get", dst=address)
+            except NetlinkError as error:
+                if error.code in _NO_WAY:
+                    found.add(address)
+                continue
+            if way["type"] in _REFUSES:
+                found.add(address)
+    return found

@@ -17,7 +17,7 @@ from ..._kernel.link_view import driver_counters, driver_of, read_link
 from ..._kernel.maps import KernelMaps
 from ..._kernel.network import ask_gateway
 from ..._kernel.pins import Paths, pinned_program
-from ..._kernel.policies import has_route
+from ..._kernel.policies import unrouted
 from ..._kernel.root_array import slots
 from ..._kernel.state_files import StateFile
 from ..._kernel.tc import ways_out
@@ -30,6 +30,7 @@ from ..._model.doctor.finding import Finding
 from ..._model.doctor.probe import flows_of, host_of, of_checks
 from ..._model.errors import StateError
 from ..._model.healthcheck_record import HealthcheckRecord
+from ..._model.judging import EXTERNAL
 from ..._model.link_mtu import Tunnel
 from ..._model.resources import OF_BALANCER
 from ..._model.root_settings import RootRecord
@@ -266,23 +267,26 @@ class Balancer:
             yield from judged.of_driver(link, rose["frames_sent"], lost)
 
     def checker(self) -> Iterable[Finding]:
-        """Whether program healthcheck runs, through which the agent's probes go."""
+        """Whether program healthcheck runs, through which the agent's probes go, and whether they find a way to it."""
+        checked = [vip.key for vip in self.vips.values() if vip.check is not None and vip.check.probe.type != EXTERNAL]
         record = self.file.read_record(HealthcheckRecord, "healthcheck")
         name = record.options.get("interface", "")
-        if not name or not any(vip.check is not None for vip in self.vips.values()):
+        if checked and name:
+            pins = Paths(self.visit.request.bpffs, self.instance, "healthcheck").names()
+            ours = {info.id for path in pins if (info := pinned_program(path)) is not None}
+            place = ways_out([name]).get(name)
+            if place is None or not ours & {each.program_id for each in place.filters}:
+                self._blind = {False, True}
+                yield judged.no_checker(name)
+        if self._no_way:
+            # An interface that is down, or no gateway: routes went with it.
             return
-        pins = Paths(self.visit.request.bpffs, self.instance, "healthcheck").names()
-        ours = {info.id for path in pins if (info := pinned_program(path)) is not None}
-        place = ways_out([name]).get(name)
-        if place is None or not ours & {each.program_id for each in place.filters}:
-            self._blind = {False, True}
-            yield judged.no_checker(name)
+        lost = unrouted([host_of(key).text for key in checked])
         for ipv6 in (False, True):
-            checked = [vip.key for vip in self.vips.values() if vip.check is not None and vip.key.ipv6 == ipv6]
-            lost = [key for key in sorted(checked) if not has_route(host_of(key).text)]
-            if lost:
+            without = [key for key in sorted(checked) if key.ipv6 == ipv6 and host_of(key).text in lost]
+            if without:
                 self._blind.add(ipv6)
-                yield judged.no_way_of_checks(ipv6, lost)
+                yield judged.no_way_of_checks(ipv6, without)
 
     def probes(self) -> Iterable[Finding]:
         """One flow to each real of each VIP, through the tunnel; not where it is known that none gets out."""
