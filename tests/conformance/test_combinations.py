@@ -23,7 +23,7 @@ from ansible_collections.katran.fleet.tests.conformance.conftest import Combinat
 from ansible_collections.katran.fleet.tests.conformance.provision import BPF, Settings, provision
 
 VERIFIER_BUDGET, ALL_FEATURES_BUDGET = 250_000, 400_000
-"""Instructions that the verifier may process; the kernel allows a million. All features at once have every path twice."""
+"""Instructions that the verifier may process, of the million that the kernel allows it."""
 
 ENCAPSULATIONS = ("ipip", "gue")
 SIZES = {"vips": 32, "ring": 17, "server_ids": 64}
