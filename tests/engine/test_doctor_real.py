@@ -119,6 +119,11 @@ FAULTS = [
     Fault(f"ip link set {LINK} mtu 1500", "mtu_real", LINK, f"ip link set {LINK} mtu 1600"),
     Fault("nft delete table inet katran_fleet", "mtu_real", "MSS", "katran.fleet.deploy"),
     Fault("ip route del default", "source_unreachable", "IPv4", "ip route add default"),
+    Fault(f"ip rule add from {A} blackhole pref 100", "source_unreachable", "IPv4", "ip rule del priority 100"),
+    Fault(
+        f"ip route add unreachable default table 77; ip rule add from {A} lookup 77 pref 100",
+        *("source_unreachable", "IPv4", "ip rule del priority 100"),
+    ),
     Fault("ip -6 route del default; ip -6 route add blackhole default", "source_unreachable", "IPv6", "ip -6 route"),
     Fault(
         f"nft add table inet t; nft 'add chain inet t i {{ type filter hook input priority 0; policy drop; }}';"
@@ -133,6 +138,13 @@ FAULTS = [
         "firewall_drops",
         f"{A}:{PORT}/tcp",
         f"ip saddr {A} tcp sport {PORT} accept",
+    ),
+    Fault(
+        "nft add table ip t; nft 'add chain ip t o { type filter hook output priority 0; policy drop; }';"
+        " nft add rule ip t o oifname { lo, mgmt } accept",
+        "firewall_drops",
+        A,
+        f"ip saddr {A} accept",
     ),
 ]
 
@@ -220,5 +232,6 @@ def mend() -> None:
         Real("other", BPFFS).remove(False, 5)
     shell(f"ip link set {LINK} xdp off")
     shell("ip -6 route del blackhole default 2>/dev/null || true")
+    shell("ip rule del pref 100 2>/dev/null || true; ip route flush table 77 2>/dev/null || true")
     shell("nft -f - <<X\ntable ip t\ndelete table ip t\ntable inet t\ndelete table inet t\nX")
     sound()

@@ -130,7 +130,7 @@ def test_a_vip_is_meant_in_as_few_characters_as_elsewhere() -> None:
     found = {name: str(chosen_vip(name, there, "default")) for name in ("198.51.100.7", VIP, ":443", ":80/udp")}
     whole, prefix = f"{VIP}:443/tcp", "198.51.100.0/24:80/udp"
     assert found == {"198.51.100.7": prefix, VIP: whole, ":443": whole, ":80/udp": prefix}
-    with pytest.raises(EngineError, match="vip: web is not the name of a VIP"):
+    with pytest.raises(EngineError, match="web is neither the name of a VIP"):
         chosen_vip("web", there, "default")
 
 

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from .._kernel.run_files import RunFiles
 from .._kernel.state_files import StateFile
 from .._kernel.state_folder import instances, read_bpffs
-from .._model.addresses import read_address
 from .._model.checks import Target
 from .._model.checks_view import CheckRow, Seen, exit_status
 from .._model.errors import EngineError, StateError
@@ -30,7 +29,8 @@ from .._model.judging import Checked, iso
 from .._model.options import is_instance
 from .._model.overlay import overlay_of
 from .._model.verdicts import Verdict
-from .._model.vips import VipKey, VipName, vips_from_config
+from .._model.vips import VipKey, vips_from_config
+from .._model.which import read_which
 from .._model.written import visible
 from .command import Command
 from .tables import moment, span, table
@@ -74,11 +74,7 @@ def filter_of(which: str | None) -> Callable[[VipKey, str], bool]:
     """
     if which is None:
         return lambda _key, _real: True
-    name, address = VipName.read(which), read_address(which)
-    if name is None:
-        raise EngineError(f"{visible(which)} is neither the name of a VIP, such as 198.51.100.1:443/tcp, nor a real's")
-    real = address.text if address else None
-    return lambda key, each: each == real or name.means(key)
+    return read_which(which).means
 
 
 def _instances(name: str | None) -> list[str]:

@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import typing as t
+from collections.abc import Sequence
 
 from .._engine.doctor.examiner import Probing
 from .._engine.request import Request
@@ -16,9 +17,9 @@ from .._kernel.state_folder import instances, read_bpffs
 from .._model.addresses import read_address
 from .._model.doctor.finding import Finding, in_order
 from .._model.errors import EngineError
-from .._model.faults import counted
+from .._model.faults import counted, some
 from .._model.options import is_instance
-from .._model.vips import VipName
+from .._model.which import read_which, unknown
 from .._model.written import visible
 from .command import Command
 from .tables import table, wants_colour
@@ -49,11 +50,30 @@ def run(options: argparse.Namespace) -> int:
                 raise
     if not found:
         raise EngineError(_NOTHING)
+    probed = any(each.seen.get("balancer", {}).get("probes", {}).get("results") for each in found)
+    if isinstance(probing, Probing) and not probed:
+        _require_there(probing, found)
     if options.json:
         sys.stdout.write(json.dumps([_data(each) for each in found], indent=2) + "\n")
     else:
         sys.stdout.write(_text(found))
     return max((each.status for each in found), key=(0, 2, 1).index)
+
+
+def _require_there(probing: Probing, found: Sequence[Examination]) -> None:
+    """EngineError where no balancer here has the VIP or the real that probe flows were asked for."""
+    from .._engine.status import names_of  # pylint: disable=import-outside-toplevel  # only where it is told
+
+    vips, reals = [], list[str]()
+    for each in found:
+        if "balancer" in each.seen["roles"]:
+            names = names_of(each.seen["instance"])
+            vips += names[0]
+            reals += names[1]
+    if probing.vip and not any(map(read_which(probing.vip).means_vip, vips)):
+        raise unknown(read_which(probing.vip), vips, ())
+    if probing.real and probing.real not in reals:
+        raise EngineError(f"no VIP of this host has real {probing.real}; there are {some(reals) or 'none'}")
 
 
 def _bundle(options: argparse.Namespace) -> int:
@@ -83,8 +103,9 @@ def _probing(options: argparse.Namespace) -> bool | Probing:
     """Which probe flows are asked for. EngineError where the VIP or real is no such name."""
     if options.no_probes:
         return False
-    if options.vip and VipName.read(options.vip) is None:
-        raise EngineError(f"{visible(options.vip)} is not the name of a VIP, such as 198.51.100.1:443/tcp")
+    if options.vip:
+        # Whether it is a name at all; whether something is called so, _require_there tells.
+        read_which(options.vip)
     address = read_address(options.real) if options.real else None
     if options.real and address is None:
         raise EngineError(f"{visible(options.real)} is not the address of a real")
@@ -138,7 +159,7 @@ def probes(value: str) -> int:
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--instance", metavar="NAME", help="one instance of this host; all of them without it")
     parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("--vip", default="", metavar="VIP", help="probe flows to this VIP alone (198.51.100.1:443/tcp)")
+    parser.add_argument("--vip", default="", metavar="VIP", help="probe flows to it alone: 198.51.100.1 or :443")
     parser.add_argument("--real", default="", metavar="ADDRESS", help="probe flows to this real alone")
     parser.add_argument(
         "--probes", type=probes, default=Probing.most, metavar="N", help=f"so many at most ({Probing.most})"

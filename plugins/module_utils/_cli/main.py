@@ -10,6 +10,7 @@ time that a look takes would else go into what it does not need.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -36,6 +37,7 @@ COMMANDS = (
 """The subcommands, sorted: each is a module of this room whose COMMAND has that name."""
 
 CANNOT_TELL = 2
+_OUTPUT_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _EPILOG = """Exit status: 0 all is well, 1 something is not, 2 that cannot be told, and a sentence says why. See
 katran(1)."""
 
@@ -66,17 +68,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = int(options.run(options))
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever reads has seen enough; nothing more is written, not even at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever reads has seen enough.
+        _write_no_more()
         return CANNOT_TELL
     except KeyboardInterrupt:
         return 130
     except FleetError as error:
         return _refused(str(error))
     except OSError as error:
+        if error.errno in _OUTPUT_FULL and not error.filename:
+            _write_no_more()
+            return _refused(f"what is to be shown cannot be written: {error.strerror}")
         as_root = "" if os.geteuid() == 0 else " (run it as root)"
         return _refused(f"{error.filename or 'this host'}: {error.strerror}{as_root}")
     return status
+
+
+def _write_no_more() -> None:
+    """What is left in the buffer goes nowhere, not even at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _refused(sentence: str) -> int:

@@ -92,10 +92,8 @@ def vip_numbers(maps: KernelMaps) -> dict[VipKey, tuple[int, int]]:
 
 def chosen_vip(name: str, there: Mapping[VipKey, t.Any], instance: str) -> VipKey:
     """The one VIP that is meant, a prefix also by an address in it. EngineError where there is none, or several."""
-    try:
-        which = read_which(name)
-    except EngineError:
-        raise EngineError(f"vip: {name} is not the name of a VIP, such as 198.51.100.1:443/tcp") from None
+    which = read_which(name)
+    # Who names one whole does not mean the prefix around it.
     found = sorted(key for key in there if which.name and which.name.means(key))
     found = found or sorted(key for key in there if which.means_vip(key))
     if not found:

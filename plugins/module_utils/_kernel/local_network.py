@@ -23,7 +23,9 @@ _SECONDS = 5.0
 _MOST_ROUTES = 4096
 """Of a full table of the internet's routes, so many are looked at."""
 
-_UP = 1
+_UP, _NO_ARP, _LOWER_UP = 0x1, 0x80, 0x10000
+"""Of an interface's flags (netdevice(7))."""
+
 _REJECTED, _GATEWAY = 0x200, 0x2
 _WITHOUT_METRIC = 0xFFFFFFFF
 """That of a route which the kernel has where it has none."""
@@ -40,7 +42,14 @@ def links() -> dict[str, Link]:
     with open_route() as route:
         found = [(link.get_attr("IFLA_IFNAME"), link.get_attr("IFLA_MTU"), link["flags"]) for link in route.get_links()]
     return {
-        name: Link(mtu, bool(flags & _UP), _larger(name, "rp_filter"), _larger(name, "arp_ignore"))
+        name: Link(
+            mtu,
+            bool(flags & _UP),
+            _larger(name, "rp_filter"),
+            _larger(name, "arp_ignore"),
+            bool(flags & _LOWER_UP),
+            not flags & _NO_ARP,
+        )
         for name, mtu, flags in found
     }
 

@@ -17,6 +17,7 @@ from ..._kernel.link_view import driver_counters, driver_of, read_link
 from ..._kernel.maps import KernelMaps
 from ..._kernel.network import ask_gateway
 from ..._kernel.pins import Paths, pinned_program
+from ..._kernel.policies import unrouted
 from ..._kernel.root_array import slots
 from ..._kernel.state_files import StateFile
 from ..._kernel.tc import ways_out
@@ -26,9 +27,10 @@ from ..._model.counters import GLOBAL_COUNTERS
 from ..._model.doctor import balancer as judged
 from ..._model.doctor import probe_packets as packets
 from ..._model.doctor.finding import Finding
-from ..._model.doctor.probe import flows_of
+from ..._model.doctor.probe import flows_of, host_of, of_checks
 from ..._model.errors import StateError
 from ..._model.healthcheck_record import HealthcheckRecord
+from ..._model.judging import EXTERNAL
 from ..._model.link_mtu import Tunnel
 from ..._model.resources import OF_BALANCER
 from ..._model.root_settings import RootRecord
@@ -40,7 +42,7 @@ from ..counters import CounterReader
 from ..drain import read_drain
 from ..info import Info
 from ..recovery import recovered
-from .beside import look_at_agent, look_at_sessions
+from .beside import failing_checks, look_at_agent, look_at_sessions
 from .examiner import Examiner, Visit
 from .gateway import asked_itself
 from .probe import Probes, path_of
@@ -80,6 +82,8 @@ class Balancer:
         self.paths = Paths(visit.request.bpffs, self.instance, "balancer")
         self.seen: dict[str, t.Any] = visit.seen.setdefault("balancer", {})
         self._no_way = False
+        # Families, True for IPv6, whose checks fail for what is wrong here.
+        self._blind: set[bool] = set()
         self._before: tuple[float, dict[str, int], dict[str, dict[str, int]]] | None = None
 
     def examiners(self) -> list[Examiner]:
@@ -94,9 +98,9 @@ class Balancer:
             Examiner("the gateway", self.gateway),
             Examiner("the counters", self.begin_window),
             Examiner("the maps", self.differences),
+            Examiner("program healthcheck", self.checker),
             Examiner("what was said of reals", self.words),
             Examiner("the way through the tunnel", self.probes, unlocked=True),
-            Examiner("program healthcheck", self.checker),
             Examiner("the agent", lambda: look_at_agent(self.file, self.state), unlocked=True),
             Examiner("the announcements", lambda: look_at_sessions(self.file, self.seen), unlocked=True),
             Examiner("the connection tables", self.fill, unlocked=True),
@@ -209,7 +213,10 @@ class Balancer:
     def words(self) -> Iterable[Finding]:
         """What persons and checks say of reals, and of the balancer."""
         now = time.time()
-        yield from judged.of_words(self.vips, self.said, now)
+        for each in judged.of_words(self.vips, self.said, now):
+            # Which reals checks take out says nothing where checks do not leave.
+            if each.name != "health_and_overlay" or each.about.startswith("[") not in self._blind:
+                yield each
         yield from judged.of_drain(self.instance, read_drain(self.file), now)
 
     def fill(self) -> Iterable[Finding]:
@@ -260,16 +267,26 @@ class Balancer:
             yield from judged.of_driver(link, rose["frames_sent"], lost)
 
     def checker(self) -> Iterable[Finding]:
-        """Whether program healthcheck runs, through which the agent's probes go."""
+        """Whether program healthcheck runs, through which the agent's probes go, and whether they find a way to it."""
+        checked = [vip.key for vip in self.vips.values() if vip.check is not None and vip.check.probe.type != EXTERNAL]
         record = self.file.read_record(HealthcheckRecord, "healthcheck")
         name = record.options.get("interface", "")
-        if not name or not any(vip.check is not None for vip in self.vips.values()):
+        if checked and name:
+            pins = Paths(self.visit.request.bpffs, self.instance, "healthcheck").names()
+            ours = {info.id for path in pins if (info := pinned_program(path)) is not None}
+            place = ways_out([name]).get(name)
+            if place is None or not ours & {each.program_id for each in place.filters}:
+                self._blind = {False, True}
+                yield judged.no_checker(name)
+        if self._no_way:
+            # An interface that is down, or no gateway: routes went with it.
             return
-        pins = Paths(self.visit.request.bpffs, self.instance, "healthcheck").names()
-        ours = {info.id for path in pins if (info := pinned_program(path)) is not None}
-        place = ways_out([name]).get(name)
-        if place is None or not ours & {each.program_id for each in place.filters}:
-            yield judged.no_checker(name)
+        lost = unrouted([host_of(key).text for key in checked])
+        for ipv6 in (False, True):
+            without = [key for key in sorted(checked) if key.ipv6 == ipv6 and host_of(key).text in lost]
+            if without:
+                self._blind.add(ipv6)
+                yield judged.no_way_of_checks(ipv6, without)
 
     def probes(self) -> Iterable[Finding]:
         """One flow to each real of each VIP, through the tunnel; not where it is known that none gets out."""
@@ -288,7 +305,11 @@ class Balancer:
         flows = flows_of(self.vips.values(), self.said.overlay, wanted.vip, wanted.real)
         probes = Probes(path, flows[: wanted.most], wanted)
         try:
-            return probes.run()
+            found = probes.run()
+            failing = failing_checks(self.file, self.state)
+            for flow in [each for each in probes.flows if each.vip.ipv6 not in self._blind]:
+                flow.fails = failing.get((str(flow.vip), flow.real.text), "")
+            return [*found, *of_checks(probes.flows)]
         finally:
             mss = [flow.mss for flow in probes.flows if flow.mss]
             self.seen |= {"probes": probes.seen(len(flows) - len(probes.flows)), "mss": max(mss, default=0)}

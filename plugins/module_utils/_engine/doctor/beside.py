@@ -19,11 +19,15 @@ from ..._kernel.run_files import RunFiles
 from ..._kernel.state_files import StateFile
 from ..._model.agent_settings import AGENT_FILE
 from ..._model.announcement import Told
+from ..._model.checks_view import Seen
 from ..._model.doctor.announced import Session, no_daemon, of_sessions, places, sessions
 from ..._model.doctor.finding import Finding
 from ..._model.doctor.host import HUNG_SECONDS, Agent, of_agent
 from ..._model.errors import HostError, StateError
+from ..._model.judging import EXTERNAL, Checked
+from ..._model.overlay import overlay_of
 from ..._model.state import State
+from ..._model.verdicts import Verdict
 from ..._model.vips import vips_from_config
 from ..bgp import RECORD
 
@@ -56,6 +60,25 @@ def _age(instance: str) -> float | None:
     with contextlib.suppress(StateError):
         record = RunFiles(instance).read_checks()
     return None if record is None else max(0.0, time.time() - record.at)
+
+
+def failing_checks(file: StateFile, state: State) -> dict[tuple[str, str], str]:
+    """(VIP, real) → why its check fails, of those that are out and whose last answer says so still.
+
+    One whose last answer is good is on its way back; what an agent that does not run knew is past.
+    """
+    record = None
+    with contextlib.suppress(StateError):
+        record = RunFiles(file.instance).read_checks()
+    vips = Checked.of(vips_from_config(state.vips))
+    seen = Seen(vips, overlay_of(state), [Verdict(**each) for each in state.verdicts], record)
+    if not seen.is_alive(time.time()):
+        return {}
+    return {
+        (row.vip, row.real): row.last.reason or row.reason
+        for row in seen.rows(lambda _key, _real: True)
+        if row.state == "down" and row.type != EXTERNAL and row.last is not None and row.last.state == "down"
+    }
 
 
 def _patiently() -> list[Session]:

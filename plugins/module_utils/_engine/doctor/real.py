@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from ..._kernel.edges import KernelEdges, running_info
 from ..._kernel.local_network import counted, links, listeners, ruleset, ways
 from ..._kernel.nft import read_mss
+from ..._kernel.policies import policies
 from ..._kernel.state_folder import StateFolder, instances, read_bpffs
 from ..._model import layout
 from ..._model.decap_plan import PROGRAM
@@ -68,6 +69,7 @@ def read_real(request: Request, real: Real) -> RealSeen:
         mss=read_mss(),
         links=links(),
         ways=ways(),
+        policies=policies(),
         rules=ruleset(),
         listeners=heard or (),
         deaf=heard is None,

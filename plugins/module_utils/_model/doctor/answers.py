@@ -39,12 +39,24 @@ def report_of(answered: Answered) -> Report:
     """The report. A host that did not answer has said why, in Ansible's words."""
     result = answered.result
     if "findings" not in result:
-        words = " ".join(str(result.get("msg") or "no reason was given").split())
-        return Report(answered.host, answered.roles, words[:_LONGEST])
+        # Of a module that failed altogether, what it wrote last names the fault.
+        wrote = str(result.get("module_stderr") or result.get("exception") or "").strip().rpartition("\n")[2]
+        words = " ".join(str(result.get("msg") or wrote or "no reason was given").split())
+        return Report(
+            answered.host,
+            answered.roles,
+            words[:_LONGEST],
+            reached=_reached(result),
+        )
     findings = tuple(
         Finding(**{name: each[name] for name in Finding._fields if name in each}) for each in result["findings"]
     )
     return Report(answered.host, answered.roles, "", findings, result["seen"], _skew(result))
+
+
+def _reached(result: Mapping[str, t.Any]) -> bool:
+    """Whether a host without an answer was reached: its task failed, and not for want of time."""
+    return "failed" in result and not result.get("unreachable") and "timedout" not in result
 
 
 def _skew(result: Mapping[str, t.Any]) -> float:

@@ -138,6 +138,18 @@ def no_checker(name: str) -> Finding:
     )
 
 
+def no_way_of_checks(ipv6: bool, lost: Sequence[VipKey]) -> Finding:
+    """Checks go to the VIP by the host's own routes, before program healthcheck puts them into the tunnel."""
+    family, option = ("IPv6", "-6 ") if ipv6 else ("IPv4", "")
+    return Finding(
+        "source_unreachable",
+        family,
+        f"this host has no {family} route to {some(list(map(str, lost)))}, so that checks do not leave: reals that are"
+        " well seem to fail",
+        f"ip {option}route add default via GATEWAY, and have it come back at boot",
+    )
+
+
 def no_root(name: str) -> Finding:
     """In shared mode: an interface without the root program."""
     cause = f"interface {name} runs no root program: none of the programs in its slots runs there"

@@ -16,8 +16,8 @@ from .finding import Finding, in_order
 from .fleet import Inventory, Report, fleet_findings
 
 SYMPTOMS = {
-    "service_refuses": ("refused",),
-    "service_silent": ("silent",),
+    "service_refuses": ("refused", "failing"),
+    "service_silent": ("silent", "failing"),
     "decap_missing": ("silent",),
     "real_unreachable": ("unreachable",),
     "mtu_real": (),
@@ -32,7 +32,8 @@ OF_A_REAL = (
 """Causes at a real that make a probe flow fail."""
 
 _SHADOWED = {
-    "interface_down": ("source_unreachable", "mtu_real"),
+    # Without a link the kernel takes routes and addresses of IPv6 away.
+    "interface_down": ("source_unreachable", "mtu_real", "real_address"),
     "decap_missing": ("decap_sources",),
     "decap_instance": ("decap_sources",),
     "real_address": ("server_id_clash",),
@@ -190,8 +191,13 @@ def _rings(case: _Case) -> Iterator[Finding]:
     """Rings that differ for what a cause at a real, or a drain by hand that is told, has done."""
     ill = {each.host for each in case.found if each.name in OF_A_REAL and each.error}
     ill |= {case.owners[each.about] for each in case.found if _is_symptom(case, each)}
+    balancers = {report.host for report in case.reports if report.shared is not None}
+    blind = {each.host for each in case.found if each.name == "source_unreachable" and each.host in balancers}
     for each in case.found:
         if each.name != "rings_differ":
+            continue
+        if not each.error and (each.host in blind or not blind.isdisjoint(_words(each.cause))):
+            yield each
             continue
         told = _words(each.cause)
         by_hand = any(other.name == "drained_by_hand" and other.about in told for other in case.found if other.about)
@@ -203,6 +209,7 @@ def _rings(case: _Case) -> Iterator[Finding]:
 def _kept_in(case: _Case) -> Iterator[Finding]:
     """VIPs whose floor keeps in reals that fail, where it is told of each why it fails."""
     ill = {each.host for each in case.found if each.name in OF_A_REAL and each.error}
+    ill |= {case.owners[each.about] for each in case.found if _is_symptom(case, each)}
     for each in case.found:
         if each.name == "health_and_overlay":
             owners = {case.owners[word] for word in _words(each.cause) if word in case.owners}
@@ -220,7 +227,8 @@ def _merged(case: _Case) -> Iterator[Finding]:
             yield each
     for several in said.values():
         first = several[0]
-        others = f" ({', '.join(each.host for each in several[1:])} too)" if len(several) > 1 else ""
+        more = list(dict.fromkeys(each.host for each in several if each.host != first.host))
+        others = f" ({', '.join(more)} too)" if more else ""
         words = _arrival(case, first, case.owners.get(first.about, ""))
         yield first._replace(cause=f"{first.cause}{others}{words}")
 

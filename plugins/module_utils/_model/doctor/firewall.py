@@ -28,7 +28,7 @@ _DEPTH = 16
 class Packet(t.NamedTuple):
     """What is known of a packet; "" and 0: not known, and any value may be asked for. `protocol`: its number.
 
-    `interface`: by which it comes in. `state`: of connection tracking.
+    `interface`: by which it comes in; `out`: by which it leaves. `state`: of connection tracking.
     """
 
     source: str = ""
@@ -38,6 +38,7 @@ class Packet(t.NamedTuple):
     destination_port: int = 0
     interface: str = ""
     state: str = "new"
+    out: str = ""
 
     @property
     def ipv6(self) -> bool:
@@ -49,13 +50,14 @@ class Packet(t.NamedTuple):
         """One from any client."""
         return cls(destination=address, protocol=protocol, destination_port=port, interface=interface)
 
-    def answer(self) -> Packet:
-        """One back."""
+    def answer(self, out: str = "") -> Packet:
+        """One back, by an interface."""
         return Packet(
             source=self.destination,
             protocol=self.protocol,
             source_port=self.destination_port,
             state="established",
+            out=out,
         )
 
 
@@ -229,7 +231,8 @@ def _meta(key: t.Any, packet: Packet) -> t.Any:
     family = {"nfproto": ("ipv4", "ipv6"), "protocol": ("ip", "ip6")}
     if key in family:
         return family[key][packet.ipv6]
-    return {"l4proto": packet.protocol, "iifname": packet.interface, "iif": packet.interface}.get(key) or None
+    known = {"l4proto": packet.protocol, "iifname": packet.interface, "iif": packet.interface}
+    return {**known, "oifname": packet.out, "oif": packet.out}.get(key) or None
 
 
 def _payload(protocol: str, field: t.Any, packet: Packet) -> t.Any:

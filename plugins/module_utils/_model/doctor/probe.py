@@ -18,10 +18,12 @@ from ..addresses import Address, read_address
 from ..faults import some
 from ..link_mtu import Tunnel
 from ..overlay import Overlay, effective_state
-from ..vips import Vip, VipKey, VipName
+from ..vips import Vip, VipKey
+from ..which import read_which
 from .finding import Finding
 
 OK, REFUSED, SILENT, UNREACHABLE, NOT_SENT = "ok", "refused", "silent", "unreachable", "not sent"
+FAILING = "failing"
 _EVEN_SO = "katran doctor on the real says which of these it is, and ansible-playbook katran.fleet.doctor does for all"
 
 
@@ -33,7 +35,7 @@ class Flow:
     for it: syn_ack, reset, datagram, refused, unreachable; echo for an echo of the VIP in the tunnel, large for one of
     full size; alive for anything from the real's own address, no_tunnel where the real refused GUE itself. `took`:
     seconds until the first answer. `port`: the source port. `mss`: that the real announced, 0 where none. `fault`: why
-    it was not sent.
+    it was not sent. `fails`: why the real's check fails, of one whose service accepts all the same.
     """
 
     vip: VipKey
@@ -45,6 +47,7 @@ class Flow:
     port: int = 0
     mss: int = 0
     fault: str = ""
+    fails: str = ""
 
     @property
     def service(self) -> str:
@@ -53,7 +56,11 @@ class Flow:
 
     @property
     def result(self) -> str:
-        """One of OK, REFUSED, SILENT, UNREACHABLE, NOT_SENT."""
+        """One of OK, FAILING, REFUSED, SILENT, UNREACHABLE, NOT_SENT."""
+        found = self._answered()
+        return FAILING if found == OK and self.fails else found
+
+    def _answered(self) -> str:
         if self.fault:
             return NOT_SENT
         if self.kinds & {"syn_ack", "datagram"}:
@@ -79,8 +86,8 @@ class Flow:
 
     def _detail(self) -> str:
         took = f" in {self.took * 1000:.1f} ms"
-        if self.fault:
-            return self.fault
+        if self.fault or self.result == FAILING:
+            return self.fault or f"packets arrive, and the check fails: {self.fails}"
         if self.kinds & {"syn_ack", "datagram"}:
             return f"the service answers{took}"
         if self.kinds & {"reset", "refused"}:
@@ -114,10 +121,10 @@ def flows_of(vips: Iterable[Vip], overlay: Mapping[str, Overlay], vip: str, real
     `vip`, `real`: those of a VIP's name and of a real's address alone; "": any. Of all, the first ones are of different
     VIPs and different reals, so that a part of them still sees most.
     """
-    name = VipName.read(vip) if vip else None
+    which = read_which(vip) if vip else None
     found: list[tuple[int, VipKey, Flow]] = []
     for number, each in enumerate(sorted(vips, key=lambda one: one.key)):
-        if name is not None and not name.means(each.key):
+        if which is not None and not which.means_vip(each.key):
             continue
         serving = [
             one
@@ -179,6 +186,25 @@ def of_flows(flows: Sequence[Flow]) -> Iterator[Finding]:
                 _EVEN_SO,
                 error=alike[0].service == "tcp",
             )
+
+
+def of_checks(flows: Sequence[Flow]) -> Iterator[Finding]:
+    """A finding for each real whose service takes connections, and fails its check: it hangs, or is ill."""
+    found: dict[tuple[str, bool], list[Flow]] = {}
+    for flow in flows:
+        if flow.result == FAILING:
+            found.setdefault((flow.real.text, flow.fails.startswith("timeout")), []).append(flow)
+    for (real, silent), alike in found.items():
+        where = some([str(flow.vip) for flow in alike])
+        why = some(list(dict.fromkeys(flow.fails for flow in alike)))
+        yield Finding(
+            "service_silent" if silent else "service_refuses",
+            real,
+            f"packets to {where} arrive at real {real}, whose service fails its check ({why}):"
+            f" {'it hangs' if silent else 'it is ill, or the check asks for what it does not give'}",
+            "see to the service on the real and to its log (katran checks shows what it answers), or to the check of"
+            " the VIP",
+        )
 
 
 def _grouped(flows: Sequence[Flow]) -> dict[tuple[str, str, str], list[Flow]]:

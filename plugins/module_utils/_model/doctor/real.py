@@ -16,9 +16,12 @@ from ..snapshot import Missing
 from .finding import Finding
 from .firewall import INCOMING, OUTGOING, Packet
 from .real_decap import decap_entries, decap_instances, decap_pins, decap_places, filters_in
-from .real_seen import RESTORE, TCP, UDP, RealSeen, Way, listed
+from .real_seen import RESTORE, TCP, UDP, Policy, RealSeen, Way, listed
 
 _IPIP, _IPV6 = 4, 41
+_MAIN_TABLE = 32766
+"""The priority of the rule that leads to the main table, of which `ways` tell."""
+
 Look = t.Callable[[RealSeen], Iterator[Finding]]
 
 
@@ -47,7 +50,8 @@ def vips_here(seen: RealSeen) -> Iterator[Finding]:
         )
     for vip in seen.kept.vips:
         there = places.get(vip, [])
-        outside = sorted({each.interface for each in there if each.interface in seen.record.interfaces})
+        shared = {name for name, link in seen.links.items() if link.arp and link.up} - {LOOPBACK, *seen.record.tunnels}
+        outside = sorted({each.interface for each in there} & {*shared, *seen.record.interfaces})
         for interface in outside:
             yield Finding(
                 "vip_answers_arp",
@@ -56,6 +60,8 @@ def vips_here(seen: RealSeen) -> Iterator[Finding]:
                 " discovery) and traffic goes past the balancers",
                 f"ip addr del {vip}/{_length_of(there, interface)} dev {interface}, and have it on lo"
                 f" (ip addr add {vip}/{_whole(vip)} dev lo)",
+                # On a link that balancers' packets do not use, those of clients may not come either.
+                error=interface in seen.record.interfaces,
             )
 
 
@@ -143,11 +149,17 @@ def sizes(seen: RealSeen) -> Iterator[Finding]:
 
 
 def ways_back(seen: RealSeen) -> Iterator[Finding]:
-    """Whether answers to clients find a way out."""
+    """Whether answers to clients find a way out; of an interface that is down, routes are gone with it."""
+    if not all(seen.links[name].up and seen.links[name].carrier for name in seen.interfaces):
+        return
     for ipv6 in (False, True):
         vips = [vip for vip in seen.kept.vips if (":" in vip) == ipv6]
         way = seen.ways.get(ipv6)
-        if not vips or way is None or way.kind == "unicast":
+        if not vips or way is None:
+            continue
+        refused = list(_refused(seen.policies.get(ipv6, ()), vips))
+        yield from refused
+        if refused or way.kind == "unicast":
             continue
         family, option = ("IPv6", "-6 ") if ipv6 else ("IPv4", "")
         cause = f"the {family} default route is {way.kind}" if way.kind else f"there is no {family} default route"
@@ -160,6 +172,23 @@ def ways_back(seen: RealSeen) -> Iterator[Finding]:
             f"ip {option}route add default via GATEWAY, and have it come back at boot",
             error=not some,
         )
+
+
+def _refused(policies: Sequence[Policy], vips: Sequence[str]) -> Iterator[Finding]:
+    """Where the first rule that decides of an answer refuses it."""
+    for policy in policies:
+        decided = [vip for vip in vips if policy.covers(vip)]
+        vips = [vip for vip in vips if vip not in decided]
+        if decided and policy.refuses and policy.priority < _MAIN_TABLE:
+            family, option = ("IPv6", "-6 ") if ":" in decided[0] else ("IPv4", "")
+            yield Finding(
+                "source_unreachable",
+                family,
+                f"rule {policy.priority} of policy routing, which answers of {listed(decided)} meet, {policy.refuses}:"
+                " they find no way out",
+                f"take the rule off (ip {option}rule del priority {policy.priority}), or have it lead to a table with"
+                " a default route",
+            )
 
 
 def queues(seen: RealSeen) -> Iterator[Finding]:
@@ -222,11 +251,18 @@ def dropped(seen: RealSeen, vip: str, protocol: int, port: int) -> list[Finding]
         if words:
             remedy = f"accept it there: a rule `{which} accept` before what drops it"
             return [Finding("firewall_drops", name, f"packets for {name} are dropped by {words}", remedy)]
-        words = seen.rules.drops(packet.answer(), OUTGOING)
+        words = seen.rules.drops(packet.answer(_way_out(seen, ":" in vip)), OUTGOING)
         if words:
             remedy = f"accept it there: a rule `{which.replace('daddr', 'saddr').replace('dport', 'sport')} accept`"
             return [Finding("firewall_drops", name, f"answers of {name} are dropped by {words}", remedy)]
     return []
+
+
+def _way_out(seen: RealSeen, ipv6: bool) -> str:
+    """The interface by which answers leave; "" where that is not sure: of several, or by a rule of policy routing."""
+    way = seen.ways.get(ipv6, Way())
+    by_rule = any(each.priority < _MAIN_TABLE for each in seen.policies.get(ipv6, ()))
+    return way.interfaces[0] if len(way.interfaces) == 1 and not by_rule else ""
 
 
 def vip_name(vip: str, protocol: int, port: int) -> str:

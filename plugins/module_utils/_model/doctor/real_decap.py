@@ -33,6 +33,14 @@ def decap_places(seen: RealSeen) -> Iterator[Finding]:
                 f"interface {name}, by which balancers' packets come, is down",
                 f"ip link set {name} up",
             )
+        elif not link.carrier:
+            yield Finding(
+                "interface_down",
+                name,
+                f"interface {name}, by which balancers' packets come, has no carrier: its other end is down or not"
+                " connected",
+                "see to the cable, the switch's port or the other end of the virtual link",
+            )
         if isinstance(seen.decap.attached, Missing) or seen.way != XDP:
             continue
         if there is None:

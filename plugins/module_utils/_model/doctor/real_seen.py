@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import typing as t
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,12 +21,17 @@ TCP, UDP = 6, 17
 
 
 class Link(t.NamedTuple):
-    """An interface. `up`: by its administrator. `rp_filter`, `arp_ignore`: what holds there; None: there is no such."""
+    """An interface. `up`: by its administrator; `carrier`: by its other end. `rp_filter`, `arp_ignore`: what holds.
+
+    `arp`: whether it asks and answers who has an address, as a link that others share does.
+    """
 
     mtu: int
     up: bool = True
     rp_filter: int = 0
     arp_ignore: int = 0
+    carrier: bool = True
+    arp: bool = True
 
 
 class Listener(t.NamedTuple):
@@ -61,11 +67,23 @@ class Way(t.NamedTuple):
     others: int = 0
 
 
+class Policy(t.NamedTuple):
+    """A rule of policy routing that decides of what has a `source` (a prefix, "" any). `refuses`: how, "" where not."""
+
+    priority: int
+    source: str
+    refuses: str = ""
+
+    def covers(self, address: str) -> bool:
+        """Whether an answer from there is what it decides of."""
+        return not self.source or ipaddress.ip_address(address) in ipaddress.ip_network(self.source, strict=False)
+
+
 @dataclass(frozen=True)
 class RealSeen:
     """A real as it is. `record`, `decap`: of the instance. `others`: of instances beside it, the interfaces of decap.
 
-    `links`: by interface; `ways`: by family, True for IPv6; `rules`: None where nftables does not tell.
+    `links`: by interface; `ways`, `policies`: by family, True for IPv6; `rules`: None where nftables does not tell.
     `deaf`: whether it cannot be told who listens. `programs`: names of what XDP runs, by id.
     """
 
@@ -77,6 +95,7 @@ class RealSeen:
     mss: MssRules | None = None
     links: Mapping[str, Link] = field(default_factory=dict)
     ways: Mapping[bool, Way] = field(default_factory=dict)
+    policies: Mapping[bool, Sequence[Policy]] = field(default_factory=dict)
     rules: Ruleset | None = None
     listeners: Sequence[Listener] = ()
     deaf: bool = False

@@ -54,6 +54,7 @@ SIZES = {
     "server_ids": 40,
     "flows": 100,
     "global_flows": 100,
+    "source_filters": 8,
 }
 FEATURES = frozenset(
     [

@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -30,6 +33,8 @@ REAL = "10.0.0.1"
         ("2001:DB8:0::1", [SIX]),
         ("[2001:db8::1]:443/tcp", [SIX]),
         (REAL, [WEB, DNS, SIX]),
+        (":443", [WEB, SIX]),
+        (":53/udp", [DNS]),
         ("10.0.0.2", []),
     ],
 )
@@ -40,7 +45,7 @@ def test_what_is_asked_for(which: str | None, found: list[VipKey]) -> None:
 
 @pytest.mark.parametrize("which", ["web", "10.0.0", "198.51.100.1:443/icmp", "", "\x1b[2J"])
 def test_what_is_nothing(which: str) -> None:
-    with pytest.raises(EngineError, match=r"is neither the name of a VIP, such as 198.51.100.1:443/tcp, nor a real's$"):
+    with pytest.raises(EngineError, match=r"is neither the name of a VIP, such as .*, nor a real's$"):
         filter_of(which)
 
 
@@ -71,7 +76,24 @@ def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str
 def test_a_fault_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["checks", "web"]) == 2
     assert capsys.readouterr().err == (
-        "katran: web is neither the name of a VIP, such as 198.51.100.1:443/tcp, nor a real's\n"
+        "katran: web is neither the name of a VIP, such as 198.51.100.1:443/tcp, 198.51.100.1 or :443, nor a real's\n"
     )
     assert main(["checks", "--instance", "../x"]) == 2
     assert capsys.readouterr().err == "katran: ../x is not the name of an instance\n"
+
+
+def test_an_output_that_is_full_is_a_sentence() -> None:
+    package = main.__module__
+    shows = f"import sys\nfrom {package} import main\nfrom {package.rpartition('.')[0]} import names\n"
+    shows += "names.instances = lambda: ['default']\nsys.exit(main(['names', 'instances']))\n"
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", shows],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+    assert done.returncode == 2
+    assert done.stderr == "katran: what is to be shown cannot be written: No space left on device\n"

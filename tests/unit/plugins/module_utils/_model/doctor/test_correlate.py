@@ -273,6 +273,17 @@ def test_a_cause_that_is_about_another_vip_explains_nothing(name: str, about: st
     }
 
 
+def test_a_service_that_fails_its_check_is_told_once_and_explains_its_vip() -> None:
+    hosts = fleet()
+    for host in ("lb1", "lb2"):
+        for row in hosts[host]["seen"]["balancer"]["probes"]["results"]:
+            if (row["vip"], row["real"]) == (WEB, "10.0.0.12"):
+                row["result"] = "failing"
+        say(hosts, host, "service_silent", "10.0.0.12", f"packets to {WEB} arrive at real 10.0.0.12")
+        say(hosts, host, "health_and_overlay", WEB, f"vip {WEB} is degraded: 10.0.0.12 (down: timeout) stays in")
+    assert named(found(hosts)) == [("lb1", "service_silent", "10.0.0.12")]
+
+
 def test_a_symptom_without_a_cause_is_told_once_with_what_the_real_counted() -> None:
     hosts = fleet()
     silent(hosts, "10.0.0.12", WEB)
@@ -295,6 +306,41 @@ def test_a_host_that_does_not_answer_is_a_finding_and_explains_its_silence() -> 
     assert diagnosis.summary == "1 error and 0 warnings (3 VIPs over 2 balancers and 1 real)"
 
 
+def test_a_host_that_answers_with_a_fault_is_not_called_unreachable() -> None:
+    hosts = fleet()
+    hosts["real2"] = {"failed": False, "failed_when_result": False, "msg": "sudo: a password is required", "rc": 1}
+    hosts["real1"] = {"failed": True, "module_stderr": "Traceback\nImportError: no module x\n"}
+    diagnosis = found(hosts)
+    assert set(named(diagnosis)) == {("real1", "not_examined", ""), ("real2", "not_examined", "")}
+    causes = {each.host: each.cause for each in diagnosis.findings}
+    assert "a password is required" in causes["real2"]
+    assert "ImportError: no module x" in causes["real1"]
+
+
+def test_a_host_that_hangs_is_unreachable() -> None:
+    hosts = fleet()
+    hosts["real2"] = {"failed": False, "timedout": {"period": 90}, "msg": "Timed out after 90 seconds"}
+    assert named(found(hosts)) == [("real2", "host_unreachable", "")]
+
+
+def test_what_a_real_says_of_its_own_maps_is_told_once() -> None:
+    hosts = fleet()
+    say(hosts, "real2", "decap_sources", "198.51.100.1")
+    put(of_real, vips=["2001:db8::1"])(hosts)
+    assert named(found(hosts)) == [("real2", "decap_sources", "198.51.100.1")]
+    hosts = fleet()
+    say(hosts, "real2", "decap_sources", "172.16.0.0/16")
+    put(of_real, sources=["100::/64"])(hosts)
+    assert named(found(hosts)) == [("real2", "decap_sources", "172.16.0.0/16")]
+
+
+def test_a_balancer_whose_checks_do_not_leave_explains_rings() -> None:
+    hosts = fleet()
+    say(hosts, "lb1", "source_unreachable", "IPv4")
+    replaced(WEB, ring(*BOTH, **{"10.0.0.12": [1, "down by checks: timeout"]}))(hosts)
+    assert named(found(hosts)) == [("lb1", "source_unreachable", "IPv4")]
+
+
 def test_a_host_without_anything_of_ours() -> None:
     hosts = fleet()
     hosts["lb1"] = hosts["real1"] = {"installed": False, "findings": [], "seen": {"at": 1000.5}}
@@ -305,6 +351,7 @@ def test_what_an_interface_that_is_down_brings_about() -> None:
     hosts = fleet()
     say(hosts, "real2", "interface_down", "eth1")
     say(hosts, "real2", "source_unreachable", "IPv4")
+    of_real(hosts)["addresses"].remove("fd00::12")
     assert named(found(hosts)) == [("real2", "interface_down", "eth1")]
 
 

@@ -18,6 +18,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.doctor.probe i
     flows_of,
     full_size,
     host_of,
+    of_checks,
     of_flows,
     of_sizes,
 )
@@ -195,6 +196,31 @@ def test_a_real_is_told_once() -> None:
     (finding,) = of_flows([flow(f"198.51.100.{number}:80/tcp", kinds=set()) for number in range(9)])
     assert finding.name == "real_unreachable"
     assert " more)" in finding.cause
+
+
+def test_a_service_that_accepts_and_fails_its_check_is_ill() -> None:
+
+    hung = [
+        flow(kinds={"syn_ack"}, fails="timeout: no answer"),
+        flow("198.51.100.1:53/udp", kinds={"echo"}, fails="timeout: no answer"),
+    ]
+    ill = flow(real="10.0.0.2", kinds={"syn_ack"}, fails="status 503")
+    gone = flow(real="10.0.0.3", kinds={"reset"}, fails="refused")
+    found = list(of_checks([*hung, ill, gone, flow(real="10.0.0.4", kinds={"syn_ack"})]))
+    assert [(each.name, each.about) for each in found] == [
+        ("service_silent", "10.0.0.1"),
+        ("service_refuses", "10.0.0.2"),
+    ]
+    assert "198.51.100.1:80/tcp, 198.51.100.1:53/udp" in found[0].cause
+    assert "status 503" in found[1].cause
+    assert (hung[0].result, gone.result) == ("failing", "refused")
+    assert list(of_flows([*hung, ill])) == []
+
+
+def test_a_part_of_a_name_chooses_probe_flows() -> None:
+    all_vips = vips(VipReal("10.0.0.1"))
+    assert len(flows_of(all_vips, {}, ":80", "")) == len(flows_of(all_vips, {}, "", ""))
+    assert flows_of(all_vips, {}, ":81", "") == []
 
 
 def test_what_was_not_sent_says_nothing() -> None:

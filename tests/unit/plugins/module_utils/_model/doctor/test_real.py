@@ -69,6 +69,15 @@ def test_nothing_is_wrong_with_a_sound_one() -> None:
         ({"links": {**sound().links, DEVICE: Link(1480, False, 2, 1)}}, ("decap_missing", DEVICE, True)),
         ({"links": {**sound().links, DEVICE: Link(1480, True, 1, 1)}}, ("rp_filter", DEVICE, True)),
         ({"links": {**sound().links, "eth1": Link(1600, False, 2, 1)}}, ("interface_down", "eth1", True)),
+        (
+            {"links": {**sound().links, "eth1": Link(1600, True, 2, 1, False)}},
+            ("interface_down", "eth1", True),
+        ),
+        # The kernel takes the default route away with the link.
+        (
+            {"links": {**sound().links, "eth1": Link(1600, False, 2, 1)}, "ways": {False: Way()}},
+            ("interface_down", "eth1", True),
+        ),
         ({"ways": {False: Way()}}, ("source_unreachable", "IPv4", True)),
         ({"ways": {False: Way(others=3)}}, ("source_unreachable", "IPv4", False)),
         ({"rules": chain(TO_VIP)}, ("firewall_drops", OWN, True)),
@@ -98,3 +107,11 @@ def test_many_vips_without_an_address_are_one_finding() -> None:
     assert finding.name == "vip_not_on_lo"
     assert "more" in finding.about
     assert "likewise the others" in finding.remedy
+
+
+@pytest.mark.parametrize(("arp", "findings"), [(True, [("vip_answers_arp", VIP, False)]), (False, [])])
+def test_a_vip_on_a_link_that_balancers_do_not_use(arp: bool, findings: list[tuple[str, str, bool]]) -> None:
+    seen = sound()
+    addresses = (*seen.decap.addresses, HostAddress("eth0", VIP, 24))  # type: ignore[misc]  # no Missing here
+    links = {**seen.links, "eth0": Link(1500, arp=arp)}
+    assert named(replace(seen, decap=replace(seen.decap, addresses=addresses), links=links)) == findings
