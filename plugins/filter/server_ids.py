@@ -47,6 +47,7 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 
 from ansible_collections.katran.fleet.plugins.filter.reals import host_addresses, host_names
+from ansible_collections.katran.fleet.plugins.module_utils._model.written import number_fault
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_values import host_variable
 
 
@@ -62,9 +63,9 @@ def server_ids(context: Context, hosts: Sequence[str], family: str | None = None
         addresses = host_addresses(context, host, "server_ids", family)
         if not addresses:
             raise AnsibleFilterError(f"katran.fleet.server_ids: host {host} has no katran_real_address of {family}")
-        if not str(number).isdecimal():
+        if number_fault(number) or int(number) < 0:
             raise AnsibleFilterError(
-                f"katran.fleet.server_ids: host {host}: katran_server_id {number!r} is not a number"
+                f"katran.fleet.server_ids: host {host}: katran_server_id {number!r:.80} is not a number"
             )
         found.append({"id": int(number), "real": addresses[0]})
     return found

@@ -103,16 +103,34 @@ def option_faults(options: Mapping[str, t.Any], spec: Spec) -> tuple[dict[str, t
         if spec[name]["type"] == "dict" and not isinstance(value, Mapping):
             found.append(f"{name}: {value} is not a mapping")
             continue
-        wrong = ArgumentSpecValidator({name: spec[name]}).validate({name: value}).error_messages
-        if not wrong and spec[name]["type"] == "int":
-            # Ansible takes true for 1, and 0443 for 443.
-            told = number_fault(value)
-            wrong = [f"{name}: {told}"] if told else []
+        try:
+            wrong = ArgumentSpecValidator({name: spec[name]}).validate({name: value}).error_messages
+        except OverflowError:
+            # Which Ansible does not catch of a number without end.
+            wrong = []
+        # Ansible takes true for 1, and 0443 for 443.
+        wrong = wrong or _number_faults(name, value, spec[name])
         found += wrong
         if not wrong:
             good[name] = value
     # Ansible fills a default that is a mapping with the defaults inside it, where it stands.
     return dict(ArgumentSpecValidator(copy.deepcopy(dict(spec))).validate(good).validated_parameters), found
+
+
+def _number_faults(name: str, value: t.Any, option: Mapping[str, t.Any]) -> list[str]:
+    """What is wrong with an option's number, or with those of a mapping."""
+    if option["type"] == "int":
+        told = number_fault(value)
+        return [f"{name}: {told}"] if told else []
+    inside: Spec = option.get("options") or {}
+    if option["type"] != "dict" or not isinstance(value, Mapping):
+        return []
+    return [
+        fault
+        for key, each in inside.items()
+        if value.get(key) is not None
+        for fault in _number_faults(f"{name}.{key}", value[key], each)
+    ]
 
 
 class Fleet:
@@ -437,7 +455,7 @@ class Fleet:
     def _number(self, host: str, name: str, default: int) -> int:
         """A variable that is a number; the default where it is none, which its own check tells."""
         value = self._get(host, name)
-        return int(value) if str(value).isdecimal() else default
+        return int(value) if number_fault(value) is None else default
 
     def _gue_port(self) -> t.Any:
         """The port of GUE that the balancers have."""

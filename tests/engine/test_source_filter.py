@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer
 from ansible_collections.katran.fleet.plugins.module_utils._engine.counters import CounterReader
 from ansible_collections.katran.fleet.plugins.module_utils._engine.info import gather_info
+from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Result
 from ansible_collections.katran.fleet.plugins.module_utils._engine.restore import restore_balancer
 from ansible_collections.katran.fleet.plugins.module_utils._engine.simulate import simulate
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
@@ -367,6 +369,26 @@ def test_a_program_without_the_feature_lets_everybody_in_and_a_run_says_so() -> 
     ensure_balancer("attached", interfaces=["lb0"], features=FEATURES, sizes=SIZES)
     assert apply("vips", [*config, web6()]).drift == []
     assert verdicts("192.0.2.1") == [DROP]
+
+
+def test_a_rollback_says_whose_lists_are_asked_no_more() -> None:
+    def load(features: list[str], **options: int) -> Result:
+        return ensure_balancer("attached", interfaces=["lb0"], features=features, sizes=SIZES, **options)
+
+    without = [feature for feature in FEATURES if feature != "source_filter"]
+    load(without)
+    load(FEATURES)
+    apply("vips", [web(deny=["192.0.2.0/24"])])
+    balancer = Balancer("default", BPFFS)
+    told = [f"vip {WEB}:80/tcp: needs feature source_filter, which the program does not have"]
+    assert balancer.roll_back(True, 5).warnings == told
+    assert balancer.roll_back(False, 5).warnings == told
+    assert verdicts("192.0.2.1") == [TX]
+    # Nor does a later run keep silent about it, which leaves that program where it is.
+    assert told[0] in load(FEATURES).warnings
+    load(FEATURES, udp_timeout=31)
+    assert verdicts("192.0.2.1") == [DROP]
+    assert told[0] not in load(FEATURES).warnings
 
 
 def test_a_hundred_thousand_prefixes() -> None:

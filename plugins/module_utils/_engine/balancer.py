@@ -139,10 +139,10 @@ class Balancer:
             wanted = asking.settle(state)
             warnings = [*_idle_options(wanted), *lost_warnings(state)]
             goal = self._with_features(wanted, state)
-            if not goal.kept:
-                warnings += idle_resources(self.file, state, Limits(goal.settings.sizes, goal.settings.features))
             digest = self.reader.digest(goal)
             staying = goal.kept_as(state, digest)
+            if staying is not goal or not goal.kept:
+                warnings += self._idle(state, staying)
             if staying is not goal:
                 goal, digest = staying, None
                 warnings.append(
@@ -164,9 +164,14 @@ class Balancer:
                 wanted = kept_wanted(state)
             else:
                 wanted = wanted_back(self.instance, state, self.home.bytecode(PREVIOUS_FILE))
-            return _Seen(state, wanted, self.reader.everything(state, wanted, None, ()))
+            idle = tuple(self._idle(state, wanted))
+            return _Seen(state, wanted, self.reader.everything(state, wanted, None, ()), idle)
 
         return Job(read, self._plan, _preview, self._execute, lambda: self._recover(known()))
+
+    def _idle(self, state: State, wanted: Wanted) -> list[str]:
+        """What was applied that the program to be has no feature for."""
+        return idle_resources(self.file, state, Limits(wanted.settings.sizes, wanted.settings.features))
 
     def removing(self) -> BalancerJob:
         """The job of `remove`."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from .addresses import read_address
 from .shape import is_number
+from .written import number_fault
 
 _LARGEST = 0xFFFFFFFF
 
@@ -25,7 +26,7 @@ class Named(t.NamedTuple):
 
 def as_id(value: t.Any) -> int:
     """An id; 0 for what is none, of which another check tells."""
-    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    number = int(value) if isinstance(value, str) and number_fault(value) is None else value
     return number if is_number(number, 1, _LARGEST) else 0
 
 

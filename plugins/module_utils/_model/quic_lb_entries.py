@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from . import layout
+from .faults import counted
 from .quic_lb import HIGHEST_CONFIG, MAX_LENGTH, MAX_SERVER_ID, MAX_TABLE_ID, MIN_NONCE, QuicLb, QuicServer
 
 _VIPS, _SERVERS = "quic_lb_vips", "quic_lb_servers"
@@ -90,7 +91,7 @@ def quic_lb_changes(old: Sequence[QuicLb], new: Sequence[QuicLb]) -> list[str]:
         was, now = before.get(config), after.get(config)
         name = f"quic_lb config {config}"
         if was is None and now is not None:
-            servers = f", {len(now.servers)} servers" if now.servers else ""
+            servers = f", {counted(len(now.servers), 'server')}" if now.servers else ""
             lines.append(f"{name} added: {now.words()}{servers}")
         elif now is None:
             lines.append(f"{name} removed")

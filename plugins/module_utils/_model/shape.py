@@ -155,7 +155,7 @@ def _value_told(value: t.Any, option: Mapping[str, t.Any]) -> t.Any:
 
 
 def words(value: t.Any) -> list[str]:
-    """A list of texts as a module takes it: one text is split at its commas."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    """A list of texts as a module takes it: one text is split at its commas. A truth value is told of elsewhere."""
+    if isinstance(value, (bool, int, float)):
         return [str(value)]
     return value.split(",") if isinstance(value, str) else list(map(str, value or ()))

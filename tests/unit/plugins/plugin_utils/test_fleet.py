@@ -108,6 +108,16 @@ def test_what_a_balancer_is_told() -> None:
             {"katran_extra_features": ["fast"]},
             ["katran_extra_features: fast is none of", "features must be one or more"],
         ),
+        # What YAML makes of yes and of .inf, and digits that Python does not read.
+        (
+            {"katran_extra_features": True},
+            ["katran_extra_features: True is none of", "features must be one or more"],
+        ),
+        ({"katran_vips": [{**VIP, "flags": True}]}, ["vips[0].flags: True is not a list"]),
+        ({"katran_lock_timeout": float("inf")}, ["lock_timeout: inf is not a whole number"]),
+        ({"katran_sizes": {"flows": float("inf")}}, ["sizes.flows: inf is not a whole number"]),
+        ({"katran_sizes": {"flows": "9" * 5000}}, ["sizes.flows: a number of 5000 digits is none"]),
+        ({"katran_max_frame": "9" * 5000}, ["max_frame: a number of 5000 digits is none"]),
     ],
 )
 def test_faults_of_a_balancer(variables: dict[str, Any], faults: list[str]) -> None:
@@ -286,6 +296,23 @@ def test_faults_of_a_real(variables: dict[str, Any], faults: list[str]) -> None:
     assert len(found) == len(faults), found
     for sentence, beginning in zip(found, faults, strict=True):
         assert beginning in sentence
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"katran_server_id_units": True}, "katran_server_id_units[0]: True is not the name of a unit"),
+        ({"katran_server_id": "9" * 5000}, "server_id: a number of 5000 digits is none that is meant here"),
+        ({"katran_server_id": float("inf")}, "server_id: inf is not a whole number"),
+        ({"katran_real_mss": "9" * 5000}, "mss: a number of 5000 digits is none that is meant here"),
+    ],
+)
+def test_what_is_no_id_is_told_by_a_review_too(variables: dict[str, Any], sentence: str) -> None:
+    one = fleet({"lb1": LB}, {"r1": {"katran_real_interfaces": ["eth0"], **variables}})
+    one.balancer("lb1")
+    one.real("r1")
+    one.review(["lb1"], ["r1"])
+    assert [each for each in one.faults["r1"] if sentence in each], one.faults
 
 
 def warnings_of(**variables: Any) -> list[str]:
