@@ -51,7 +51,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.outer_sources 
 from ansible_collections.katran.fleet.plugins.module_utils._model.own_addresses import own_options
 from ansible_collections.katran.fleet.plugins.module_utils._model.probe_rate import MAX_PROBES, MOST_PROBES
 from ansible_collections.katran.fleet.plugins.module_utils._model.resources import config_faults, config_warnings
-from ansible_collections.katran.fleet.plugins.module_utils._model.server_id_settings import units_faults
+from ansible_collections.katran.fleet.plugins.module_utils._model.server_id_settings import range_faults, units_faults
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import BALANCER, parse_settings
 from ansible_collections.katran.fleet.plugins.module_utils._model.shape import is_number, is_true, words
 from ansible_collections.katran.fleet.plugins.module_utils._model.sources import DEFAULT_SOURCES
@@ -303,6 +303,9 @@ class Fleet:
             self.add_fault(host, f"katran_real_interfaces: {', '.join(strange)} cannot be the name of an interface")
             read["interfaces"] = ["lo"]
         self.add_fault(host, *units_faults(read["server_id_units"] or (), "katran_server_id_units"))
+        numbers = {"fallback_id": read["server_id_fallback"], "entries": read["server_id_entries"]}
+        told_as = (each.replace("fallback_id", "fallback") for each in range_faults(numbers, "katran_server_id_"))
+        self.add_fault(host, *told_as)
         defaults = {name: option.get("default") for name, option in DECAP.items()}
         self._parsed(host, parse_real, {**defaults, **read})
         return told

@@ -29,7 +29,9 @@ from ansible_collections.katran.fleet.tests.engine.host import (
     drop,
     module,
     put,
+    real,
     snapshot,
+    vip,
     world,
 )
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, compiled_once, ensure_balancer, run, sandbox
@@ -345,3 +347,12 @@ def test_what_info_tells_of_a_lost_state(live: dict[str, Any]) -> None:
     assert [each["address"] for each in after["vips"]] == [each["address"] for each in before["vips"]]
     assert after["server_ids"] == before["server_ids"]
     assert snapshot() == live
+
+
+def test_numbers_that_pass_from_prefix_to_prefix_are_no_drift() -> None:
+    """Where every number is taken, a new VIP gets one of those that go in the same run."""
+    for block in ("198.51.100", "198.51.101"):
+        prefixes = [vip(f"203.{block[-1]}.{number}.0/24", real("10.0.0.1")) for number in range(SIZES["cidr_vips"])]
+        others = [vip(f"{block}.{number}", real("10.0.0.1")) for number in range(SIZES["vips"] - len(prefixes))]
+        assert apply("vips", [*prefixes, *others]).drift == []
+    apply("vips", [])

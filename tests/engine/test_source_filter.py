@@ -305,6 +305,18 @@ def test_drift_is_told_and_repaired() -> None:
     assert snapshot() == sound
 
 
+def test_a_look_takes_lists_for_no_change_by_somebody_else() -> None:
+    def differences() -> list[str]:
+        return list(info("status")["status"]["balancer"]["differences"])
+
+    apply("vips", [web(allow=ALLOW), web6(deny=DENY[1:])])
+    assert differences() == []
+    key = layout.vip_definition(layout.pack_address(WEB), 80, 6)
+    value = snapshot()["vip_map"][key]
+    put("vip_map", key, value[:3] + b"\0" + value[4:])
+    assert differences() == [f"vip {WEB}:80/tcp: changed in vip_map"]
+
+
 def test_killed_anywhere_no_client_meets_half_of_a_change() -> None:
     """Before, 192.0.2.1 may come in and 198.18.0.1 not, and so after: nor is it otherwise after any step between."""
     before = [web(allow=["192.0.2.0/24"], deny=["192.0.2.64/26"]), web6(deny=DENY[1:])]

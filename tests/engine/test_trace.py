@@ -8,7 +8,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
+from ansible_collections.katran.fleet.plugins.module_utils._engine.capture import chosen_vip
 from ansible_collections.katran.fleet.plugins.module_utils._engine.flow_debug import debug_key, every_hop, hops_of
 from ansible_collections.katran.fleet.plugins.module_utils._engine.flows_info import find_flows
 from ansible_collections.katran.fleet.plugins.module_utils._engine.misses import clear, trace_misses
@@ -25,18 +26,21 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import EngineError
+from ansible_collections.katran.fleet.plugins.module_utils._model.vips import VipKey
 from ansible_collections.katran.fleet.plugins.plugin_utils.library import library
 from ansible_collections.katran.fleet.tests.engine import life
 from ansible_collections.katran.fleet.tests.engine.life import CLIENT, LINK, MAPS, PINS, REALS, VIP, send, vips
 from ansible_collections.katran.fleet.tests.engine.sandbox import compiled_once, request, sandbox
 
 FOLDER = Path("/run/library")
+LOADED: dict[str, Any] = {"features": ["inline_decap", "flow_debug"], "encapsulation": "gue"}
+ROOMIER = {**LOADED, "sizes": {"reals": 128}}
 
 
 @pytest.fixture(autouse=True, scope="module")
 def host() -> Iterator[None]:
     with sandbox(LINK), compiled_once():
-        life.ensure(features=["inline_decap", "flow_debug"], encapsulation="gue")
+        life.ensure(**LOADED)
         life.apply([vips()])
         for path, text in library().items():
             (FOLDER / path).parent.mkdir(parents=True, exist_ok=True)
@@ -98,6 +102,38 @@ def test_misses_of_a_vip() -> None:
     assert (told.vip, told.packets, told.total) == (f"{VIP}:80/udp", 80, 40)
     assert set(told.misses) <= set(REALS)
     assert not any(traced())
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda: life.apply([]), f"misses of VIP {VIP}:80/udp cannot be told: it is gone"),
+        (lambda: life.ensure(**ROOMIER), "the balancer got another program, with other maps, meanwhile"),
+    ],
+)
+def test_what_is_counted_goes_meanwhile(change: Callable[[], object], sentence: str) -> None:
+    def work() -> None:
+        while not any(traced()):
+            time.sleep(0.01)
+        change()
+
+    beside = threading.Thread(target=work)
+    beside.start()
+    with pytest.raises(EngineError, match=sentence):
+        trace_misses(request(), VIP, 10)
+    beside.join()
+    life.ensure(**LOADED)
+    life.apply([vips()])
+    assert not any(traced())
+
+
+def test_a_vip_is_meant_in_as_few_characters_as_elsewhere() -> None:
+    there = {VipKey.read(name): 0 for name in ("198.51.100.0/24:80/udp", f"{VIP}:443/tcp")}
+    found = {name: str(chosen_vip(name, there, "default")) for name in ("198.51.100.7", VIP, ":443", ":80/udp")}
+    whole, prefix = f"{VIP}:443/tcp", "198.51.100.0/24:80/udp"
+    assert found == {"198.51.100.7": prefix, VIP: whole, ":443": whole, ":80/udp": prefix}
+    with pytest.raises(EngineError, match="web is neither the name of a VIP"):
+        chosen_vip("web", there, "default")
 
 
 def test_a_killed_trace_goes_with_the_next() -> None:

@@ -91,9 +91,11 @@ def vip_numbers(maps: KernelMaps) -> dict[VipKey, tuple[int, int]]:
 
 
 def chosen_vip(name: str, there: Mapping[VipKey, t.Any], instance: str) -> VipKey:
-    """The one VIP that is called so. EngineError where there is none, or several."""
+    """The one VIP that is meant, a prefix also by an address in it. EngineError where there is none, or several."""
     which = read_which(name)
-    found = sorted(key for key in there if which.means_vip(key))
+    # Who names one whole does not mean the prefix around it.
+    found = sorted(key for key in there if which.name and which.name.means(key))
+    found = found or sorted(key for key in there if which.means_vip(key))
     if not found:
         raise EngineError(f"vip: balancer {instance} has no VIP {name}")
     if len(found) > 1:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 import time
 import typing as t
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ from .._kernel.alone import alone
 from .._kernel.lock import locked
 from .._kernel.maps import KernelMaps
 from .._kernel.open_map import Map
+from .._kernel.pins import Paths, pinned_program
 from .._kernel.privilege import map_failure
 from .._model import layout
 from .._model.errors import EngineError, StateError
@@ -88,20 +90,46 @@ def trace_misses(request: Request, name: str, seconds: float) -> Missed:
                 reals = real_names(maps)
                 wanted = {each: maps.map(each).info.id for each in (TRACED, MISSES, "stats")}
                 open_maps = stack.enter_context(KernelMaps("", wanted))
-            return _count(open_maps, vip, numbers[vip][0], reals, seconds)
+            number, paths = numbers[vip][0], Paths(request.bpffs, request.instance, "balancer")
+            return _count(open_maps, vip, number, reals, _Wait(seconds, lambda: _moved(paths, wanted, vip, number)))
     except StateError as error:
         raise EngineError(str(error)) from error
     except OSError as error:
         raise EngineError(f"misses cannot be traced: {map_failure(error)}") from error
 
 
-def _count(maps: KernelMaps, vip: VipKey, number: int, reals: t.Mapping[int, str], seconds: float) -> Missed:
+class _Wait(t.NamedTuple):
+    """How long to count, and why there is nothing to count any more, "" where there is."""
+
+    seconds: float
+    moved: Callable[[], str]
+
+    def over(self, vip: VipKey) -> None:
+        """Return when it is over. EngineError where what is counted goes before."""
+        end = time.monotonic() + self.seconds
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, 1))
+            why = self.moved()
+            if why:
+                raise EngineError(f"misses of VIP {vip} cannot be told: {why}")
+
+
+def _moved(paths: Paths, counting: t.Mapping[str, int], vip: VipKey, number: int) -> str:
+    program = pinned_program(paths.program)
+    if program is None or not set(counting.values()) <= set(program.map_ids):
+        return "the balancer got another program, with other maps, meanwhile"
+    with KernelMaps(paths.maps) as there:
+        found = vip_numbers(there).get(vip)
+    return "" if found and found[0] == number else "it is gone"
+
+
+def _count(maps: KernelMaps, vip: VipKey, number: int, reals: t.Mapping[int, str], wait: _Wait) -> Missed:
     told, begun = Missed(str(vip)), time.monotonic()
     packets, before = _packets(maps, number), counted(maps.map(MISSES))
     try:
         maps.map(TRACED).update(layout.u32(0), definition(vip))
         with suppress(KeyboardInterrupt):
-            time.sleep(seconds)
+            wait.over(vip)
     finally:
         clear(maps)
     told.seconds = round(time.monotonic() - begun, 3)

@@ -75,9 +75,10 @@ def vip_drift(left: Left, wanted: View, plan: VipPlan, actual: Actual) -> list[s
     by_entry = {vip_map_entry(key, 0, 0)[:2]: key for key in {*known, *wanted.vips}}
     addresses = {address_entry(key)[:2]: key.address for key in {*known, *wanted.vips}}
     known_addresses = {address_entry(key)[:2] for key in known}
-    numbers = {
-        "cidr_vip_keys": {left.vip_numbers.assigned.get(str(key)) for key in known if key.prefixlen is not None},
-        "vip_learned": {left.vip_numbers.assigned.get(str(key)) for key in left.learned},
+    assigned = left.vip_numbers.assigned
+    numbers: dict[str, dict[int | None, bytes]] = {
+        "cidr_vip_keys": {assigned.get(str(key)): down_set_key(key) for key in known if key.prefixlen is not None},
+        "vip_learned": {assigned.get(str(key)): layout.u32(1) for key in left.learned},
     }
     sources = _Sources(left)
     visible = known_keys(actual)
@@ -96,8 +97,12 @@ def vip_drift(left: Left, wanted: View, plan: VipPlan, actual: Actual) -> list[s
             key = sources.owner(map_key)
             if (map_key not in sources.of(key)) if foreign else (key in same):
                 lines.append(f"vip {key or 'that is none'}: client {source_in(map_key)}: {sentence}")
-        elif name in numbers and (layout.parse_u32(map_key) in numbers[name]) != foreign:
-            lines.append(f"VIP number {layout.parse_u32(map_key)}: {sentence}")
+        elif name in numbers:
+            number = layout.parse_u32(map_key)
+            # A number that another prefix gets is written anew, whatever is there.
+            as_left = numbers[name].get(number) == actual.entries.get(name, {}).get(map_key)
+            if (number in numbers[name]) != foreign and not as_left:
+                lines.append(f"VIP number {number}: {sentence}")
     lines += _quic_lb_drift(left, plan, actual)
     lines += _ring_drift(left, plan, actual)
     lines += _down_drift(left.view, wanted, plan, actual)

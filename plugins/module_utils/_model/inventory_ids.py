@@ -74,11 +74,23 @@ def id_faults(reals: Mapping[str, Named], tables: Sequence[Mapping[int, str]]) -
 def id_warnings(reals: Mapping[str, Named], tables: Sequence[Mapping[int, str]]) -> dict[str, list[str]]:
     """Host → what is valid and does not do what it seems to, of the hosts whose connections are to carry ids."""
     found: dict[str, list[str]] = {}
+    hosts = {real.id: host for host, real in reals.items() if real.id}
     for host, real in reals.items():
-        sentence = _useless(real, tables) if real.units else ""
-        if sentence:
-            found[host] = [sentence]
+        sentences = [_useless(real, tables), _misleading(host, real, hosts)] if real.units else []
+        if any(sentences):
+            found[host] = [sentence for sentence in sentences if sentence]
     return found
+
+
+def _misleading(host: str, real: Named, hosts: Mapping[int, str]) -> str:
+    other = hosts.get(real.fallback, host)
+    # A host that has an id names itself by that alone.
+    if other == host or real.id:
+        return ""
+    return (
+        f"katran_server_id_fallback {real.fallback} is katran_server_id of {other}: connections of this host that carry"
+        " it go there, and break"
+    )
 
 
 def _useless(real: Named, tables: Sequence[Mapping[int, str]]) -> str:

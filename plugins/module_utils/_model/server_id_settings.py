@@ -59,6 +59,18 @@ def units_faults(units: t.Iterable[t.Any], name: str) -> list[str]:
     return found
 
 
+_RANGES = {"id": (0, LARGEST_ID), "fallback_id": (0, LARGEST_ID), "entries": (1, MOST_ENTRIES)}
+
+
+def range_faults(numbers: Mapping[str, t.Any], prefix: str = "") -> list[str]:
+    """What is wrong with numbers of the module, by option. `prefix`: of the names by which they are told."""
+    return [
+        f"{prefix}{name}: {value} is not in {_RANGES[name][0]} to {_RANGES[name][1]}"
+        for name, value in numbers.items()
+        if not is_number(value, *_RANGES[name])
+    ]
+
+
 def parse_server_id(params: Mapping[str, t.Any]) -> ServerIdSettings:
     """The options of module server_id_option, validated. ConfigError lists all faults."""
     faults = Faults()
@@ -66,11 +78,8 @@ def parse_server_id(params: Mapping[str, t.Any]) -> ServerIdSettings:
         faults.add(*line.split(": ", 1))
     if not params["units"]:
         faults.add("units", "state attached needs at least one unit")
-    for name in ("id", "fallback_id"):
-        if not is_number(params[name], 0, LARGEST_ID):
-            faults.add(name, f"{params[name]} is not in 0 to {LARGEST_ID}")
-    if not is_number(params["entries"], 1, MOST_ENTRIES):
-        faults.add("entries", f"{params['entries']} is not in 1 to {MOST_ENTRIES}")
+    for line in range_faults({name: params[name] for name in _RANGES}):
+        faults.add(*line.split(": ", 1))
     faults.check()
     return ServerIdSettings(
         tuple(map(str, params["units"])),

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from . import layout
+from .source_entries import FILTER_MAPS, is_filtered
 from .state import State
 from .verdicts import Combined, Words, degraded
-from .vip_entries import flag_bits, real_of, vip_map_entry
+from .vip_entries import real_of, vip_bits, vip_map_entry
 from .vips import Vip, VipKey, VipReal
 
 ANNOUNCED, READY, DRAINING, WITHDRAWN, DOWN = "announced", "ready", "draining", "withdrawn", "down"
@@ -309,12 +310,20 @@ def differences(state: State, vips: Mapping[VipKey, Vip], live: Live, reals: Map
             continue
         if key not in live.vips:
             lines.append(f"vip {key}: missing in {name}")
-        elif live.vips[key] != (flag_bits(vip.flags), number):
+        elif live.vips[key] != (_bits(vip, live), number):
             lines.append(f"vip {key}: changed in {name}")
         elif live.rings[live.vips[key][1]].edited:
             lines.append(f"vip {key}: its ring is not as the last run left it")
     lines += [f"vip {key}: not ours, in {vip_map_entry(key, 0, 0)[0]}" for key in sorted({*live.vips} - {*vips})]
     return [*lines, *(_real_differences(state, reals) if state.is_sure else ())]
+
+
+def _bits(vip: Vip, live: Live) -> int:
+    """The flags that a VIP's entry is to have. Without maps of lists, that there are lists stays as it was."""
+    there = live.vips[vip.key][0]
+    if live.maps.issuperset(FILTER_MAPS):
+        return vip_bits(vip, True)
+    return vip_bits(vip, False) | (there & layout.SOURCE_FILTER if is_filtered(vip) else 0)
 
 
 def _real_differences(state: State, reals: Mapping[bytes, bytes]) -> Iterable[str]:

@@ -287,6 +287,10 @@ def test_from_where_a_balancer_takes_tunnels() -> None:
         ),
         ({"katran_real_address": 10.1}, ["katran_real_address[0]: 10.1 is not an IP address"]),
         ({"katran_server_id": -1}, ["server_id: -1 is not in 0 to 4294967295"]),
+        (
+            {"katran_server_id_fallback": -3, "katran_server_id_entries": 0},
+            ["katran_server_id_fallback: -3 is not in 0 to", "katran_server_id_entries: 0 is not in 1 to"],
+        ),
     ],
 )
 def test_faults_of_a_real(variables: dict[str, Any], faults: list[str]) -> None:

@@ -73,6 +73,18 @@ def test_who_names_nobody_is_told() -> None:
     assert set(id_warnings(reals, [])) == {"none"}
 
 
+def test_a_fallback_that_is_another_host_s_id_is_told() -> None:
+    reals = {
+        "owner": Named(7, (A,), WEB, 7),
+        "misled": Named(0, (B,), WEB, 7),
+        "named": Named(8, (C,), WEB, 7),
+        "sound": Named(0, (C,), WEB, 9),
+    }
+    [sentence] = id_warnings(reals, [{7: A, 8: C}]).pop("misled")
+    assert sentence.startswith("katran_server_id_fallback 7 is katran_server_id of owner: connections of this host")
+    assert set(id_warnings(reals, [{7: A, 8: C}])) == {"misled"}
+
+
 @given(st.lists(st.integers(0, 5), max_size=8))
 def test_a_fault_is_told_to_every_host_that_shares_an_id(ids: list[int]) -> None:
     reals = {f"h{at}": Named(number, (f"10.0.0.{at + 1}",)) for at, number in enumerate(ids)}
