@@ -172,7 +172,7 @@ def test_several_balancers() -> None:
         (["--instance", "../default"], "../default is not the name of an instance"),
         (["192.0.2.1"], "no VIP with a check is 192.0.2.1, and none has such a real"),
         ([DNS], f"no VIP with a check is {DNS}, and none has such a real"),
-        (["web"], "web is neither the name of a VIP, such as 198.51.100.1:443/tcp, nor a real's"),
+        (["web"], "web is neither the name of a VIP, such as 198.51.100.1:443/tcp, 198.51.100.1 or :443, nor a real's"),
     ],
 )
 def test_what_is_not_there(arguments: list[str], sentence: str) -> None:

@@ -385,6 +385,10 @@ def test_a_real_without_a_balancer() -> None:
         (found,) = data["reals"]
         assert (found["vips"], found["loopback"]) == ([real_side.A, real_side.C], [real_side.A, real_side.C])
         assert (found["sources"], found["server_id"], found["well"]) == (["172.16.0.0/16"], 7, True)
+        assert told("status", f"{real_side.A}:443/tcp") == data
+        assert katran("status", "203.0.113.9").stderr == (
+            "katran: this host, a real, serves no 203.0.113.9; it serves 198.51.100.1, 2001:db8::1\n"
+        )
         real_side.answers(real_side.A)
         assert told("status")["reals"][0]["counters"]["total"] == 1
         run("ip", "addr", "del", f"{real_side.A}/32", "dev", "lo")

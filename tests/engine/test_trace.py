@@ -78,12 +78,14 @@ def test_where_a_flow_goes() -> None:
         ((CLIENT, VIP), 2, "is no destination"),
         (("203.0.113.0/24", f"{VIP}:80"), 2, "a flow has one client"),
         (("--misses", "198.51.100.77"), 2, "has no VIP"),
+        (("2001:db8::7", "198.51.100.1:80"), 2, "2001:db8::7 and 198.51.100.1 are not of one family"),
     ],
 )
 def test_what_leads_nowhere(words: tuple[str, ...], status: int, sentence: str) -> None:
     done = katran(*words)
     assert done.returncode == status
     assert sentence in done.stdout + done.stderr
+    assert "flows[0]" not in done.stderr
 
 
 def test_misses_of_a_vip() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import typing as t
+from collections.abc import Sequence
 
 from .._engine.status import BalancerStatus, read_status
 from .._model.status import VipStatus
@@ -50,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
             from .._engine.real_status import read_real  # pylint: disable=import-outside-toplevel  # of reals alone
 
             reals.append(read_real(name))
-    if which is not None and not any(each.vips for each in balancers):
+    if which is not None and not any(each.vips for each in balancers) and not _is_served(which, reals, balancers):
         from .shared import require_found  # pylint: disable=import-outside-toplevel  # it tells of a mistake
 
         require_found(which, False, balancers)
@@ -63,6 +64,18 @@ def run(options: argparse.Namespace) -> int:
     if not (all(each.sure for each in balancers) and all(each.sure for each in reals)):
         return CANNOT_TELL
     return WELL if all(each.is_well for each in balancers) and all(each.is_well for each in reals) else WRONG
+
+
+def _is_served(which: Which, reals: Sequence[RealHostStatus], balancers: Sequence[BalancerStatus]) -> bool:
+    """Whether a real here serves what is meant: it knows addresses, and no port. EngineError on a real alone if not."""
+    served = sorted({vip for each in reals for vip in each.vips})
+    found = getattr(which.name.host, "text", "") in served if which.name is not None else bool(served)
+    if not found and reals and not balancers:
+        from .._model.errors import EngineError  # pylint: disable=import-outside-toplevel  # it tells of a mistake
+        from .._model.faults import some  # pylint: disable=import-outside-toplevel
+
+        raise EngineError(f"this host, a real, serves no {which.text}; it serves {some(served) or 'no VIP'}")
+    return found
 
 
 def _of(status: BalancerStatus, which: Which | None) -> BalancerStatus:

@@ -40,7 +40,11 @@ def run(options: argparse.Namespace) -> int:
         signal.signal(signal.SIGHUP, interrupt)
         return _show_misses(trace_misses(request, options.misses, options.seconds), options.json)
     warnings: list[str] = []
-    answer = simulate(request, [_flow(options)], warnings)[0]
+    try:
+        answer = simulate(request, [_flow(options)], warnings)[0]
+    except ConfigError as error:
+        # As the module's option is called; here there is one flow.
+        raise EngineError(str(error).removeprefix("flows[0]: ").removeprefix("flows[0].")) from error
     for warning in warnings:
         sys.stderr.write(f"{warning}\n")
     sys.stdout.write(json.dumps(answer, indent=2) + "\n" if options.json else _text(answer))

@@ -54,6 +54,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "routes4": ("ip", "-4", "route", "show", "table", "all"),
     "routes6": ("ip", "-6", "route", "show", "table", "all"),
     "rules": ("ip", "rule"),
+    "rules6": ("ip", "-6", "rule"),
     "next_hops": ("ip", "nexthop"),
     "neighbours": ("ip", "neighbour"),
     "tunnels": ("ip", "-d", "tunnel", "show"),

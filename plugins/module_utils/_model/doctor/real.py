@@ -210,13 +210,18 @@ def filters(seen: RealSeen) -> Iterator[Finding]:
 
     What listens on every address may well be meant for others than clients of a VIP.
     """
+    yield from _alike(_shut(seen))
+    if seen.way == KERNEL:
+        yield from _tunnels_dropped(seen)
+
+
+def _shut(seen: RealSeen) -> list[Finding]:
+    """One for each VIP, or service on one alone."""
     every = [finding for vip in seen.kept.vips for finding in dropped(seen, vip, 0, 0)]
     told = {each.about for each in every}
     services = {(each.address, each.protocol, each.port) for each in seen.listeners}
     bound = [each for each in sorted(services) if each[0] in seen.kept.vips and each[0] not in told]
-    yield from _alike([*every, *(finding for each in bound for finding in dropped(seen, *each))])
-    if seen.way == KERNEL:
-        yield from _tunnels_dropped(seen)
+    return [*every, *(finding for each in bound for finding in dropped(seen, *each))]
 
 
 def _tunnels_dropped(seen: RealSeen) -> Iterator[Finding]:
@@ -292,7 +297,7 @@ LOOKS: tuple[Look, ...] = (
 def service_findings(seen: RealSeen, services: Sequence[tuple[str, int, int]]) -> list[Finding]:
     """What is wrong with services whose ports are known: (VIP's address, protocol, port). One cause is told once."""
     asked = [each for each in services if each[0] in seen.kept.vips and each[2]]
-    told = {finding.about for finding in filters(seen)}
+    told = {finding.about for finding in _shut(seen)}
     shut = [finding for each in asked if each[0] not in told for finding in dropped(seen, *each)]
     found = _alike([each for each in shut if each.about not in told])
     unheard = [each for each in asked if not seen.deaf and not any(one.takes(*each) for one in seen.listeners)]

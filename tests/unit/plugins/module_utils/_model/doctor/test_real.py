@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.katran.fleet.plugins.module_utils._model.decap_plan import DecapSnapshot
 from ansible_collections.katran.fleet.plugins.module_utils._model.decap_record import KERNEL, DecapKept, DecapRecord
 from ansible_collections.katran.fleet.plugins.module_utils._model.doctor.firewall import Ruleset
-from ansible_collections.katran.fleet.plugins.module_utils._model.doctor.real import real_findings
+from ansible_collections.katran.fleet.plugins.module_utils._model.doctor.real import real_findings, service_findings
 from ansible_collections.katran.fleet.plugins.module_utils._model.doctor.real_seen import Link, Listener, RealSeen, Way
 from ansible_collections.katran.fleet.plugins.module_utils._model.host_addresses import HostAddress
 from ansible_collections.katran.fleet.plugins.module_utils._model.snapshot import EgressPlace, Filter, ProgramInfo
@@ -107,6 +107,22 @@ def test_many_vips_without_an_address_are_one_finding() -> None:
     assert finding.name == "vip_not_on_lo"
     assert "more" in finding.about
     assert "likewise the others" in finding.remedy
+
+
+def test_a_firewall_that_drops_several_vips_is_told_once() -> None:
+    seen, other = sound(), "198.51.100.2"
+    kept = replace(seen.kept, vips=[VIP, other])
+    addresses = (*seen.decap.addresses, HostAddress("lo", other, 32, quiet=True))  # type: ignore[misc]  # no Missing here
+    both = replace(
+        seen,
+        record=replace(seen.record, settings=kept),
+        decap=replace(seen.decap, addresses=addresses, vips=(VIP, other)),
+        rules=chain(),
+        deaf=True,
+    )
+    abouts = [each.about for each in real_findings(both) if each.name == "firewall_drops"]
+    assert f"{VIP}, {other}" in abouts
+    assert service_findings(both, [(VIP, 6, 80), (other, 6, 80)]) == []
 
 
 @pytest.mark.parametrize(("arp", "findings"), [(True, [("vip_answers_arp", VIP, False)]), (False, [])])
