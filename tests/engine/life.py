@@ -45,6 +45,7 @@ SIZES = {
     "global_flows": 1000,
     "server_ids": 5000,
     "source_routes": 100,
+    "source_filters": 50,
 }
 OPTIONS: dict[str, Any] = {
     "interfaces": [LINK],

@@ -96,7 +96,9 @@ def test_it_is_compiled_when_sources_settings_or_compiler_change(monkeypatch: py
     compile_program = compiler.compile_program
 
     def counting(*arguments: object) -> Bytecode:
-        compiled.append(arguments)
+        # Before the first load, the smallest program proves that the host can run ours.
+        if arguments[1] == "balancer":
+            compiled.append(arguments)
         return compile_program(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(compiler, "compile_program", counting)

@@ -11,7 +11,7 @@ import typing as t
 from collections.abc import Iterable
 from functools import cached_property, partial
 
-from ..._kernel.cpus import forwarding_cpus
+from ..._kernel.cpus import forwarding_cpus, possible_cpus
 from ..._kernel.edges import KernelEdges
 from ..._kernel.link_view import driver_counters, driver_of, read_link
 from ..._kernel.maps import KernelMaps
@@ -223,7 +223,7 @@ class Balancer:
         """How full the connection tables are."""
         found = CounterReader(self.instance, self.visit.request.bpffs).fill()
         self.seen["flows"] = {name: list(pair) for name, pair in found.items()}
-        yield from judged.of_fill(found)
+        yield from judged.of_fill(found, possible_cpus())
         if self.state.settings.get("features") and "global_lru" in self.state.settings["features"]:
             # Flow exceptions tell peers of such flows.
             return

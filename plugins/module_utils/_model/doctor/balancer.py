@@ -28,7 +28,9 @@ FORGOTTEN_SECONDS = 3600.0
 _RISING_SHARE = 100
 """One in so many frames that a driver does not take, during a look, is no chance."""
 
-_FULL_SHARE = 95
+_FULL_SHARE, _FULL_LEAST_SHARE = 95, 80
+_FREE_PER_CPU = 128
+"""Entries of an LRU map that the kernel keeps free for each CPU: LOCAL_FREE_TARGET of kernel/bpf/bpf_lru_list.c."""
 """Per cent of its capacity from which on a connection table evicts: the kernel frees some before all are used."""
 
 
@@ -265,10 +267,14 @@ def of_differences(lines: Sequence[str]) -> Iterator[Finding]:
         )
 
 
-def of_fill(fill: Mapping[str, tuple[int, int]]) -> Iterator[Finding]:
-    """Connection tables that are full. `fill`: map → (entries, capacity) of its fullest table."""
+def of_fill(fill: Mapping[str, tuple[int, int]], cpus: int) -> Iterator[Finding]:
+    """Connection tables that are full. `fill`: map → (entries, capacity) of its fullest table; `cpus`: of the host.
+
+    A small one evicts while a large part of it is free, but free for some CPU or other.
+    """
     for name, (entries, capacity) in fill.items():
-        if capacity and entries * 100 >= capacity * _FULL_SHARE:
+        evicts = max(capacity - _FREE_PER_CPU * cpus, capacity * _FULL_LEAST_SHARE / 100)
+        if capacity and entries >= min(evicts, capacity * _FULL_SHARE / 100):
             size = "global_flows" if name in ("global_lru_maps", "fallback_glru") else "flows"
             yield Finding(
                 "flow_table_full",

@@ -83,8 +83,13 @@ def test_counters_and_tables() -> None:
     assert list(of_fallback(0, 11, 1000, ())) == []
     assert [each.name for each in of_fallback(1, 10, 1000, ())] == ["fallback_cache"]
     assert [each.name for each in of_fallback(0, 11, 1000, {1})] == ["fallback_cache"]
-    assert list(of_fill({"lru_mapping": (949, 1000), "fallback_cache": (0, 0)})) == []
-    (full,) = of_fill({"fallback_glru": (950, 1000)})
+    assert list(of_fill({"lru_mapping": (949_999, 1_000_000), "fallback_cache": (0, 0)}, 8)) == []
+    # What is free is free for one CPU or another.
+    assert list(of_fill({"lru_mapping": (1743, 2000)}, 2)) == []
+    assert len(list(of_fill({"lru_mapping": (1744, 2000)}, 2))) == 1
+    assert list(of_fill({"lru_mapping": (799, 1000)}, 2)) == []
+    assert len(list(of_fill({"lru_mapping": (800, 1000)}, 2))) == 1
+    (full,) = of_fill({"fallback_glru": (950_000, 1_000_000)}, 8)
     assert "raise global_flows in katran_sizes" in full.remedy
     assert list(of_stale(199, 200)) == []
     assert list(of_stale(999, 2000)) == []
