@@ -88,8 +88,8 @@ bench-large: venv ## the same where 512 VIPs share 100 reals, and what the agent
 	@PYTHONPATH=collections python tests/bench/large.py $(BENCH)
 
 .PHONY: doctor-trials
-doctor-trials: venv ## does katran doctor find nothing in 20 runs on a healthy fleet under load?
-	@KATRAN_TRIALS=20 pytest -q -s tests/lab/test_doctor.py -k healthy
+doctor-trials: venv ## do katran doctor, under load, and the playbook find nothing in 20 runs on a healthy fleet?
+	@KATRAN_TRIALS=20 pytest -q -s tests/lab/test_doctor.py tests/lab/test_doctor_fleet.py -k "healthy or sound"
 
 .PHONY: bench-sync
 bench-sync: venv ## how soon a peer has the flows that a change of a ring leaves behind; writes docs/performance.md

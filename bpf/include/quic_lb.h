@@ -23,8 +23,8 @@
 /* What a connection id says of its server. */
 struct server {
 	bool named;
-	/* By its id; NULL: nobody has that. */
-	u32 *real;
+	/* Its id in `reals`; 0: nobody is called so. */
+	u32 real;
 	/* Its first eight bytes. */
 	u64 id;
 };
@@ -44,24 +44,38 @@ has_quic_lb_form(const struct quic_cid *cid,
 	       (cid->length == QUIC_ANY_LENGTH || cid->length == said);
 }
 
+static __always_inline u32 real_or_none(const u32 *mapped)
+{
+	return mapped ? *mapped : 0;
+}
+
 /*
  * False: the VIP's ids are in Katran's layout. Without servers of its own a
- * configuration writes ids of server_id_map, as long as a word at most.
+ * configuration writes numbers of server_id_map, as long as a word at most.
  */
-static __always_inline bool quic_lb_server(const struct quic_cid *cid,
-					   void *end, const struct vip *vip,
-					   struct server *server)
+static __always_inline bool quic_lb_server(struct quic_cid *cid, void *end,
+					   const struct vip *vip,
+					   struct server *server, u32 *number)
 {
 #ifdef FEATURE_QUIC_LB
 	struct quic_lb_vip *found = find_quic_lb_vip(vip->num);
 	struct quic_lb_server key __on_stack;
 	struct quic_lb_config *config;
 	u8 *bytes = cid->bytes;
-	u32 bits, number;
+	u32 bits, shift, unused;
 	u64 high, low;
 
 	if (!found)
 		return false;
+	/*
+	 * To the verifier one way from here on, whichever header it was: with
+	 * a length and a pointer that tell nothing of that, and what it learns
+	 * of the pointer's bounds does not part the rest of the program.
+	 */
+	shift = found->configs[0].pad;
+	asm volatile("%0 &= 1" : "+r"(shift));
+	bytes += shift;
+	asm volatile("%0 &= 255" : "+r"(cid->length));
 	if ((void *)(bytes + QUIC_LB_CID_BYTES) > end)
 		return found->configs[0].flags & QUIC_LB_VIP;
 	key.config = bytes[0] >> QUIC_LB_CONFIG_SHIFT;
@@ -73,27 +87,28 @@ static __always_inline bool quic_lb_server(const struct quic_cid *cid,
 
 	bits = config->id_bytes * 8;
 	high = word64_at(bytes + QUIC_LB_ID);
-	low = 0;
+	low = word64_at(bytes + QUIC_LB_ID + 8);
 	if (bits <= BITS_PER_WORD) {
-		high &= ~0ULL >> (BITS_PER_WORD - bits);
-		server->id = __builtin_bswap64(high) >> (BITS_PER_WORD - bits);
+		low = 0;
+		unused = BITS_PER_WORD - bits;
 	} else {
-		low = word64_at(bytes + QUIC_LB_ID + 8) &
-		      ~0ULL >> (2 * BITS_PER_WORD - bits);
-		server->id = __builtin_bswap64(high);
+		low &= ~0ULL >> (2 * BITS_PER_WORD - bits);
+		unused = 0;
 	}
+	asm volatile("%0 &= 63" : "+r"(unused));
+	high &= ~0ULL >> unused;
+	server->id = __builtin_bswap64(high) >> unused;
 	if (config->flags & QUIC_LB_OWN_SERVERS) {
-		key.vip = vip->num;
+		key.vip_num = vip->num;
 		key.id[0] = high;
 		key.id[1] = low;
-		server->real = find_quic_lb_server(&key);
+		server->real = real_or_none(find_quic_lb_server(&key));
 		server->named = true;
 		return true;
 	}
-	number = server->id;
-	if (number == server->id)
-		server->real = find_server_id(&number);
 	server->named = server->id != QUIC_NO_ID;
+	if (!(server->id >> 32))
+		*number = server->id;
 	return true;
 #else
 	return false;

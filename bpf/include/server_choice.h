@@ -23,19 +23,18 @@ enum memory {
 };
 
 /*
- * The real that a server id is mapped to. NULL with *id != 0: it is one that
- * `reals` has no room for. Ids are one space for both families: whoever sends
- * one of an IPv4 real in IPv6 has it from elsewhere.
+ * The real that a server id is mapped to, 0: to none. NULL with *id != 0: it is
+ * one that `reals` has no room for. Ids are one space for both families:
+ * whoever sends one of an IPv4 real in IPv6 has it from elsewhere.
  */
-static __always_inline struct real_definition *
-mapped_real(const u32 *mapped, u32 *id, const bool v6)
+static __always_inline struct real_definition *mapped_real(u32 mapped, u32 *id,
+							   const bool v6)
 {
 	struct real_definition *real;
 
-	*id = 0;
-	if (!mapped || *mapped == 0)
+	*id = mapped;
+	if (!mapped)
 		return NULL;
-	*id = *mapped;
 	real = find_real(id);
 	if (v6 && real && unlikely(!(real->flags & REAL_IPV6))) {
 		*id = 0;
@@ -47,7 +46,7 @@ mapped_real(const u32 *mapped, u32 *id, const bool v6)
 static __always_inline struct real_definition *
 real_of_server(u32 server, u32 *id, const bool v6)
 {
-	return mapped_real(find_server_id(&server), id, v6);
+	return mapped_real(real_or_none(find_server_id(&server)), id, v6);
 }
 
 /* A server id outranks the connection table, which follows it. */
@@ -77,21 +76,21 @@ static __always_inline enum memory teach(const struct packet *p,
 }
 
 /* The server that the VIP's layout finds in a connection id. */
-static __always_inline void server_of_cid(const struct quic_cid *cid, void *end,
+static __always_inline void server_of_cid(struct quic_cid *cid, void *end,
 					  const struct vip *vip,
 					  struct lb_quic_packets_stats *quic,
 					  struct server *server)
 {
-	u32 id;
+	u32 number = QUIC_NO_ID;
 
-	if (quic_lb_server(cid, end, vip, server))
-		return;
-	id = quic_server_id(cid, quic);
-	if (id == QUIC_NO_ID)
+	if (!quic_lb_server(cid, end, vip, server, &number)) {
+		number = quic_server_id(cid, quic);
+		server->id = number;
+	}
+	if (number == QUIC_NO_ID)
 		return;
 	server->named = true;
-	server->id = id;
-	server->real = find_server_id(&id);
+	server->real = real_or_none(find_server_id(&number));
 }
 
 /* Step 9. The table learns it whatever no_lru says. */

@@ -15,14 +15,14 @@ static __always_inline u32 *source_verdict(const struct flow_key *flow,
 		struct filter6_key key __on_stack;
 
 		key.prefixlen = 32 + 128;
-		key.vip = vip;
+		key.vip_num = vip;
 		set_address(key.addr, flow->words[0], flow->words[1]);
 		return find_filter6(&key);
 	} else {
 		struct filter4_key key __on_stack;
 
 		key.prefixlen = 32 + 32;
-		key.vip = vip;
+		key.vip_num = vip;
 		key.addr = flow->src[0];
 		return find_filter4(&key);
 	}

@@ -134,14 +134,14 @@ ASSERT_SIZE(struct vip_lpm4_key, 12);
 /* prefixlen covers the VIP's number too: 32 + the length of the prefix. */
 struct filter4_key {
 	u32 prefixlen;
-	u32 vip;
+	u32 vip_num;
 	__be32 addr;
 };
 ASSERT_SIZE(struct filter4_key, 12);
 
 struct filter6_key {
 	u32 prefixlen;
-	u32 vip;
+	u32 vip_num;
 	__be32 addr[4];
 };
 ASSERT_SIZE(struct filter6_key, 24);
@@ -226,6 +226,7 @@ struct quic_lb_config {
 	u8 flags;
 	u8 id_bytes;
 	u8 cid_bytes;
+	/* Zero, which the verifier does not know. */
 	u8 pad;
 };
 
@@ -237,7 +238,7 @@ ASSERT_SIZE(struct quic_lb_vip, 32);
 
 /* The id's unused bytes, the last ones, are zero. */
 struct quic_lb_server {
-	u32 vip;
+	u32 vip_num;
 	u32 config;
 	word64 id[2];
 };

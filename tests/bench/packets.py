@@ -244,16 +244,8 @@ def reporting(made: Balancer) -> None:
     made.maps["ctl_array"].update(layout.u32(layout.CTL_INTROSPECTION), struct.pack("=Q", 1))
 
 
-QUIC_LB = [
-    {"config": 0, "server_id_length": 2, "nonce_length": 6},
-    {
-        "config": 1,
-        "server_id_length": 8,
-        "nonce_length": 8,
-        "servers": [{"id": f"{number:016x}", "real": f"10.0.0.{number}"} for number in range(1, 9)],
-    },
-]
-QUIC_LB_CID = b"\x30" + (5).to_bytes(8, "big") + b"\xa5" * 40
+QUIC_LB = [{"config": 0, "server_id_length": 2, "nonce_length": 6}]
+QUIC_LB_CID = b"\x10" + SERVER_ID.to_bytes(2, "big") + b"\xa5" * 40
 
 USES: dict[str, Use] = {
     "source_routing": Use(
@@ -311,7 +303,7 @@ USES: dict[str, Use] = {
         {"vips": [vip("198.51.100.20", 80, "tcp", REALS4) | {"allow": ALLOWED, "deny": ["192.0.2.128/25"]}]},
     ),
     "quic_lb": Use(
-        Kind("QUIC-LB, 8 bytes of its own", frame(udp("198.51.100.20", 443, b"\x40" + QUIC_LB_CID))),
+        Kind("QUIC-LB, a number of server_ids", frame(udp("198.51.100.20", 443, b"\x40" + QUIC_LB_CID))),
         QUIC,
         {"vips": [vip("198.51.100.20", 443, "udp", REALS4, "quic") | {"quic_lb": QUIC_LB}]},
     ),

@@ -81,11 +81,19 @@ ENCODED: dict[str, tuple[bytes, Members]] = {
             "taken": bytes(4),
         },
     ),
+    "filter4_key": (
+        layout.source_filter_key(FOUR, 24, 7),
+        {"prefixlen": layout.u32(56), "vip_num": layout.u32(7), "addr": FOUR},
+    ),
+    "filter6_key": (
+        layout.source_filter_key(ONES, 64, 7),
+        {"prefixlen": layout.u32(96), "vip_num": layout.u32(7), "addr": ONES},
+    ),
     "quic_lb_config": (layout.quic_lb_config(1, 2, 3), {"flags": b"\1", "id_bytes": b"\2", "cid_bytes": b"\3"}),
     "quic_lb_vip": (layout.quic_lb_config(1, 2, 3) * layout.QUIC_LB_CONFIGS, {"configs": b"\1\2\3\0" * 8}),
     "quic_lb_server": (
         layout.quic_lb_server(7, 5, ONES[:15]),
-        {"vip": layout.u32(7), "config": layout.u32(5), "id": ONES[:15] + b"\0"},
+        {"vip_num": layout.u32(7), "config": layout.u32(5), "id": ONES[:15] + b"\0"},
     ),
     "lb_quic_packets_stats": (QUIC, QUIC_MEMBERS),
     "lb_tpr_packets_stats": counters(layout.TPR_COUNTERS),

@@ -158,9 +158,10 @@ def test_a_compiler_that_is_missing(balancer: None) -> None:
 def test_programs_that_cannot_be_compiled(balancer: None, monkeypatch: pytest.MonkeyPatch) -> None:
     del balancer
     monkeypatch.setattr(examined, "SOURCES", BPF)
-    assert found() == []
+    assert examine(request(True), False, proves=True).findings == ()
     Path(BPF, "packet_counter.bpf.c").write_text("no C", encoding="ascii")
-    finding = only("bcc_unfit")
+    (finding,) = examine(request(True), False, proves=True).findings
+    assert finding.name == "bcc_unfit"
     assert "does not compile" in finding.cause
 
 

@@ -401,3 +401,20 @@ def test_there_is_nothing() -> None:
         for word in ("status", "vips", "reals", "flows"):
             done = katran(word)
             assert (done.returncode, done.stderr) == (2, "katran: there is no balancer on this host, and no real\n")
+
+
+@pytest.mark.usefixtures("program")
+def test_a_host_that_is_both() -> None:
+    with sandbox(LINK, real_side.LINK):
+        run("ip", "link", "set", "lo", "up")
+        install()
+        ensure_balancer("attached", interfaces=[LINK])
+        apply(CONFIG)
+        real_side.ensure(real_side.A)
+        done = katran("status")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "VIPs      3 ready" in done.stdout
+        assert "\nreal default\ndecap     program " in done.stdout
+        data = told("status")
+        assert [len(data["balancers"]), len(data["reals"])] == [1, 1]
+        assert data["reals"][0]["vips"] == [real_side.A]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import tarfile
 import time
 from collections.abc import Iterator
@@ -17,8 +18,10 @@ from fleetlab.runs import Fleet, on_host
 
 VIP, VIP6 = "198.18.200.1", "fd6b:6174:7261:200::1"
 DROPS = "type filter hook input priority 0;"
-SECONDS = 30
-"""For a run on a busy machine; `make doctor-trials` measures it."""
+RUNS = int(os.environ.get("KATRAN_TRIALS", "1"))
+"""`make doctor-trials` makes 20, of which most take no more than 10 s; a single one may meet a busy machine."""
+
+SECONDS = 10 if RUNS > 1 else 30
 
 
 def doctor(fleet: Fleet, path: Path, *arguments: str) -> tuple[int, str, dict[str, Any]]:
@@ -56,13 +59,17 @@ def sound(fleet: Fleet) -> None:
 
 
 def test_nothing_is_wrong_with_a_sound_fleet(fleet: Fleet, tmp_path: Path) -> None:
-    began = time.monotonic()
-    status, printed, told = doctor(fleet, tmp_path / "doctor.json")
-    took = time.monotonic() - began
-    assert (status, told["findings"], told["explained"]) == (0, [], []), printed
-    assert told["summary"] == "OK: 4 VIPs over 2 balancers and 3 reals"
-    assert told["summary"] in printed.splitlines()
-    assert took < SECONDS
+    times = []
+    for number in range(RUNS):
+        began = time.monotonic()
+        status, printed, told = doctor(fleet, tmp_path / f"doctor{number}.json")
+        times.append(time.monotonic() - began)
+        assert (status, told["findings"], told["explained"]) == (0, [], []), printed
+        assert told["summary"] == "OK: 4 VIPs over 2 balancers and 3 reals"
+        assert told["summary"] in printed.splitlines()
+    usual = sorted(times)[RUNS // 2]
+    print(f"{RUNS} runs of the playbook on 5 hosts: nothing; {usual:.1f} s, {max(times):.1f} s at most")
+    assert usual < SECONDS
 
 
 def test_of_faults_at_reals_the_cause_is_told_and_no_symptom(fleet: Fleet, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     found = []
     for name in _instances(options.instance):
         try:
-            found.append(examine(Request(name, read_bpffs(name), _LOCK_SECONDS, True), probing))
+            found.append(examine(Request(name, read_bpffs(name), _LOCK_SECONDS, True), probing, proves=options.compile))
         except NothingThereError:
             # Another program of ours alone is there, such as program healthcheck.
             if options.instance is not None:
@@ -147,6 +147,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--bundle", metavar="FILE", help="write all that a bug report needs to FILE (.tar.gz), without secrets"
     )
     parser.add_argument("--mask", action="store_true", help="in a bundle, hide addresses, MACs and names of hosts")
+    parser.add_argument("--compile", action="store_true", help="compile, load and run the smallest program as well")
     parser.add_argument("--no-probes", action="store_true", help="send no packet: look at this host alone")
 
 

@@ -53,7 +53,7 @@ _katran() {
         case $command in
             capture) _katran_reply "--vip --client --real --packets --seconds --snaplen --size -w --write --instance --json --help" ;;
             checks) _katran_reply "--instance --json --now --wait --help" ;;
-            doctor) _katran_reply "--instance --json --vip --real --probes --bundle --mask --no-probes --help" ;;
+            doctor) _katran_reply "--instance --json --vip --real --probes --bundle --mask --compile --no-probes --help" ;;
             drain) _katran_reply "--withdraw --by --wait --instance --json --help" ;;
             flows) _katran_reply "--vip --real --client --stale --limit --instance --json --help" ;;
             names) _katran_reply "--help" ;;

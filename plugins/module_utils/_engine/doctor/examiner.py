@@ -33,7 +33,7 @@ class Visit:
 
     `seen`: JSON-able facts, which the comparison of all hosts goes by; each role writes below its own name. `kept`:
     what must stay open until all examiners are done. `services`: (address, protocol, port) of what a real has to serve,
-    as far as whoever asks knows it.
+    as far as whoever asks knows it. `proves`: whether the smallest program is compiled, loaded and run.
     """
 
     request: Request
@@ -41,6 +41,7 @@ class Visit:
     seen: dict[str, t.Any] = field(default_factory=dict)
     kept: ExitStack = field(default_factory=ExitStack)
     services: Sequence[tuple[str, int, int]] = ()
+    proves: bool = False
 
 
 class Examiner(t.NamedTuple):

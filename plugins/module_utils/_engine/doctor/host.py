@@ -19,6 +19,7 @@ from ..._program.proof import prove_host
 from .examiner import Examiner, Visit
 
 _COMPILER = ("bcc", "pyroute2", "netaddr")
+_HEADER = "/usr/include/linux/types.h"
 SOURCES: str = SOURCE_DIR["default"]
 """The programs' sources, of which the smallest is compiled, loaded and run."""
 
@@ -27,17 +28,20 @@ def examiners(visit: Visit) -> list[Examiner]:
     """Those of any host."""
     return [
         Examiner("the kernel", lambda: of_kernel(fitness.kernel_release(), fitness.has_jit(), fitness.lockdown())),
-        Examiner("the compiler", _compiler, unlocked=True),
+        Examiner("the compiler", lambda: _compiler(visit.proves), unlocked=True),
         Examiner("the clock", lambda: _clock(visit)),
     ]
 
 
-def _compiler() -> Iterable[Finding]:
+def _compiler(proves: bool) -> Iterable[Finding]:
+    """Whether what compiles is there. A compile itself takes a second of a core, which a busy host may lack."""
     missing = [f"Python module {name}" for name in fitness.missing_packages(_COMPILER)]
     if not fitness.has_library("bcc"):
         missing.append("libbcc")
+    if not os.path.exists(_HEADER):
+        missing.append(f"{_HEADER} (package linux-libc-dev)")
     yield from of_compiler(missing)
-    if not missing and os.path.isdir(SOURCES):
+    if proves and not missing and os.path.isdir(SOURCES):
         yield from (Finding(unfit.name, "", unfit.cause, unfit.remedy) for unfit in prove_host(SOURCES))
 
 

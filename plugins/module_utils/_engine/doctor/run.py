@@ -46,16 +46,16 @@ class Examination:
 
 
 def examine(
-    request: Request, probe: bool | Probing = True, services: Sequence[tuple[str, int, int]] = ()
+    request: Request, probe: bool | Probing = True, services: Sequence[tuple[str, int, int]] = (), proves: bool = False
 ) -> Examination:
     """Examine an instance on this host, and the host itself. Nothing is changed, no map and no file.
 
-    `probe`: whether a flow is sent to each real of each VIP, or to which. `services`: as in Visit. NothingThereError
-    where there is no such instance.
+    `probe`: whether a flow is sent to each real of each VIP, or to which. `services`, `proves`: as in Visit.
+    NothingThereError where there is no such instance.
     """
     require_capabilities()
     wanted = Probing() if probe is True else probe or None
-    visit = Visit(request, wanted, services=services)
+    visit = Visit(request, wanted, services=services, proves=proves)
     visit.seen |= {
         "host": os.uname().nodename,
         "instance": request.instance,

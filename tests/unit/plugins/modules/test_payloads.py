@@ -67,12 +67,12 @@ def payloads() -> Payloads:
         # Of VIPs, the host's own addresses and gateways are read too, and routes are withdrawn. Checks are read, kept
         # and told, and what they said is heeded. What the kernel tells in part is told from what it tells whole.
         # Lists of clients and layouts of connection ids (QUIC-LB) are read, planned and told.
-        *((name, 605) for name in RESOURCES),
+        *((name, 606) for name in RESOURCES),
         # What the agent knows of checks is read and judged as the agent does it. What the command katran shows is made
         # by the same files.
-        ("balancer_info", 752),
+        ("balancer_info", 755),
         # Whoever examines a host asks everybody who knows something of it, and compiles the smallest program.
-        ("doctor_info", 1140),
+        ("doctor_info", 1180),
     ],
 )
 def test_no_more_than_it_takes(payloads: Payloads, module: str, kib: int) -> None:
