@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,18 @@ def real_host() -> Iterator[None]:
         run("ip", "link", "set", "lo", "up")
         run("ip", "addr", "add", f"{REAL}/24", "dev", LINK)
         yield
+
+
+def carried(namespace: str, inside: str, *links: str) -> None:
+    """Wait until interfaces, one of them in a namespace, carry packets: the kernel sees to that once a second."""
+    deadline = time.monotonic() + 10
+    while True:
+        states = {each["ifname"]: each["operstate"] for each in json.loads(run("ip", "-j", "link", "show"))}
+        states |= {"inside": json.loads(run("ip", "-n", namespace, "-j", "link", "show", inside))[0]["operstate"]}
+        if all(states[name] == "UP" for name in ("inside", *links)):
+            return
+        assert time.monotonic() < deadline, states
+        time.sleep(0.05)
 
 
 def ensure(*vips: str, check: bool = False, **options: Any) -> Result:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.katran.fleet.tests.engine.real import LINK, REAL, REAL6, A, ensure, real_host
+from ansible_collections.katran.fleet.tests.engine.real import LINK, REAL, REAL6, A, carried, ensure, real_host
 from ansible_collections.katran.fleet.tests.engine.sandbox import run
 from ansible_collections.katran.fleet.tests.engine.tunnelled import CLIENT, ipv6
 
@@ -77,6 +77,7 @@ def in_a_pod() -> Iterator[socket.socket]:
     run("ip", "-n", "pod", "addr", "add", "10.244.0.7/24", "dev", "eth0")
     run("ip", "-n", "pod", "link", "set", "eth0", "up")
     run("ip", "-n", "pod", "route", "add", "default", "via", "10.244.0.1")
+    carried("pod", "eth0", "veth0")
     run("nft", "add table ip kube; add chain ip kube pre { type nat hook prerouting priority -100; }")
     run("nft", f"add rule ip kube pre ip daddr {A} tcp dport {PORT} dnat to 10.244.0.7:{PORT}")
     with open("/proc/thread-self/ns/net", "rb") as home, open("/run/netns/pod", "rb") as pod:

@@ -17,7 +17,18 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.katran.fleet.tests.engine.real import LINK, PORT, REAL6, A, C, Tunnel, ensure, real_host, send
+from ansible_collections.katran.fleet.tests.engine.real import (
+    LINK,
+    PORT,
+    REAL6,
+    A,
+    C,
+    Tunnel,
+    carried,
+    ensure,
+    real_host,
+    send,
+)
 from ansible_collections.katran.fleet.tests.engine.sandbox import run
 from ansible_collections.katran.fleet.tests.engine.tunnelled import CLIENT, CLIENT6
 
@@ -95,9 +106,13 @@ def node() -> Iterator[None]:
         run("ip", "neigh", "add", "2001:db8:7::fe", "lladdr", ROUTER, "dev", LINK)
         run("ip", "route", "add", "default", "via", "198.18.7.254")
         run("ip", "-6", "route", "add", "default", "via", "2001:db8:7::fe")
+        # Without a link-local address, which it may not use while it looks for others with it, the bridge finds no pod.
+        no_search = ("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0")
+        run(*no_search)
         run("ip", "link", "add", "cni0", "type", "bridge")
         run("ip", "link", "add", "veth0", "type", "veth", "peer", "name", "eth0")
         run("ip", "netns", "add", "pod")
+        run("ip", "netns", "exec", "pod", *no_search)
         run("ip", "link", "set", "eth0", "netns", "pod")
         run("ip", "link", "set", "veth0", "master", "cni0", "up")
         run("ip", "link", "set", "cni0", "up")
@@ -109,6 +124,7 @@ def node() -> Iterator[None]:
         run(*inside, "link", "set", "eth0", "up")
         for family in (4, 6):
             run(*inside, f"-{family}", "route", "add", "default", "via", BRIDGE[family])
+        carried("pod", "eth0", "veth0", "cni0")
         yield
         run("ip", "netns", "del", "pod")
 
