@@ -136,12 +136,13 @@ def _screen() -> Iterator[Waiter]:
         os.write(woken, b"w")
 
     def ended(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        # An exception may be raised where Python drops it, such as in a finalizer.
+        os.write(woken, b"q")
 
     def waited(seconds: float) -> str:
         ready = select.select([descriptor, waking], [], [], seconds)[0]
-        if waking in ready:
-            os.read(waking, 64)
+        if waking in ready and b"q" in os.read(waking, 64):
+            return "q"
         if descriptor not in ready:
             return ""
         try:
@@ -152,7 +153,10 @@ def _screen() -> Iterator[Waiter]:
 
     old: dict[signal.Signals, t.Any] = {
         number: signal.signal(number, handler)
-        for number, handler in ((signal.SIGWINCH, resized), (signal.SIGTERM, ended), (signal.SIGHUP, ended))
+        for number, handler in (
+            (signal.SIGWINCH, resized),
+            *((each, ended) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)),
+        )
     }
     try:
         tty.setcbreak(descriptor)
