@@ -10,8 +10,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 include tests/lab/lab.mk
 -include tests/kernels/kernels.mk
 
-# In this order: what fails fastest comes first, and pytest's closing lines come last.
-TESTS := unit lint sanity engine kernels lab-test molecule conformance
+# In this order: what fails fastest comes first, and pytest's closing lines come last. Sanity runs the unit tests, too.
+TESTS := lint sanity engine kernels lab-test molecule conformance
 
 .PHONY: help
 help: ## this list
