@@ -39,9 +39,10 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.inventory impo
 from ansible_collections.katran.fleet.plugins.module_utils._model.inventory_ids import (
     Named,
     as_id,
+    divided,
     id_faults,
     id_warnings,
-    led,
+    known_ids,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.limits import UNLIMITED, Limits
 from ansible_collections.katran.fleet.plugins.module_utils._model.link_mtu import MTU_CHECK, Tunnel
@@ -249,11 +250,12 @@ class Fleet:
                 self._drained[id(resources)] = drained_warnings(resources, addresses)
             if self._drained[id(resources)]:
                 self.warnings.setdefault(host, []).extend(self._drained[id(resources)])
-        self._review_ids([self._resources(host) for host in hosts], reals)
+        self._review_ids({host: self._resources(host) for host in hosts}, reals)
 
-    def _review_ids(self, balancers: Iterable[Resources], reals: Iterable[str]) -> None:
+    def _review_ids(self, balancers: Mapping[str, Resources], reals: Iterable[str]) -> None:
         """Compare the server ids of reals with each other, and with those that balancers know."""
-        tables = [led(each.entries.get("server_ids") or ()) for each in {id(one): one for one in balancers}.values()]
+        # Balancers with the same variables know the same.
+        known_by = {id(each): known_ids(each.entries) for each in balancers.values()}
         named = {}
         for host in reals:
             units = self._get(host, "katran_server_id_units")
@@ -263,10 +265,13 @@ class Fleet:
                 None if units is None else tuple(words(units)),
                 as_id(self._get(host, "katran_server_id_fallback")),
             )
+        tables = [each.ids for each in known_by.values()]
         for host, sentences in id_faults(named, tables).items():
             self.add_fault(host, *sentences)
-        for host, sentences in id_warnings(named, tables).items():
-            self.warnings.setdefault(host, []).extend(sentences)
+        knows = {host: known_by[id(each)] for host, each in balancers.items()}
+        for told in (id_warnings(named, tables), divided(knows, named)):
+            for host, sentences in told.items():
+                self.warnings.setdefault(host, []).extend(sentences)
 
     def real(self, host: str) -> Told:
         """What a real is told."""

@@ -71,6 +71,44 @@ def id_faults(reals: Mapping[str, Named], tables: Sequence[Mapping[int, str]]) -
     return {host: sentences for host, sentences in found.items() if sentences}
 
 
+class Knows(t.NamedTuple):
+    """What a balancer knows: the `ids` of its table with their reals, and its `vips`."""
+
+    ids: Mapping[int, str]
+    vips: frozenset[t.Any]
+
+
+def known_ids(entries: Mapping[str, Sequence[t.Any]]) -> Knows:
+    """What a balancer of these resources knows. They need not be valid."""
+    vips = [vip for vip in entries.get("vips") or () if isinstance(vip, Mapping)]
+    keys = ((_spelled(vip.get("address")), str(vip.get("port")), str(vip.get("protocol"))) for vip in vips)
+    return Knows(led(entries.get("server_ids") or ()), frozenset(keys))
+
+
+def divided(balancers: Mapping[str, Knows], reals: Mapping[str, Named]) -> dict[str, list[str]]:
+    """Host → ids that lead elsewhere on another balancer of one of its VIPs: routers may send a flow to either."""
+    owner = {_spelled(address): host for host, real in reals.items() for address in real.addresses}
+    led_to: dict[int, dict[str, list[str]]] = {}
+    for host, knows in balancers.items():
+        for number, real in knows.ids.items():
+            led_to.setdefault(number, {}).setdefault(owner.get(real, real), []).append(host)
+    found: dict[str, list[str]] = {}
+    for number, by_owner in sorted(led_to.items()):
+        if len(by_owner) < 2:
+            continue
+        places = [(host, mine) for mine, hosts in by_owner.items() for host in hosts]
+        for host, mine in places:
+            for other, theirs in places:
+                if theirs != mine and not balancers[host].vips.isdisjoint(balancers[other].vips):
+                    found.setdefault(host, []).append(
+                        f"katran_server_ids: id {number} leads to {balancers[host].ids[number]} here and to"
+                        f" {balancers[other].ids[number]} on {other}, which has the same VIPs: connections that carry"
+                        " it break where they reach the other balancer"
+                    )
+                    break
+    return found
+
+
 def id_warnings(reals: Mapping[str, Named], tables: Sequence[Mapping[int, str]]) -> dict[str, list[str]]:
     """Host → what is valid and does not do what it seems to, of the hosts whose connections are to carry ids."""
     found: dict[str, list[str]] = {}

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from ansible_collections.katran.fleet.plugins.module_utils._model.inventory_ids import (
     Named,
     as_id,
+    divided,
     id_faults,
     id_warnings,
+    known_ids,
     led,
 )
 
@@ -53,6 +55,25 @@ def test_balancers_know_an_id_as_its_hosts() -> None:
     assert id_faults(reals, [{7: B, 8: B}, {7: B}]) == {
         "a": [f"katran_server_id is 7, but katran_server_ids has that lead to {B}, which is b"]
     }
+
+
+def knows(port: int, **ids: str) -> Any:
+    rows = [{"id": int(name[1:]), "real": real} for name, real in ids.items()]
+    return known_ids(
+        {"vips": [{"address": "198.51.100.1", "port": port, "protocol": "udp"}, "none"], "server_ids": rows}
+    )
+
+
+def test_an_id_leads_to_one_host_on_all_balancers_of_a_vip() -> None:
+    balancers = {"lb1": knows(443, n1=A, n2=B), "lb2": knows(443, n1=B, n2=B), "far": knows(53, n1=C)}
+    told = (
+        "katran_server_ids: id 1 leads to {} here and to {} on {}, which has the same VIPs: connections that carry it"
+        " break where they reach the other balancer"
+    )
+    assert divided(balancers, {}) == {"lb1": [told.format(A, B, "lb2")], "lb2": [told.format(B, A, "lb1")]}
+    # Two addresses of one host.
+    assert divided(balancers, {"web": Named(1, (A, B, C))}) == {}
+    assert known_ids({}) == ({}, frozenset())
 
 
 def test_who_names_nobody_is_told() -> None:
