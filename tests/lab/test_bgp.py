@@ -171,7 +171,8 @@ def whole(bgp: Fleet) -> Iterator[Fleet]:
 
 def test_sessions_of_both_families_are_up_and_watched(bgp: Fleet) -> None:
     for host in BOTH:
-        assert established(bgp.lab, host) == 2
+        # Each family's routes may have come by the other's session already.
+        until(lambda host=host: established(bgp.lab, host) == 2, 10)
         watched = on_host(bgp.lab, host, "birdc show bfd sessions")
         assert watched.count(" Up ") == 2
         assert "0.100    0.300" in watched
