@@ -94,6 +94,7 @@ options:
           - server_id_hash
           - vlan
           - source_filter
+          - quic_lb
         default: []
       sizes:
         description:

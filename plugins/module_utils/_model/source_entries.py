@@ -95,14 +95,14 @@ def deciding_prefix(entries: Mapping[bytes, bytes], client: bytes, number: int) 
     `client`: the packed address, of 4 or 16 bytes. The prefix of all others is in no list of a VIP that allows some.
     """
     bits, value = 8 * len(client), int.from_bytes(client, "big")
-    longest, allows = -1, False
+    longest, prefix, denies, allows = -1, "", False, False
     for key, verdict in entries.items():
         packed, length, owner = layout.parse_source_filter_key(key)
         if owner == number:
             allows = allows or verdict == _ALLOWED
             if length > longest and not (int.from_bytes(packed, "big") ^ value) >> (bits - length):
                 longest, prefix, denies = length, source_in(key), verdict == _DENIED
-    return ("", False) if longest < 0 else (prefix, bool(longest) or not (allows and denies))
+    return prefix, longest > 0 or (not longest and not (allows and denies))
 
 
 def in_order(prefixes: Iterable[str]) -> tuple[str, ...]:

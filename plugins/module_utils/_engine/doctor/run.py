@@ -11,6 +11,7 @@ import time
 import typing as t
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ..._kernel.lock import locked
 from ..._model.doctor.finding import NOT_EXAMINED, Finding, in_order
@@ -81,16 +82,17 @@ def examine(
     return Examination(tuple(in_order(findings)), visit.seen)
 
 
+def _ask(role: Role, visit: Visit, there: list[Examiner]) -> Iterable[Finding]:
+    """Add to `there` who examines a role."""
+    there += role(visit)
+    return ()
+
+
 def _examiners(visit: Visit, findings: list[Finding]) -> Iterator[Examiner]:
     found: list[Examiner] = []
     for name, role in ROLES.items():
         there: list[Examiner] = []
-
-        def ask(role: Role = role, there: list[Examiner] = there) -> Iterable[Finding]:
-            there += role(visit)
-            return ()
-
-        faults = _looked(Examiner(f"the {name}", ask))
+        faults = _looked(Examiner(f"the {name}", partial(_ask, role, visit, there)))
         if there or faults:
             visit.seen["roles"].append(name)
         findings += faults

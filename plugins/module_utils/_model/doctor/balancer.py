@@ -352,7 +352,8 @@ def _contradiction(word: Overlay, words: Words, vips: Sequence[str]) -> Iterator
     against = {vip: verdict for vip, verdict in said.items() if verdict and verdict.state != "active"}
     if not against:
         return
-    vip, verdict = next(iter(against.items()))
+    vip = min(against)
+    verdict = against[vip]
     reason = f" ({verdict.reason})" if verdict.reason else ""
     if word.state == "active":
         cause = (

@@ -136,7 +136,7 @@ def _addresses(inventory: Inventory, reports: Sequence[Report]) -> Iterator[Find
             continue
         for address in inventory.addresses.get(report.host, ()):
             if address not in there:
-                whose = [other.host for other in reports if address in (other.real or {}).get("addresses", ()) or ()]
+                whose = [other.host for other in reports if address in ((other.real or {}).get("addresses") or ())]
                 owner = f"; {some(whose)} has it" if whose else ""
                 usual = [each for each in there if _is_usual(each)]
                 yield Finding(

@@ -131,7 +131,7 @@ def test_no_client_meets_half_of_a_change_wherever_it_is_cut_off(
     for _each in steps(first.operations, maps):
         pass
     numbers = first.vip_numbers.settled()
-    for _ in range(2):
+    for _again in range(2):
         second = plan(after, replace(actual, entries=maps), numbers)
         for done, _each in enumerate(steps(second.operations, maps)):
             for key in map(VipKey.read, NAMES):
