@@ -6,24 +6,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import typing as t
 from collections.abc import Sequence
 
 from .._model.errors import ProgramError
 from .._model.firewall import Chain, Rule, read_chain, script
-from .nft import has_nft
+from .nft import has_nft, run_nft
 
 _FAMILIES = ("ip", "ip6", "inet")
 _HOOKS = ("prerouting", "input")
 
 
-def _nft(*words: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["nft", *words], input=text, capture_output=True, text=True, check=False)
-
-
 def _listed(*words: str) -> list[dict[str, t.Any]]:
-    done = _nft("-j", "-n", "list", *words)
+    done = run_nft("-j", "-n", "list", *words)
     return json.loads(done.stdout)["nftables"] if not done.returncode and done.stdout else []
 
 
@@ -43,7 +38,7 @@ def read_chains() -> list[Chain]:
 
 def change_chain(chain: Chain, rules: Sequence[Rule]) -> None:
     """Have these rules of ours at the top of a chain, and no others. ProgramError where nftables refuses."""
-    done = _nft("-f", "-", text=script(chain, rules))
+    done = run_nft("-f", "-", script=script(chain, rules))
     if done.returncode:
         raise ProgramError(
             f"chain {chain.label} of nftables cannot be changed ({' '.join(done.stderr.split())[:200]}): accept tunnels"

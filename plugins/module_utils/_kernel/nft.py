@@ -23,7 +23,8 @@ TABLE = "katran_fleet"
 _FAMILIES = {"vips4": ("ip", "ipv4_addr"), "vips6": ("ip6", "ipv6_addr")}
 
 
-def _nft(*arguments: str, script: str | None = None) -> subprocess.CompletedProcess[str]:
+def run_nft(*arguments: str, script: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command, with a script on its input where there is one."""
     return subprocess.run(["nft", *arguments], input=script, capture_output=True, text=True, check=False)
 
 
@@ -36,7 +37,7 @@ def read_mss() -> MssRules | None:
     """The rules as the kernel has them; None where it has none."""
     if not has_nft():
         return None
-    listed = _nft("-j", "list", "table", "inet", TABLE)
+    listed = run_nft("-j", "list", "table", "inet", TABLE)
     if listed.returncode:
         return None
     rules: list[tuple[str, int]] = []
@@ -93,6 +94,6 @@ def set_mss(size: int, vips: Collection[str]) -> None:
             for name, (family, _kind) in _FAMILIES.items()
         ]
         lines += ["}", "}"]
-    done = _nft("-f", "-", script="\n".join(lines) + "\n")
+    done = run_nft("-f", "-", script="\n".join(lines) + "\n")
     if done.returncode:
         raise HostError(f"the MSS of VIPs cannot be set: {' '.join(done.stderr.split())[:300]}")
