@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from .._model.errors import HostError
 from .._model.host_plan import UnitState
 from .systemctl import FOLDER, read_properties, systemctl
+from .tree import make_link, read_link
 
 _PROPERTIES = "UnitFileState,ActiveState,DropInPaths,NeedDaemonReload"
 
@@ -21,7 +22,7 @@ def read_units(names: Iterable[str]) -> dict[str, UnitState]:
     found = {}
     for name, values in read_properties(names, _PROPERTIES).items():
         found[name] = UnitState(
-            _link(name),
+            read_link(os.path.join(FOLDER, name)),
             values.get("UnitFileState", ""),
             values.get("ActiveState", ""),
             tuple(values.get("DropInPaths", "").split()),
@@ -30,24 +31,12 @@ def read_units(names: Iterable[str]) -> dict[str, UnitState]:
     return found
 
 
-def _link(name: str) -> str | None:
-    path = os.path.join(FOLDER, name)
-    try:
-        return os.readlink(path)
-    except FileNotFoundError:
-        return None
-    except OSError:
-        return ""
-
-
 def link_unit(name: str, target: str) -> None:
     """Make a unit's file a link to this, in one step; a file that was in its place is kept as NAME.before."""
     path = os.path.join(FOLDER, name)
-    if _link(name) == "":
+    if read_link(path) == "":
         os.rename(path, f"{path}.before")
-    temporary = f"{path}.katran-{os.getpid()}"
-    os.symlink(target, temporary)
-    os.rename(temporary, path)
+    make_link(path, target)
 
 
 def unlink_unit(name: str) -> None:
