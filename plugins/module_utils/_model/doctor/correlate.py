@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..addresses import Address
@@ -187,10 +187,15 @@ def _covers(cause: Finding, vip: str) -> bool:
     return not named or "more" in about or not named.isdisjoint((vip, text))
 
 
+def _ill(case: _Case) -> set[str]:
+    """Reals with a cause of their own, or of which a balancer tells a symptom."""
+    own = {each.host for each in case.found if each.name in OF_A_REAL and each.error}
+    return own | {case.owners[each.about] for each in case.found if _is_symptom(case, each)}
+
+
 def _rings(case: _Case) -> Iterator[Finding]:
     """Rings that differ for what a cause at a real, or a drain by hand that is told, has done."""
-    ill = {each.host for each in case.found if each.name in OF_A_REAL and each.error}
-    ill |= {case.owners[each.about] for each in case.found if _is_symptom(case, each)}
+    ill = _ill(case)
     balancers = {report.host for report in case.reports if report.shared is not None}
     blind = {each.host for each in case.found if each.name == "source_unreachable" and each.host in balancers}
     for each in case.found:
@@ -208,8 +213,7 @@ def _rings(case: _Case) -> Iterator[Finding]:
 
 def _kept_in(case: _Case) -> Iterator[Finding]:
     """VIPs whose floor keeps in reals that fail, where it is told of each why it fails."""
-    ill = {each.host for each in case.found if each.name in OF_A_REAL and each.error}
-    ill |= {case.owners[each.about] for each in case.found if _is_symptom(case, each)}
+    ill = _ill(case)
     for each in case.found:
         if each.name == "health_and_overlay":
             owners = {case.owners[word] for word in _words(each.cause) if word in case.owners}
@@ -239,8 +243,3 @@ def _arrival(case: _Case, finding: Finding, owner: str) -> str:
     if case.arrived[owner]:
         return f"; at {owner}, {case.arrived[owner]} packets came out of tunnels meanwhile"
     return f"; at {owner}, nothing came out of a tunnel: what is sent is lost on the way there"
-
-
-def names(findings: Collection[Finding]) -> list[str]:
-    """The names, each once, in order."""
-    return list(dict.fromkeys(finding.name for finding in findings))

@@ -100,7 +100,7 @@ def _absent(reports: Sequence[Report]) -> Iterator[Finding]:
             ("balancer", "program_detached", report.shared),
             ("real", "decap_missing", report.real),
         ):
-            failed = any(each.name == "not_examined" for each in report.findings)
+            failed = any(each.name == NOT_EXAMINED for each in report.findings)
             if role in report.roles and seen is None and not failed:
                 yield Finding(
                     name,
