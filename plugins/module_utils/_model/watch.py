@@ -26,7 +26,7 @@ IN_UNITS = "server_id_option"
 UNSEEN = "?"
 """Where a program runs that cannot be looked at, such as for a damaged file."""
 
-_REMEDY = "systemctl restart katran-restore.service brings it back, and so does a deploy"
+RESTORE = "systemctl restart katran-restore.service brings it back, and so does a deploy"
 
 
 class Ingress(t.NamedTuple):
@@ -73,7 +73,7 @@ def spot_of(told: t.Any) -> str | RootArray | Ingress:
 
 def unpinned(place: Place) -> str:
     """What is said of a program that runs where it should, and whose pin is gone: packets do not need it."""
-    return f"{place.spot}: the pin of {place.title} is gone, so nobody can change it; it goes on as before ({_REMEDY})"
+    return f"{place.spot}: the pin of {place.title} is gone, so nobody can change it; it goes on as before ({RESTORE})"
 
 
 def judge(place: Place, exists: bool, running: int | None, pinned: Collection[int], last: int | None = None) -> str:
@@ -85,15 +85,15 @@ def judge(place: Place, exists: bool, running: int | None, pinned: Collection[in
         return f"{no_interface(str(place.where))}, where {place.title} is to run"
     harm = WHAT[place.program]
     if running is None:
-        return f"{place.spot}: {place.title} was taken off: {harm} ({_REMEDY})"
+        return f"{place.spot}: {place.title} was taken off: {harm} ({RESTORE})"
     if not pinned and running == last:
         return unpinned(place)
     if not pinned:
-        return f"{place.spot}: the pin of {place.title} is gone, so nobody can change it ({_REMEDY})"
+        return f"{place.spot}: the pin of {place.title} is gone, so nobody can change it ({RESTORE})"
     if running not in pinned:
         return (
             f"{place.spot}: {place.title} was replaced by another program (id {running}): {harm} (take that off, then"
-            f" {_REMEDY})"
+            f" {RESTORE})"
         )
     return ""
 

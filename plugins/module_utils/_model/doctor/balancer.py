@@ -17,9 +17,9 @@ from ..overlay import Overlay
 from ..snapshot import GatewayAnswer, RootArray
 from ..verdicts import Words, degraded
 from ..vips import Vip, VipKey
+from ..watch import RESTORE
 from .finding import Finding
 
-RESTORE = "systemctl restart katran-restore.service brings it back, and so does a deploy"
 DEPLOY = "ansible-playbook katran.fleet.deploy puts it in order"
 
 FORGOTTEN_SECONDS = 3600.0
@@ -29,10 +29,10 @@ _RISING_SHARE = 100
 """One in so many frames that a driver does not take, during a look, is no chance."""
 
 _FULL_SHARE, _FULL_LEAST_SHARE = 95, 80
-_FREE_PER_CPU = 128
-"""Entries of an LRU map that the kernel keeps free for each CPU: LOCAL_FREE_TARGET of kernel/bpf/bpf_lru_list.c."""
 """Per cent of its capacity from which on a connection table evicts: the kernel frees some before all are used."""
 
+_FREE_PER_CPU = 128
+"""Entries of an LRU map that the kernel keeps free for each CPU: LOCAL_FREE_TARGET of kernel/bpf/bpf_lru_list.c."""
 
 _STALE_LEAST, _STALE_SHARE = 200, 50
 """How many flows, and which per cent of them, have to contradict the ring: after a change some always do, and TCP's

@@ -10,10 +10,10 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..addresses import read_address
+from ..layout import PROTOCOLS
 from ..vips import VipKey, VipName
 from .fleet import Inventory
 
-PROTOCOLS = {"tcp": 6, "udp": 17}
 Told = Mapping[str, t.Any]
 
 
