@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
-from .addresses import read_address
+from .inventory import canonical
 from .shape import is_number
 from .written import number_fault
 
@@ -36,28 +36,23 @@ def led(rows: Iterable[t.Any]) -> dict[int, str]:
     for row in rows:
         number = as_id(row.get("id")) if isinstance(row, Mapping) else 0
         if number:
-            found[number] = _spelled(row.get("real"))
+            found[number] = canonical(row.get("real"))
     return found
-
-
-def _spelled(address: t.Any) -> str:
-    found = read_address(str(address))
-    return found.text if found else str(address)
 
 
 def id_faults(reals: Mapping[str, Named], tables: Sequence[Mapping[int, str]]) -> dict[str, list[str]]:
     """Host → what is wrong with its id. `tables`: those of the balancers."""
     found: dict[str, list[str]] = {}
     hosts: dict[int, list[str]] = {}
-    owner = {_spelled(address): host for host, real in reals.items() for address in real.addresses}
+    owner = {canonical(address): host for host, real in reals.items() for address in real.addresses}
     for host, real in reals.items():
         if real.id:
             hosts.setdefault(real.id, []).append(host)
     for number, names in hosts.items():
         for host in names:
             # One host may be in an inventory by several names.
-            mine = frozenset(map(_spelled, reals[host].addresses))
-            others = [each for each in names if each != host and mine.isdisjoint(map(_spelled, reals[each].addresses))]
+            mine = frozenset(map(canonical, reals[host].addresses))
+            others = [each for each in names if each != host and mine.isdisjoint(map(canonical, reals[each].addresses))]
             if others:
                 found.setdefault(host, []).append(
                     f"katran_server_id {number} is {', '.join(others)}'s too: an id names one host"
@@ -81,13 +76,13 @@ class Knows(t.NamedTuple):
 def known_ids(entries: Mapping[str, Sequence[t.Any]]) -> Knows:
     """What a balancer of these resources knows. They need not be valid."""
     vips = [vip for vip in entries.get("vips") or () if isinstance(vip, Mapping)]
-    keys = ((_spelled(vip.get("address")), str(vip.get("port")), str(vip.get("protocol"))) for vip in vips)
+    keys = ((canonical(vip.get("address")), str(vip.get("port")), str(vip.get("protocol"))) for vip in vips)
     return Knows(led(entries.get("server_ids") or ()), frozenset(keys))
 
 
 def divided(balancers: Mapping[str, Knows], reals: Mapping[str, Named]) -> dict[str, list[str]]:
     """Host → ids that lead elsewhere on another balancer of one of its VIPs: routers may send a flow to either."""
-    owner = {_spelled(address): host for host, real in reals.items() for address in real.addresses}
+    owner = {canonical(address): host for host, real in reals.items() for address in real.addresses}
     led_to: dict[int, dict[str, list[str]]] = {}
     for host, knows in balancers.items():
         for number, real in knows.ids.items():

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from . import layout
 from .addresses import Prefix, read_prefix
-from .faults import Faults
+from .faults import Faults, some
 from .records import Fault, shown, text
 from .source_entries import LISTS, Filtered, Lists, everybody, in_order, is_filtered, parse_source
 from .sources import read_source
@@ -99,20 +99,10 @@ def list_changes(before: Filtered, after: Filtered) -> list[str]:
     for name in LISTS:
         old, new = set(getattr(before, name)), set(getattr(after, name))
         more, less = in_order(new - old), in_order(old - new)
-        words = [f"{_named(each)} {verb}" for each, verb in ((more, "added"), (less, "removed")) if each]
+        words = [f"{some(each)} {verb}" for each, verb in ((more, "added"), (less, "removed")) if each]
         if words:
             lines.append(f"{name}: {', '.join(words)}{'' if new else ', which ends the list'}")
     return lines
-
-
-_NAMED = 5
-"""Prefixes that are told by name; of more, the number tells."""
-
-
-def _named(prefixes: Sequence[str]) -> str:
-    if len(prefixes) > _NAMED:
-        return f"{', '.join(prefixes[:_NAMED])} and {len(prefixes) - _NAMED} more"
-    return ", ".join(prefixes)
 
 
 def is_stored(value: t.Any, ipv6: bool) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from . import layout
+from .addresses import address_order
 from .source_entries import FILTER_MAPS, is_filtered
 from .state import State
 from .verdicts import Combined, Words, degraded
@@ -270,7 +271,7 @@ def real_statuses(
     ids = {real.address: number for number, real in live.reals.items()}
     local = {real.address for real in live.reals.values() if real.local}
     found = []
-    for address in sorted({*has, *ids}, key=_order):
+    for address in sorted({*has, *ids}, key=address_order):
         over = words.overlay.get(address)
         number = ids.get(address, 0)
         packets, size = live.real_counts.get(address, (0, 0))
@@ -288,10 +289,6 @@ def real_statuses(
             )
         )
     return found
-
-
-def _order(address: str) -> tuple[bool, bytes]:
-    return ":" in address, layout.pack_address(address)
 
 
 # What is not as the last run left it
