@@ -42,7 +42,7 @@ class RealSettings:
     With `keep_vips` these are served too. `sources`: canonical prefixes; with `keep_sources` those of before are taken
     too. `server_id` 0 is none. `addresses`: those that the host must have. `others`: VIPs that others put on the host.
     Without `attach` the program stays where it is until another takes its place, and comes nowhere. `how`: one of
-    decap_ways.HOWS. `firewall`: whether chains that drop are to accept what the kernel's tunnel devices strip.
+    decap_record.HOWS. `firewall`: whether chains that drop are to accept what the kernel's tunnel devices strip.
     """
 
     interfaces: tuple[str, ...]
