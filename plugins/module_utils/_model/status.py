@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from . import layout
 from .addresses import address_order
-from .source_entries import FILTER_MAPS, is_filtered
+from .source_entries import FILTER_MAPS
 from .state import State
 from .verdicts import Combined, Words, degraded
 from .vip_entries import real_of, vip_bits, vip_map_entry
@@ -300,27 +300,19 @@ def differences(state: State, vips: Mapping[VipKey, Vip], live: Live, reals: Map
         return []
     if not state.is_sure_of("vips"):
         return ["vips: a run was interrupted; the next one puts in order what it left"]
-    lines = []
+    lines, filters = [], live.maps.issuperset(FILTER_MAPS)
     for key, vip in sorted(vips.items()):
         name, number = vip_map_entry(key, 0, 0)[0], state.vip_numbers.assigned.get(str(key))
         if name not in live.maps:
             continue
         if key not in live.vips:
             lines.append(f"vip {key}: missing in {name}")
-        elif live.vips[key] != (_bits(vip, live), number):
+        elif live.vips[key] != (vip_bits(vip, filters, live.vips[key][0]), number):
             lines.append(f"vip {key}: changed in {name}")
         elif live.rings[live.vips[key][1]].edited:
             lines.append(f"vip {key}: its ring is not as the last run left it")
     lines += [f"vip {key}: not ours, in {vip_map_entry(key, 0, 0)[0]}" for key in sorted({*live.vips} - {*vips})]
     return [*lines, *(_real_differences(state, reals) if state.is_sure else ())]
-
-
-def _bits(vip: Vip, live: Live) -> int:
-    """The flags that a VIP's entry is to have. Without maps of lists, that there are lists stays as it was."""
-    there = live.vips[vip.key][0]
-    if live.maps.issuperset(FILTER_MAPS):
-        return vip_bits(vip, True)
-    return vip_bits(vip, False) | (there & layout.SOURCE_FILTER if is_filtered(vip) else 0)
 
 
 def _real_differences(state: State, reals: Mapping[bytes, bytes]) -> Iterable[str]:

@@ -83,9 +83,13 @@ def flag_bits(flags: Iterable[str]) -> int:
     return bits
 
 
-def vip_bits(vip: Vip, filters: bool) -> int:
-    """vip_meta.flags of a VIP; `filters`: whether there are maps for its lists of clients."""
-    return flag_bits(vip.flags) | (layout.SOURCE_FILTER if filters and is_filtered(vip) else 0)
+def vip_bits(vip: Vip, filters: bool, there: int) -> int:
+    """vip_meta.flags of a VIP; `filters`: whether there are maps for its lists of clients.
+
+    A program that knows no lists leaves their bit as one that does had it: as it is `there`.
+    """
+    lists = layout.SOURCE_FILTER if is_filtered(vip) else 0
+    return flag_bits(vip.flags) | (lists if filters else lists & there)
 
 
 VIP_MAPS = ("vip_map", "vip_lpm_map", "vip_lpm4_map")

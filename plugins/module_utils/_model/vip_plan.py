@@ -36,7 +36,7 @@ from .operations import (
 from .quic_lb import reals_of
 from .quic_lb_entries import SERVER_MAPS, kernel_entries
 from .ring import Job, build_each
-from .source_entries import DENIED_MAP, FILTER_MAPS
+from .source_entries import DENIED_MAP, FILTER_MAPS, is_filtered
 from .source_entries_plan import plan_sources, source_target, sources_of
 from .verdicts import Words
 from .vip_entries import (
@@ -236,13 +236,12 @@ class _VipPlanner:
         return target
 
     def _bits(self, vip: Vip) -> int:
-        """vip_meta.flags; a program that knows no lists leaves their bit as one that does had it."""
-        bits = vip_bits(vip, self.filters)
-        if self.filters or not vip_bits(vip, True) & layout.SOURCE_FILTER:
-            return bits
-        name, map_key, _value = vip_map_entry(vip.key, 0, 0)
-        there = self.actual.entries.get(name, {}).get(map_key)
-        return bits | (layout.parse_vip_meta(there)[0] & layout.SOURCE_FILTER if there else 0)
+        """vip_meta.flags. What is there is looked at only where it counts."""
+        there = None
+        if not self.filters and is_filtered(vip):
+            name, map_key, _value = vip_map_entry(vip.key, 0, 0)
+            there = self.actual.entries.get(name, {}).get(map_key)
+        return vip_bits(vip, self.filters, layout.parse_vip_meta(there)[0] if there else 0)
 
     def _plan_reals(self) -> None:
         there = self.actual.entries["reals"]
