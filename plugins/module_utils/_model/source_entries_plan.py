@@ -34,7 +34,7 @@ def plan_sources(
 
     Where there is room only once something went, that goes first: then alone do packets meet half of a change.
     """
-    puts = [key for key in _longest_first(target) if there.get(key) != target[key]]
+    puts = _longest_first(key for key, value in target.items() if there.get(key) != value)
     gone = _longest_first(key for key in there if key not in target)[::-1]
     other = [key for key in puts if key in there]
     appear: list[Operation] = [Put(name, tuple((key, target[key]) for key in puts))] if puts else []
