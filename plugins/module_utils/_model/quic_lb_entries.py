@@ -40,31 +40,41 @@ def kernel_entries(configs: Sequence[QuicLb], vip: int, real_ids: Mapping[str, i
     return found
 
 
-def in_kernel(vip: int, entries: Mapping[str, Mapping[bytes, bytes]], reals: Mapping[int, str]) -> tuple[QuicLb, ...]:
-    """What the maps have for a VIP number, as far as a run could have written it. `reals`: id → address."""
-    forms = layout.parse_quic_lb_vip(entries.get(_VIPS, {}).get(layout.u32(vip), b""))
-    if not forms:
-        return ()
-    servers: dict[int, list[tuple[bytes, str]]] = {}
+def configs_in_kernel(
+    entries: Mapping[str, Mapping[bytes, bytes]], reals: Mapping[int, str]
+) -> dict[int, tuple[QuicLb, ...]]:
+    """VIP number → what the maps have for it, as far as a run could have written it. `reals`: id → address."""
+    servers: dict[tuple[int, int], list[tuple[bytes, str]]] = {}
     for key, value in entries.get(_SERVERS, {}).items():
         number, config, padded = layout.parse_quic_lb_server(key)
         address = reals.get(layout.parse_u32(value))
-        if number == vip and address is not None:
-            servers.setdefault(config, []).append((padded, address))
-    found = []
-    for config, (flags, length, whole) in enumerate(forms):
-        own = flags & layout.QUIC_LB_OWN_SERVERS
-        known = servers.get(config, []) if own else []
-        nonce = whole - 1 - length
-        if (
-            flags & layout.QUIC_LB_VIP
-            and config <= HIGHEST_CONFIG
-            and 1 <= length <= (MAX_SERVER_ID if known else MAX_TABLE_ID)
-            and MIN_NONCE <= nonce <= MAX_LENGTH - length
-        ):
-            listed = tuple(sorted(QuicServer(padded[:length].hex(), address) for padded, address in known))
-            found.append(QuicLb(config, length, nonce, bool(flags & layout.QUIC_LB_SAYS_LENGTH), listed))
-    return tuple(found)
+        if address is not None:
+            servers.setdefault((number, config), []).append((padded, address))
+    found = {}
+    for vip, forms in entries.get(_VIPS, {}).items():
+        number = layout.parse_u32(vip)
+        configs = (
+            _config(config, form, servers.get((number, config), ()))
+            for config, form in enumerate(layout.parse_quic_lb_vip(forms))
+        )
+        found[number] = tuple(config for config in configs if config is not None)
+    return found
+
+
+def _config(config: int, form: tuple[int, int, int], servers: Sequence[tuple[bytes, str]]) -> QuicLb | None:
+    """A configuration by its form and the servers that have its id; None where no run could have written it."""
+    flags, length, whole = form
+    known = servers if flags & layout.QUIC_LB_OWN_SERVERS else ()
+    nonce = whole - 1 - length
+    if (
+        not flags & layout.QUIC_LB_VIP
+        or config > HIGHEST_CONFIG
+        or not 1 <= length <= (MAX_SERVER_ID if known else MAX_TABLE_ID)
+        or not MIN_NONCE <= nonce <= MAX_LENGTH - length
+    ):
+        return None
+    listed = tuple(sorted(QuicServer(padded[:length].hex(), address) for padded, address in known))
+    return QuicLb(config, length, nonce, bool(flags & layout.QUIC_LB_SAYS_LENGTH), listed)
 
 
 def drifted(

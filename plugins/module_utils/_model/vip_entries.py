@@ -12,7 +12,7 @@ from . import layout
 from .ids import Ids
 from .layout import SLOT
 from .operations import digest
-from .quic_lb_entries import in_kernel
+from .quic_lb_entries import configs_in_kernel
 from .source_entries import FILTER_MAPS, is_filtered, lists_in_kernel
 from .vips import Vip, VipKey, VipReal
 
@@ -163,7 +163,9 @@ def vips_in_kernel(actual: Actual) -> dict[VipKey, Vip]:
     reals = {
         layout.parse_u32(key): layout.parse_real_definition(value) for key, value in actual.entries["reals"].items()
     }
-    addresses = {number: real_of(*definition).address for number, definition in reals.items()}
+    quic_lb = configs_in_kernel(
+        actual.entries, {number: real_of(*definition).address for number, definition in reals.items()}
+    )
     for name in VIP_MAPS:
         for map_key, value in actual.entries.get(name, {}).items():
             bits, number = layout.parse_vip_meta(value)
@@ -179,7 +181,7 @@ def vips_in_kernel(actual: Actual) -> dict[VipKey, Vip]:
                 down_reals=tuple(real_of(*reals[member]).address for member in down),
                 allow=allow,
                 deny=deny,
-                quic_lb=in_kernel(number, actual.entries, addresses),
+                quic_lb=quic_lb.get(number, ()),
             )
     return found
 

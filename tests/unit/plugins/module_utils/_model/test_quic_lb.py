@@ -15,7 +15,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.faults import Faults
 from ansible_collections.katran.fleet.plugins.module_utils._model.quic_lb import QuicLb, stored_quic_lb, too_short
 from ansible_collections.katran.fleet.plugins.module_utils._model.quic_lb_entries import (
-    in_kernel,
+    configs_in_kernel,
     kernel_entries,
     quic_lb_changes,
 )
@@ -62,13 +62,14 @@ def test_what_is_written_is_read_again(config: list[dict[str, Any]], vip: int) -
     maps: dict[str, dict[bytes, bytes]] = {}
     for (name, key), value in kernel_entries(found, vip, REALS).items():
         maps.setdefault(name, {})[key] = value
-    assert in_kernel(vip, maps, {number: address for address, number in REALS.items()}) == found
-    assert in_kernel(vip + 1, maps, {}) == ()
+    there = configs_in_kernel(maps, {number: address for address, number in REALS.items()})
+    assert there.get(vip, ()) == found
+    assert configs_in_kernel(maps, {}).get(vip + 1, ()) == ()
 
 
 @given(st.binary(min_size=32, max_size=32))
 def test_what_nobody_of_ours_wrote_is_still_a_state(value: bytes) -> None:
-    found = in_kernel(7, {"quic_lb_vips": {layout.u32(7): value}}, {})
+    found = configs_in_kernel({"quic_lb_vips": {layout.u32(7): value}}, {})[7]
     config = [each.to_config() for each in found]
     assert stored_quic_lb(config, "") == config
 
