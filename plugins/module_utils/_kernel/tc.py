@@ -143,13 +143,15 @@ class Ingress(Egress):
 
 def ways_in(interfaces: Iterable[str]) -> dict[str, EgressPlace]:
     """Interface → its way in, of those that there are. ProgramError where the host cannot tell."""
-    with Ingress() as ingress:
-        found = ((name, ingress.place(name)) for name in interfaces)
-        return {name: place for name, place in found if place is not None}
+    return _places(Ingress, interfaces)
 
 
 def ways_out(interfaces: Iterable[str]) -> dict[str, EgressPlace]:
     """Interface → its way out, of those that there are. ProgramError where the host cannot tell."""
-    with Egress() as egress:
-        found = ((name, egress.place(name)) for name in interfaces)
+    return _places(Egress, interfaces)
+
+
+def _places(kind: type[Egress], interfaces: Iterable[str]) -> dict[str, EgressPlace]:
+    with kind() as side:
+        found = ((name, side.place(name)) for name in interfaces)
         return {name: place for name, place in found if place is not None}
