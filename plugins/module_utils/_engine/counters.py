@@ -25,7 +25,7 @@ from .._model.counters import DENIED, GLOBAL_COUNTERS
 from .._model.on_record import ProgramOnRecord, program_on_record
 from .._model.pinned import PinnedMaps
 from .._model.source_entries import DENIED_MAP
-from .._model.vip_entries import VIP_MAPS, Actual, known_keys
+from .._model.vip_entries import VIP_MAPS, known_metas
 from .._model.vips import VipKey
 from .._program.own_pins import balancer_pins
 from .flows import FLOW_TABLES, open_flow_tables
@@ -104,14 +104,7 @@ def counted(maps: KernelMaps) -> Counted:
     for index, names in enumerate(GLOBAL_COUNTERS):
         values = stats.get(limit + index, (0, 0))
         named.update({name: value for name, value in zip(names, values, strict=True) if name})
-    entries = {name: maps.entries(name) for name in VIP_MAPS if name in maps.names()}
-    visible = known_keys(Actual(entries, {}, maps.ring, {}, 0))
-    metas = {
-        visible[key]: layout.parse_vip_meta(value)
-        for each in entries.values()
-        for key, value in each.items()
-        if key in visible
-    }
+    metas = known_metas({name: maps.entries(name) for name in VIP_MAPS if name in maps.names()})
     vips = {key: stats.get(number, (0, 0)) for key, (_bits, number) in metas.items()}
     denied: dict[VipKey, Pair] = {}
     if DENIED_MAP in maps.names():

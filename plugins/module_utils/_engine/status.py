@@ -42,7 +42,7 @@ from .._model.state import State
 from .._model.status import Live, RealStatus, Ring, VipStatus, differences, real_statuses, vip_statuses
 from .._model.status import Place as Announced
 from .._model.verdicts import Words, words_of
-from .._model.vip_entries import VIP_MAPS, Actual, known_keys, real_of
+from .._model.vip_entries import VIP_MAPS, known_metas, real_of
 from .._model.vips import Vip, VipKey, vips_from_config
 from .._model.watch import Place
 from .._program.own_pins import balancer_pins
@@ -164,14 +164,7 @@ class Look:
         if self.maps is None:
             return Live(), Counted()
         maps, names = self.maps, self.maps.names()
-        entries = {name: maps.entries(name) for name in VIP_MAPS if name in names}
-        visible = known_keys(Actual(entries, {}, maps.ring, {}, 0))
-        vips = {
-            visible[key]: layout.parse_vip_meta(value)
-            for each in entries.values()
-            for key, value in each.items()
-            if key in visible
-        }
+        vips = known_metas({name: maps.entries(name) for name in VIP_MAPS if name in names})
         reals = {
             layout.parse_u32(key): real_of(*layout.parse_real_definition(value))
             for key, value in maps.entries("reals").items()
