@@ -23,7 +23,7 @@ from ..._kernel.state_files import StateFile
 from ..._kernel.tc import ways_out
 from ..._kernel.xdp import attachments
 from ..._model import layout
-from ..._model.counters import GLOBAL_COUNTERS
+from ..._model.counters import named
 from ..._model.doctor import balancer as judged
 from ..._model.doctor import probe_packets as packets
 from ..._model.doctor.finding import Finding
@@ -238,11 +238,7 @@ class Balancer:
 
     def _counted(self) -> dict[str, int]:
         stats, limit = self.maps.map("stats"), self.maps.capacity("server_id_stats")
-        found = {}
-        for index, names in enumerate(GLOBAL_COUNTERS):
-            values = layout.sum_cpus(stats.lookup(layout.u32(limit + index)) or b"", 2)
-            found.update({name: value for name, value in zip(names, values, strict=True) if name})
-        return found
+        return named(lambda index: layout.sum_cpus(stats.lookup(layout.u32(index)) or b"", 2), limit)
 
     def _drivers(self) -> dict[str, dict[str, int]]:
         return {
