@@ -64,12 +64,7 @@ def _require_there(probing: Probing, found: Sequence[Examination]) -> None:
     """EngineError where no balancer here has the VIP or the real that probe flows were asked for."""
     from .._engine.status import names_of  # pylint: disable=import-outside-toplevel  # only where it is told
 
-    vips, reals = [], list[str]()
-    for each in found:
-        if "balancer" in each.seen["roles"]:
-            names = names_of(each.seen["instance"])
-            vips += names[0]
-            reals += names[1]
+    vips, reals = names_of(each.seen["instance"] for each in found if "balancer" in each.seen["roles"])
     if probing.vip and not any(map(read_which(probing.vip).means_vip, vips)):
         raise unknown(read_which(probing.vip), vips, ())
     if probing.real and probing.real not in reals:

@@ -16,7 +16,7 @@ import os
 import struct
 import time
 import typing as t
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 
@@ -319,10 +319,7 @@ def _status_of(instance: str, bpffs: str | None) -> BalancerStatus:
     with Look(instance, bpffs) as look:
         live, counts = look.live()
         status = look.status
-        places = _announcements(look)
-        _program(look)
-        nowhere = "" if any(not each["wrong"] for each in status.attached) else "its program runs nowhere"
-        status.vips = vip_statuses(look.vips, look.words, live, places, nowhere)
+        status.vips = _vip_statuses(look, live)
         status.counters = dict(counts.named)
         if look.maps is not None:
             if look.alone:
@@ -342,10 +339,7 @@ def _vips_of(instance: str, chosen: Chosen | None) -> BalancerStatus:
     wanted = chosen or (lambda _key, _real: True)
     with Look(instance) as look:
         live, _counts = look.live(wanted)
-        places = _announcements(look)
-        _program(look)
-        nowhere = "" if any(not each["wrong"] for each in look.status.attached) else "its program runs nowhere"
-        look.status.vips = vip_statuses(look.vips, look.words, live, places, nowhere, wanted)
+        look.status.vips = _vip_statuses(look, live, wanted)
         return look.status
 
 
@@ -364,11 +358,14 @@ def _reals_of(instance: str, flows: bool) -> BalancerStatus:
         return look.status
 
 
-def names_of(instance: str) -> tuple[list[VipKey], list[str]]:
-    """The VIPs and the reals of a balancer, as the kernel has them: for who completes a word."""
-    with Look(instance) as look:
-        vips: list[VipKey] = sorted(look.vips)
-        return vips, sorted({real.address for vip in look.vips.values() for real in vip.reals})
+def names_of(instances: Iterable[str]) -> tuple[list[VipKey], list[str]]:
+    """The VIPs and the reals of balancers as they were applied, for who misspelt one."""
+    vips, reals = [], list[str]()
+    for instance in instances:
+        with Look(instance) as look:
+            vips += sorted(look.vips)
+            reals += sorted({real.address for vip in look.vips.values() for real in vip.reals})
+    return vips, reals
 
 
 def fills(maps: KernelMaps) -> list[TableFill]:
@@ -382,6 +379,14 @@ def fills(maps: KernelMaps) -> list[TableFill]:
 
 
 # Parts of a look
+
+
+def _vip_statuses(look: Look, live: Live, chosen: Chosen | None = None) -> list[VipStatus]:
+    """The VIPs; and what else decides whether packets come to them, noted in the status."""
+    places = _announcements(look)
+    _program(look)
+    nowhere = "" if any(not each["wrong"] for each in look.status.attached) else "its program runs nowhere"
+    return vip_statuses(look.vips, look.words, live, places, nowhere, chosen)
 
 
 def _announcements(look: Look) -> dict[str, Announced]:
