@@ -176,6 +176,13 @@ def flow_row(table: FlowTable, key: bytes, value: bytes, names: Mapping[int, str
     return row
 
 
+def row_key(row: Mapping[str, t.Any]) -> bytes:
+    """The key of a flow in words."""
+    client, vip = (layout.pack_address(row[name]) for name in ("client", "vip"))
+    protocol = layout.PROTOCOLS.get(row["protocol"]) or int(row["protocol"])
+    return layout.flow_key(client, vip, row["client_port"], row["port"], protocol)
+
+
 def purge(maps: KernelMaps, selections: Iterable[Selection], check: bool = False) -> dict[str, int]:
     """Remove the selected flows from every table; map → how many were, or with `check` would be, removed."""
     matcher = Matcher(selections)
