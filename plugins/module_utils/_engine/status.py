@@ -32,7 +32,7 @@ from .._kernel.run_files import RunFiles
 from .._kernel.state_files import StateFile
 from .._kernel.state_folder import read_bpffs
 from .._model import layout
-from .._model.announcement import DRAINING, READY, Told
+from .._model.announcement import Told
 from .._model.errors import EngineError, NetworkError, StateError
 from .._model.flow_selection import Selection
 from .._model.judging import iso
@@ -46,6 +46,7 @@ from .._model.vip_entries import VIP_MAPS, known_metas, real_of
 from .._model.vips import Vip, VipKey, vips_from_config
 from .._model.watch import Place
 from .._program.own_pins import balancer_pins
+from .announced import STATES, read_told
 from .counters import Counted, counted
 from .drain import read_drain
 from .flows import open_flow_tables, search
@@ -59,7 +60,6 @@ _DIGEST = struct.Struct("=I32s")
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 0.1
 R = t.TypeVar("R")
-_ROUTES = {0: "withdrawn", READY: "announced", DRAINING: "draining"}
 Chosen = Callable[[VipKey, str], bool]
 
 
@@ -395,9 +395,7 @@ def _announcements(look: Look) -> dict[str, Announced]:
     told = Told()
     routes: dict[str, int] = {}
     try:
-        source = files.read(files.ready)
-        if source is not None:
-            told = Told.from_json(source, files.ready)
+        told = read_told(files)
         routes = by_place(read_routes(told.table))
     except (StateError, NetworkError) as error:
         status.notes.append(str(error))
@@ -415,7 +413,7 @@ def _announcements(look: Look) -> dict[str, Announced]:
         status.agent = "stopped"
         status.problems.append("VIPs have checks, but the agent does not run (systemctl status katran-agent)")
     return {
-        place: Announced(_ROUTES[ready.metric], ready.reasons, routes.get(place, 0), iso(ready.since))
+        place: Announced(STATES[ready.metric], ready.reasons, routes.get(place, 0), iso(ready.since))
         for place, ready in told.places.items()
     }
 
