@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     """Examine all instances, or one, and show what was found; the worst of their exit status."""
     if options.bundle:
         return _bundle(options)
-    # Other commands need not wait until all that doctor needs is imported.
+    # Who asks for help need not wait until all that doctor needs is imported.
     from .._engine.doctor.run import NothingThereError, examine  # pylint: disable=import-outside-toplevel
 
     probing = _probing(options)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 
 from .._engine.drain import clear_drain, set_drain
 from .._engine.leaving_traffic import STILL_SECONDS, has_agent, until_still, until_told
@@ -98,12 +99,11 @@ def _somebody() -> str:
         return f"user {os.geteuid()}"
 
 
-def _announced(left: dict[str, int] | object, withdraw: bool) -> str:
-    routes = dict(left) if isinstance(left, dict) else {}
-    if withdraw:
-        return f"{counted(len(routes), 'route')} is still there" if routes else "no address is announced from here"
+def _announced(routes: Mapping[str, int], withdraw: bool) -> str:
     if not routes:
         return "no address is announced from here"
+    if withdraw:
+        return f"{counted(len(routes), 'route')} is still there"
     asked = sum(metric > 1 for metric in routes.values())
     return f"{asked} of {counted(len(routes), 'route')} ask routers to send elsewhere (metric 2, GRACEFUL_SHUTDOWN)"
 

@@ -320,4 +320,4 @@ class Balancer:
 
     def mtu(self) -> Iterable[Finding]:
         """Whether links carry full-sized packets in the tunnel, as far as reals let clients send such."""
-        return judged.of_mtu(self.tunnel, self.visit.seen.get("balancer", {}).get("mss", 0), self.link_views)
+        return judged.of_mtu(self.tunnel, self.seen.get("mss", 0), self.link_views)
