@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Fragments katran.fleet.common, and below it resource, planned, attributes and info."""
+    """Fragments katran.fleet.common, and below it resource, unready, planned, sources, attributes and info."""
 
     DOCUMENTATION = r"""
 options:
@@ -108,6 +108,21 @@ options:
         type: list
         elements: str
         default: []
+"""
+
+    SOURCES = r"""
+options:
+  source_dir:
+    description:
+      - Where the program's sources are. They must belong to root and be writable by nobody else.
+    type: path
+    default: /usr/lib/katran-fleet/bpf
+  planned_sources:
+    description:
+      - File of O(source_dir) → SHA-256 of its content, once other tasks of the play have written it. By these, check
+        mode tells whether the program is compiled anew.
+      - M(katran.fleet.host) returns them in check mode, and the roles pass them on.
+    type: dict
 """
 
     ATTRIBUTES = r"""

@@ -19,6 +19,7 @@ author:
   - The katran.fleet authors (@katran-fleet)
 extends_documentation_fragment:
   - katran.fleet.common
+  - katran.fleet.common.sources
   - katran.fleet.common.attributes
 requirements:
   - python3-bpfcc, linux-libc-dev and python3-pyroute2 on the host
@@ -139,17 +140,6 @@ options:
         those of IPv6 are deprecated, which is enough while the host has another global one.
     type: bool
     default: true
-  source_dir:
-    description:
-      - Where the program's sources are. They must belong to root and be writable by nobody else.
-    type: path
-    default: /usr/lib/katran-fleet/bpf
-  planned_sources:
-    description:
-      - File of O(source_dir) → SHA-256 of its content, once other tasks of the play have written it. By these, check
-        mode tells whether the program is compiled anew.
-      - M(katran.fleet.host) returns them in check mode, and the roles pass them on.
-    type: dict
 seealso:
   - module: katran.fleet.balancer
 """

@@ -24,6 +24,7 @@ author:
   - The katran.fleet authors (@katran-fleet)
 extends_documentation_fragment:
   - katran.fleet.common
+  - katran.fleet.common.sources
   - katran.fleet.common.attributes
 requirements:
   - python3-bpfcc and linux-libc-dev on the host, systemd, and control groups of version 2, alone or beside those of
@@ -67,17 +68,6 @@ options:
       - Restart services that listen since before the program was in their groups. Connections to them end.
     type: bool
     default: false
-  source_dir:
-    description:
-      - Where the program's sources are. They must belong to root and be writable by nobody else.
-    type: path
-    default: /usr/lib/katran-fleet/bpf
-  planned_sources:
-    description:
-      - File of O(source_dir) → SHA-256 of its content, once other tasks of the play have written it. By these, check
-        mode tells whether the program is compiled anew.
-      - M(katran.fleet.host) returns them in check mode, and the roles pass them on.
-    type: dict
 seealso:
   - module: katran.fleet.server_ids
   - module: katran.fleet.decap

@@ -13,6 +13,7 @@ from typing import Any
 from ansible_collections.katran.fleet.plugins.plugin_utils.library import library
 
 FOLDER = Path("/run/library")
+COMMAND = ("/usr/bin/python3", "-I", str(FOLDER / "katran"))
 
 
 def install() -> None:
@@ -24,7 +25,7 @@ def install() -> None:
 
 def katran(*arguments: str, prefix: Sequence[str] = (), **environment: str) -> subprocess.CompletedProcess[str]:
     """Run it; `prefix`: a command that starts it."""
-    command = [*prefix, "/usr/bin/python3", "-I", str(FOLDER / "katran"), *arguments]
+    command = [*prefix, *COMMAND, *arguments]
     return subprocess.run(
         command, check=False, capture_output=True, text=True, timeout=60, env={**os.environ, "TZ": "UTC", **environment}
     )

@@ -13,7 +13,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,8 +27,8 @@ from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.captured import Frame
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import EngineError, FleetError
 from ansible_collections.katran.fleet.plugins.module_utils._model.simulated_flows import build_frame, parse_flows
-from ansible_collections.katran.fleet.plugins.plugin_utils.library import library
 from ansible_collections.katran.fleet.tests.engine import life
+from ansible_collections.katran.fleet.tests.engine.katran import COMMAND, install
 from ansible_collections.katran.fleet.tests.engine.life import (
     CLIENT,
     LINK,
@@ -48,7 +47,6 @@ from ansible_collections.katran.fleet.tests.engine.life import (
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, compiled_once, sandbox
 
 REQUEST = Request("default", BPFFS, 5, False)
-FOLDER = Path("/run/library")
 EMPTY, CLOSED, VIP6 = "198.51.100.7", "198.51.100.8", "2001:db8::1"
 
 
@@ -218,11 +216,8 @@ def test_one_flow_of_ten_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def katran(*arguments: str) -> subprocess.Popen[bytes]:
-    for path, text in library().items():
-        (FOLDER / path).parent.mkdir(parents=True, exist_ok=True)
-        (FOLDER / path).write_text(text, encoding="utf-8")
-    command = ["/usr/bin/python3", "-I", str(FOLDER / "katran"), *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    install()
+    return subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def begun(process: subprocess.Popen[bytes]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.katran.fleet.plugins.module_utils._model.checksum import checksum
 from ansible_collections.katran.fleet.tests.engine.real import LINK, REAL, REAL6, A, carried, ensure, real_host
 from ansible_collections.katran.fleet.tests.engine.sandbox import run
 from ansible_collections.katran.fleet.tests.engine.tunnelled import CLIENT, ipv6
@@ -22,12 +23,6 @@ Service = Callable[[], AbstractContextManager[socket.socket]]
 SYN, ACK = 2, 16
 CLIENT_PORT, PORT = 40000, 8080
 SEGMENTS, BYTES = 12, 1200
-
-
-def checksum(data: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    total = (total & 0xFFFF) + (total >> 16)
-    return ~(total + (total >> 16)) & 0xFFFF
 
 
 def unfragmented(source: str, destination: str, protocol: int, payload: bytes) -> bytes:

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -40,6 +39,7 @@ from ansible_collections.katran.fleet.tests.engine.sandbox import (
     BPF,
     BPFFS,
     ensure_balancer,
+    put_other,
     request,
     run,
 )
@@ -92,18 +92,6 @@ def test_a_foreign_program(balancer: None) -> None:
     finding = only("foreign_program")
     assert finding.about == LINK
     assert "xdp off" in finding.remedy
-
-
-def put_other(link: str) -> None:
-    """Let an interface run a program of somebody else's, which lets all pass."""
-    source, target = "/run/other.c", "/run/other.o"
-    Path(source).write_text(
-        '__attribute__((section("xdp"), used)) int other(void *c) { return 2; }'
-        ' char l[] __attribute__((section("license"), used)) = "GPL";',
-        encoding="ascii",
-    )
-    run("clang", "-O2", "-target", "bpf", "-c", source, "-o", target)
-    run("ip", "-force", "link", "set", link, "xdp", "obj", target, "sec", "xdp")
 
 
 def test_a_slot_of_the_root_array() -> None:

@@ -26,7 +26,6 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel.agent_lock im
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.lock import locked
 from ansible_collections.katran.fleet.plugins.module_utils._model.agent_settings import AGENT, parse_agent
 from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict
-from ansible_collections.katran.fleet.plugins.plugin_utils.library import library
 from ansible_collections.katran.fleet.tests.engine.doctored import (
     LINK,
     VIPS,
@@ -37,6 +36,7 @@ from ansible_collections.katran.fleet.tests.engine.doctored import (
     peer_mac,
 )
 from ansible_collections.katran.fleet.tests.engine.host import MAPS, STATE, apply, real, vip
+from ansible_collections.katran.fleet.tests.engine.katran import install, katran
 from ansible_collections.katran.fleet.tests.engine.sandbox import (
     BPF,
     request,
@@ -203,29 +203,24 @@ def test_an_examiner_that_fails_hides_nothing(balancer: None) -> None:
 # The command, as it is installed
 
 
-def katran(*arguments: str) -> subprocess.CompletedProcess[str]:
-    folder = Path("/run/library")
-    if not folder.exists():
-        for path, text in library().items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(text, encoding="utf-8")
-    command = ["/usr/bin/python3", "-I", str(folder / "katran"), "doctor", *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+def doctor(*arguments: str) -> subprocess.CompletedProcess[str]:
+    install()
+    return katran("doctor", *arguments)
 
 
 def test_the_command(balancer: None) -> None:
     del balancer
-    done = katran("--no-probes")
+    done = doctor("--no-probes")
     assert (done.returncode, done.stdout, done.stderr) == (0, "balancer: nothing is wrong\n", "")
     run("ip", "link", "set", LINK, "xdp", "off")
     apply("vips", [])
-    done = katran()
+    done = doctor()
     assert done.returncode == 1
     first, last = done.stdout.splitlines()
     assert first.startswith(f"error program_detached {LINK}: interface {LINK} runs no XDP program: ")
     assert first.endswith("; systemctl restart katran-restore.service brings it back, and so does a deploy")
     assert last == "balancer: 1 error, 0 warnings"
-    (told,) = json.loads(katran("--json").stdout)
+    (told,) = json.loads(doctor("--json").stdout)
     assert (told["instance"], told["status"], told["seen"]["roles"]) == ("default", 1, ["balancer"])
     assert [finding["name"] for finding in told["findings"]] == ["program_detached"]
 
@@ -247,20 +242,20 @@ def test_the_command(balancer: None) -> None:
 )
 def test_what_the_command_refuses(balancer: None, arguments: list[str], sentence: str) -> None:
     del balancer
-    done = katran(*arguments)
+    done = doctor(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"katran: {sentence}")
     assert done.stderr.count("\n") == 1
 
 
 def test_a_host_that_has_nothing() -> None:
-    done = katran()
+    done = doctor()
     sentence = "katran: there is nothing of katran.fleet on this host, neither balancer nor real\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", sentence)
     # What another program of ours left is neither.
     STATE.parent.mkdir(parents=True, mode=0o700)
     STATE.parent.parent.chmod(0o700)
-    done = katran()
+    done = doctor()
     assert (done.returncode, done.stdout, done.stderr) == (2, "", sentence)
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import threading
 import time
@@ -23,12 +22,11 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.judging import
 from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
 from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import Vip, VipKey, VipReal, vip_to_config
-from ansible_collections.katran.fleet.plugins.plugin_utils.library import library
+from ansible_collections.katran.fleet.tests.engine.katran import FOLDER, install, katran
 from ansible_collections.katran.fleet.tests.engine.sandbox import sandbox
 
 WEB, DNS = "198.51.100.1:443/tcp", "198.51.100.2:53/udp"
 R1, R2 = "10.0.0.1", "10.0.0.2"
-FOLDER = Path("/run/library")
 VIPS = {
     key: Vip(key, reals=(VipReal(R1), VipReal(R2)), check=check)
     for key, check in (
@@ -42,17 +40,8 @@ OK = Answer("active", "", 0.0008)
 @pytest.fixture(autouse=True)
 def host() -> Iterator[None]:
     with sandbox():
-        for path, text in library().items():
-            (FOLDER / path).parent.mkdir(parents=True, exist_ok=True)
-            (FOLDER / path).write_text(text, encoding="utf-8")
+        install()
         yield
-
-
-def katran(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = ["/usr/bin/python3", "-I", str(FOLDER / "katran"), *arguments]
-    return subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=60, env={**os.environ, "TZ": "UTC", **environment}
-    )
 
 
 def stored(*verdicts: Verdict, instance: str = "default", vips: dict[VipKey, Vip] | None = None) -> None:

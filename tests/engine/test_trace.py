@@ -9,7 +9,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,12 +26,11 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import K
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import EngineError
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import VipKey
-from ansible_collections.katran.fleet.plugins.plugin_utils.library import library
 from ansible_collections.katran.fleet.tests.engine import life
+from ansible_collections.katran.fleet.tests.engine.katran import COMMAND, install, katran
 from ansible_collections.katran.fleet.tests.engine.life import CLIENT, LINK, MAPS, PINS, REALS, VIP, send, vips
 from ansible_collections.katran.fleet.tests.engine.sandbox import compiled_once, request, sandbox
 
-FOLDER = Path("/run/library")
 LOADED: dict[str, Any] = {"features": ["inline_decap", "flow_debug"], "encapsulation": "gue"}
 ROOMIER = {**LOADED, "sizes": {"reals": 128}}
 
@@ -42,15 +40,8 @@ def host() -> Iterator[None]:
     with sandbox(LINK), compiled_once():
         life.ensure(**LOADED)
         life.apply([vips()])
-        for path, text in library().items():
-            (FOLDER / path).parent.mkdir(parents=True, exist_ok=True)
-            (FOLDER / path).write_text(text, encoding="utf-8")
+        install()
         yield
-
-
-def katran(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = ["/usr/bin/python3", "-I", str(FOLDER / "katran"), "trace", *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
 
 def traced() -> bytes:
@@ -59,14 +50,14 @@ def traced() -> bytes:
 
 
 def test_where_a_flow_goes() -> None:
-    done = katran(f"{CLIENT}:31337", f"{VIP}:80/udp")
+    done = katran("trace", f"{CLIENT}:31337", f"{VIP}:80/udp")
     assert done.returncode == 0, done.stderr
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     assert lines["VIP"] == f"{VIP}:80/udp"
     assert lines["real"] in REALS
     assert lines["why"].startswith("slot ")
     assert lines["tunnel"].startswith(f"gue, 192.0.2.250 > {lines['real']}, UDP ")
-    answer = json.loads(katran(f"{CLIENT}:31337", f"{VIP}:80/udp", "--json").stdout)
+    answer = json.loads(katran("trace", f"{CLIENT}:31337", f"{VIP}:80/udp", "--json").stdout)
     assert answer["real"] == lines["real"]
 
 
@@ -82,7 +73,7 @@ def test_where_a_flow_goes() -> None:
     ],
 )
 def test_what_leads_nowhere(words: tuple[str, ...], status: int, sentence: str) -> None:
-    done = katran(*words)
+    done = katran("trace", *words)
     assert done.returncode == status
     assert sentence in done.stdout + done.stderr
     assert "flows[0]" not in done.stderr
@@ -137,7 +128,7 @@ def test_a_vip_is_meant_in_as_few_characters_as_elsewhere() -> None:
 
 
 def test_a_killed_trace_goes_with_the_next() -> None:
-    process = subprocess.Popen(["/usr/bin/python3", "-I", str(FOLDER / "katran"), "trace", "--misses", VIP])
+    process = subprocess.Popen([*COMMAND, "trace", "--misses", VIP])
     while not any(traced()):
         time.sleep(0.01)
     with pytest.raises(EngineError, match=f"somebody else does a trace with balancer default .pid {process.pid}"):
@@ -207,6 +198,6 @@ def test_flows_say_who_encapsulated_them() -> None:
 
 
 def katran_flows(*arguments: str) -> str:
-    command = ["/usr/bin/python3", "-I", str(FOLDER / "katran"), "flows", *arguments]
-    wide = {**os.environ, "COLUMNS": "200"}
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60, env=wide).stdout
+    done = katran("flows", *arguments, COLUMNS="200")
+    done.check_returncode()
+    return done.stdout

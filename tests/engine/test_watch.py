@@ -27,6 +27,7 @@ from ansible_collections.katran.fleet.tests.engine.sandbox import (
     SOURCES,
     compiled_once,
     ensure_balancer,
+    put_other,
     run,
     sandbox,
 )
@@ -60,20 +61,6 @@ def take_off() -> None:
     run("ip", "link", "set", "eth0", "xdp", "off")
 
 
-def other_program() -> int:
-    """Put a program of nobody's on eth0; its id."""
-    source, target = "/run/pass.c", "/run/pass.o"
-    Path(source).write_text(
-        '__attribute__((section("xdp"), used)) int pass(void *c) { return 2; }'
-        ' char l[] __attribute__((section("license"), used)) = "GPL";',
-        encoding="ascii",
-    )
-    run("clang", "-O2", "-target", "bpf", "-c", source, "-o", target)
-    run("ip", "-force", "link", "set", "eth0", "xdp", "obj", target, "sec", "xdp")
-    words = run("ip", "-d", "link", "show", "eth0").split()
-    return int(words[words.index("id", words.index("prog/xdp")) + 1])
-
-
 def test_each_change_is_told_once(watch: Watch) -> None:
     balance()
     assert watch.look() == []
@@ -93,7 +80,7 @@ def test_each_change_is_told_once(watch: Watch) -> None:
 def test_a_program_in_its_place_is_told(watch: Watch) -> None:
     balance()
     watch.look()
-    number = other_program()
+    number = put_other("eth0")
     assert watch.look() == [
         (
             f"<4>interface eth0: balancer of instance default was replaced by another program (id {number}): {HARM}"

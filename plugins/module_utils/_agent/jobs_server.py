@@ -15,7 +15,7 @@ import sys
 import typing as t
 from collections.abc import Callable, Mapping
 
-from .._model.errors import FleetError
+from .._model.errors import FleetError, LockedError
 
 Jobs = Mapping[str, Callable[..., t.Any]]
 """Name of a job → what does it; its arguments and its result are JSON's."""
@@ -60,7 +60,7 @@ def _answer(jobs: Jobs, job: str, arguments: dict[str, t.Any]) -> dict[str, t.An
     try:
         return {"result": jobs[job](**arguments)}
     except FleetError as error:
-        return {"error": str(error), "locked": "is locked by another run" in str(error)}
+        return {"error": str(error), "locked": isinstance(error, LockedError)}
     except OSError as error:
         return {"error": f"the kernel refused an operation: {error.strerror or error}"}
     # pylint: disable-next=broad-exception-caught

@@ -23,7 +23,7 @@ from .._kernel.state_folder import instances, read_bpffs
 from .._kernel.tc import ways_out
 from .._model import layout
 from .._model.balancer_plan import follows_gateway
-from .._model.errors import FleetError
+from .._model.errors import FleetError, LockedError
 from .._model.healthcheck_record import HealthcheckRecord
 from .._model.map_specs import HC_GATEWAY_MAC
 from .._model.marks import is_ours
@@ -75,9 +75,9 @@ class Looker:
             with locked(instance, False, 0):
                 found = self._gateway_and_pins(file)
                 return {**found, **_checker(file)}
+        except LockedError:
+            return None
         except (FleetError, OSError) as error:
-            if "is locked by another run" in str(error):
-                return None
             return {"wrong": str(error)}
 
     def _gateway_and_pins(self, file: StateFile) -> dict[str, t.Any]:

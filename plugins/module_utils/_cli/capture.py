@@ -20,6 +20,7 @@ from .._kernel.state_folder import read_bpffs
 from .._model.captured import MAX_PACKETS, SNAPLEN
 from .command import Command
 from .instances import one_instance
+from .values import seconds_until, whole
 
 NOTHING_SEEN = 1
 _LOCK_SECONDS = 10.0
@@ -91,31 +92,12 @@ def _sentence(told: Captured) -> str:
     return f"{told.packets} packets of VIP {told.vip} in {told.seconds:.1f} s: {told.why}{lost}\n"
 
 
-def whole(least: int, most: int) -> t.Callable[[str], int]:
-    """What an option of whole numbers takes."""
-
-    def number(value: str) -> int:
-        found = int(value)
-        if not least <= found <= most:
-            raise argparse.ArgumentTypeError(f"{value} is not in {least} to {most}")
-        return found
-
-    return number
-
-
-def seconds(value: str) -> float:
-    found = float(value)
-    if not 0 < found <= 86_400:
-        raise argparse.ArgumentTypeError(f"{value} is not more than 0 and at most 86400")
-    return found
-
-
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vip", required=True, metavar="ADDR[:PORT[/PROTO]]", help="whose packets")
     parser.add_argument("--client", metavar="PREFIX[:PORT]", help="from whom: 192.0.2.7:31337, [2001:db8::]/64")
     parser.add_argument("--real", metavar="ADDR", help="only what goes to this real")
     parser.add_argument("--packets", type=whole(1, MAX_PACKETS), default=100, metavar="N", help="at most (100)")
-    parser.add_argument("--seconds", type=seconds, default=60.0, metavar="S", help="at most (60)")
+    parser.add_argument("--seconds", type=seconds_until(86_400), default=60.0, metavar="S", help="at most (60)")
     parser.add_argument("--snaplen", type=whole(14, SNAPLEN), default=SNAPLEN, metavar="BYTES", help="of a frame (all)")
     parser.add_argument("--size", type=whole(1, 4096), default=64, metavar="MB", help="of the file at most (64)")
     parser.add_argument("-w", "--write", metavar="FILE", help="pcapng, - for stdout; without it a line for each packet")

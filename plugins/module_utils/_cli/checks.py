@@ -34,6 +34,7 @@ from .._model.which import read_which
 from .._model.written import visible
 from .command import Command
 from .tables import moment, span, table
+from .values import seconds_until
 
 CANNOT_TELL = 2
 _LOOK_SECONDS = 0.1
@@ -204,16 +205,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--now", action="store_true", help="have the agent ask all at once, and wait for the answers")
     parser.add_argument(
-        "--wait", type=seconds, default=10.0, metavar="SECONDS", help="how long --now waits at most (10)"
+        "--wait", type=seconds_until(3600), default=10.0, metavar="SECONDS", help="how long --now waits at most (10)"
     )
-
-
-def seconds(value: str) -> float:
-    """What --wait takes."""
-    found = float(value)
-    if not 0 < found <= 3600:
-        raise argparse.ArgumentTypeError(f"{value} is not more than 0 and at most 3600")
-    return found
 
 
 COMMAND = Command(

@@ -22,21 +22,22 @@ from .._model.options import is_instance
 from .._model.which import read_which, unknown
 from .._model.written import visible
 from .command import Command
-from .tables import table, wants_colour
+from .tables import RED, YELLOW, painted, table
+from .values import whole
 
 if t.TYPE_CHECKING:
     from .._engine.doctor.run import Examination
 
 _LOCK_SECONDS = 10.0
 _NOTHING = "there is nothing of katran.fleet on this host, neither balancer nor real"
-_WORDS = {True: ("error", "31"), False: ("warning", "33")}
+_WORDS = {True: ("error", RED), False: ("warning", YELLOW)}
 
 
 def run(options: argparse.Namespace) -> int:
     """Examine all instances, or one, and show what was found; the worst of their exit status."""
     if options.bundle:
         return _bundle(options)
-    # Other commands need not wait until all that doctor needs is imported.
+    # Who asks for help need not wait until all that doctor needs is imported.
     from .._engine.doctor.run import NothingThereError, examine  # pylint: disable=import-outside-toplevel
 
     probing = _probing(options)
@@ -64,12 +65,7 @@ def _require_there(probing: Probing, found: Sequence[Examination]) -> None:
     """EngineError where no balancer here has the VIP or the real that probe flows were asked for."""
     from .._engine.status import names_of  # pylint: disable=import-outside-toplevel  # only where it is told
 
-    vips, reals = [], list[str]()
-    for each in found:
-        if "balancer" in each.seen["roles"]:
-            names = names_of(each.seen["instance"])
-            vips += names[0]
-            reals += names[1]
+    vips, reals = names_of(each.seen["instance"] for each in found if "balancer" in each.seen["roles"])
     if probing.vip and not any(map(read_which(probing.vip).means_vip, vips)):
         raise unknown(read_which(probing.vip), vips, ())
     if probing.real and probing.real not in reals:
@@ -143,17 +139,10 @@ def _text(found: list[Examination]) -> str:
 def _line(finding: Finding) -> str:
     """A finding in one line: what, where, why, and what to do."""
     word, colour = _WORDS[finding.error]
-    shown = f"\x1b[{colour}m{word}\x1b[0m" if wants_colour() else word
     about = f" {finding.about}" if finding.about else ""
-    return f"{shown} {finding.name}{visible(about)}: {visible(finding.cause)}; {visible(finding.remedy)}\n"
-
-
-def probes(value: str) -> int:
-    """What --probes takes."""
-    found = int(value)
-    if not 1 <= found <= 65536:
-        raise argparse.ArgumentTypeError(f"{value} is not from 1 to 65536")
-    return found
+    return (
+        f"{painted(word, colour)} {finding.name}{visible(about)}: {visible(finding.cause)}; {visible(finding.remedy)}\n"
+    )
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -162,7 +151,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vip", default="", metavar="VIP", help="probe flows to it alone: 198.51.100.1 or :443")
     parser.add_argument("--real", default="", metavar="ADDRESS", help="probe flows to this real alone")
     parser.add_argument(
-        "--probes", type=probes, default=Probing.most, metavar="N", help=f"so many at most ({Probing.most})"
+        "--probes", type=whole(1, 65536), default=Probing.most, metavar="N", help=f"so many at most ({Probing.most})"
     )
     parser.add_argument(
         "--bundle", metavar="FILE", help="write all that a bug report needs to FILE (.tar.gz), without secrets"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 
 from .._engine.drain import clear_drain, set_drain
 from .._engine.leaving_traffic import STILL_SECONDS, has_agent, until_still, until_told
@@ -18,6 +19,7 @@ from .._model.faults import counted
 from .._model.written import visible
 from .command import Command
 from .shared import WELL, WRONG, balancers, number, write_json
+from .values import seconds_until
 
 _LOCK_SECONDS = 10.0
 _TOLD_SECONDS = 5.0
@@ -97,12 +99,11 @@ def _somebody() -> str:
         return f"user {os.geteuid()}"
 
 
-def _announced(left: dict[str, int] | object, withdraw: bool) -> str:
-    routes = dict(left) if isinstance(left, dict) else {}
-    if withdraw:
-        return f"{counted(len(routes), 'route')} is still there" if routes else "no address is announced from here"
+def _announced(routes: Mapping[str, int], withdraw: bool) -> str:
     if not routes:
         return "no address is announced from here"
+    if withdraw:
+        return f"{counted(len(routes), 'route')} is still there"
     asked = sum(metric > 1 for metric in routes.values())
     return f"{asked} of {counted(len(routes), 'route')} ask routers to send elsewhere (metric 2, GRACEFUL_SHUTDOWN)"
 
@@ -119,19 +120,14 @@ def _say(lines: list[str], options: argparse.Namespace) -> None:
         sys.stdout.flush()
 
 
-def wait_seconds(value: str) -> float:
-    """What --wait takes."""
-    found = float(value)
-    if not 0 < found <= 86400:
-        raise argparse.ArgumentTypeError(f"{value} is not more than 0 and at most 86400")
-    return found
-
-
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--withdraw", action="store_true", help="take its routes away, not only ask to go elsewhere")
     parser.add_argument("--by", metavar="NAME", help="whose word that is, as status shows it; you, without it")
     parser.add_argument(
-        "--wait", type=wait_seconds, metavar="SECONDS", help="watch the packets until none comes, so long at most"
+        "--wait",
+        type=seconds_until(86_400),
+        metavar="SECONDS",
+        help="watch the packets until none comes, so long at most",
     )
     parser.add_argument("--instance", metavar="NAME", help="the balancer, where there are several on this host")
     parser.add_argument("--json", action="store_true", help="for programs")

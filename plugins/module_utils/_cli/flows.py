@@ -20,6 +20,7 @@ from .._model.flow_selection import parse_filters
 from .command import Command
 from .shared import CANNOT_TELL, WELL, WRONG, balancers, common_arguments, lines_of, number, percent, write_json
 from .tables import YELLOW, screen_width, span, table
+from .values import whole
 
 _HEADER: tuple[str, ...] = ("CLIENT", "VIP", "REAL", "RING SAYS", "IDLE", "TABLE")
 _REMEDY = (
@@ -113,20 +114,14 @@ def _row(flow: dict[str, t.Any]) -> tuple[str, ...]:
     )
 
 
-def limit(value: str) -> int:
-    """What --limit takes."""
-    found = int(value)
-    if not 0 <= found <= MAX_LIMIT:
-        raise argparse.ArgumentTypeError(f"{value} is not in 0 to {MAX_LIMIT}")
-    return found
-
-
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vip", help="those to this VIP: an address or prefix, and if need be port and protocol")
     parser.add_argument("--real", metavar="ADDRESS", help="those that go to this real")
     parser.add_argument("--client", metavar="PREFIX", help="those from this address or prefix")
     parser.add_argument("--stale", action="store_true", help="those alone that today's ring would give another real")
-    parser.add_argument("--limit", type=limit, default=20, metavar="N", help="list as many (20); all are counted")
+    parser.add_argument(
+        "--limit", type=whole(0, MAX_LIMIT), default=20, metavar="N", help="list as many (20); all are counted"
+    )
     common_arguments(parser)
 
 

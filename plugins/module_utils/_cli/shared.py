@@ -79,12 +79,7 @@ def require_found(which: Which | None, anything: object, statuses: Iterable[Bala
     if which is not None and not anything:
         from .._engine.status import names_of  # pylint: disable=import-outside-toplevel  # only where it is told
 
-        vips, reals = [], list[str]()
-        for each in statuses:
-            found = names_of(each.instance)
-            vips += found[0]
-            reals += found[1]
-        raise unknown(which, vips, reals)
+        raise unknown(which, *names_of(each.instance for each in statuses))
 
 
 def exit_status(statuses: Sequence[BalancerStatus]) -> int:

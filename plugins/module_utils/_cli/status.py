@@ -11,8 +11,11 @@ import typing as t
 from collections.abc import Sequence
 
 from .._engine.status import BalancerStatus, read_status
+from .._model.errors import EngineError
+from .._model.faults import some
 from .._model.status import VipStatus
-from .._model.which import Which
+from .._model.vips import VipKey
+from .._model.which import Which, read_which
 from .._model.written import visible
 from .command import Command
 from .shared import (
@@ -25,6 +28,7 @@ from .shared import (
     lines_of,
     number,
     percent,
+    require_found,
     which_argument,
     write_json,
 )
@@ -38,11 +42,7 @@ _HEADER = ("VIP", "STATE", "REALS IN", "RING", "PACKETS", "BYTES", "WHY")
 
 def run(options: argparse.Namespace) -> int:
     """Show it; 0 where all is well, 1 where something is not, 2 where that cannot be told."""
-    which = None
-    if options.which is not None:
-        from .._model.which import read_which  # pylint: disable=import-outside-toplevel  # most looks name nothing
-
-        which = read_which(options.which)
+    which = None if options.which is None else read_which(options.which)
     balancers, reals = [], []
     for name, kind in chosen_kinds(options.instance).items():
         if kind.balancer:
@@ -52,8 +52,6 @@ def run(options: argparse.Namespace) -> int:
 
             reals.append(read_real(name))
     if which is not None and not any(each.vips for each in balancers) and not _is_served(which, reals, balancers):
-        from .shared import require_found  # pylint: disable=import-outside-toplevel  # it tells of a mistake
-
         require_found(which, False, balancers)
     if options.json:
         write_json({"balancers": [each.to_data() for each in balancers], "reals": [each.to_data() for each in reals]})
@@ -71,23 +69,14 @@ def _is_served(which: Which, reals: Sequence[RealHostStatus], balancers: Sequenc
     served = sorted({vip for each in reals for vip in each.vips})
     found = getattr(which.name.host, "text", "") in served if which.name is not None else bool(served)
     if not found and reals and not balancers:
-        from .._model.errors import EngineError  # pylint: disable=import-outside-toplevel  # it tells of a mistake
-        from .._model.faults import some  # pylint: disable=import-outside-toplevel
-
         raise EngineError(f"this host, a real, serves no {which.text}; it serves {some(served) or 'no VIP'}")
     return found
 
 
 def _of(status: BalancerStatus, which: Which | None) -> BalancerStatus:
     if which is not None:
-        status.vips = [vip for vip in status.vips if _means(which, vip)]
+        status.vips = [vip for vip in status.vips if which.means_vip(VipKey.read(vip.vip))]
     return status
-
-
-def _means(which: Which, vip: VipStatus) -> bool:
-    from .._model.vips import VipKey  # pylint: disable=import-outside-toplevel
-
-    return which.means_vip(VipKey.read(vip.vip))
 
 
 def _balancer(status: BalancerStatus, several: bool) -> str:

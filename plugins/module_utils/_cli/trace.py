@@ -19,10 +19,11 @@ from .._model.captured import Client
 from .._model.errors import ConfigError, EngineError
 from .._model.vips import VipName
 from .._model.written import visible
-from .capture import interrupt, seconds
+from .capture import interrupt
 from .command import Command
 from .instances import one_instance
 from .tables import table
+from .values import seconds_until
 
 NO_REAL = 1
 _LOCK_SECONDS = 10.0
@@ -99,7 +100,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("destination", nargs="?", metavar="ADDR:PORT[/PROTO]", help="to which it goes (tcp)")
     parser.add_argument("--server-id", type=int, metavar="ID", help="that its packet names")
     parser.add_argument("--misses", metavar="VIP", help="count instead, by real, what is new to the connection tables")
-    parser.add_argument("--seconds", type=seconds, default=10.0, metavar="S", help="how long --misses counts (10)")
+    parser.add_argument(
+        "--seconds", type=seconds_until(86_400), default=10.0, metavar="S", help="how long --misses counts (10)"
+    )
     parser.add_argument("--instance", metavar="NAME", help="which balancer of this host, where it has several")
     parser.add_argument("--json", action="store_true", help="for programs")
 

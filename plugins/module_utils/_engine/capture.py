@@ -26,7 +26,7 @@ from .._model import layout
 from .._model.addresses import read_address
 from .._model.captured import Client, Frame, Pairs, capture_filter, parse_event
 from .._model.errors import EngineError, StateError
-from .._model.vip_entries import VIP_MAPS, Actual, known_keys
+from .._model.vip_entries import VIP_MAPS, known_metas
 from .._model.vips import VipKey
 from .._model.which import read_which
 from .._program.requirements import require_capabilities
@@ -77,17 +77,9 @@ class Captured:
     reals: dict[int, str] = field(default_factory=dict)
 
 
-def vip_numbers(maps: KernelMaps) -> dict[VipKey, tuple[int, int]]:
-    """Each VIP that the kernel has → (its number, its flags)."""
-    entries = {name: maps.entries(name) for name in VIP_MAPS if name in maps.names()}
-    visible = known_keys(Actual(entries, {}, maps.ring, {}, 0))
-    found = {}
-    for each in entries.values():
-        for key, value in each.items():
-            if key in visible:
-                flags, number = layout.parse_vip_meta(value)
-                found[visible[key]] = (number, flags)
-    return found
+def vip_metas(maps: KernelMaps) -> dict[VipKey, tuple[int, int]]:
+    """Each VIP that the kernel has → (its flags, its number)."""
+    return known_metas({name: maps.entries(name) for name in VIP_MAPS if name in maps.names()})
 
 
 def chosen_vip(name: str, there: Mapping[VipKey, t.Any], instance: str) -> VipKey:
@@ -111,9 +103,9 @@ class Capture:
         self._paths = Paths(request.bpffs, request.instance, "balancer")
         if not self._is_copying(maps):
             raise EngineError(NO_FEATURE.format(request.instance))
-        numbers = vip_numbers(maps)
-        self.vip = chosen_vip(wanted.vip, numbers, request.instance)
-        self._number, flags = numbers[self.vip]
+        metas = vip_metas(maps)
+        self.vip = chosen_vip(wanted.vip, metas, request.instance)
+        flags, self._number = metas[self.vip]
         client = Client.read(wanted.client) if wanted.client else None
         if client and client.prefix.address.ipv6 != self.vip.ipv6:
             raise EngineError(f"client: {wanted.client} is not of the family of VIP {self.vip}")
@@ -211,8 +203,8 @@ class Capture:
         if not self._is_copying(self._maps):
             return "the balancer got another program meanwhile"
         with KernelMaps(self._paths.maps) as there:
-            found = vip_numbers(there).get(self.vip)
-        return "" if found and found[0] == self._number else f"VIP {self.vip} is gone"
+            found = vip_metas(there).get(self.vip)
+        return "" if found and found[1] == self._number else f"VIP {self.vip} is gone"
 
 
 def _frames(rings: PerfRings) -> Iterator[Frame]:

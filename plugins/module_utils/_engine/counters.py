@@ -21,11 +21,11 @@ from .._kernel.open_map import Map
 from .._kernel.pins import Paths
 from .._kernel.state_folder import StateFolder
 from .._model import layout
-from .._model.counters import DENIED, GLOBAL_COUNTERS
+from .._model.counters import DENIED, named
 from .._model.on_record import ProgramOnRecord, program_on_record
 from .._model.pinned import PinnedMaps
 from .._model.source_entries import DENIED_MAP
-from .._model.vip_entries import VIP_MAPS, Actual, known_keys
+from .._model.vip_entries import VIP_MAPS, known_metas
 from .._model.vips import VipKey
 from .._program.own_pins import balancer_pins
 from .flows import FLOW_TABLES, open_flow_tables
@@ -99,24 +99,13 @@ def counted(maps: KernelMaps) -> Counted:
     if not {"vip_map", "stats", "reals", "reals_stats"} <= maps.names():
         return Counted()
     stats = _pairs(maps.map("stats"))
-    limit = maps.capacity("server_id_stats")
-    named: dict[str, int] = {}
-    for index, names in enumerate(GLOBAL_COUNTERS):
-        values = stats.get(limit + index, (0, 0))
-        named.update({name: value for name, value in zip(names, values, strict=True) if name})
-    entries = {name: maps.entries(name) for name in VIP_MAPS if name in maps.names()}
-    visible = known_keys(Actual(entries, {}, maps.ring, {}, 0))
-    metas = {
-        visible[key]: layout.parse_vip_meta(value)
-        for each in entries.values()
-        for key, value in each.items()
-        if key in visible
-    }
+    whole = named(lambda index: stats.get(index, (0, 0)), maps.capacity("server_id_stats"))
+    metas = known_metas({name: maps.entries(name) for name in VIP_MAPS if name in maps.names()})
     vips = {key: stats.get(number, (0, 0)) for key, (_bits, number) in metas.items()}
     denied: dict[VipKey, Pair] = {}
     if DENIED_MAP in maps.names():
         out = _pairs(maps.map(DENIED_MAP))
-        named[DENIED] = sum(packets for packets, _size in out.values())
+        whole[DENIED] = sum(packets for packets, _size in out.values())
         filtered = {key: number for key, (bits, number) in metas.items() if bits & layout.SOURCE_FILTER}
         denied = {key: out.get(number, (0, 0)) for key, number in filtered.items()}
     per_real, reals = _pairs(maps.map("reals_stats")), {}
@@ -124,7 +113,7 @@ def counted(maps: KernelMaps) -> Counted:
         packed, flags = layout.parse_real_definition(value)
         address = layout.unpack_address(packed, bool(flags & layout.REAL_IPV6))
         reals[address] = per_real.get(layout.parse_u32(key), (0, 0))
-    return Counted(named, vips, reals, denied)
+    return Counted(whole, vips, reals, denied)
 
 
 def _pairs(opened: Map) -> dict[int, Pair]:

@@ -16,6 +16,7 @@ from .._kernel import bpf
 from .._kernel.maps import KernelMaps
 from .._model import layout
 from .._model.flow_selection import is_ipv6
+from .flows import row_key
 
 MAP = "flow_debug_maps"
 _PORTS = struct.Struct("=HH")
@@ -66,15 +67,10 @@ def tell_hops(maps: KernelMaps, rows: Iterable[dict[str, t.Any]]) -> None:
     """
     if not has_hops(maps):
         return
-    keyed = [(_key(row), row) for row in rows]
+    keyed = [(row_key(row), row) for row in rows]
     hops = hops_of(maps, [key for key, _row in keyed])
     for key, row in keyed:
         row["encapsulated_by"] = hops[key].encapsulated_by if key in hops else None
-
-
-def _key(row: Mapping[str, t.Any]) -> bytes:
-    client, vip = (layout.pack_address(row[name]) for name in ("client", "vip"))
-    return layout.flow_key(client, vip, row["client_port"], row["port"], layout.PROTOCOLS.get(row["protocol"], 0))
 
 
 def every_hop(maps: KernelMaps) -> Iterator[Mapping[str, t.Any]]:

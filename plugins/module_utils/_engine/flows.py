@@ -30,7 +30,7 @@ from .._model.errors import EngineError
 from .._model.faults import Faults
 from .._model.flow_selection import KEY_BYTES, Check, Matcher, Owners, Selection, is_ipv6, parse_filters, vip_selection
 from .._model.on_record import program_on_record
-from .._model.vip_entries import VIP_MAPS, Actual, known_keys
+from .._model.vip_entries import VIP_MAPS, known_metas
 from .._model.vips import VipKey
 from .._program.own_pins import balancer_pins
 from .._program.requirements import require_capabilities
@@ -176,6 +176,13 @@ def flow_row(table: FlowTable, key: bytes, value: bytes, names: Mapping[int, str
     return row
 
 
+def row_key(row: Mapping[str, t.Any]) -> bytes:
+    """The key of a flow in words."""
+    client, vip = (layout.pack_address(row[name]) for name in ("client", "vip"))
+    protocol = layout.PROTOCOLS.get(row["protocol"]) or int(row["protocol"])
+    return layout.flow_key(client, vip, row["client_port"], row["port"], protocol)
+
+
 def purge(maps: KernelMaps, selections: Iterable[Selection], check: bool = False) -> dict[str, int]:
     """Remove the selected flows from every table; map → how many were, or with `check` would be, removed."""
     matcher = Matcher(selections)
@@ -197,13 +204,7 @@ def purge_gone(
     (VIP, None): all of a VIP; (VIP, ids): those of a VIP to these reals; (None, ids): those of every VIP to them.
     """
     entries = {name: maps.entries(name) for name in VIP_MAPS if name in maps.names()}
-    visible = known_keys(Actual(entries, {}, maps.ring, {}, 0))
-    owners = Owners(
-        (visible[key], layout.parse_vip_meta(value)[0])
-        for each in entries.values()
-        for key, value in each.items()
-        if key in visible
-    )
+    owners = Owners((key, flags) for key, (flags, _number) in known_metas(entries).items())
     exact = frozenset(entries["vip_map"])
     selections = [
         Selection(ids=ids if ids is not None else frozenset())

@@ -18,7 +18,7 @@ from .._kernel.ring_workers import build_rings
 from .._kernel.state_files import StateFile
 from .._kernel.xdp import attachments
 from .._model import layout
-from .._model.counters import DENIED, GLOBAL_COUNTERS
+from .._model.counters import DENIED, named
 from .._model.errors import EngineError
 from .._model.flow_selection import Selection
 from .._model.kernel_view import KernelView, table_differences
@@ -186,10 +186,7 @@ class Info:
     def counters(self) -> dict[str, t.Any]:
         """Global counters by name, and packets and bytes per VIP and real."""
         stats = self.maps.map("stats")
-        found: dict[str, int] = {}
-        for index, names in enumerate(GLOBAL_COUNTERS):
-            values = layout.sum_cpus(stats.lookup(layout.u32(self.max_vips + index)) or b"", 2)
-            found.update({name: value for name, value in zip(names, values, strict=True) if name})
+        found = named(lambda index: layout.sum_cpus(stats.lookup(layout.u32(index)) or b"", 2), self.max_vips)
         denied = self._denied()
         if denied is not None:
             found[DENIED] = sum(packets for packets, _size in denied.values())

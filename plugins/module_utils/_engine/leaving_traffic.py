@@ -12,7 +12,8 @@ from .._kernel.agent_lock import is_held
 from .._kernel.announce_routes import by_place, read_routes
 from .._kernel.run_files import RunFiles
 from .._kernel.state_folder import read_bpffs
-from .._model.announcement import DRAINING, Told
+from .._model.announcement import DRAINING
+from .announced import read_told
 from .counters import CounterReader
 
 _LOOK_SECONDS = 0.1
@@ -27,9 +28,7 @@ def has_agent(instance: str) -> bool:
 
 def metrics(instance: str) -> Mapping[str, int]:
     """Place → the metric of its route. StateError or NetworkError where that cannot be told."""
-    files = RunFiles(instance)
-    source = files.read(files.ready)
-    told = Told() if source is None else Told.from_json(source, files.ready)
+    told = read_told(RunFiles(instance))
     routes = by_place(read_routes(told.table))
     return {place: routes[place] for place in told.places if place in routes}
 

@@ -18,14 +18,13 @@ from .._kernel.pins import Paths, listed
 from .._kernel.real_edges import running_at_ingress
 from .._kernel.root_array import slots
 from .._kernel.state_folder import StateFolder, instances, read_bpffs
-from .._model.errors import EngineError, FleetError, StateError
+from .._model.errors import EngineError, FleetError, LockedError
 from .._model.watch import Ingress, Place, judge
 from .._program.requirements import require_capabilities
 
 LOCK_SECONDS = 0.3
 """A run takes longer, and may wait for another: who looks at night does not."""
 
-_LOCKED = "is locked by another run"
 _RECORDS = ("state.json", "decap.json")
 
 
@@ -68,12 +67,9 @@ def looking(instance: str, notes: list[str], seconds: float = LOCK_SECONDS) -> I
         alone = True
         try:
             stack.enter_context(locked(instance, False, seconds))
-        except StateError as error:
-            if _LOCKED not in str(error):
-                raise
+        except LockedError as error:
             alone = False
-            who = str(error).partition("(")[2].partition(")")[0]
-            notes.append(f"another run is at work ({who}): this may be half of its change")
+            notes.append(f"another run is at work (pid {error.pids}): this may be half of its change")
         yield alone
 
 

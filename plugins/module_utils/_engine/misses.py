@@ -27,7 +27,7 @@ from .._model import layout
 from .._model.errors import EngineError, StateError
 from .._model.vips import VipKey
 from .._program.requirements import require_capabilities
-from .capture import chosen_vip, vip_numbers
+from .capture import chosen_vip, vip_metas
 from .flows import loaded, real_names
 from .request import Request
 
@@ -85,12 +85,12 @@ def trace_misses(request: Request, name: str, seconds: float) -> Missed:
             with locked(request.instance, False, request.lock_timeout), loaded(request, warnings) as maps:
                 if maps is None:
                     raise EngineError(f"balancer {request.instance} is not loaded on this host")
-                numbers = vip_numbers(maps)
-                vip = chosen_vip(name, numbers, request.instance)
+                metas = vip_metas(maps)
+                vip = chosen_vip(name, metas, request.instance)
                 reals = real_names(maps)
                 wanted = {each: maps.map(each).info.id for each in (TRACED, MISSES, "stats")}
                 open_maps = stack.enter_context(KernelMaps("", wanted))
-            number, paths = numbers[vip][0], Paths(request.bpffs, request.instance, "balancer")
+            number, paths = metas[vip][1], Paths(request.bpffs, request.instance, "balancer")
             return _count(open_maps, vip, number, reals, _Wait(seconds, lambda: _moved(paths, wanted, vip, number)))
     except StateError as error:
         raise EngineError(str(error)) from error
@@ -119,8 +119,8 @@ def _moved(paths: Paths, counting: t.Mapping[str, int], vip: VipKey, number: int
     if program is None or not set(counting.values()) <= set(program.map_ids):
         return "the balancer got another program, with other maps, meanwhile"
     with KernelMaps(paths.maps) as there:
-        found = vip_numbers(there).get(vip)
-    return "" if found and found[0] == number else "it is gone"
+        found = vip_metas(there).get(vip)
+    return "" if found and found[1] == number else "it is gone"
 
 
 def _count(maps: KernelMaps, vip: VipKey, number: int, reals: t.Mapping[int, str], wait: _Wait) -> Missed:

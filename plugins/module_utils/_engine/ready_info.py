@@ -10,24 +10,20 @@ import typing as t
 from .._kernel.announce_routes import by_place, read_routes
 from .._kernel.run_files import RunFiles
 from .._kernel.state_files import StateFile
-from .._model.announcement import DRAINING, READY, Told
+from .._model.announcement import Told
 from .._model.errors import NetworkError, StateError
 from .._model.judging import iso
+from .announced import STATES, read_told
 from .drain import read_drain
 from .request import Request
-
-_STATES = {0: "withdrawn", READY: "announced", DRAINING: "draining"}
 
 
 def ready_info(request: Request, warnings: list[str]) -> dict[str, t.Any]:
     """What a balancer announces, place by place. `warnings` get a line where something cannot be read."""
-    files = RunFiles(request.instance)
     told = Told()
     routes: dict[str, int] = {}
     try:
-        source = files.read(files.ready)
-        if source is not None:
-            told = Told.from_json(source, files.ready)
+        told = read_told(RunFiles(request.instance))
     except StateError as error:
         warnings.append(str(error))
     try:
@@ -41,7 +37,7 @@ def ready_info(request: Request, warnings: list[str]) -> dict[str, t.Any]:
         "places": [
             {
                 "place": place,
-                "state": _STATES[ready.metric],
+                "state": STATES[ready.metric],
                 "since": iso(ready.since),
                 "reasons": list(ready.reasons),
                 "vips": list(ready.vips),

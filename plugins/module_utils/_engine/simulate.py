@@ -31,7 +31,7 @@ from .._model.hashing import flow_slot
 from .._model.map_specs import ARRAY, BALANCER_SOURCES, LRU_HASH, MAPS, MMAPABLE, PERCPU_ARRAY, MapSpec
 from .._model.simulated_flows import Flow, build_frame, parse_flows, read_tunnel
 from .._model.source_entries import DENIED_MAP, FILTER_MAPS, deciding_prefix, filter_map
-from .._model.vip_entries import ADDRESS_MAPS, VIP_MAPS, Actual, known_keys
+from .._model.vip_entries import ADDRESS_MAPS, VIP_MAPS, known_metas
 from .._model.vips import VipKey
 from .._program.bytecode import load
 from .._program.requirements import require_capabilities
@@ -177,15 +177,10 @@ class Simulation:
     def _vips(self) -> dict[int, tuple[VipKey, frozenset[str]]]:
         """VIP number → (VIP, its flags)."""
         entries = {name: self.live.entries(name) for name in VIP_MAPS if name in self.live.names()}
-        keys = known_keys(Actual(entries, {}, self.live.ring, {}, self.ring_size))
-        found = {}
-        for values in entries.values():
-            for map_key, value in values.items():
-                bits, number = layout.parse_vip_meta(value)
-                if map_key in keys:
-                    flags = frozenset(flag for flag, bit in layout.VIP_FLAGS.items() if bits & bit)
-                    found[number] = (keys[map_key], flags)
-        return found
+        return {
+            number: (key, frozenset(flag for flag, bit in layout.VIP_FLAGS.items() if bits & bit))
+            for key, (bits, number) in known_metas(entries).items()
+        }
 
     def _entries(self, flow: Flow) -> tuple[dict[bytes, list[dict[str, t.Any]]], dict[str, dict[bytes, bytes]]]:
         """The flow's entries in the live tables, in words by key, and per scratch table.

@@ -16,7 +16,7 @@ import os
 import struct
 import time
 import typing as t
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 
@@ -32,7 +32,7 @@ from .._kernel.run_files import RunFiles
 from .._kernel.state_files import StateFile
 from .._kernel.state_folder import read_bpffs
 from .._model import layout
-from .._model.announcement import DRAINING, READY, Told
+from .._model.announcement import Told
 from .._model.errors import EngineError, NetworkError, StateError
 from .._model.flow_selection import Selection
 from .._model.judging import iso
@@ -42,10 +42,11 @@ from .._model.state import State
 from .._model.status import Live, RealStatus, Ring, VipStatus, differences, real_statuses, vip_statuses
 from .._model.status import Place as Announced
 from .._model.verdicts import Words, words_of
-from .._model.vip_entries import VIP_MAPS, Actual, known_keys, real_of
+from .._model.vip_entries import VIP_MAPS, known_metas, real_of
 from .._model.vips import Vip, VipKey, vips_from_config
 from .._model.watch import Place
 from .._program.own_pins import balancer_pins
+from .announced import STATES, read_told
 from .counters import Counted, counted
 from .drain import read_drain
 from .flows import open_flow_tables, search
@@ -59,7 +60,6 @@ _DIGEST = struct.Struct("=I32s")
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 0.1
 R = t.TypeVar("R")
-_ROUTES = {0: "withdrawn", READY: "announced", DRAINING: "draining"}
 Chosen = Callable[[VipKey, str], bool]
 
 
@@ -164,14 +164,7 @@ class Look:
         if self.maps is None:
             return Live(), Counted()
         maps, names = self.maps, self.maps.names()
-        entries = {name: maps.entries(name) for name in VIP_MAPS if name in names}
-        visible = known_keys(Actual(entries, {}, maps.ring, {}, 0))
-        vips = {
-            visible[key]: layout.parse_vip_meta(value)
-            for each in entries.values()
-            for key, value in each.items()
-            if key in visible
-        }
+        vips = known_metas({name: maps.entries(name) for name in VIP_MAPS if name in names})
         reals = {
             layout.parse_u32(key): real_of(*layout.parse_real_definition(value))
             for key, value in maps.entries("reals").items()
@@ -326,10 +319,7 @@ def _status_of(instance: str, bpffs: str | None) -> BalancerStatus:
     with Look(instance, bpffs) as look:
         live, counts = look.live()
         status = look.status
-        places = _announcements(look)
-        _program(look)
-        nowhere = "" if any(not each["wrong"] for each in status.attached) else "its program runs nowhere"
-        status.vips = vip_statuses(look.vips, look.words, live, places, nowhere)
+        status.vips = _vip_statuses(look, live)
         status.counters = dict(counts.named)
         if look.maps is not None:
             if look.alone:
@@ -349,10 +339,7 @@ def _vips_of(instance: str, chosen: Chosen | None) -> BalancerStatus:
     wanted = chosen or (lambda _key, _real: True)
     with Look(instance) as look:
         live, _counts = look.live(wanted)
-        places = _announcements(look)
-        _program(look)
-        nowhere = "" if any(not each["wrong"] for each in look.status.attached) else "its program runs nowhere"
-        look.status.vips = vip_statuses(look.vips, look.words, live, places, nowhere, wanted)
+        look.status.vips = _vip_statuses(look, live, wanted)
         return look.status
 
 
@@ -371,11 +358,14 @@ def _reals_of(instance: str, flows: bool) -> BalancerStatus:
         return look.status
 
 
-def names_of(instance: str) -> tuple[list[VipKey], list[str]]:
-    """The VIPs and the reals of a balancer, as the kernel has them: for who completes a word."""
-    with Look(instance) as look:
-        vips: list[VipKey] = sorted(look.vips)
-        return vips, sorted({real.address for vip in look.vips.values() for real in vip.reals})
+def names_of(instances: Iterable[str]) -> tuple[list[VipKey], list[str]]:
+    """The VIPs and the reals of balancers as they were applied, for who misspelt one."""
+    vips, reals = [], list[str]()
+    for instance in instances:
+        with Look(instance) as look:
+            vips += sorted(look.vips)
+            reals += sorted({real.address for vip in look.vips.values() for real in vip.reals})
+    return vips, reals
 
 
 def fills(maps: KernelMaps) -> list[TableFill]:
@@ -391,15 +381,21 @@ def fills(maps: KernelMaps) -> list[TableFill]:
 # Parts of a look
 
 
+def _vip_statuses(look: Look, live: Live, chosen: Chosen | None = None) -> list[VipStatus]:
+    """The VIPs; and what else decides whether packets come to them, noted in the status."""
+    places = _announcements(look)
+    _program(look)
+    nowhere = "" if any(not each["wrong"] for each in look.status.attached) else "its program runs nowhere"
+    return vip_statuses(look.vips, look.words, live, places, nowhere, chosen)
+
+
 def _announcements(look: Look) -> dict[str, Announced]:
     """Place → what is announced there; and the agent and a person's drain, noted in the status."""
     status, files = look.status, RunFiles(look.status.instance)
     told = Told()
     routes: dict[str, int] = {}
     try:
-        source = files.read(files.ready)
-        if source is not None:
-            told = Told.from_json(source, files.ready)
+        told = read_told(files)
         routes = by_place(read_routes(told.table))
     except (StateError, NetworkError) as error:
         status.notes.append(str(error))
@@ -417,7 +413,7 @@ def _announcements(look: Look) -> dict[str, Announced]:
         status.agent = "stopped"
         status.problems.append("VIPs have checks, but the agent does not run (systemctl status katran-agent)")
     return {
-        place: Announced(_ROUTES[ready.metric], ready.reasons, routes.get(place, 0), iso(ready.since))
+        place: Announced(STATES[ready.metric], ready.reasons, routes.get(place, 0), iso(ready.since))
         for place, ready in told.places.items()
     }
 

@@ -18,7 +18,7 @@ from .._kernel.maps import KernelMaps
 from .._model import layout
 from .._model.exceptions import VipTable, slot_of
 from .._model.layout import SLOT
-from .flows import FLOW_TABLES
+from .flows import FLOW_TABLES, row_key
 
 _NO_LRU = layout.VIP_FLAGS["no_lru"]
 
@@ -70,10 +70,6 @@ class TodaysRing:
 
         What other balancers told is in the global tables because the ring says something else: that is never stale.
         """
-        packed = [layout.pack_address(row[name]) for name in ("client", "vip")]
-        numbers = {name: number for number, name in layout.PROTOCOL_NAMES.items()}
-        protocol = numbers[row["protocol"]] if row["protocol"] in numbers else int(row["protocol"])
-        key = layout.flow_key(packed[0], packed[1], row["client_port"], row["port"], protocol)
-        choices = self.choices(key)
+        choices = self.choices(row_key(row))
         row["stale"] = row["table"] in FLOW_TABLES[0] and any(each != row["real_id"] for each in choices)
         row["ring"] = self._names.get(choices[0]) if choices else None

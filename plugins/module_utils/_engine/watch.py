@@ -27,7 +27,7 @@ from .._kernel.state_folder import BPFFS_FILES, STATE_ROOT, instances, read_bpff
 from .._kernel.systemctl import read_properties
 from .._kernel.xdp import Interfaces
 from .._model.decap_record import DecapRecord
-from .._model.errors import FleetError
+from .._model.errors import FleetError, LockedError
 from .._model.root_settings import RootRecord
 from .._model.server_id_record import ServerIdRecord
 from .._model.snapshot import RootArray
@@ -130,13 +130,12 @@ class Watch:
                 pinned = {info.id for info in pins if info is not None}
                 for place in places:
                     yield place, self._judge(place, attached, pinned)
+        except LockedError:
+            # A run is changing just that: what was so before holds until it ends.
+            yield from ((place, old) for place, old in self.judged.items() if place[:2] == nowhere[:2])
         except (FleetError, OSError) as error:
-            if "is locked by another run" in str(error):
-                # A run is changing just that: what was so before holds until it ends.
-                yield from ((place, old) for place, old in self.judged.items() if place[:2] == nowhere[:2])
-            else:
-                yield nowhere, f"{nowhere.title} cannot be watched: {error}"
-                yield from self._without_files(instance, program, attached)
+            yield nowhere, f"{nowhere.title} cannot be watched: {error}"
+            yield from self._without_files(instance, program, attached)
 
     def _judge(self, place: Place, attached: dict[str, int], pinned: set[int]) -> str:
         exists, running = True, None

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Iterator
 
-from .._model.errors import StateError
+from .._model.errors import LockedError, StateError
 from .private import make_private
 
 LOCK_ROOT = "/run/katran-fleet"
@@ -35,7 +35,7 @@ def holders(descriptor: int) -> list[int]:
 def locked(instance: str, exclusive: bool, timeout: float, root: str = LOCK_ROOT) -> Iterator[None]:
     """Hold the balancer's lock: exclusive to change, shared to look. `timeout` in seconds.
 
-    StateError names the process that holds it once the time is up.
+    LockedError names the process that holds it once the time is up.
     """
     path = os.path.join(root, f"{instance}.lock")
     deadline = time.monotonic() + timeout
@@ -58,8 +58,9 @@ def locked(instance: str, exclusive: bool, timeout: float, root: str = LOCK_ROOT
             if time.monotonic() >= deadline:
                 pids = " and ".join(map(str, holders(descriptor))) or "unknown"
                 os.close(descriptor)
-                raise StateError(
-                    f"balancer {instance} is locked by another run (pid {pids}): waited {timeout:g} s (lock_timeout)"
+                raise LockedError(
+                    f"balancer {instance} is locked by another run (pid {pids}): waited {timeout:g} s (lock_timeout)",
+                    pids,
                 ) from error
             time.sleep(0.02)
         os.close(descriptor)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 DENIED = "source_denied"
 """The name of what lists of clients keep out of all VIPs, which program and maps count by VIP (`src_denied`)."""
 
@@ -33,3 +35,12 @@ GLOBAL_COUNTERS: tuple[tuple[str, str], ...] = (
     ("cidr_vip_matches", ""),
 )
 """Names of v1 and v2 of stats[max_vips + n], in the order of n; an empty name is not counted."""
+
+
+def named(stats: Callable[[int], Sequence[int]], max_vips: int) -> dict[str, int]:
+    """Name → value of GLOBAL_COUNTERS. `stats`: (v1, v2) at an index of map stats."""
+    found: dict[str, int] = {}
+    for index, names in enumerate(GLOBAL_COUNTERS):
+        values = stats(max_vips + index)
+        found.update({name: value for name, value in zip(names, values, strict=True) if name})
+    return found

@@ -26,6 +26,14 @@ class StateError(FleetError):
     """state.json or the lock cannot be used."""
 
 
+class LockedError(StateError):
+    """Another run holds the lock. `pids`: in words, whose."""
+
+    def __init__(self, sentence: str, pids: str) -> None:
+        super().__init__(sentence)
+        self.pids = pids
+
+
 class ProgramError(FleetError):
     """A program cannot be compiled, loaded or attached."""
 

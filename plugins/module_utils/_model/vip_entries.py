@@ -140,9 +140,24 @@ def adopt(actual: Actual, real_ids: Ids, vip_numbers: Ids, names: Mapping[bytes,
 
 def known_keys(actual: Actual) -> dict[bytes, VipKey]:
     """The VIPs that are visible in the kernel: map key → VIP key."""
+    return _keys_in(actual.entries)
+
+
+def known_metas(entries: Mapping[str, Mapping[bytes, bytes]]) -> dict[VipKey, tuple[int, int]]:
+    """The same of the entries of VIP_MAPS: VIP key → (flags, number)."""
+    visible = _keys_in(entries)
+    return {
+        visible[key]: layout.parse_vip_meta(value)
+        for name in VIP_MAPS
+        for key, value in entries.get(name, {}).items()
+        if key in visible
+    }
+
+
+def _keys_in(entries: Mapping[str, Mapping[bytes, bytes]]) -> dict[bytes, VipKey]:
     found = {}
     for name in VIP_MAPS:
-        for key in actual.entries.get(name, {}):
+        for key in entries.get(name, {}):
             if name == "vip_map":
                 vip = VipKey.of_definition(key)
                 if vip.protocol in layout.PROTOCOLS:

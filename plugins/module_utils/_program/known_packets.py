@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .._model.checksum import checksum
 from .._model.settings import BalancerSettings
 
 DROP, PASS, TX = 1, 2, 3
@@ -59,14 +60,6 @@ class Packet:
 
 def address_bytes(address: str) -> bytes:
     return ipaddress.ip_address(address).packed
-
-
-def checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071)."""
-    total = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2)))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~int(total) & 0xFFFF
 
 
 def _ipv4(

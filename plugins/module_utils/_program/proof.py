@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 import typing as t
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
-from .._kernel import bpf
+from .._kernel import bpf, fitness
 from .._kernel.cpus import possible_cpus
 from .._model import layout
 from .._model.errors import ProgramError
@@ -26,7 +25,6 @@ from .sources import load_sources
 PROGRAM = "packet_counter"
 _PASS = 2
 _FRAME = bytes.fromhex("020000000001020000000002") + b"\x08\x00" + bytes(46)
-_LOCKDOWN = "/sys/kernel/security/lockdown"
 
 
 class Unfit(t.NamedTuple):
@@ -74,20 +72,12 @@ def _reason(error: OSError) -> str:
 
 
 def _kernel_unfit(cause: str) -> Unfit:
-    found = f"Linux {platform.release()}: {cause}"
-    mode = _lockdown()
-    if mode:
+    found = f"Linux {fitness.kernel_release()}: {cause}"
+    mode = fitness.lockdown()
+    if mode == "confidentiality":
         return Unfit("kernel_unfit", f"{found} (kernel lockdown is {mode})", "boot without lockdown=confidentiality")
     remedy = "it takes Linux 6.1 or later with BPF, root's capabilities, and no LSM or container that forbids bpf(2)"
     return Unfit("kernel_unfit", found, remedy)
-
-
-def _lockdown() -> str:
-    """The mode of lockdown that forbids to load programs, "" where none does."""
-    with suppress(OSError), open(_LOCKDOWN, encoding="ascii") as source:
-        if "[confidentiality]" in source.read():
-            return "confidentiality"
-    return ""
 
 
 def require_host(source_dir: str) -> None:

@@ -23,7 +23,7 @@ from ..._kernel.state_files import StateFile
 from ..._kernel.tc import ways_out
 from ..._kernel.xdp import attachments
 from ..._model import layout
-from ..._model.counters import GLOBAL_COUNTERS
+from ..._model.counters import named
 from ..._model.doctor import balancer as judged
 from ..._model.doctor import probe_packets as packets
 from ..._model.doctor.finding import Finding
@@ -238,11 +238,7 @@ class Balancer:
 
     def _counted(self) -> dict[str, int]:
         stats, limit = self.maps.map("stats"), self.maps.capacity("server_id_stats")
-        found = {}
-        for index, names in enumerate(GLOBAL_COUNTERS):
-            values = layout.sum_cpus(stats.lookup(layout.u32(limit + index)) or b"", 2)
-            found.update({name: value for name, value in zip(names, values, strict=True) if name})
-        return found
+        return named(lambda index: layout.sum_cpus(stats.lookup(layout.u32(index)) or b"", 2), limit)
 
     def _drivers(self) -> dict[str, dict[str, int]]:
         return {
@@ -324,4 +320,4 @@ class Balancer:
 
     def mtu(self) -> Iterable[Finding]:
         """Whether links carry full-sized packets in the tunnel, as far as reals let clients send such."""
-        return judged.of_mtu(self.tunnel, self.visit.seen.get("balancer", {}).get("mss", 0), self.link_views)
+        return judged.of_mtu(self.tunnel, self.seen.get("mss", 0), self.link_views)

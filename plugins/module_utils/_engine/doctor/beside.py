@@ -18,7 +18,6 @@ from ..._kernel.lock import LOCK_ROOT
 from ..._kernel.run_files import RunFiles
 from ..._kernel.state_files import StateFile
 from ..._model.agent_settings import AGENT_FILE
-from ..._model.announcement import Told
 from ..._model.checks_view import Seen
 from ..._model.doctor.announced import Session, no_daemon, of_sessions, places, sessions
 from ..._model.doctor.finding import Finding
@@ -29,6 +28,7 @@ from ..._model.overlay import overlay_of
 from ..._model.state import State
 from ..._model.verdicts import Verdict
 from ..._model.vips import vips_from_config
+from ..announced import read_told
 from ..bgp import RECORD
 
 _PATIENCE_SECONDS = 4.0
@@ -93,9 +93,7 @@ def _patiently() -> list[Session]:
 
 def look_at_sessions(file: StateFile, seen: dict[str, t.Any]) -> Iterable[Finding]:
     """Whether bird tells its neighbours of what the agent announces; nothing where somebody else announces."""
-    files = RunFiles(file.instance)
-    source = files.read(files.ready)
-    told = Told() if source is None else Told.from_json(source, files.ready)
+    told = read_told(RunFiles(file.instance))
     routes = by_place(read_routes(told.table))
     ready = [place for place, each in told.places.items() if each.metric]
     seen["announced"] = routes

@@ -9,7 +9,8 @@ import struct
 
 from .. import layout
 from ..addresses import Address
-from .probe_packets import ICMPV6, checksum, ip
+from ..checksum import checksum
+from .probe_packets import ICMPV6, ip
 
 _ARP, _IPV6 = b"\x08\x06", b"\x86\xdd"
 _ARP_HEAD = struct.pack("!HHBB", 1, 0x0800, 6, 4)

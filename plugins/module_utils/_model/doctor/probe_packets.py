@@ -14,6 +14,7 @@ import typing as t
 
 from .. import layout
 from ..addresses import Address
+from ..checksum import checksum
 
 TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
 _IPIP, _IPV6_IN = 4, 41
@@ -52,16 +53,6 @@ class Answer(t.NamedTuple):
     token: int
     port: int = 0
     mss: int = 0
-
-
-def checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071)."""
-    if len(data) % 2:
-        data += b"\0"
-    total = int(sum(struct.unpack(f"!{len(data) // 2}H", data)))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 def _packed(address: Address) -> bytes:

@@ -54,7 +54,7 @@ def test_what_fails_is_a_sentence_and_the_next_succeeds() -> None:
             await worker.ask("fail", sentence="the map is full")
         assert not told.value.locked
         with pytest.raises(RunFailedError) as told:
-            await worker.ask("fail", sentence="balancer default is locked by another run (pid 7): waited 1 s")
+            await worker.ask("wait", sentence="balancer default is locked by another run (pid 7): waited 1 s")
         assert told.value.locked
         with pytest.raises(RunFailedError, match="unexpected ValueError: nobody thought of it"):
             await worker.ask("stumble")

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from ansible_collections.katran.fleet.plugins.module_utils._agent.jobs_server import serve
-from ansible_collections.katran.fleet.plugins.module_utils._model.errors import StateError
+from ansible_collections.katran.fleet.plugins.module_utils._model.errors import LockedError, StateError
 
 
 def echo(value: Any) -> Any:
@@ -20,6 +20,10 @@ def echo(value: Any) -> Any:
 
 def fail(sentence: str) -> None:
     raise StateError(sentence)
+
+
+def wait(sentence: str) -> None:
+    raise LockedError(sentence, "7")
 
 
 def stumble() -> None:
@@ -34,4 +38,6 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-sys.exit(serve({"echo": echo, "fail": fail, "stumble": stumble, "sleep": sleep, "die": die, "pid": os.getpid}))
+sys.exit(
+    serve({"echo": echo, "fail": fail, "wait": wait, "stumble": stumble, "sleep": sleep, "die": die, "pid": os.getpid})
+)

@@ -12,8 +12,9 @@ import sys
 
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._cli.checks import filter_of, seconds
+from ansible_collections.katran.fleet.plugins.module_utils._cli.checks import filter_of
 from ansible_collections.katran.fleet.plugins.module_utils._cli.main import COMMANDS, load, main
+from ansible_collections.katran.fleet.plugins.module_utils._cli.values import seconds_until
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import EngineError
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import VipKey
 
@@ -51,6 +52,7 @@ def test_what_is_nothing(which: str) -> None:
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "3601"])
 def test_how_long_to_wait(value: str) -> None:
+    seconds = seconds_until(3600)
     assert seconds("0.5") == 0.5
     with pytest.raises(argparse.ArgumentTypeError, match="is not more than 0 and at most 3600"):
         seconds(value)

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.katran.fleet.plugins.module_utils._cli.drain import wait_seconds
-from ansible_collections.katran.fleet.plugins.module_utils._cli.flows import limit
 from ansible_collections.katran.fleet.plugins.module_utils._cli.shared import chooser, exit_status, number, percent
 from ansible_collections.katran.fleet.plugins.module_utils._cli.top import interval, times
+from ansible_collections.katran.fleet.plugins.module_utils._cli.values import seconds_until, whole
+from ansible_collections.katran.fleet.plugins.module_utils._engine.flows_info import MAX_LIMIT
 from ansible_collections.katran.fleet.plugins.module_utils._engine.status import BalancerStatus
 from ansible_collections.katran.fleet.plugins.module_utils._model.status import VipStatus
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import VipKey
@@ -97,10 +97,10 @@ def test_what_is_chosen() -> None:
 @pytest.mark.parametrize(
     ("reader", "good", "bad"),
     [
-        (limit, ["0", "100000"], ["-1", "100001"]),
+        (whole(0, MAX_LIMIT), ["0", "100000"], ["-1", "100001"]),
         (times, ["1", "7"], ["0", "-1"]),
         (interval, ["0.1", "3600"], ["0.09", "3601", "nan"]),
-        (wait_seconds, ["0.1", "86400"], ["0", "-1", "nan", "86401"]),
+        (seconds_until(86_400), ["0.1", "86400"], ["0", "-1", "nan", "86401"]),
     ],
 )
 def test_what_options_take(reader: Callable[[str], float], good: list[str], bad: list[str]) -> None:
