@@ -47,7 +47,7 @@ VARIABLES = frozenset(
         # of announcements
         *("bgp", "bgp_packages", "announce_table"),
         # of a run
-        *("balancers_group", "reals_group", "become", "doctor_json"),
+        *("balancers_group", "reals_group", "become", "doctor_json", "serial", "max_failed", "gate_seconds"),
     )
 )
 """The variables that an operator may set; of resources, also those of several teams, NAME__TEAM."""
