@@ -50,7 +50,10 @@ def payloads() -> Payloads:
     [
         ("tree", 40),
         ("host", 180),
-        ("agent", 412),
+        # What the agent is asked, and answers, is in the files of its that a removal takes away.
+        ("agent", 413),
+        # Routes, counters and what the agent answers are watched while traffic leaves.
+        ("drain", 404),
         # What reads units reads those with control groups, too.
         ("bgp", 161),
         ("flows", 252),
