@@ -68,7 +68,7 @@ def exit_status(context: Context, name: str) -> str:
     status, sentence = status_of([found[1]] if found else [])
     if status or found is None:
         end_run(status, sentence)
-    return found[0]
+    return str(found[0])
 
 
 class FilterModule:
