@@ -18,13 +18,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from math import gcd
+from operator import ne
 
 from .hashing import AnyAddress
 from .ring import build_ring, hash_order
 from .vips import MAX_WEIGHT
 
-MOST_RINGS = 24
-"""How many rings are built for one before it is given up as made of no weights."""
+_LAST_TURNS = 150
+"""So many of the last turns tell who took the last slot of all."""
+
+_GUESSES = (1, 10, 100)
+"""Weights up to each of these are guessed for a ring that none explain."""
 
 Build = Callable[[Sequence[tuple[AnyAddress, int]], int, str], "array[int]"]
 
@@ -55,7 +59,7 @@ def weights_of(owners: array[int], addresses: Mapping[int, str], build: Build = 
     ring = _Ring(owners, known, addresses)
     best: RingWeights | None = None
     tried = set()
-    for weights, ring_hash in islice(ring.candidates(), MOST_RINGS):
+    for weights, ring_hash in ring.candidates():
         if (tuple(weights), ring_hash) in tried:
             continue
         tried.add((tuple(weights), ring_hash))
@@ -87,20 +91,22 @@ class _Ring:
         made = array("I", map(table.__getitem__, built))
         if made == self.owners:
             return 0
-        return sum(map(int.__ne__, made, self.owners))
+        return sum(map(ne, made, self.owners))
 
     def candidates(self) -> Iterator[tuple[list[int], str]]:
-        """Weights that may have made the ring, the smallest first."""
+        """Weights that may have made the ring, the likeliest first, and then those that come near it."""
         if max(self.counts) - min(self.counts) <= 1:
             yield [1] * len(self.counts), "maglev_v2"
-        for weights in self._by_counts():
+        for weights in islice(self._by_counts(), 3):
             yield weights, "maglev_v2"
-        last = self._last_takers()
-        for weights in islice(self._by_rounds(last), MOST_RINGS // 2):
-            yield weights, "maglev_v2"
-        for weights in self._of_v1(last):
+        ranks = self._ranks()
+        last = self._last_takers(ranks)
+        for weights in islice(self._of_v1(last, ranks), 6):
             yield weights, "maglev_v1"
-        yield self._proportional(), "maglev_v2"
+        for weights in islice(self._by_rounds(last), 8):
+            yield weights, "maglev_v2"
+        for weights in self._near():
+            yield weights, "maglev_v2"
 
     def _by_counts(self) -> Iterator[list[int]]:
         """Whoever took the last slot: as long as D is so small that each interval holds one number or none."""
@@ -134,27 +140,68 @@ class _Ring:
         if higher != weights and _counts(higher, self.size) == self.counts:
             yield higher
 
-    def _last_takers(self) -> list[int]:
-        """The places in the order of those who may have taken the last slot of all, which nobody else stepped over."""
+    def _ranks(self) -> list[list[tuple[int, int]]]:
+        """For each real, (which of its wishes, slot) of what it has, sorted: in this order it took them."""
         size = self.size
-        inverses = [pow(skip, -1, size) for _offset, skip in self.walks]
         place = {number: index for index, number in enumerate(self.ids)}
-        ranks = [-1] * len(self.ids)
-        slots = [0] * len(self.ids)
+        found: list[list[tuple[int, int]]] = [[] for _number in self.ids]
+        walks = [(offset, pow(skip, -1, size)) for offset, skip in self.walks]
         for slot, number in enumerate(self.owners):
             index = place.get(number)
             if index is not None:
-                rank = (slot - self.walks[index][0]) * inverses[index] % size
-                if rank > ranks[index]:
-                    ranks[index], slots[index] = rank, slot
-        found = []
-        for taker, slot in enumerate(slots):
-            if all(
-                other == taker or (slot - self.walks[other][0]) * inverses[other] % size > ranks[other]
-                for other in range(len(slots))
-            ):
-                found.append(taker)
+                offset, inverse = walks[index]
+                found[index].append(((slot - offset) * inverse % size, slot))
+        for each in found:
+            each.sort()
         return found
+
+    def _rank(self, index: int, slot: int) -> int:
+        """Which of a real's wishes a slot is."""
+        offset, skip = self.walks[index]
+        return (slot - offset) * pow(skip, -1, self.size) % self.size
+
+    def _last_takers(self, ranks: Sequence[Sequence[tuple[int, int]]]) -> list[int]:
+        """The places in the order of those who may have taken the last slot of all, which nobody else stepped over."""
+        everybody = range(len(self.ids))
+        return [
+            taker
+            for taker in everybody
+            if all(other == taker or self._rank(other, ranks[taker][-1][1]) > ranks[other][-1][0] for other in everybody)
+        ]
+
+    def _turns_before(self, taker: int, ranks: Sequence[Sequence[tuple[int, int]]]) -> int:
+        """How many of the last turns may have been one for each real by turns, `taker` having the last of all.
+
+        Backwards: none of the slots that were taken later may have been a wish that came before the one taken.
+        """
+        everybody = len(self.ids)
+        later: list[int] = []
+        left = list(map(len, ranks))
+        for turn in range(min(_LAST_TURNS, self.size)):
+            index = (taker - turn) % everybody
+            if not left[index]:
+                return turn
+            left[index] -= 1
+            rank, slot = ranks[index][left[index]]
+            offset, skip = self.walks[index]
+            inverse = pow(skip, -1, self.size)
+            if any((each - offset) * inverse % self.size < rank for each in later):
+                return turn
+            later.append(slot)
+        return _LAST_TURNS
+
+    def _begins_with(self, weights: Sequence[int]) -> bool:
+        """Whether the first round may have been of these weights: whoever is first takes whatever it wishes."""
+        taken = bytearray(self.size)
+        for (offset, skip), number, weight in zip(self.walks, self.ids, weights, strict=True):
+            slot = offset
+            for _turn in range(weight):
+                while taken[slot]:
+                    slot = (slot + skip) % self.size
+                if self.owners[slot] != number:
+                    return False
+                taken[slot] = 1
+        return True
 
     def _by_rounds(self, last: Sequence[int]) -> Iterator[list[int]]:
         """The smallest D of all that agree with one of those who may have taken the last slot."""
@@ -178,22 +225,33 @@ class _Ring:
                     if _counts(weights, self.size) == self.counts:
                         yield weights
 
-    def _of_v1(self, last: Sequence[int]) -> Iterator[list[int]]:
+    def _of_v1(self, last: Sequence[int], ranks: Sequence[Sequence[tuple[int, int]]]) -> Iterator[list[int]]:
         """Weights of maglev_v1: what is left of each count once the later rounds are taken away."""
-        for rounds in range(min(self.counts), -1, -1):
+        turns = {taker: self._turns_before(taker, ranks) for taker in last}
+        for rounds in range(min(self.counts) - 1, -1, -1):
             for taker in last:
+                if turns[taker] < min(_LAST_TURNS, rounds * len(self.ids) + taker + 1):
+                    continue
                 weights = [count - rounds - (index <= taker) for index, count in enumerate(self.counts)]
-                if min(weights) >= 1 and max(weights) <= MAX_WEIGHT:
+                if min(weights) >= 1 and max(weights) <= MAX_WEIGHT and self._begins_with(weights):
                     yield weights
-        if max(self.counts) <= MAX_WEIGHT:
+        if max(self.counts) <= MAX_WEIGHT and self._begins_with(self.counts):
             yield list(self.counts)
 
-    def _proportional(self) -> list[int]:
-        """The counts themselves, as small as they can be."""
+    def _near(self) -> Iterator[list[int]]:
+        """Small weights that come near the counts, and the counts themselves."""
+        largest = max(self.counts)
+        guesses = []
+        for top in range(1, _GUESSES[-1] + 1):
+            weights = [max(round(count * top / largest), 1) for count in self.counts]
+            counts = _counts(weights, self.size)
+            guesses.append((sum(abs(one - two) for one, two in zip(counts, self.counts, strict=True)), top, weights))
+        # Of a ring that is slightly off, the counts themselves may be those of other weights than it was made of.
+        yield from (min(guesses[:most])[2] for most in _GUESSES)
         divisor = gcd(*self.counts)
         counts = [count // divisor for count in self.counts]
         over = -(-max(counts) // MAX_WEIGHT)
-        return [max(count // over, 1) for count in counts]
+        yield [max(count // over, 1) for count in counts]
 
 
 def _counts(weights: Sequence[int], size: int) -> list[int]:
