@@ -29,7 +29,7 @@ def lab() -> Iterator[Lab]:
         lifecycle.down(wanted, progress)
     try:
         lifecycle.up(wanted, progress)
-        # What is tested is not the announcement, but for test_bgp.py, which takes these away.
+        # What is tested is not the announcement, but where fixture bgp takes these away.
         network.route_statically(wanted)
         with lifecycle.hold(wanted, "tests/lab"):
             yield wanted
