@@ -16,6 +16,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.inventory impo
 from ansible_collections.katran.fleet.plugins.plugin_utils.fleet import Fleet, message, report
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_values import remembering
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables
+from ansible_collections.katran.fleet.plugins.plugin_utils.rollout import rollout_of
 
 ROLES = os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "..", "roles")
 
@@ -52,6 +53,7 @@ class ActionModule(ActionBase):
             "balancers": {host: fleet.balancer(host) for host in wanted["balancer"]},
             "reals": {host: fleet.real(host) for host in wanted["real"]},
             "resources": fleet.resources,
+            "rollout": rollout_of(fleet, variables, wanted["balancer"]),
         }
         fleet.review(wanted["balancer"], wanted["real"])
         told["ask"] = sorted(
