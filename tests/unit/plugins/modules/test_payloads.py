@@ -51,6 +51,8 @@ def payloads() -> Payloads:
         ("tree", 40),
         ("host", 180),
         ("agent", 413),
+        # Routes, counters and what the agent answers are watched while traffic leaves.
+        ("drain", 404),
         # What reads units reads those with control groups, too.
         ("bgp", 161),
         ("flows", 252),
