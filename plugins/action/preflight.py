@@ -13,6 +13,7 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.inventory import GROUPS, missing_groups
+from ansible_collections.katran.fleet.plugins.plugin_utils.audit import audit_of
 from ansible_collections.katran.fleet.plugins.plugin_utils.fleet import Fleet, message, report
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_values import remembering
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables
@@ -61,7 +62,8 @@ class ActionModule(ActionBase):
         )
         everywhere = missing_groups(everything["groups"], groups, members)
         seen = list(everything.get("ansible_play_hosts_all", ()))
-        return self._answer(fleet, everywhere, seen, told)
+        answer = self._answer(fleet, everywhere, seen, told)
+        return answer if "run" not in answer else {**answer, "audit": audit_of(answer["run"], everything)}
 
     def _one(
         self, fleet: Fleet, variables: HostVariables, role: str, everything: Mapping[str, t.Any]
