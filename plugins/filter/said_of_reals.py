@@ -35,8 +35,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - Lines of those that C(refused), names of those that are C(silent), C(broken) and of those that C(heard), what takes
-      it C(back) on each, and C(starts), how soon reals that are let in have their weight.
+    - Lines of those that C(refused), names of those that are C(silent), of those that are C(broken) and of those that
+      C(heard), what takes it C(back) on each, and C(starts), how soon reals that are let in have their weight.
   type: dict
 """
 
