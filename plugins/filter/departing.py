@@ -12,8 +12,8 @@ version_added: 0.1.0
 author:
   - The katran.fleet authors (@katran-fleet)
 description:
-  - Says which balancers O(_asked) names or, where it names none, which ones the limit of the run leaves, and all that is
-    wrong with what was said.
+  - Says which balancers O(_asked) names or, where it names none, which ones the limit of the run leaves, and all that
+    is wrong with what was said.
 positional: _asked, _limit, _playing
 options:
   _input:

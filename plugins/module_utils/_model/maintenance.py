@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Balancers that are taken out of service for a while: which are meant, and which VIPs would be left to nobody. Pure."""
+"""Balancers that are taken out of service: which are meant, and which VIPs would be left to nobody. Pure."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def last_ready(fleet: Mapping[str, Info | None], leaving: Collection[str]) -> li
     """A sentence for each place of VIPs that no other balancer would be ready for, once these have left together.
 
     `fleet`: every balancer → what balancer_info tells of its announcements (ready), None where it does not answer. The
-    kernel's routes count, which a routing daemon learns. A balancer that is drained, or leaves too, is no other one; nor
-    is one that asks traffic away for a reason of its own, where one that leaves is ready.
+    kernel's routes count, which a routing daemon learns. A balancer that is drained, or leaves too, is no other one;
+    nor is one that asks traffic away for a reason of its own, where one that leaves is ready.
     """
     best: dict[str, int] = {}
     holders: dict[str, list[str]] = {}
