@@ -40,7 +40,7 @@ mutants: venv ## small faults planted in the pure room, and which its tests miss
 
 .PHONY: engine
 engine: venv ## the engine on real maps and interfaces in namespaces: drift, faults, program life
-	@scripts/halves tests/engine
+	@scripts/workers 3 tests/engine
 
 .PHONY: conformance
 conformance: venv ## the compiled datapath against recorded packets, by BPF_PROG_TEST_RUN

@@ -50,7 +50,9 @@ def payloads() -> Payloads:
     [
         ("tree", 40),
         ("host", 180),
-        ("agent", 412),
+        ("agent", 413),
+        # Routes, counters and what the agent answers are watched while traffic leaves.
+        ("drain", 404),
         # What reads units reads those with control groups, too.
         ("bgp", 161),
         ("flows", 252),
@@ -67,7 +69,8 @@ def payloads() -> Payloads:
         # Of VIPs, the host's own addresses and gateways are read too, and routes are withdrawn. Checks are read, kept
         # and told, and what they said is heeded. What the kernel tells in part is told from what it tells whole.
         # Lists of clients and layouts of connection ids (QUIC-LB) are read, planned and told.
-        *((name, 606) for name in RESOURCES),
+        # What is applied is recorded, in the history and in the journal.
+        *((name, 636) for name in RESOURCES),
         # What the agent knows of checks is read and judged as the agent does it. What the command katran shows is made
         # by the same files.
         ("balancer_info", 755),
