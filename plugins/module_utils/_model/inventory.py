@@ -48,6 +48,7 @@ VARIABLES = frozenset(
         *("bgp", "bgp_packages", "announce_table"),
         # of a run
         *("balancers_group", "reals_group", "become", "doctor_json"),
+        *("import_path", "import_force", "import_maps_path", "import_program_id"),
     )
 )
 """The variables that an operator may set; of resources, also those of several teams, NAME__TEAM."""
