@@ -128,6 +128,13 @@ class Standin:
                     found[flow] = (layout.parse_u32(entry), layout.parse_u32(key))
         return found
 
+    def learn(self, flows: Mapping[bytes, int], cpu: int = 0) -> None:
+        """Put flows into a CPU's table: flow → real id."""
+        value = self.maps["lru_mapping"].lookup(layout.u32(cpu))
+        assert value is not None
+        with bpf.map_by_id(layout.parse_u32(value)) as table:
+            table.update_many([(flow, layout.real_pos_lru(real, 0)) for flow, real in flows.items()])
+
     def attach(self, interface: str) -> None:
         """Run on an interface."""
         with Interfaces() as links:

@@ -216,6 +216,9 @@ def imported(seen: KatranSeen) -> Imported:
         variables["katran_extra_features"] = features
     variables["katran_vips"] = vips
     variables.update({name: rows for name, rows in tables.items() if rows})
+    if not all(vip["reals"] for vip in vips):
+        variables["katran_min_active"] = 0
+        notes.append("katran_min_active is 0, for VIPs without a real; take it out once each has some")
     _tell_reals(seen, variables, notes)
     _tell_health(seen, notes)
     notes.append(_UNTOLD)
