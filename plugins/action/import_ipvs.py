@@ -30,6 +30,7 @@ OPTIONS = {
     "host": {"type": "str"},
     "table": {"type": "str"},
     "configuration": {"type": "path", "default": "/etc/keepalived/keepalived.conf"},
+    "config_id": {"type": "str", "default": ""},
     "files": {"type": "list", "elements": "dict"},
     "folder": {"type": "path", "required": True},
     "balancers": {"type": "list", "elements": "str", "required": True},
@@ -83,7 +84,7 @@ class ActionModule(ActionBase):
             path, source = arguments["configuration"], Sent(_sent(arguments["files"], remarks))
         if path:
             try:
-                configured = read_keepalived(path, source, remarks)
+                configured = read_keepalived(path, source, remarks, arguments["config_id"])
             except OSError as error:
                 raise InventoryError(f"{path} cannot be read: {error.strerror or error}") from error
             origin.append(f"Imported from {path}{f' of {host}' if arguments['files'] else ''}.")

@@ -40,7 +40,8 @@ def inventory_of(services: Mapping[Key, Service], wanted: Wanted, remarks: Remar
     vips = Vips(remarks, wanted.marks)
     entries = vips.of(services)
     if not entries:
-        raise InventoryError(f"nothing that was read makes a VIP: {'; '.join(remarks.sentences[:5]) or 'it is empty'}")
+        why = "; ".join(remarks.sentences[-_SHOWN:]) if services else "there is no virtual server in it"
+        raise InventoryError(f"nothing that was read makes a VIP: {why}")
     variables: dict[str, t.Any] = {"katran_interfaces": list(wanted.interfaces)}
     variables |= _tunnel(vips.sources, remarks) | _room(entries) | _probes(entries) | _starved(entries)
     # From where each came, people look up in the old file.
@@ -64,6 +65,7 @@ def inventory_of(services: Mapping[Key, Service], wanted: Wanted, remarks: Remar
     )
 
 
+_SHOWN = 4
 _HOSTS = "Reals are named by their addresses; give them their own names, and ansible_host where ssh goes elsewhere."
 _REAL_INTERFACES = "By which interfaces tunnels reach the reals; nothing that was read says it."
 _DEFAULTS = (
