@@ -18,6 +18,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files i
 from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.history import Entry
 from ansible_collections.katran.fleet.tests.engine import host as on_host
+from ansible_collections.katran.fleet.tests.engine import katran
 from ansible_collections.katran.fleet.tests.engine.host import FEATURES, RESOURCES, SIZES, snapshot, world
 from ansible_collections.katran.fleet.tests.engine.life import LINK, changed_sources, forwards, lead_out, pinned, wanted
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, compiled_once, sandbox
@@ -79,8 +80,7 @@ def other(configurations: dict[str, Entries]) -> dict[str, Entries]:
 def test_back_before_a_run_and_again() -> None:
     deploy("one", world())
     apply("person", "reals", [{"address": "10.0.0.1", "state": "draining"}])
-    before, vips_before = snapshot(), StateFile("default", BPFFS).read().vips
-    ids = StateFile("default", BPFFS).read().real_ids.assigned
+    before, state = snapshot(), StateFile("default", BPFFS).read()
     deploy("two", other(world()))
     assert snapshot() != before
     found = history()
@@ -100,16 +100,8 @@ def test_back_before_a_run_and_again() -> None:
     done = go_back("two")
     assert (done.result.changes, done.result.operations) == (predicted.result.changes, predicted.result.operations)
     assert done.result.changed
-    assert StateFile("default", BPFFS).read().vips == vips_before
-    assert StateFile("default", BPFFS).read().overlay[0]["address"] == "10.0.0.1"
-    after = snapshot()
-    assert {name: found for name, found in after.items() if name.startswith("ring")}.keys() == {
-        name for name in before if name.startswith("ring")
-    }
-    stayed = StateFile("default", BPFFS).read().real_ids.assigned
-    assert {name: number for name, number in stayed.items() if name in ids and name in ids}.items() <= ids.items() | {
-        (name, number) for name, number in stayed.items()
-    }
+    assert StateFile("default", BPFFS).read().vips == state.vips
+    assert StateFile("default", BPFFS).read().overlay == state.overlay
     assert history()[4].kind == "revert"
     assert history()[4].to == 2
 
@@ -117,6 +109,48 @@ def test_back_before_a_run_and_again() -> None:
     assert not again.result.changed
     assert again.result.operations == {}
     assert list(history()) == [0, 1, 2, 3, 4]
+
+
+def test_katran_history() -> None:
+    katran.install()
+    deploy("one", world())
+    deploy("two", other(world()))
+    listed = katran.katran("history")
+    assert listed.returncode == 0, listed.stderr
+    lines = listed.stdout.splitlines()
+    assert lines[0].split() == ["N", "WHEN", "WHO", "REVISION", "RUN", "WRITTEN", "SECONDS", "WHAT"]
+    assert [line.split()[0] for line in lines[1:]] == ["2", "1", "0"]
+    assert " jane  abc123 " in lines[1]
+    assert "vip 198.51.100.1:80/tcp: removed and " in lines[1]
+    assert lines[3].endswith("nothing was there")
+    found = katran.told("history")
+    assert [entry["run"] for entry in found["entries"]] == ["two", "one", ""]
+    assert found["damaged"] == []
+
+    shown = katran.katran("history", "show", "2")
+    assert "run: two\n" in shown.stdout
+    assert "  server id 7: 10.0.0.1 → 10.0.0.50\n" in shown.stdout
+
+    same = katran.katran("history", "diff", "2")
+    assert (same.returncode, same.stdout, same.stderr) == (0, "", "")
+    differs = katran.katran("history", "diff", "1", "2")
+    assert differs.returncode == 1, differs.stderr
+    assert "# vip 198.51.100.1:80/tcp: removed\n" in differs.stdout
+    assert "# server id 7: 10.0.0.1 → 10.0.0.50\n" in differs.stdout
+    assert "--- server id 7 (1)\n+++ server id 7 (2)\n@@ -1,2 +1,2 @@\n id: 7\n-real: 10.0.0.1\n+real: 10.0.0.50\n" in (
+        differs.stdout
+    )
+    # As they read backwards, and to programs.
+    back = json.loads(katran.katran("history", "diff", "2", "1", "--json").stdout)
+    assert "server id 7: 10.0.0.50 → 10.0.0.1" in back["lines"]
+    assert {
+        "name": "server id 7",
+        "before": {"id": 7, "real": "10.0.0.50"},
+        "after": {"id": 7, "real": "10.0.0.1"},
+    } in (back["changes"]["server_ids"])
+    missing = katran.katran("history", "diff", "9")
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert "there is no applied configuration 9 on this host: there are 0 to 2" in missing.stderr
 
 
 def test_a_run_that_applied_nothing_here() -> None:

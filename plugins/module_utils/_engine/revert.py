@@ -130,6 +130,7 @@ def _choose(history: HistoryFiles, run: str | None, to: int | None) -> Reverted:
     entry_before, since = before_run(known, run or "")
     if entry_before is None:
         return Reverted(None, f"run {run} applied nothing to this balancer: nothing is taken back (katran history)")
+    run = since[0].run
     others = {each.run: each for each in since if each.run not in ("", run)}
     warnings = [
         f"goes back as well: run {name}{f' by {each.user}' if each.user else ''} of {each.began}, which came after"

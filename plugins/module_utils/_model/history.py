@@ -40,6 +40,9 @@ MOST_BYTES = 256 << 20
 SHOWN = 20
 """As many lines of a step's changes are kept."""
 
+ENOUGH = 8
+"""As many characters of a run's id are enough to name it."""
+
 LONGEST = 300
 """Characters of such a line."""
 
@@ -260,13 +263,24 @@ def before_run(known: Known, run: str) -> tuple[Entry | None, list[Entry]]:
     (None, []) where the run applied nothing here. StateError where what was before is no longer kept, or is damaged.
     """
     entries = {each: entry for each, entry in sorted(known.items()) if isinstance(entry, Entry)}
-    first = next((each for each, entry in entries.items() if entry.run == run and entry.kind != REVERT), None)
+    named = _run_named({entry.run for entry in entries.values() if entry.kind != REVERT}, run)
+    first = next((each for each, entry in entries.items() if entry.run == named and entry.kind != REVERT), None)
     if first is None:
         return None, []
     earlier = [each for each in known if each < first]
     if not earlier:
         raise StateError(f"what was before run {run} is no longer kept on this host: {KEPT} runs are (katran history)")
     return entry_of(known, max(earlier)), [entry for each, entry in entries.items() if each >= first]
+
+
+def _run_named(runs: Collection[str], text: str) -> str:
+    """The run whose id this is, or begins with this. StateError where several do."""
+    if text in runs or len(text) < ENOUGH:
+        return text
+    found = sorted(each for each in runs if each.startswith(text))
+    if len(found) > 1:
+        raise StateError(f"{text} is the beginning of the ids of {len(found)} runs: {', '.join(found)}")
+    return found[0] if found else text
 
 
 def last_run(known: Known) -> str:
