@@ -8,10 +8,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.audit import Audit, harmless, is_run, parse_audit
+
+# A busy machine is no fault of what is tested.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 NO_JSON = "KATRAN_AUDIT is ignored: it is no JSON"
 
@@ -35,7 +38,7 @@ def test_nobody_says_anything(source: str | None) -> None:
     [
         ("{", NO_JSON),
         ("[" * 4096, NO_JSON),
-        ("9" * 4096, "KATRAN_AUDIT is ignored: it is no JSON"),
+        ("9" * 4096, "KATRAN_AUDIT is ignored: it is no mapping of run, user and revision"),
         (" " * 4097, "KATRAN_AUDIT is ignored: it has 4097 characters, and at most 4096 are read"),
         ("[]", "KATRAN_AUDIT is ignored: it is no mapping of run, user and revision"),
         ("null", "KATRAN_AUDIT is ignored: it is no mapping of run, user and revision"),
@@ -61,13 +64,12 @@ def test_nothing_reaches_a_terminal_that_it_would_obey() -> None:
     assert found.revision == "x" * 128
 
 
-@pytest.mark.parametrize(
-    ("text", "good"), [("a", True), ("", False), ("-a", False), ("a" * 64, True), ("a" * 65, False)]
-)
-def test_ids_of_runs(text: str, good: bool) -> None:
-    assert is_run(text) is good
+def test_ids_of_runs() -> None:
+    assert all(map(is_run, ("a", "0", "a" * 64, "a-b_c.d")))
+    assert not any(map(is_run, ("", "-a", ".", "a" * 65, "a/b", "ä", "a\n")))
 
 
+@PATIENT
 @given(st.text(max_size=5000))
 def test_any_text(source: str) -> None:
     found = parse_audit(source)
@@ -75,6 +77,7 @@ def test_any_text(source: str) -> None:
         assert value.isprintable()
 
 
+@PATIENT
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=3), st.text())
 def test_any_json(value: object, key: str) -> None:
     found = parse_audit(json.dumps({"run": value, "user": value, "revision": value, key: value}))
@@ -84,6 +87,7 @@ def test_any_json(value: object, key: str) -> None:
     assert found.fault.isprintable()
 
 
+@PATIENT
 @given(st.text(), st.integers(0, 20))
 def test_harmless(value: str, most: int) -> None:
     found = harmless(value, most)

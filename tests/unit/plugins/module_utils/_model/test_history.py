@@ -11,12 +11,15 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.audit import Audit
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import StateError
 from ansible_collections.katran.fleet.plugins.module_utils._model.history import (
+
+# A busy machine is no fault of what is tested.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     APPLIED,
     BEFORE,
     KEPT,
@@ -28,7 +31,6 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.history import
     before_run,
     entry_after,
     entry_of,
-    last_run,
     opening,
     recorded_in,
     step_of,
@@ -138,6 +140,7 @@ def test_a_damaged_entry_names_the_field(change: dict[str, Any], fault: str) -> 
     assert str(raised.value) == f"/h/1.json is damaged ({fault}): it is left out; the other entries can be used"
 
 
+@PATIENT
 @given(st.text() | st.binary().map(lambda data: data.decode(errors="replace")))
 def test_any_text_is_an_entry_or_a_sentence(source: str) -> None:
     for kind in (Entry, Opening):
@@ -164,6 +167,7 @@ def test_room_is_bounded() -> None:
     assert superfluous({number: {1: 10} for number in range(5)}, (), most=10) == []
 
 
+@PATIENT
 @given(
     st.dictionaries(st.integers(0, 60), st.dictionaries(st.integers(0, 9), st.integers(0, 100), max_size=3)),
     st.integers(0, 300),
@@ -227,9 +231,3 @@ def test_by_number() -> None:
         entry_of({}, 0)
     with pytest.raises(StateError, match=r"^damaged$"):
         entry_of({1: "damaged"}, 1)
-
-
-def test_the_last_run() -> None:
-    assert last_run(BASE) == "bbbbbbbb1"
-    assert last_run({**BASE, 4: entry(4), 5: "damaged"}) == "bbbbbbbb1"
-    assert last_run({}) == ""

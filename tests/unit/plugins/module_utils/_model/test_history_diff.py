@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
@@ -22,6 +22,9 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.history_diff i
 from ansible_collections.katran.fleet.plugins.module_utils._model.state import ProgramRecord, State
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import vip_to_config, vips_from_config
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips_input import resolve_vips
+
+# A busy machine is no fault of what is tested.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def vip(*reals: tuple[str, int]) -> dict[str, Any]:
@@ -106,11 +109,13 @@ VALUES = st.recursive(
 )
 
 
+@PATIENT
 @given(VALUES)
 def test_yaml_reads_what_is_written(value: Any) -> None:
     assert yaml.safe_load("\n".join(yaml_lines(value))) == value
 
 
+@PATIENT
 @given(st.from_regex(r"[A-Za-z0-9:./~=<_-]{1,12}", fullmatch=True))
 def test_yaml_takes_no_text_for_something_else(value: str) -> None:
     assert yaml.safe_load("\n".join(yaml_lines({"a": value}))) == {"a": value}
