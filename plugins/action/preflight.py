@@ -13,9 +13,11 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.inventory import GROUPS, missing_groups
+from ansible_collections.katran.fleet.plugins.plugin_utils.audit import audit_of
 from ansible_collections.katran.fleet.plugins.plugin_utils.fleet import Fleet, message, report
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_values import remembering
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables
+from ansible_collections.katran.fleet.plugins.plugin_utils.rollout import rollout_of
 
 ROLES = os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "..", "roles")
 
@@ -52,6 +54,7 @@ class ActionModule(ActionBase):
             "balancers": {host: fleet.balancer(host) for host in wanted["balancer"]},
             "reals": {host: fleet.real(host) for host in wanted["real"]},
             "resources": fleet.resources,
+            "rollout": rollout_of(fleet, variables, wanted["balancer"]),
         }
         fleet.review(wanted["balancer"], wanted["real"])
         told["ask"] = sorted(
@@ -59,7 +62,8 @@ class ActionModule(ActionBase):
         )
         everywhere = missing_groups(everything["groups"], groups, members)
         seen = list(everything.get("ansible_play_hosts_all", ()))
-        return self._answer(fleet, everywhere, seen, told)
+        answer = self._answer(fleet, everywhere, seen, told)
+        return answer if "run" not in answer else {**answer, "audit": audit_of(answer["run"], everything)}
 
     def _one(
         self, fleet: Fleet, variables: HostVariables, role: str, everything: Mapping[str, t.Any]

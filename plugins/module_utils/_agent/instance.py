@@ -44,13 +44,14 @@ NOTHING_SEEN = Way("", attached=False, marks={}, own=frozenset())
 class Instance:
     """One balancer.
 
-    `held`: the descriptor by which the agent takes part in it; `changed`: called where targets are others than before;
-    `kick`: has some asked at once.
+    `number`: what tells it from this host's others; `held`: the descriptor by which the agent takes part in it;
+    `changed`: called where targets are others than before; `kick`: has some asked at once.
     """
 
     def __init__(
         self,
         name: str,
+        number: int,
         settings: AgentSettings,
         held: int,
         salt: str,
@@ -59,7 +60,7 @@ class Instance:
         changed: Callable[[], None],
         kick: Callable[[Iterable[Target]], None],
     ) -> None:
-        self.name, self.settings = name, settings
+        self.name, self.number, self.settings = name, number, settings
         self.files = RunFiles(name)
         self.troubles = Troubles(journal, name)
         self.checks = Checks(self.files, salt, lambda sentence: self.tell(WARNING, sentence))
@@ -197,7 +198,8 @@ class Instance:
     def want(self) -> None:
         """Have made what differs from what there is."""
         reals = {target.real for target in self.checks.checked.pairs} - self.way.own
-        marks = marks_of(reals, self.checks.known.real_ids) if self.way.device and self.way.attached else None
+        ids = self.checks.known.real_ids
+        marks = marks_of(reals, ids, self.number) if self.way.device and self.way.attached else None
         verdicts = self.checks.judged.verdicts if self.checks.known.loaded and self.checks.ready else self._stored
         self.runs.want(self.bpffs, marks, verdicts, self._stored, self.checks.known.interrupted)
 

@@ -37,6 +37,8 @@ class Request:
     """Reals to which nothing may lead newly."""
     unseen: frozenset[str] = frozenset()
     """Reals to which something that leads newly is worth a warning."""
+    audit: str | None = None
+    """What the controller says of who asked; None where nobody did, as at boot: then it is no part of the history."""
 
 
 Gone = tuple[t.Union[VipKey, None], t.Union[frozenset[int], None]]

@@ -83,7 +83,9 @@ def hear(balancer: Balancer, state: str, config: list[dict[str, str]], newest: b
 
 
 EVENTS = st.lists(
-    st.tuples(st.sampled_from((A, B)), st.sampled_from(("draining", "down", "")), st.sets(st.integers(0, 2), min_size=1)),
+    st.tuples(
+        st.sampled_from((A, B)), st.sampled_from(("draining", "down", "")), st.sets(st.integers(0, 2), min_size=1)
+    ),
     max_size=8,
 )
 
