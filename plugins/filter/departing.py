@@ -56,6 +56,7 @@ from jinja2.runtime import Context
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.maintenance import chosen_balancers
 from ansible_collections.katran.fleet.plugins.plugin_utils.audit import audit_here
+from ansible_collections.katran.fleet.plugins.plugin_utils.given import given_faults
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import plain
 
 
@@ -65,7 +66,8 @@ def departing(
 ) -> dict[str, t.Any]:
     """The balancers that are meant, and what is wrong."""
     chosen = chosen_balancers(plain(asked), bool(limit), list(playing), list(group))
-    return {**chosen._asdict(), "audit": audit_here(context)}
+    faults = chosen.faults + given_faults(context)
+    return {"hosts": chosen.hosts, "faults": faults, "audit": audit_here(context)}
 
 
 class FilterModule:

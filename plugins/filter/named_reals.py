@@ -44,6 +44,7 @@ from jinja2.runtime import Context
 from ansible_collections.katran.fleet.plugins.module_utils._model.leaving_plan import chosen_reals
 from ansible_collections.katran.fleet.plugins.module_utils._model.maintenance import names_of
 from ansible_collections.katran.fleet.plugins.plugin_utils.audit import audit_here
+from ansible_collections.katran.fleet.plugins.plugin_utils.given import given_faults
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_values import host_variable
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import plain
 
@@ -58,7 +59,8 @@ def named_reals(context: Context, asked: t.Any) -> dict[str, t.Any]:
     found = chosen_reals(told, inventory)
     since = datetime.now(tz=UTC).isoformat(timespec="milliseconds")
     words = [{"address": address, "state": "draining", "since": since} for address in found.addresses]
-    return {**found._asdict(), "words": words, "audit": audit_here(context)}
+    faults = found.faults + given_faults(context)
+    return {"addresses": found.addresses, "faults": faults, "words": words, "audit": audit_here(context)}
 
 
 def _addresses(context: Context, host: str) -> list[str]:

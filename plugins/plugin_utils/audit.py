@@ -13,6 +13,8 @@ import typing as t
 import uuid
 from collections.abc import Mapping
 
+from jinja2.runtime import Context
+
 from ansible_collections.katran.fleet.plugins.module_utils._model.audit import harmless
 
 USERS = ("GITLAB_USER_LOGIN", "GITHUB_ACTOR", "SUDO_USER")
@@ -36,7 +38,7 @@ def audit_of(run: str, variables: Mapping[str, t.Any], environment: Mapping[str,
     return {"run": run, "user": harmless(user, 64), "revision": harmless(revision, 128)}
 
 
-def audit_here(context: Mapping[str, t.Any]) -> dict[str, str]:
+def audit_here(context: Context) -> dict[str, str]:
     """The same of a run of its own. `context`: the variables of a template."""
     names = ("inventory_dir", *AWX_USERS)
     return audit_of(uuid.uuid4().hex, {name: context[name] for name in names if name in context})
