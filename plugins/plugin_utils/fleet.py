@@ -139,7 +139,8 @@ class Fleet:
 
     `faults`: host → what is wrong with its variables, in sentences; `warnings`: likewise what is valid, and yet may
     surprise. `resources`: each set of resources that a balancer is told, by a word of its own: mostly all have one, and
-    it may be large. `options`: host → balancer, agent, bgp, real → the options of that as its modules read them.
+    it may be large. `options`: host → balancer, agent, bgp, real → the options of that as its modules read them, and
+    min_active.
     """
 
     def __init__(
@@ -201,6 +202,7 @@ class Fleet:
                 )
         read, wrong = option_faults(options, BALANCER_OPTIONS)
         least = self._get(host, "balancer_min_active")
+        self._note(host, "min_active", least)
         self.add_fault(host, *wrong, *resources_faults(resources, read["allow_empty"], least))
         limits = UNLIMITED
         # Which interfaces are missing is told above, in the inventory's words.

@@ -48,6 +48,7 @@ VARIABLES = frozenset(
         *("bgp", "bgp_packages", "announce_table"),
         # of a run
         *("balancers_group", "reals_group", "become", "doctor_json"),
+        *("plan_old", "plan_new", "plan_json", "plan_markdown"),
         # of balancers and reals that are drained
         *("drain", "drain_last", "drain_withdraw", "drain_by", "drain_timeout", "drain_flows", "real", "on_timeout"),
     )
