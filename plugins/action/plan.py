@@ -34,9 +34,11 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         _validated, arguments = self.validate_argument_spec(OPTIONS)
         everything = task_vars or {}
-        for name in ("path", "markdown"):
-            self._require_folder(arguments[name])
         try:
+            for name in ("path", "markdown"):
+                self._require_folder(arguments[name])
+            if not arguments["old"]:
+                raise AnsibleError("katran_plan_old says with what to compare: a git revision, or an inventory")
             plan, hidden = self._plan(arguments["old"], arguments["new"], everything)
         except AnsibleError as error:
             return {"failed": True, "exit_status": ERROR, "msg": clean(" ".join(str(error).split()))}
@@ -46,8 +48,11 @@ class ActionModule(ActionBase):
         told = json.loads(hidden(json.dumps(data)))
         self._write(arguments["path"], json.dumps(told, indent=2) + "\n")
         self._write(arguments["markdown"], hidden(plan.markdown()))
-        answer = {"changed": False, "exit_status": plan.status, "summary": told["summary"], "plan": told}
-        return {**answer, "failed": True, "msg": told["summary"]} if plan.status == ERROR else answer
+        answer = {"changed": False, "exit_status": plan.status, "summary": told["summary"]}
+        if plan.status == ERROR:
+            # Ansible prints the whole of a result that failed.
+            return {**answer, "failed": True, "msg": told["summary"]}
+        return {**answer, "plan": told}
 
     def _plan(self, old: str, new: str, everything: dict[str, t.Any]) -> tuple[FleetPlan, t.Callable[[str], str]]:
         """What changes, and how its texts lose what nobody is to read."""
@@ -61,7 +66,7 @@ class ActionModule(ActionBase):
             ]
             wholes = [read_sealed(each) for each in loaded]
             names = [each.name for each in loaded]
-            plan = Difference(wholes[0], wholes[1], (names[0], names[1])).compare()
+            plan = Difference(wholes[0], wholes[1], (names[0], names[1]), self._limit(everything)).compare()
             plan.notes += [f"{each.name}: {note}" for each in loaded for note in each.notes]
 
         def hidden(text: str) -> str:
@@ -70,6 +75,11 @@ class ActionModule(ActionBase):
             return text
 
         return plan, hidden
+
+    @staticmethod
+    def _limit(everything: dict[str, t.Any]) -> frozenset[str] | None:
+        """The hosts that --limit leaves; None where there is no such limit."""
+        return frozenset(everything.get("ansible_play_hosts_all", ())) if everything.get("ansible_limit") else None
 
     @staticmethod
     def _require_folder(path: str | None) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import typing as t
+from collections.abc import Collection, Mapping
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.foresight import Configured, Foreseen, foresee
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import FleetError
@@ -19,6 +20,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.fleet_plan imp
 from ansible_collections.katran.fleet.plugins.plugin_utils.fleet import report
 from ansible_collections.katran.fleet.plugins.plugin_utils.whole_fleet import Whole
 
+T = t.TypeVar("T")
 _OF_VIP = re.compile(r"vip (\S+): (.*)", re.DOTALL)
 _OF_RUNS = frozenset(("accept_rehash", "end_rollback", "lock_timeout", "min_active", "allow_empty", "purge_flows"))
 """Options that say what a run does, and change nothing on a host."""
@@ -28,9 +30,10 @@ _TOLD_REAL = ("addresses", "vips", "gue_port", "sources")
 
 
 class Difference:
-    """Two fleets compared."""
+    """Two fleets compared, or `only` these hosts of them."""
 
-    def __init__(self, old: Whole, new: Whole, names: tuple[str, str]) -> None:
+    def __init__(self, old: Whole, new: Whole, names: tuple[str, str], only: Collection[str] | None = None) -> None:
+        self.only = only
         self.old = old
         self.new = new
         self.plan = FleetPlan(*names)
@@ -42,32 +45,36 @@ class Difference:
         """Everything that differs."""
         plan = self.plan
         plan.faults = [{"fault": each, "hosts": []} for each in self.new.missing]
-        plan.faults += report({host: each for host, each in self.new.fleet.faults.items() if each})
+        plan.faults += report(self._about(self.new.fleet.faults))
         known = self.old.fleet.warnings
         plan.warnings = report(
             {
                 host: [each for each in sentences if each not in known.get(host, ())]
-                for host, sentences in self.new.fleet.warnings.items()
+                for host, sentences in self._about(self.new.fleet.warnings).items()
             }
         )
         for role, was, now in (
-            ("balancer", self.old.balancers, self.new.balancers),
-            ("real", self.old.reals, self.new.reals),
+            ("balancer", self._about(self.old.balancers), self._about(self.new.balancers)),
+            ("real", self._about(self.old.reals), self._about(self.new.reals)),
         ):
             plan.hosts[role] = len(now)
             plan.added[role] = [host for host in now if host not in was]
             plan.removed[role] = [host for host in was if host not in now]
-        kept = [host for host in self.new.balancers if host in self.old.balancers]
-        sound = [host for host in kept if not self.new.fleet.faults.get(host)]
-        plan.old_faults = report({host: each for host in sound if (each := self.old.fleet.faults.get(host))})
-        for host in sound:
-            if not self.old.fleet.faults.get(host):
-                self._balancer(host)
-        for host in self.new.reals:
-            if host in self.old.reals and not self.new.fleet.faults.get(host):
-                self._real(host)
+            kept = [host for host in now if host in was and not self.new.fleet.faults.get(host)]
+            if role == "real":
+                for host in kept:
+                    self._real(host)
+                continue
+            plan.old_faults = report({host: each for host in kept if (each := self.old.fleet.faults.get(host))})
+            for host in kept:
+                if not self.old.fleet.faults.get(host):
+                    self._balancer(host)
         plan.deltas = list(self._deltas.values())
         return plan
+
+    def _about(self, hosts: Mapping[str, T]) -> dict[str, T]:
+        """What is said of the hosts that are looked at."""
+        return {host: each for host, each in hosts.items() if each and (self.only is None or host in self.only)}
 
     def _add(self, host: str, delta: HostDelta) -> None:
         if delta.is_change:

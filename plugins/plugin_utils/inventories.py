@@ -105,7 +105,7 @@ def opened(told: str, sources: Sequence[str], loader: t.Any) -> Iterator[Loaded]
         repository = Repository.around(os.getcwd())
         inside, outside = [os.path.join(repository.top, path)], []
     else:
-        files = [os.path.realpath(each) for each in sources if "," not in each]
+        files = [os.path.realpath(each) for each in sources if "," not in each and os.path.exists(each)]
         if not files:
             raise AnsibleError(
                 f"{told} is no path, and as a git revision it needs an inventory to look for: give -i, or REVISION:PATH"

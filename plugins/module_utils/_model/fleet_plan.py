@@ -113,11 +113,10 @@ class FleetPlan:
         parts = []
         for role in ("balancer", "real"):
             changed = len({host for each in self.deltas if each.role == role for host in each.hosts})
-            added, removed = len(self.added.get(role, ())), len(self.removed.get(role, ()))
-            more = [f"{number} {word}" for number, word in ((added, "added"), (removed, "removed")) if number]
-            if changed or more:
-                change = [f"{changed} of {counted(self.hosts.get(role, 0), role)} changed"] if changed else []
-                parts.append(", ".join([*change, *([f"{role}s {' and '.join(more)}"] if more else [])]))
+            total = self.hosts.get(role, 0)
+            parts += [f"{changed} of {counted(total, role)} changed"] if changed else []
+            for word, names in (("added", self.added.get(role)), ("removed", self.removed.get(role))):
+                parts += [f"{counted(len(names), role)} {word}"] if names else []
         faults = len(self.faults) + len(self.old_faults) + sum(bool(each.fault) for each in self.deltas)
         if faults:
             parts.append(counted(faults, "fault"))
