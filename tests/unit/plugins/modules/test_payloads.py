@@ -72,9 +72,6 @@ def payloads() -> Payloads:
         # and told, and what they said is heeded. What the kernel tells in part is told from what it tells whole.
         # Lists of clients and layouts of connection ids (QUIC-LB) are read, planned and told.
         # What is applied is recorded, in the history and in the journal.
-        *((name, 636) for name in RESOURCES),
-        # What was said of reals of the whole fleet is kept and told with its moment, and what ended as well.
-        *((name, 618) for name in RESOURCES),
         # What was said of reals of the whole fleet is kept and told with its moment, and what ended as well.
         *((name, 650) for name in RESOURCES),
         # What the agent knows of checks is read and judged as the agent does it. What the command katran shows is made
