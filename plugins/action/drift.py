@@ -79,7 +79,7 @@ def _host(host: Compared) -> dict[str, t.Any]:
         "drift": bool(host.findings),
         "notes": list(host.notes),
         "compared": dict(host.compared),
-        "seconds": host.seconds,
+        "timings": dict(host.timings),
     }
 
 

@@ -28,7 +28,7 @@ class Compared:
     findings: list[Finding] = field(default_factory=list)
     notes: Sequence[str] = ()
     compared: Mapping[str, t.Any] = field(default_factory=dict)
-    seconds: float = 0.0
+    timings: Mapping[str, float] = field(default_factory=dict)
 
 
 def compared_of(host: str, roles: Sequence[str], result: Mapping[str, t.Any]) -> Compared:
@@ -43,7 +43,8 @@ def compared_of(host: str, roles: Sequence[str], result: Mapping[str, t.Any]) ->
         Finding(each["area"], each["kind"], each["what"], Since(**each.get("since", {}))) for each in result["findings"]
     ]
     told = result.get("compared") or {}
-    return Compared(host, roles, findings, result.get("notes", ()), told, float(result.get("seconds", 0)))
+    timings = {**result.get("timings", {}), "all": float(result.get("seconds", 0))}
+    return Compared(host, roles, findings, result.get("notes", ()), told, timings)
 
 
 def _groups(said: Mapping[str, t.Hashable]) -> list[tuple[list[str], t.Hashable]]:

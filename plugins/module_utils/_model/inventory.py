@@ -47,7 +47,7 @@ VARIABLES = frozenset(
         # of announcements
         *("bgp", "bgp_packages", "announce_table"),
         # of a run
-        *("balancers_group", "reals_group", "become", "doctor_json"),
+        *("balancers_group", "reals_group", "become", "doctor_json", "drift_json"),
         # of balancers and reals that are drained
         *("drain", "drain_last", "drain_withdraw", "drain_by", "drain_timeout", "drain_flows", "real", "on_timeout"),
     )
