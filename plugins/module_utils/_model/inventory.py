@@ -51,6 +51,7 @@ VARIABLES = frozenset(
         *("balancers_group", "reals_group", "become", "doctor_json", "serial", "max_failed", "gate_seconds"),
         *("import_path", "import_force", "import_maps_path", "import_program_id"),
         *("plan_old", "plan_new", "plan_json", "plan_markdown"),
+        *("drift_json",),
         # of balancers and reals that are drained
         *("drain", "drain_last", "drain_withdraw", "drain_by", "drain_timeout", "drain_flows", "real", "on_timeout"),
     )
