@@ -88,9 +88,7 @@ class Standin:
             self.maps["vip_lpm_map"].update(key, meta)
             self.maps["cidr_vip_keys"].update(layout.u32(number), definition)
             if ":" not in text:
-                self.maps["vip_lpm4_map"].update(
-                    layout.vip_lpm4_key(packed, int(length), vip["port"], protocol), meta
-                )
+                self.maps["vip_lpm4_map"].update(layout.vip_lpm4_key(packed, int(length), vip["port"], protocol), meta)
             family = 6 if ":" in text else 4
             address = packed if family == 6 else packed[:4]
             self.maps[f"vip_address_lpm{family}"].update(layout.lpm_key(address, int(length)), layout.u32(1))

@@ -132,10 +132,14 @@ def test_it_goes_back_with_what_was_learned_meanwhile(ready: Standin) -> None:
     assert len(learned) >= 50
     review = roll_back(check=True)
     done = roll_back()
-    assert review.changes == done.changes == [
-        f"attach the Katran (program {ready.program}) to {LINK} in native mode again",
-        "copy the flows that were learned meanwhile",
-    ]
+    assert (
+        review.changes
+        == done.changes
+        == [
+            f"attach the Katran (program {ready.program}) to {LINK} in native mode again",
+            "copy the flows that were learned meanwhile",
+        ]
+    )
     assert attached() == (ready.program, "native")
     assert {flow: theirs[real] for flow, (real, _cpu) in ready.flows().items()} == learned
     assert not roll_back().changed

@@ -11,7 +11,6 @@ maglev_v1 a real has its weight and one slot for each later round. Whatever is f
 
 from __future__ import annotations
 
-import typing as t
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,18 +56,17 @@ def weights_of(owners: array[int], addresses: Mapping[int, str], build: Build = 
     if not known:
         return RingWeights({}, "maglev_v2", 0 if counts.keys() <= {0} else empty, empty)
     ring = _Ring(owners, known, addresses)
-    best: RingWeights | None = None
+    best = RingWeights({}, "maglev_v2", len(owners) + 1)
     tried = set()
     for weights, ring_hash in ring.candidates():
         if (tuple(weights), ring_hash) in tried:
             continue
         tried.add((tuple(weights), ring_hash))
         differ = ring.compare(weights, ring_hash, build)
-        if best is None or differ < best.differ:
+        if differ < best.differ:
             best = RingWeights(dict(zip(ring.addresses, weights, strict=True)), ring_hash, differ, empty)
         if not differ:
             break
-    assert best is not None  # there is always a first guess
     return best
 
 
@@ -112,19 +110,18 @@ class _Ring:
         """Whoever took the last slot: as long as D is so small that each interval holds one number or none."""
         largest = max(self.counts)
         for rounds in (largest, largest + 1):
-            pairs = sorted({(count, rounds) for count in self.counts})
+            distinct = sorted(set(self.counts))
             for top in range(1, min(rounds // 2, MAX_WEIGHT) + 1):
-                found: dict[int, int] | None = {}
-                for count, _rounds in pairs:
+                found: dict[int, int] = {}
+                for count in distinct:
                     weight = max(-(-count * top // rounds), 1)
                     # Under (count + 1)/(rounds − 1), which it has only where it ends a round earlier.
                     if weight * (rounds - 1) >= (count + 1) * top or weight > top:
-                        found = None
                         break
                     found[count] = weight
-                if found is None or top not in found.values():
-                    continue
-                yield from self._settled([found[count] for count in self.counts], top, rounds)
+                else:
+                    if top in found.values():
+                        yield from self._settled([found[count] for count in self.counts], top, rounds)
 
     def _settled(self, weights: list[int], top: int, rounds: int) -> Iterator[list[int]]:
         """These, or the next ones up where only those have the counts."""
@@ -132,9 +129,7 @@ class _Ring:
             yield weights
             return
         higher = [
-            weight + 1
-            if (weight + 1) * (rounds - 1) < (count + 1) * top and weight < top
-            else weight
+            weight + 1 if (weight + 1) * (rounds - 1) < (count + 1) * top and weight < top else weight
             for weight, count in zip(weights, self.counts, strict=True)
         ]
         if higher != weights and _counts(higher, self.size) == self.counts:
@@ -163,10 +158,11 @@ class _Ring:
     def _last_takers(self, ranks: Sequence[Sequence[tuple[int, int]]]) -> list[int]:
         """The places in the order of those who may have taken the last slot of all, which nobody else stepped over."""
         everybody = range(len(self.ids))
+        ends = [each[-1] for each in ranks]
         return [
             taker
             for taker in everybody
-            if all(other == taker or self._rank(other, ranks[taker][-1][1]) > ranks[other][-1][0] for other in everybody)
+            if all(other == taker or self._rank(other, ends[taker][1]) > ends[other][0] for other in everybody)
         ]
 
     def _turns_before(self, taker: int, ranks: Sequence[Sequence[tuple[int, int]]]) -> int:

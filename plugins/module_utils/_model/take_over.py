@@ -91,10 +91,10 @@ def plan_take_over(plan: ProgramPlan, state: State, seen: BalancerSnapshot) -> N
             " each an instance of its own"
         )
     if not taken:
-        if known is not None and not known.copied and seen.held is not None and seen.held.id == known.id:
-            # Nobody took it away again since: its flows are those that were missed.
-            if not seen.at(known.interfaces) or known.id not in seen.at(known.interfaces):
-                plan.add(SettleFlows(known.id), f"copy the rest of the flows of the Katran (program {known.id})")
+        missed = known is not None and not known.copied and seen.held is not None and seen.held.id == known.id
+        # Where it runs again, nothing was missed.
+        if known is not None and missed and known.id not in seen.at(known.interfaces):
+            plan.add(SettleFlows(known.id), f"copy the rest of the flows of the Katran (program {known.id})")
         return
     number = numbers.pop()
     interfaces = {step.there.interface: step.there.mode for step in taken if isinstance(step, Attach) and step.there}
