@@ -11,7 +11,6 @@ from array import array
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from operator import ne
 
 from .._kernel.cpus import possible_cpus
 from .._kernel.katran_maps import KatranMaps, Place, health_maps, inner_maps, opened_katran
@@ -26,7 +25,7 @@ from .._model.limits import Limits
 from .._model.map_specs import ARRAY, DEFAULT_SIZES, MMAPABLE
 from .._model.resources import RESOURCES
 from .._model.ring import build_ring
-from .._model.ring_weights import RingWeights, weights_of
+from .._model.ring_weights import RingWeights, differing, weights_of
 from .._model.shape import as_told
 from .._model.verdicts import NO_WORDS
 from .._model.vip_entries import flag_bits
@@ -183,9 +182,7 @@ def _differing(vip: Vip, owners: array[int], addresses: Mapping[int, str], rings
     if job not in rings:
         rings[job] = build_ring(members, len(owners), vip.hash)
     ids = {address: number for number, address in addresses.items()}
-    table = array("I", [*(ids.get(address, 0) for address, _weight in members), 0])
-    made = array("I", map(table.__getitem__, rings[job]))
-    return 0 if made == owners else sum(map(ne, made, owners))
+    return differing(rings[job], [ids.get(address, 0) for address, _weight in members], owners)
 
 
 def told(found: KatranFound) -> dict[str, t.Any]:
