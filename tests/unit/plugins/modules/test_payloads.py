@@ -62,6 +62,8 @@ def payloads() -> Payloads:
         # A real knows filters of tc, the kernel's tunnels and the firewall beside XDP.
         ("decap", 374),
         ("xdp_root", 272),
+        # A Katran that is not ours is read as an inventory, by the descriptions of VIPs and tables, and compared with one.
+        ("katran_info", 430),
         # Units and their groups, besides.
         ("server_id_option", 307),
         # Of VIPs, the host's own addresses and gateways are read too, and routes are withdrawn. Checks are read, kept
