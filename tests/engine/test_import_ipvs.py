@@ -116,21 +116,12 @@ def test_a_host_that_is_read(saved: Path) -> None:
     assert "Imported from the table of IPVS, ipvsadm of lvs1." in (saved / "new" / "hosts.yml").read_text()
 
 
-@pytest.mark.parametrize(
-    ("more", "sentence"),
-    [
-        (["katran_import_balancers="], "Give a source"),
-        (["katran_import_keepalived=/nowhere.conf"], "/nowhere.conf cannot be read: there is no such file"),
-        (["katran_import_ipvsadm=/dev/zero"], "/dev/zero cannot be read: there is no such file"),
-        (["katran_import_balancers=../x"], "../x cannot be the name of a host in an inventory"),
-        (['{"katran_import_marks": {"x": 1}}'], "marks.x: is no mark with a list of address, port and protocol"),
-        (['{"katran_import_marks": {"1": [{"address": 1}]}}'], "marks.1[0]: is no mapping of address, port"),
-    ],
-)
-def test_what_is_refused(saved: Path, more: list[str], sentence: str) -> None:
-    done = run(saved, *(word for each in more for word in ("-e", each)))
+def test_what_is_refused(saved: Path) -> None:
+    done = run(saved, "-e", "katran_import_balancers=")
     assert done.returncode == 2
-    assert sentence in " ".join(done.stdout.split())
+    assert "Give a source" in done.stdout
+    done = run(saved, "-e", "katran_import_ipvsadm=/dev/zero")
+    assert "/dev/zero cannot be read: there is no such file" in " ".join(done.stdout.split())
     assert "Traceback" not in done.stdout + done.stderr
     assert not (saved / "new").exists()
 
