@@ -214,7 +214,7 @@ class Fleet:
         most = read["max_probes"] if is_number(read["max_probes"], 1, MOST_PROBES) else None
         own = (read["allow_own_addresses"], read["ssh_port"], read["check_defaults"], most)
         self.add_fault(host, *self._config_faults(resources, limits, *own))
-        self.warnings[host] = self.warnings.get(host, []) + config_warnings(resources.entries)
+        self.warnings[host] = self.warnings.get(host, []) + resources.told(config_warnings(resources.entries))
         return told
 
     def _bgp(self, host: str, resources: Resources) -> Told:
@@ -407,7 +407,8 @@ class Fleet:
         key = (id(resources), tuple(sorted(limits.sizes.items())), limits.features, *rest)
         if key not in self._checked:
             reals = self._addresses_of(self.reals)
-            self._checked[key] = config_faults(resources.entries, limits, allow_own, ssh_port, reals, checks, probes)
+            found = config_faults(resources.entries, limits, allow_own, ssh_port, reals, checks, probes)
+            self._checked[key] = resources.told(found)
         return self._checked[key]
 
     def _served_vips(self, host: str, addresses: Sequence[str]) -> list[str] | None:
