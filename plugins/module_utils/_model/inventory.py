@@ -42,9 +42,9 @@ VARIABLES = frozenset(
         *("real_interfaces", "real_mode", "real_vips", "real_sources", "real_mtu", "real_mss", "real_address"),
         *("real_attach", "real_how", "real_firewall"),
         *("real_weight", "real_state", "server_id", "server_id_units", "server_id_fallback"),
-        *("server_id_entries", "server_id_restart"),
+        *("server_id_entries", "server_id_restart", "weights_file", "real_zones"),
         # of both
-        *("instance", "bpffs", "lock_timeout", "host_packages", "mtu_check"),
+        *("instance", "bpffs", "lock_timeout", "host_packages", "mtu_check", "zone"),
         # of announcements
         *("bgp", "bgp_packages", "announce_table"),
         # of a run
