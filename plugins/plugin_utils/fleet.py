@@ -57,6 +57,11 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.settings impor
 from ansible_collections.katran.fleet.plugins.module_utils._model.shape import is_number, is_true, words
 from ansible_collections.katran.fleet.plugins.module_utils._model.sources import DEFAULT_SOURCES
 from ansible_collections.katran.fleet.plugins.module_utils._model.written import number_fault
+from ansible_collections.katran.fleet.plugins.plugin_utils.fleet_sites import (
+    real_faults,
+    real_warnings,
+    site_warnings,
+)
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables, VariableError
 
 BALANCER_OPTIONS: Spec = {
@@ -226,7 +231,8 @@ class Fleet:
         most = read["max_probes"] if is_number(read["max_probes"], 1, MOST_PROBES) else None
         own = (read["allow_own_addresses"], read["ssh_port"], read["check_defaults"], most)
         self.add_fault(host, *self._config_faults(resources, limits, *own))
-        self.warnings[host] = self.warnings.get(host, []) + self._once(config_warnings, resources, resources.entries)
+        surprises = self._once(config_warnings, resources, resources.entries)
+        self.warnings[host] = self.warnings.get(host, []) + resources.told(surprises)
         return told
 
     def _bgp(self, host: str, resources: Resources) -> Told:
@@ -275,7 +281,13 @@ class Fleet:
                 self._drained[id(resources)] = drained_warnings(resources, addresses)
             if self._drained[id(resources)]:
                 self.warnings.setdefault(host, []).extend(self._drained[id(resources)])
-        self._review_ids({host: self._resources(host) for host in hosts}, reals)
+        resources = {host: self._resources(host) for host in hosts}
+        self._review_ids(resources, reals)
+        for host, sentences in real_faults(reals, self._get).items():
+            self.add_fault(host, *sentences)
+        for told in (site_warnings(resources, self._get), real_warnings(reals, self._get)):
+            for host, sentences in told.items():
+                self.warnings.setdefault(host, []).extend(sentences)
 
     def _review_ids(self, balancers: Mapping[str, Resources], reals: Iterable[str]) -> None:
         """Compare the server ids of reals with each other, and with those that balancers know."""
@@ -426,7 +438,8 @@ class Fleet:
         key = (id(resources), tuple(sorted(limits.sizes.items())), limits.features, *rest)
         if key not in self._checked:
             reals = self._addresses_of(self.reals)
-            self._checked[key] = config_faults(resources.entries, limits, allow_own, ssh_port, reals, checks, probes)
+            found = config_faults(resources.entries, limits, allow_own, ssh_port, reals, checks, probes)
+            self._checked[key] = resources.told(found)
         return self._checked[key]
 
     def _served_vips(self, host: str, addresses: Sequence[str]) -> list[str] | None:
