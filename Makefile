@@ -58,6 +58,10 @@ sanity: venv ## ansible-test sanity and units on the built and installed collect
 lint: venv ## ruff, mypy, ansible-lint, yamllint, antsibull, shellcheck
 	@scripts/lint
 
+.PHONY: callback-versions
+callback-versions: venv ## callback folded with the newest ansible-core, which PyPI brings
+	@scripts/callback-versions
+
 .PHONY: plant
 plant: venv ## do the tests notice small faults in bpf/, engine and roles? PLANT="root- swap-" for some of them
 	@scripts/plant $(PLANT)

@@ -139,7 +139,7 @@ class Fleet:
 
     `faults`: host → what is wrong with its variables, in sentences; `warnings`: likewise what is valid, and yet may
     surprise. `resources`: each set of resources that a balancer is told, by a word of its own: mostly all have one, and
-    it may be large.
+    it may be large. `options`: host → balancer, agent, bgp, real → the options of that as its modules read them.
     """
 
     def __init__(
@@ -155,6 +155,7 @@ class Fleet:
         self.reals = list(reals)
         self._both = frozenset(reals).intersection(balancers)
         self.resources: dict[str, Mapping[str, Sequence[t.Any]]] = {}
+        self.options: dict[str, dict[str, t.Any]] = {}
         self._joined: dict[tuple[t.Any, ...], Resources] = {}
         self._served: dict[int, Served] = {}
         self._checked: dict[tuple[t.Any, ...], list[str]] = {}
@@ -165,6 +166,9 @@ class Fleet:
         """Something is wrong with a host's variables."""
         known = self.faults.setdefault(host, [])
         known += [sentence for sentence in sentences if sentence not in known]
+
+    def _note(self, host: str, part: str, options: t.Any) -> None:
+        self.options.setdefault(host, {})[part] = options
 
     def balancer(self, host: str) -> Told:
         """What a balancer is told."""
@@ -201,6 +205,7 @@ class Fleet:
         limits = UNLIMITED
         # Which interfaces are missing is told above, in the inventory's words.
         settings = self._parsed(host, parse_settings, {**read, "state": "loaded"})
+        self._note(host, "balancer", read if settings is None else {**read, **settings.to_config()})
         if settings is not None and not wrong:
             limits = Limits(settings.sizes, settings.features)
             if self._syncs(host) and not limits.has(SYNC_FLAG):
@@ -215,6 +220,7 @@ class Fleet:
     def _bgp(self, host: str, resources: Resources) -> Told:
         """Where VIPs may be that a balancer announces; None where nobody says which. No password is handed on."""
         config = self._get(host, "katran_bgp") if self._is_set(host, "katran_bgp") else None
+        self._note(host, "bgp", config)
         if config is not None:
             try:
                 self.warnings.setdefault(host, []).extend(bgp_warnings(parse_bgp(config, "katran_bgp"), "katran_bgp"))
@@ -227,6 +233,7 @@ class Fleet:
         """Whether the agent asks reals through the tunnel, and which other balancers it tells of flows."""
         read, wrong = option_faults(self._options(host, "balancer", AGENT_OPTIONS), AGENT_OPTIONS)
         self.add_fault(host, *wrong)
+        self._note(host, "agent", dict(read))
         peers = list(read["sync_peers"]) or [self._peer(each) for each in self._balancers if each != host]
         if not read["sync_address"]:
             # Which one it is, the host finds out.
@@ -297,6 +304,7 @@ class Fleet:
                 options[name] = None
         read, unread = option_faults(options, REAL_OPTIONS)
         self.add_fault(host, *unread)
+        self._note(host, "real", read)
         if not options.get("interfaces"):
             self.add_fault(
                 host,

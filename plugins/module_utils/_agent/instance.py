@@ -23,6 +23,7 @@ from .._model.watch import Place
 from .announcer import Announcer, Line
 from .applying import Runs
 from .checking import Checks, told
+from .handing import Handing
 from .journal import NOTICE, WARNING, Journal
 from .known import StateReader
 from .services import SyncService
@@ -65,6 +66,7 @@ class Instance:
         self.checks = Checks(self.files, salt, lambda sentence: self.tell(WARNING, sentence))
         self.runs = Runs(name, worker, self.troubles, journal)
         self.sync = SyncService(name, journal)
+        self.handing = Handing(self.files, self.sync, self.troubles)
         self.announcer = Announcer(name, settings.announce_table)
         self.way = NOTHING_SEEN
         self.places: Mapping[Place, str] = {}
@@ -103,6 +105,7 @@ class Instance:
     async def close(self, kept: bool = True) -> None:
         """Have no more runs made. Verdicts and flows stay; `kept`: so do routes, and what is known of checks."""
         await self.runs.close()
+        await self.handing.close()
         await self.sync.close()
         await self.checks.feeders.close(kept)
         if kept:
@@ -143,6 +146,7 @@ class Instance:
             self.sync.ring_changed()
             self.want()
         self.checks.read_words()
+        self.handing.look()
 
     def was_kicked(self) -> bool:
         """Whether somebody asks for all checks at once, since this was last asked."""

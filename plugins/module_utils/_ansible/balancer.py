@@ -34,12 +34,14 @@ LINKS: Spec = {
 
 def run_balancer() -> None:
     """The whole of module balancer."""
-    module = module_of({**KEEPING, **PLANNED_SOURCES, **LINKS, "untouched": UNTOUCHED})
+    after_vips = {"type": "bool", "default": False}
+    module = module_of({**KEEPING, **PLANNED_SOURCES, **LINKS, "untouched": UNTOUCHED, "after_vips": after_vips})
 
     def work() -> dict[str, t.Any]:
         params = dict(module.params)
         request = request_of(params, module.check_mode)
-        balancer = Balancer(request.instance, request.bpffs, tools=HostBalancerToolchain(planned_sources(module)))
+        tools = HostBalancerToolchain(planned_sources(module))
+        balancer = Balancer(request.instance, request.bpffs, tools=tools, audit=request.audit)
         if params["state"] == "absent":
             outcome = balancer.remove(request.check, request.lock_timeout)
         elif params["state"] == "rolled_back":
@@ -52,6 +54,7 @@ def run_balancer() -> None:
                 frozenset(params["untouched"]),
                 params["end_rollback"],
                 RealLinks(params["mtu_check"], "ipv6" in params["real_families"], params["real_mss"]),
+                params["after_vips"],
             )
             asking.check()
             outcome = balancer.ensure(asking, request.check, request.lock_timeout)
@@ -63,6 +66,7 @@ def run_balancer() -> None:
 def _balancer_result(module: AnsibleModule, outcome: Result) -> dict[str, t.Any]:
     output = steps_result(module, "balancer", outcome.changes, outcome.warnings, outcome.before, outcome.after)
     output["operations"] = outcome.operations
+    output["waits"] = bool(outcome.waits)
     if outcome.program:
         output.update(
             program=outcome.program,

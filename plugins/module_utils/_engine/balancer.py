@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import typing as t
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, partial
 
 from .._kernel.balancer_edges import BalancerEdges, KernelBalancerEdges
 from .._kernel.edges import pinned_info
@@ -21,6 +22,7 @@ from .._model.announcement import DRAIN_FILE
 from .._model.balancer_plan import BalancerPlan, follows_gateway, plan_balancer, plan_gateway, plan_removal
 from .._model.balancer_snapshot import BalancerSnapshot
 from .._model.errors import FleetError, NetworkError
+from .._model.history import FOLDER
 from .._model.limits import Limits
 from .._model.map_specs import MAPS, balancer_maps
 from .._model.pinned import PinnedMaps
@@ -29,6 +31,7 @@ from .._model.snapshot import GatewayAnswer
 from .._model.state import State
 from .._model.steps import ClearSlot, Compile, Detach
 from .._model.tables import BALANCER_TABLES
+from .._model.take_over import UseForeign, can_give_back, plan_giving_back, waits_for_vips
 from .._model.wanted import Asking, Wanted, kept_wanted, wanted_back
 from .._model.words_file import WORDS_FILE
 from .._program.balancer_executor import BalancerExecutor
@@ -40,6 +43,7 @@ from .._program.own_pins import balancer_pins
 from .._program.swap import BYTECODE_FILE, NEXT_FILE, PREVIOUS_FILE, PROGRAM, Swap
 from .balancer_reading import BalancerReader
 from .known_tables import features_in_use, idle_resources
+from .recording import recorded, tell_removal
 from .recovery import lost_warnings
 from .request import Result
 from .run import Job, preview, run, told
@@ -53,26 +57,36 @@ STATE_FILES = (
     BYTECODE_FILE,
     NEXT_FILE,
     PREVIOUS_FILE,
+    FOLDER,
 )
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a run has read. `wanted`: with what the state makes of it; `warnings`: what to say of that."""
+    """What a run has read. `wanted`: with what the state makes of it; `warnings`: what to say of that.
+
+    `waits`: why a Katran is not replaced yet.
+    """
 
     state: State
     wanted: Wanted
     host: BalancerSnapshot
     warnings: tuple[str, ...] = ()
+    waits: str = ""
 
 
 @dataclass(frozen=True)
 class _Planned:
-    """A plan, and what it is carried out with. `wanted`: None where there is nothing to tell of the program."""
+    """A plan, and what it is carried out with. `wanted`: None where there is nothing to tell of the program.
+
+    `waits`: as in _Seen; `leaves`: whether packets of VIPs are another program's afterwards.
+    """
 
     plan: BalancerPlan
     state: State
     wanted: Wanted | None = None
+    waits: str = ""
+    leaves: bool = False
 
     def require(self) -> None:
         """ProgramError where the host lacks something."""
@@ -92,8 +106,11 @@ class Balancer:
         file: StateFile | None = None,
         edges: BalancerEdges | None = None,
         tools: BalancerToolchain | None = None,
+        audit: str | None = None,
     ) -> None:
+        """`audit`: as Request has it."""
         self.instance = instance
+        self.audit = audit
         self.file = file or StateFile(instance, bpffs)
         self.edges: BalancerEdges = edges or KernelBalancerEdges()
         self.tools: BalancerToolchain = tools or HostBalancerToolchain()
@@ -104,19 +121,25 @@ class Balancer:
 
     def ensure(self, wanted: Wanted | Asking, check: bool, timeout: float) -> Result:
         """Bring the balancer to `attached` or `loaded` with these settings; in check mode only say what that takes."""
-        return run(self.ensuring(wanted), self.file, check, timeout)
+        return run(self.ensuring(wanted), self.file, check, timeout, self._recorded(check))
 
     def roll_back(self, check: bool, timeout: float) -> Result:
         """Go back to the program before the last upgrade; a second call changes nothing."""
-        return run(self.rolling_back(), self.file, check, timeout)
+        return run(self.rolling_back(), self.file, check, timeout, self._recorded(check))
 
     def remove(self, check: bool, timeout: float) -> Result:
-        """Detach and remove the balancer: attachments, pins, state, lock."""
-        return run(self.removing(), self.file, check, timeout)
+        """Detach and remove the balancer: attachments, pins, state, history, lock."""
+        result = run(self.removing(), self.file, check, timeout)
+        if not check:
+            tell_removal(self.instance, self.audit, result)
+        return result
 
     def follow_gateway(self, check: bool, timeout: float) -> Result:
         """Send to the gateway's MAC of today where it is to be found out."""
         return run(self.following(), self.file, check, timeout)
+
+    def _recorded(self, check: bool) -> Callable[[Callable[[], Result]], Result]:
+        return partial(recorded, self.file, PROGRAM, self.audit, check)
 
     # the jobs
 
@@ -149,7 +172,11 @@ class Balancer:
                     f"balancer {self.instance} was rolled back by hand and stays so until its sources or settings"
                     " change; end_rollback: true (katran_end_rollback) takes them as they are"
                 )
-            return _Seen(state, goal, self.reader.everything(state, goal, digest, asked), tuple(warnings))
+            host = self.reader.everything(state, goal, digest, asked)
+            waits = waits_for_vips(goal, state, host)
+            if waits:
+                goal = replace(goal, attach_later=True)
+            return _Seen(state, goal, host, (*warnings, waits) if waits else tuple(warnings), waits)
 
         return Job(read, self._plan, _preview, self._execute, lambda: self._recover(known()), prepare)
 
@@ -157,8 +184,10 @@ class Balancer:
         """The job of `roll_back`."""
         known = cache(self.reader.known)
 
-        def read() -> _Seen:
+        def read() -> _Seen | tuple[State, BalancerSnapshot]:
             state = known()
+            if can_give_back(state):
+                return state, self.reader.places(state)
             if state.program.rolled_back_from:
                 # What a killed rollback left undone after the program had changed over is still to be done.
                 wanted = kept_wanted(state)
@@ -167,7 +196,14 @@ class Balancer:
             idle = tuple(self._idle(state, wanted))
             return _Seen(state, wanted, self.reader.everything(state, wanted, None, ()), idle)
 
-        return Job(read, self._plan, _preview, self._execute, lambda: self._recover(known()))
+        def plan(found: _Seen | tuple[State, BalancerSnapshot]) -> _Planned:
+            if isinstance(found, _Seen):
+                return self._plan(found)
+            made = BalancerPlan(before=found[0].settings, after=found[0].settings, learned=found[0].learned)
+            plan_giving_back(made, self.instance, *found)
+            return _Planned(made, found[0], leaves=bool(made.of(UseForeign)))
+
+        return Job(read, plan, _preview, self._execute, lambda: self._recover(known()))
 
     def _idle(self, state: State, wanted: Wanted) -> list[str]:
         """What was applied that the program to be has no feature for."""
@@ -239,7 +275,7 @@ class Balancer:
         macros = balancer_macros(seen.wanted.settings)
         plan = plan_balancer(seen.wanted, macros, seen.state, self.file.path, seen.host)
         plan.warnings[:0] = seen.warnings
-        return _Planned(plan, seen.state, seen.wanted)
+        return _Planned(plan, seen.state, seen.wanted, seen.waits)
 
     def _execute(self, planned: _Planned) -> Result:
         plan, state = planned.plan, planned.state
@@ -249,10 +285,12 @@ class Balancer:
             # The first time, the host itself is in question: a fault of its own is not to look like one of ours.
             for step in plan.of(Compile):
                 self.tools.require_host(step.source_dir)
-        leaves = planned.wanted is not None and planned.wanted.state == "loaded" and plan.of(Detach, ClearSlot)
+        wanted = planned.wanted
+        leaves = planned.leaves or (wanted is not None and wanted.state == "loaded" and plan.of(Detach, ClearSlot))
         with withdrawn(self.instance, _places(state) if leaves else ()):
             executor.run(plan.ordered())
         result = told(plan)
+        result.waits = planned.waits
         if planned.wanted is not None:
             compiled = executor.bytecode if plan.of(Compile) else None
             seconds = compiled.compile_seconds if compiled else 0.0
@@ -298,7 +336,7 @@ def _places(state: State) -> set[str]:
 
 
 def _preview(planned: _Planned) -> Result:
-    return preview(planned.plan)
+    return replace(preview(planned.plan), waits=planned.waits)
 
 
 def _idle_options(wanted: Wanted) -> list[str]:

@@ -47,7 +47,10 @@ VARIABLES = frozenset(
         # of announcements
         *("bgp", "bgp_packages", "announce_table"),
         # of a run
-        *("balancers_group", "reals_group", "become", "doctor_json"),
+        *("balancers_group", "reals_group", "become", "doctor_json", "serial", "max_failed", "gate_seconds"),
+        *("import_path", "import_force", "import_maps_path", "import_program_id"),
+        # of balancers and reals that are drained
+        *("drain", "drain_last", "drain_withdraw", "drain_by", "drain_timeout", "drain_flows", "real", "on_timeout"),
     )
 )
 """The variables that an operator may set; of resources, also those of several teams, NAME__TEAM."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter, deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, cycle, islice, repeat
 from math import gcd, log
@@ -53,6 +53,12 @@ def build_ring(reals: Sequence[tuple[AnyAddress, int]], ring_size: int, ring_has
     if typecode == "B":
         return array(typecode, bytes(slots).translate(bytes((0, *indices)).ljust(256, b"\0")))
     return array(typecode, map((0, *indices).__getitem__, slots))
+
+
+def hash_order(reals: Mapping[int, AnyAddress], ring_size: int) -> list[tuple[int, int, int]]:
+    """(id, offset, skip) of each real, by id, in the order in which they take their turns."""
+    found = sorted((*_permutation(address, ring_size), number) for number, address in reals.items())
+    return [(number, offset, skip) for _hash, offset, skip, number in found]
 
 
 def ring_typecode(reals: int) -> str:
