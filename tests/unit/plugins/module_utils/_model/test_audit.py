@@ -15,7 +15,6 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.audit import A
 
 # A busy machine is no fault of what is tested.
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
 NO_JSON = "KATRAN_AUDIT is ignored: it is no JSON"
 
 

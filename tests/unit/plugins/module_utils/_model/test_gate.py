@@ -79,7 +79,9 @@ def test_new_flows_that_cease_and_a_balancer_that_nothing_reaches() -> None:
     assert judge(sample(packets=0), nothing, True) == []
 
 
-@pytest.mark.parametrize("reason", ["ring_slot_empty", "real_outside_map", "encapsulation_failures_v4", "frames_dropped"])
+@pytest.mark.parametrize(
+    "reason", ["ring_slot_empty", "real_outside_map", "encapsulation_failures_v4", "frames_dropped"]
+)
 def test_drops_that_nothing_before_explains(reason: str) -> None:
     named = {reason: 100, "frames_dropped": 100, "frames_sent": 4900, "frames_seen": 5000}
     found = judge(sample(), seen(4900, **named), False)

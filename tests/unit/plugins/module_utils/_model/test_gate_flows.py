@@ -23,6 +23,13 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.vips import Vi
 
 KEY = VipKey.read("198.51.100.1:443/tcp")
 VIP = Vip(KEY, reals=(VipReal("10.0.0.1"), VipReal("10.0.0.2")))
+NAMES = [
+    "198.51.100.1:80/tcp",
+    "198.51.100.0/24:0/udp",
+    "[2001:db8:1::1]:443/udp",
+    "[2001:db8:1::/64]:0/tcp",
+    "0.0.0.0/0:0/tcp",
+]
 SENT = {
     "action": "sent",
     "vip": str(KEY),
@@ -76,9 +83,7 @@ def test_clients_are_such_as_a_vips_lists_let_in() -> None:
 
 
 @given(
-    st.sampled_from(
-        ["198.51.100.1:80/tcp", "198.51.100.0/24:0/udp", "[2001:db8:1::1]:443/udp", "[2001:db8:1::/64]:0/tcp", "0.0.0.0/0:0/tcp"]
-    ),
+    st.sampled_from(NAMES),
     st.integers(1, 3000),
 )
 def test_flows_are_such_as_a_simulation_takes(name: str, vips: int) -> None:

@@ -17,9 +17,6 @@ from hypothesis import strategies as st
 from ansible_collections.katran.fleet.plugins.module_utils._model.audit import Audit
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import StateError
 from ansible_collections.katran.fleet.plugins.module_utils._model.history import (
-
-# A busy machine is no fault of what is tested.
-PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     APPLIED,
     BEFORE,
     KEPT,
@@ -38,6 +35,8 @@ PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     unended,
 )
 
+# A busy machine is no fault of what is tested.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 AT = "2026-05-04T03:02:01.123+00:00"
 JANE = Audit("run1", "jane", "abc")
 
