@@ -183,7 +183,7 @@ def fault(fleet: Fleet, targets: list[Target], bad: Target, folder: Path, missed
     if gone_for > MOST_SECONDS or len(load.failed) > len(lost) or len(lost) * BALANCERS > len(to_bad):
         missed.append(f"{gone_for:.1f} s, {len(lost)} of {len(to_bad)} failed to the VIP, {len(load.failed)} in all")
     lines = [
-        f"planted fault: the canary had it for {gone_for:.1f} s (at most {MOST_SECONDS:g}), the run took {seconds:.0f} s",
+        f"planted fault: the canary had it for {gone_for:.1f} s of {MOST_SECONDS:g}, the run took {seconds:.0f} s",
         f"of {len(to_bad)} requests to the VIP {len(lost)} failed (the canary's share is {len(to_bad) // BALANCERS})",
         f"in all {load}",
     ]
