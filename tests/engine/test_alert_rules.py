@@ -62,6 +62,10 @@ CASES = {
     ),
     "KatranGatewayUnresolved": Case(f"katran_gateway_resolved{{{B}}}", "0x40", "1 1 1x40"),
     "KatranEngineRunsFail": Case(f'katran_engine_runs_total{{{B}, result="failed"}}', "0+1x40", "2x40"),
+    "KatranPullFails": Case('katran_pull_failed{instance="lb1:9100"}', "1x40", "0x40"),
+    "KatranPullStale": Case(
+        'katran_pull_last_success_timestamp_seconds{instance="lb1:9100"}', "0x900", "1900x900", at="3h30m"
+    ),
 }
 
 
