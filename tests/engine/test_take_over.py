@@ -56,7 +56,8 @@ SCENARIO: dict[str, Any] = {
 def take_over(check: bool = False, after_vips: bool = True, **options: Any) -> Result:
     """One run of module balancer, as role balancer's last task has it."""
     asked = wanted(replace_foreign=True, **options)
-    return Balancer("default", BPFFS).ensure(Wanted(**{**vars(asked), "after_vips": after_vips}), check, 5)
+    again = {"after_vips": after_vips, "ends_rollback": True}
+    return Balancer("default", BPFFS).ensure(Wanted(**{**vars(asked), **again}), check, 5)
 
 
 @pytest.fixture(autouse=True)
@@ -150,6 +151,10 @@ def test_it_goes_back_with_what_was_learned_meanwhile(ready: Standin) -> None:
     assert {flow: theirs[real] for flow, (real, _cpu) in ready.flows().items()} == learned
     assert not roll_back().changed
     assert forwards()
+    # A deploy leaves it at that, until it is told otherwise.
+    again = Balancer("default", BPFFS).ensure(wanted(replace_foreign=True), False, 5)
+    assert not again.changed
+    assert any("gone back to by hand and stays" in line for line in again.warnings)
     # And there again, with flows that Katran learned since.
     known = moved(ready)
     take_over()
