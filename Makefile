@@ -40,7 +40,7 @@ mutants: venv ## small faults planted in the pure room, and which its tests miss
 
 .PHONY: engine
 engine: venv ## the engine on real maps and interfaces in namespaces: drift, faults, program life
-	@scripts/halves tests/engine
+	@scripts/workers 3 tests/engine
 
 .PHONY: conformance
 conformance: venv ## the compiled datapath against recorded packets, by BPF_PROG_TEST_RUN
@@ -57,6 +57,10 @@ sanity: venv ## ansible-test sanity and units on the built and installed collect
 .PHONY: lint
 lint: venv ## ruff, mypy, ansible-lint, yamllint, antsibull, shellcheck
 	@scripts/lint
+
+.PHONY: callback-versions
+callback-versions: venv ## callback folded with the newest ansible-core, which PyPI brings
+	@scripts/callback-versions
 
 .PHONY: plant
 plant: venv ## do the tests notice small faults in bpf/, engine and roles? PLANT="root- swap-" for some of them
@@ -94,6 +98,10 @@ doctor-trials: venv ## do katran doctor, under load, and the playbook find nothi
 .PHONY: bench-sync
 bench-sync: venv ## how soon a peer has the flows that a change of a ring leaves behind; writes docs/performance.md
 	@PYTHONPATH=collections nice python tests/bench/sync.py
+
+.PHONY: bench-drain-real
+bench-drain-real: venv ## how soon 50 balancers send no new flow to a real that is drained; writes docs/performance.md
+	@PYTHONPATH=collections python tests/bench/drain_real.py $(BENCH)
 
 .PHONY: bench-quic
 bench-quic: venv ## 1,000 connections of QUIC per layout of ids move while reals change; writes docs/performance.md

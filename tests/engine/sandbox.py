@@ -180,7 +180,7 @@ def request(check: bool = False) -> Request:
     return Request("default", BPFFS, 5, check)
 
 
-def ensure_balancer(state: str = "loaded", **options: Any) -> Result:
+def ensure_balancer(state: str = "loaded", instance: str = "default", **options: Any) -> Result:
     """Load a small balancer with these options of module balancer."""
     sizes = {"vips": 32, "reals": 64, "ring": 4093, "flows": 4000, "server_ids": 5000, "source_routes": 100}
     params = {
@@ -206,5 +206,5 @@ def ensure_balancer(state: str = "loaded", **options: Any) -> Result:
         "root_array": None,
         **options,
     }
-    balancer = Balancer("default", BPFFS)
+    balancer = Balancer(instance, BPFFS)
     return balancer.ensure(Wanted(parse_settings(params), state, BPF), False, 5)

@@ -11,10 +11,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fleetlab import lifecycle, network
+from fleetlab import lifecycle, network, routes
+from fleetlab.announced import BOTH, IPV4, IPV6, announce, withdraw
 from fleetlab.names import TESTED
 from fleetlab.plan import PROJECT, Lab, lab_named
-from fleetlab.runs import Fleet, Recap
+from fleetlab.runs import Fleet, Recap, on_host
 from fleetlab.system import Progress
 
 
@@ -28,7 +29,7 @@ def lab() -> Iterator[Lab]:
         lifecycle.down(wanted, progress)
     try:
         lifecycle.up(wanted, progress)
-        # What is tested is not the announcement, but for test_bgp.py, which takes these away.
+        # What is tested is not the announcement, but where fixture bgp takes these away.
         network.route_statically(wanted)
         with lifecycle.hold(wanted, "tests/lab"):
             yield wanted
@@ -66,3 +67,36 @@ def deployed(fleet: Fleet) -> Iterator[Fleet]:
     """The fleet, with the inventory's own VIPs deployed again after a test that changed them."""
     yield fleet
     fleet.deploy(None, "--limit", "balancers")
+
+
+@pytest.fixture(scope="module")
+def bgp(fleet: Fleet) -> Iterator[Fleet]:
+    """The fleet, its VIPs announced by both balancers; the router knows no other way to them.
+
+    The routes are the tests' own: the agent, which would put back what a test takes away, rests meanwhile.
+    """
+    agent = "/etc/systemd/system/katran-agent.service"
+    for host in BOTH:
+        # A deploy leaves a unit alone that is masked.
+        on_host(fleet.lab, host, f"systemctl stop katran-agent.service; rm -f {agent}; ln -s /dev/null {agent}")
+        on_host(fleet.lab, host, "systemctl daemon-reload")
+        announce(fleet.lab, host)
+    network.route_as_announced(fleet.lab)
+    try:
+        routes.wait(fleet.lab, [IPV4, IPV6], BOTH)
+        yield fleet
+    finally:
+        network.route_statically(fleet.lab)
+        for host in BOTH:
+            withdraw(fleet.lab, host)
+            on_host(fleet.lab, host, f"rm {agent}; systemctl daemon-reload")
+        fleet.deploy(None, "--limit", "balancers")
+
+
+@pytest.fixture
+def whole_bgp(bgp: Fleet) -> Iterator[Fleet]:
+    """The same, and put right after a test."""
+    yield bgp
+    for host in BOTH:
+        announce(bgp.lab, host)
+    routes.wait(bgp.lab, [IPV4, IPV6], BOTH)

@@ -11,7 +11,7 @@ lab-down: ## remove the fleet of `make lab` and every trace of it
 
 .PHONY: lab-test
 lab-test: venv ## the collection against a fleet with real traffic
-	@pytest tests/lab
+	@scripts/workers 2 tests/lab
 
 .PHONY: lab-upgrades
 lab-upgrades: venv ## twenty upgrades and five rollbacks under load, and no packet lost

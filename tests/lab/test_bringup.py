@@ -17,6 +17,7 @@ from fleetlab.plan import RUN, Lab, LabError, hosts_of, lab_named
 from fleetlab.runs import TOOL, on_host
 from fleetlab.system import Progress, ip, run
 
+ALONE = True
 SMALL = "client,lb1,real1"
 
 

@@ -19,6 +19,7 @@ from fleetlab.runs import TOOL, Fleet, agents_said, on_host
 from fleetlab.system import network as entered
 from fleetlab.system import run
 
+ALONE = True
 REQUESTS = int(os.environ.get("KATRAN_REQUESTS", "20000"))
 CONNECTIONS = 100
 ADDRESSES = ("198.18.200.1", "fd6b:6174:7261:200::1")

@@ -18,6 +18,7 @@ from fleetlab.live import rings_of
 from fleetlab.runs import Fleet, on_host
 from fleetlab.system import network
 
+ALONE = True
 TRIALS = int(os.environ.get("KATRAN_TRIALS", "40"))
 """Of each way to die half as many are made; `make bench-reaction` makes a hundred of each."""
 

@@ -22,6 +22,7 @@ from fleetlab.runs import Fleet
 from fleetlab.stream import PORT, Passage, stream
 from fleetlab.system import network, run
 
+ALONE = True
 UPGRADES = int(os.environ.get("KATRAN_UPGRADES", "8"))
 """A multiple of 4; `make lab-upgrades` makes 20, for which the suite has no time."""
 ROLLBACKS = UPGRADES // 4

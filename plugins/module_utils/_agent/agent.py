@@ -18,6 +18,7 @@ from .._model.agent_settings import AgentSettings
 from .._model.checks import Target
 from .._model.errors import StateError
 from .._model.health import Answer
+from .._model.marks import MOST_BALANCERS, number_for
 from .._model.probe_path import Reach
 from .announcer import others_of
 from .instance import Instance
@@ -204,6 +205,12 @@ class Agent:
     def _take_part(self, name: str, settings: AgentSettings) -> None:
         """Begin with a balancer, unless another agent takes part in it."""
         about = f"take part in {name}"
+        number = number_for(name, {each.number for each in self._instances.values()})
+        if number is None:
+            self._troubles.begin(
+                about, f"balancer {name} is left alone: an agent takes part in {MOST_BALANCERS} at most"
+            )
+            return
         try:
             held = hold(RunFiles(name).folder)
         except StateError as error:
@@ -215,7 +222,7 @@ class Agent:
         self._troubles.end(about)
         kick = partial(self._kick, name)
         self._instances[name] = Instance(
-            name, settings, held, self._salt, self._runs, self._journal, self._on_targets, kick
+            name, number, settings, held, self._salt, self._runs, self._journal, self._on_targets, kick
         )
 
     def _announce(self) -> None:

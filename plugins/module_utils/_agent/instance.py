@@ -23,6 +23,7 @@ from .._model.watch import Place
 from .announcer import Announcer, Line
 from .applying import Runs
 from .checking import Checks, told
+from .handing import Handing
 from .journal import NOTICE, WARNING, Journal
 from .known import StateReader
 from .services import SyncService
@@ -43,13 +44,14 @@ NOTHING_SEEN = Way("", attached=False, marks={}, own=frozenset())
 class Instance:
     """One balancer.
 
-    `held`: the descriptor by which the agent takes part in it; `changed`: called where targets are others than before;
-    `kick`: has some asked at once.
+    `number`: what tells it from this host's others; `held`: the descriptor by which the agent takes part in it;
+    `changed`: called where targets are others than before; `kick`: has some asked at once.
     """
 
     def __init__(
         self,
         name: str,
+        number: int,
         settings: AgentSettings,
         held: int,
         salt: str,
@@ -58,12 +60,13 @@ class Instance:
         changed: Callable[[], None],
         kick: Callable[[Iterable[Target]], None],
     ) -> None:
-        self.name, self.settings = name, settings
+        self.name, self.number, self.settings = name, number, settings
         self.files = RunFiles(name)
         self.troubles = Troubles(journal, name)
         self.checks = Checks(self.files, salt, lambda sentence: self.tell(WARNING, sentence))
         self.runs = Runs(name, worker, self.troubles, journal)
         self.sync = SyncService(name, journal)
+        self.handing = Handing(self.files, self.sync, self.troubles)
         self.announcer = Announcer(name, settings.announce_table)
         self.way = NOTHING_SEEN
         self.places: Mapping[Place, str] = {}
@@ -102,6 +105,7 @@ class Instance:
     async def close(self, kept: bool = True) -> None:
         """Have no more runs made. Verdicts and flows stay; `kept`: so do routes, and what is known of checks."""
         await self.runs.close()
+        await self.handing.close()
         await self.sync.close()
         await self.checks.feeders.close(kept)
         if kept:
@@ -142,6 +146,7 @@ class Instance:
             self.sync.ring_changed()
             self.want()
         self.checks.read_words()
+        self.handing.look()
 
     def was_kicked(self) -> bool:
         """Whether somebody asks for all checks at once, since this was last asked."""
@@ -193,7 +198,8 @@ class Instance:
     def want(self) -> None:
         """Have made what differs from what there is."""
         reals = {target.real for target in self.checks.checked.pairs} - self.way.own
-        marks = marks_of(reals, self.checks.known.real_ids) if self.way.device and self.way.attached else None
+        ids = self.checks.known.real_ids
+        marks = marks_of(reals, ids, self.number) if self.way.device and self.way.attached else None
         verdicts = self.checks.judged.verdicts if self.checks.known.loaded and self.checks.ready else self._stored
         self.runs.want(self.bpffs, marks, verdicts, self._stored, self.checks.known.interrupted)
 

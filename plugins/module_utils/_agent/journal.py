@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 import sys
 import typing as t
 
+from .._kernel.journal import JOURNAL, datagram
+
 WARNING, NOTICE, INFO = 4, 5, 6
 """Priorities of syslog(3)."""
-
-_PATH = "/run/systemd/journal/socket"
-_LONGEST = 2000
-"""Characters of one field: a datagram that is too long would be lost as a whole."""
 
 
 class Journal:
@@ -26,7 +23,7 @@ class Journal:
     at once and `rate` a second are told one by one; how many more there were is told in one entry.
     """
 
-    def __init__(self, rate: float = 20.0, burst: int = 200, path: str = _PATH) -> None:
+    def __init__(self, rate: float = 20.0, burst: int = 200, path: str = JOURNAL) -> None:
         self._rate, self._burst = rate, float(burst)
         self._left, self._at = self._burst, 0.0
         self._untold = 0
@@ -49,7 +46,7 @@ class Journal:
         if self._socket is not None:
             found |= {"MESSAGE": message, "PRIORITY": priority, "SYSLOG_IDENTIFIER": "katran-agent"}
             try:
-                self._socket.sendto(b"".join(_field(name, value) for name, value in found.items()), self._path)
+                self._socket.sendto(datagram(found), self._path)
                 return
             except BlockingIOError:
                 # The journal does not read: waiting for it would hold up the probes.
@@ -75,11 +72,3 @@ class Journal:
         if self._untold and self._left + (now - self._at) * self._rate >= min(self._burst, self._rate):
             untold, self._untold = self._untold, 0
             self.tell(NOTICE, f"and {untold} more changes at once (katran checks shows what is)", untold=untold)
-
-
-def _field(name: str, value: object) -> bytes:
-    # Names of files are not always text.
-    text = str(value)[:_LONGEST].encode(errors="backslashreplace")
-    if b"\n" in text:
-        return b"%s\n%s%s\n" % (name.encode(), struct.pack("<Q", len(text)), text)
-    return b"%s=%s\n" % (name.encode(), text)

@@ -89,6 +89,17 @@ class SyncService:
         if self._sync is not None:
             self._sync.ring_changed()
 
+    async def hand_over(self, timeout: float, patience: float) -> Mapping[str, str]:
+        """Have each peer confirm everything. Peer → what it did; none where nobody is told of flows."""
+        if self._sync is None:
+            return {}
+        await self._sync.hand_over(timeout, patience)
+        return self.handed()
+
+    def handed(self) -> Mapping[str, str]:
+        """Peer → whether it has confirmed everything since it was last to."""
+        return self._sync.handed() if self._sync is not None else {}
+
     @property
     def in_sync(self) -> bool:
         """Whether nothing is to be waited for from peers."""

@@ -15,6 +15,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from .._model.handed_over import ACKNOWLEDGED, UNREACHABLE, WAITING
 from .._model.sync_settings import SyncSettings
 
 _MODULE = "ansible_collections.katran.fleet.plugins.module_utils._agent.sync_process"
@@ -68,7 +69,7 @@ class Sync:
         self._number = 0
         self._restarts = 0
         self._started: float | None = None
-        self._reached: dict[str, bool] = {}
+        self._handing = 0
         self._failure = ""
 
     async def start(self) -> None:
@@ -90,20 +91,44 @@ class Sync:
         self._number += 1
         self._order()
 
-    async def hand_over(self, timeout: float) -> dict[str, bool]:
-        """Before a balancer goes: scan, and wait until each peer has acknowledged everything. Peer → whether it has."""
+    async def hand_over(self, timeout: float, patience: float | None = None) -> dict[str, bool]:
+        """Before a balancer goes: scan, and wait until each peer has acknowledged everything. Peer → whether it has.
+
+        `patience`: seconds after which a peer that does not answer at all is waited for no more; as long as the others
+        by default.
+        """
         self.ring_changed()
-        wanted = self._number
+        self._handing = self._number
+        until = time.monotonic() + (timeout if patience is None else patience)
 
         async def done() -> None:
-            while self._report.get("scanned", -1) < wanted or not all(self._done().values()):
+            while not self._is_handed(time.monotonic() >= until):
                 self._changed.clear()
-                await self._changed.wait()
+                # The process reports every second, changed or not; one that has ended does not.
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), 1.0)
 
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(done(), timeout)
-        scanned = self._report.get("scanned", -1) >= wanted
-        return {peer: scanned and acknowledged for peer, acknowledged in self._done().items()}
+        return {peer: state == ACKNOWLEDGED for peer, state in self.handed().items()}
+
+    def handed(self) -> dict[str, str]:
+        """Peer → what it did of what was last to be handed over: one of the words of `_model/handed_over.py`."""
+        scanned = self._report.get("scanned", -1) >= self._handing
+        reached: Mapping[str, bool] = self._report.get("reached", {})
+        return {
+            peer: ACKNOWLEDGED
+            if scanned and acknowledged
+            else WAITING
+            if reached.get(peer) or not scanned
+            else UNREACHABLE
+            for peer, acknowledged in self._done().items()
+        }
+
+    def _is_handed(self, impatient: bool) -> bool:
+        """Whether nobody is to be waited for; who cannot be reached is, unless `impatient`."""
+        enough = {ACKNOWLEDGED, UNREACHABLE} if impatient else {ACKNOWLEDGED}
+        return enough.issuperset(self.handed().values()) and self._report.get("scanned", -1) >= self._handing
 
     def stats(self) -> Mapping[str, float]:
         """Counters by name: those that only grow end in _total."""

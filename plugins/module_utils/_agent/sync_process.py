@@ -314,6 +314,7 @@ class Loop:
             "in_sync": self.in_sync,
             "scanned": self._scanned,
             "done": {name: each.is_done for name, each in senders.items()},
+            "reached": {name: each.is_open for name, each in senders.items()},
             "trouble": self.trouble,
         }
 
@@ -381,7 +382,9 @@ def serve(
                 if wire.fileno() in ready:
                     loop.receive(read_waiting(wire))
                 now, found = time.monotonic(), loop.report()
-                changed = any(found[name] != told.get(name) for name in ("scanned", "done", "in_sync", "trouble"))
+                changed = any(
+                    found[name] != told.get(name) for name in ("scanned", "done", "reached", "in_sync", "trouble")
+                )
                 if changed or now - told_at >= 1.0:
                     told, told_at = found, now
                     report(found)

@@ -40,7 +40,8 @@ def run_balancer() -> None:
     def work() -> dict[str, t.Any]:
         params = dict(module.params)
         request = request_of(params, module.check_mode)
-        balancer = Balancer(request.instance, request.bpffs, tools=HostBalancerToolchain(planned_sources(module)))
+        tools = HostBalancerToolchain(planned_sources(module))
+        balancer = Balancer(request.instance, request.bpffs, tools=tools, audit=request.audit)
         if params["state"] == "absent":
             outcome = balancer.remove(request.check, request.lock_timeout)
         elif params["state"] == "rolled_back":

@@ -15,4 +15,5 @@ from .._engine.request import Request
 def request_of(params: Mapping[str, t.Any], check: bool) -> Request:
     """The options that every module has."""
     bpffs = os.path.normpath(params["bpffs"])
-    return Request(params["instance"], bpffs, float(params["lock_timeout"]), check)
+    audit = os.environ.get("KATRAN_AUDIT", "")
+    return Request(params["instance"], bpffs, float(params["lock_timeout"]), check, audit=audit)

@@ -8,51 +8,43 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping
 
-from .._engine.drain import clear_drain, set_drain
-from .._engine.leaving_traffic import STILL_SECONDS, has_agent, until_still, until_told
+from .._engine.departure import Wish, come_back, leave
+from .._engine.leaving_traffic import STILL_SECONDS
 from .._engine.request import Request, Result
 from .._kernel.state_folder import read_bpffs
 from .._model.errors import EngineError
-from .._model.faults import counted
 from .._model.written import visible
 from .command import Command
 from .shared import WELL, WRONG, balancers, number, write_json
 from .values import seconds_until
 
 _LOCK_SECONDS = 10.0
-_TOLD_SECONDS = 5.0
-"""The agent reads a person's word twice a second, and a router hears of it at once."""
 
 
 def run(options: argparse.Namespace) -> int:
     """Drain it; 0 where traffic is asked to leave and, with --wait, has left."""
     instance = one_balancer(options.instance)
-    result = set_drain(_request(instance), options.by or _somebody(), options.withdraw)
-    lines = told(result, f"balancer {instance} is drained already, by {result.after.get('by')}")
-    status = WELL
-    if has_agent(instance):
-        left = until_told(instance, options.withdraw, _TOLD_SECONDS)
-        lines.append(_announced(left, options.withdraw))
-        status = WRONG if options.withdraw and left else WELL
-    else:
-        status = WRONG
-        lines.append(
-            "the agent does not run, so nobody hears of it yet: it heeds the word once it does (systemctl status"
-            " katran-agent)"
+    wish = Wish(options.by or _somebody(), options.withdraw, wait=options.wait)
+    left = leave(
+        _request(instance),
+        wish,
+        lambda line: _say([line], options),
+        lambda rate, quiet: _watched(rate, quiet, options),
+    )
+    if left.trouble:
+        _say([left.trouble], options)
+    status = WRONG if left.trouble or left.still is False else WELL
+    if left.still is not None:
+        _say(
+            [f"no packet came for {STILL_SECONDS:g} s: the balancer can be taken out of service"]
+            if left.still
+            else [f"packets still come after {options.wait:g} s: clients or routers that do not heed it"],
+            options,
         )
-    _say(lines, options)
-    still = None
-    if options.wait is not None:
-        still = until_still(instance, options.wait, lambda rate, quiet: _watched(rate, quiet, options))
-        if still:
-            _say([f"no packet came for {STILL_SECONDS:g} s: the balancer can be taken out of service"], options)
-        else:
-            status = WRONG
-            _say([f"packets still come after {options.wait:g} s: clients or routers that do not heed it"], options)
     if options.json:
-        write_json({"instance": instance, "changed": result.changed, "drained": result.after, "still": still})
+        found = {"instance": instance, "changed": left.result.changed, "drained": left.result.after}
+        write_json({**found, "still": left.still, "peers": left.peers, "trouble": left.trouble})
     return status
 
 
@@ -72,16 +64,12 @@ def told(result: Result, otherwise: str) -> list[str]:
 def undo(options: argparse.Namespace) -> int:
     """Let traffic come back; 0 where it is asked to."""
     instance = one_balancer(options.instance)
-    result = clear_drain(_request(instance))
-    lines = told(result, f"balancer {instance} is not drained")
-    status = WELL
-    if not has_agent(instance):
-        status = WRONG
-        lines.append("the agent does not run, so nobody hears of it yet (systemctl status katran-agent)")
-    _say(lines, options)
+    back = come_back(_request(instance))
+    lines = told(back.result, f"balancer {instance} is not drained")
+    _say([*lines, back.trouble] if back.trouble else lines, options)
     if options.json:
-        write_json({"instance": instance, "changed": result.changed, "drained": None})
-    return status
+        write_json({"instance": instance, "changed": back.result.changed, "drained": None})
+    return WRONG if back.trouble else WELL
 
 
 def _request(instance: str) -> Request:
@@ -97,15 +85,6 @@ def _somebody() -> str:
         return name or pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return f"user {os.geteuid()}"
-
-
-def _announced(routes: Mapping[str, int], withdraw: bool) -> str:
-    if not routes:
-        return "no address is announced from here"
-    if withdraw:
-        return f"{counted(len(routes), 'route')} is still there"
-    asked = sum(metric > 1 for metric in routes.values())
-    return f"{asked} of {counted(len(routes), 'route')} ask routers to send elsewhere (metric 2, GRACEFUL_SHUTDOWN)"
 
 
 def _watched(rate: float, quiet: float, options: argparse.Namespace) -> None:

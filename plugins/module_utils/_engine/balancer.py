@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import typing as t
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 from .._kernel.balancer_edges import BalancerEdges, KernelBalancerEdges
 from .._kernel.edges import pinned_info
@@ -21,6 +22,7 @@ from .._model.announcement import DRAIN_FILE
 from .._model.balancer_plan import BalancerPlan, follows_gateway, plan_balancer, plan_gateway, plan_removal
 from .._model.balancer_snapshot import BalancerSnapshot
 from .._model.errors import FleetError, NetworkError
+from .._model.history import FOLDER
 from .._model.limits import Limits
 from .._model.map_specs import MAPS, balancer_maps
 from .._model.pinned import PinnedMaps
@@ -41,6 +43,7 @@ from .._program.own_pins import balancer_pins
 from .._program.swap import BYTECODE_FILE, NEXT_FILE, PREVIOUS_FILE, PROGRAM, Swap
 from .balancer_reading import BalancerReader
 from .known_tables import features_in_use, idle_resources
+from .recording import recorded, tell_removal
 from .recovery import lost_warnings
 from .request import Result
 from .run import Job, preview, run, told
@@ -54,6 +57,7 @@ STATE_FILES = (
     BYTECODE_FILE,
     NEXT_FILE,
     PREVIOUS_FILE,
+    FOLDER,
 )
 
 
@@ -102,8 +106,11 @@ class Balancer:
         file: StateFile | None = None,
         edges: BalancerEdges | None = None,
         tools: BalancerToolchain | None = None,
+        audit: str | None = None,
     ) -> None:
+        """`audit`: as Request has it."""
         self.instance = instance
+        self.audit = audit
         self.file = file or StateFile(instance, bpffs)
         self.edges: BalancerEdges = edges or KernelBalancerEdges()
         self.tools: BalancerToolchain = tools or HostBalancerToolchain()
@@ -114,19 +121,25 @@ class Balancer:
 
     def ensure(self, wanted: Wanted | Asking, check: bool, timeout: float) -> Result:
         """Bring the balancer to `attached` or `loaded` with these settings; in check mode only say what that takes."""
-        return run(self.ensuring(wanted), self.file, check, timeout)
+        return run(self.ensuring(wanted), self.file, check, timeout, self._recorded(check))
 
     def roll_back(self, check: bool, timeout: float) -> Result:
         """Go back to the program before the last upgrade; a second call changes nothing."""
-        return run(self.rolling_back(), self.file, check, timeout)
+        return run(self.rolling_back(), self.file, check, timeout, self._recorded(check))
 
     def remove(self, check: bool, timeout: float) -> Result:
-        """Detach and remove the balancer: attachments, pins, state, lock."""
-        return run(self.removing(), self.file, check, timeout)
+        """Detach and remove the balancer: attachments, pins, state, history, lock."""
+        result = run(self.removing(), self.file, check, timeout)
+        if not check:
+            tell_removal(self.instance, self.audit, result)
+        return result
 
     def follow_gateway(self, check: bool, timeout: float) -> Result:
         """Send to the gateway's MAC of today where it is to be found out."""
         return run(self.following(), self.file, check, timeout)
+
+    def _recorded(self, check: bool) -> Callable[[Callable[[], Result]], Result]:
+        return partial(recorded, self.file, PROGRAM, self.audit, check)
 
     # the jobs
 

@@ -12,7 +12,7 @@ from .._kernel.agent_lock import is_held
 from .._kernel.announce_routes import by_place, read_routes
 from .._kernel.run_files import RunFiles
 from .._kernel.state_folder import read_bpffs
-from .._model.announcement import DRAINING
+from .._model.announcement import DRAINING, NOT_WANTED, READY, is_left
 from .announced import read_told
 from .counters import CounterReader
 
@@ -33,13 +33,24 @@ def metrics(instance: str) -> Mapping[str, int]:
     return {place: routes[place] for place in told.places if place in routes}
 
 
+def unannounced(instance: str) -> Mapping[str, str]:
+    """Place → why it is not announced, of those that are to be: none once traffic has come back to all of them."""
+    told = read_told(RunFiles(instance))
+    routes = by_place(read_routes(told.table))
+    return {
+        place: "; ".join(ready.reasons) or "the agent has not announced it yet"
+        for place, ready in told.places.items()
+        if ready.reasons != (NOT_WANTED,) and (routes.get(place) != READY or is_left(ready))
+    }
+
+
 def until_told(instance: str, gone: bool, seconds: float) -> Mapping[str, int]:
     """Wait until every route says that traffic is to leave, or with `gone` there is none; the routes then."""
     deadline = time.monotonic() + seconds
     while True:
         found = metrics(instance)
         done = not found if gone else all(metric == DRAINING for metric in found.values())
-        if done or time.monotonic() >= deadline:
+        if done or time.monotonic() >= deadline or not has_agent(instance):
             return found
         time.sleep(_LOOK_SECONDS)
 

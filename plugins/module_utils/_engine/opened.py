@@ -58,13 +58,13 @@ def open_maps(request: Request, state: State) -> Iterator[tuple[Maps, list[str]]
         with KernelMaps(paths.maps, found.lost, hidden=found.strays) as maps:
             if planned is None:
                 _require_maps(maps, state, paths)
-            yield maps if planned is None else PlannedMaps(maps, _shape_of(planned)), lines
+            yield maps if planned is None else PlannedMaps(maps, shape_of(planned)), lines
         return
     if not request.check:
         raise EngineError(
             f"balancer {request.instance} is not loaded on this host: run module katran.fleet.balancer first"
         )
-    yield MemoryMaps(_check_shape(state) if planned is None else _shape_of(planned)), lines
+    yield MemoryMaps(_check_shape(state) if planned is None else shape_of(planned)), lines
 
 
 def _mended(edges: Edges, paths: Paths, found: PinnedMaps, request: Request, module: str) -> list[str]:
@@ -115,11 +115,12 @@ def open_maps_beside(
 
 def _check_shape(state: State) -> _CheckShape:
     if state.settings:
-        return _shape_of(limits_of_settings(state.settings))
+        return shape_of(limits_of_settings(state.settings))
     return _CheckShape(DEFAULT_SIZES, frozenset(FEATURES) - {"server_id_hash"})
 
 
-def _shape_of(limits: Limits) -> _CheckShape:
+def shape_of(limits: Limits) -> _CheckShape:
+    """The balancer that can hold this, for maps in memory."""
     return _CheckShape(limits.sizes, limits.features or frozenset())
 
 

@@ -29,6 +29,7 @@ from .._program.requirements import require_capabilities
 from .._program.swap import Swap
 from .known_tables import AnyTable
 from .opened import open_maps, open_maps_beside
+from .recording import recorded
 from .recovery import recovered
 from .request import Clock, Purge, Request, Result
 from .tables import BalancerTableRun, TableRun
@@ -45,8 +46,12 @@ def apply_resource(
     """
     require_capabilities()
     with locked(request.instance, not request.check, request.lock_timeout):
-        closed = StateFile(request.instance, request.bpffs).close(request.check)
-        result = apply_locked(name, request, asked, purge, purge_down)
+        file = StateFile(request.instance, request.bpffs)
+        closed = file.close(request.check)
+        work = partial(apply_locked, name, request, asked, purge, purge_down, file)
+        # A table beside the balancer is none of its configuration.
+        audit = request.audit if name not in TABLES or TABLES[name].program == BALANCER else None
+        result = recorded(file, name, audit, request.check, work)
         result.changes[:0] = closed
         return result
 
@@ -61,10 +66,15 @@ def _told(instance: str) -> Iterator[None]:
 
 
 def apply_locked(
-    name: str, request: Request, asked: Asked, purge: Purge | None = None, purge_down: Purge | None = None
+    name: str,
+    request: Request,
+    asked: Asked,
+    purge: Purge | None = None,
+    purge_down: Purge | None = None,
+    file: StateFile | None = None,
 ) -> Result:
     """The same for a caller that holds the lock."""
-    file = StateFile(request.instance, request.bpffs)
+    file = file or StateFile(request.instance, request.bpffs)
     table = TABLES.get(name)
     if table is not None and table.program != BALANCER:
         return beside_balancer(table, request, file, asked)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from .._kernel.lock import locked
 from .._kernel.state_folder import StateFolder
@@ -46,13 +47,22 @@ class Job(t.Generic[S, P]):
     prepare: Callable[[], None] = _nothing
 
 
-def run(job: Job[t.Any, t.Any], file: StateFolder, check: bool, timeout: float) -> Result:
-    """Do a job, or in check mode only say what that takes. Every failure is an exception with one sentence."""
+def run(
+    job: Job[t.Any, t.Any],
+    file: StateFolder,
+    check: bool,
+    timeout: float,
+    around: Callable[[Callable[[], Result]], Result] = lambda work: work(),
+) -> Result:
+    """Do a job, or in check mode only say what that takes. Every failure is an exception with one sentence.
+
+    `around`: does it, and what is to be done beside it under the lock.
+    """
     require_capabilities()
     job.prepare()
     with locked(file.instance, not check, timeout):
         closed = file.close(check)
-        result = run_locked(job, check)
+        result = around(partial(run_locked, job, check))
         result.changes[:0] = closed
         return result
 

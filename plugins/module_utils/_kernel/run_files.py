@@ -29,6 +29,8 @@ class RunFiles:
         self.checks = os.path.join(self.folder, "checks.json")
         self.ready = os.path.join(self.folder, "ready.json")
         self.kick = os.path.join(self.folder, "kick")
+        self.hand_over = os.path.join(self.folder, "hand_over")
+        self.handed_over = os.path.join(self.folder, "handed_over.json")
         self.words = os.path.join(self.folder, "verdicts.d")
 
     def read(self, path: str) -> str | None:
@@ -75,19 +77,28 @@ class RunFiles:
 
     def touch_kick(self) -> None:
         """Ask the agent to ask all targets at once. StateError where the file cannot be touched."""
+        self._touch(self.kick)
+
+    def ask_hand_over(self) -> int:
+        """Ask the agent to hand flow exceptions over; by which moment its answer is known, in ns since the epoch."""
+        self._touch(self.hand_over)
+        return _touched(self.hand_over)
+
+    def _touch(self, path: str) -> None:
         try:
             make_private(self.folder)
-            with open(os.open(self.kick, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "wb"):
-                os.utime(self.kick)
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "wb"):
+                os.utime(path)
         except OSError as error:
-            raise StateError(f"{self.kick} cannot be touched: {error.strerror}") from error
+            raise StateError(f"{path} cannot be touched: {error.strerror}") from error
 
     def kicked(self) -> int:
         """When that was asked last, in nanoseconds since the epoch; 0 where it never was."""
-        try:
-            return os.lstat(self.kick).st_mtime_ns
-        except OSError:
-            return 0
+        return _touched(self.kick)
+
+    def hand_over_asked(self) -> int:
+        """When flow exceptions were last to be handed over, in nanoseconds since the epoch; 0 where they never were."""
+        return _touched(self.hand_over)
 
     def word_files(self) -> dict[str, tuple[int, int, int]]:
         """The files of verdicts.d by name, each with what differs once it is another."""
@@ -111,3 +122,10 @@ class RunFiles:
         if found is None:
             raise StateError(f"{path} is gone")
         return found
+
+
+def _touched(path: str) -> int:
+    try:
+        return os.lstat(path).st_mtime_ns
+    except OSError:
+        return 0

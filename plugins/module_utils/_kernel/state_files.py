@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import typing as t
+from collections.abc import Callable
 
 from .._model.errors import StateError
 from .._model.state import State
@@ -24,6 +25,14 @@ class StateFile(StateFolder):
         self.path = os.path.join(self.directory, "state.json")
         self._remembered: dict[str, str] = {}
         self._vips: tuple[list[dict[str, t.Any]], str] | None = None
+        self.before_writing: Callable[[], None] | None = None
+        """What is to be done before anything is written, each time."""
+
+    def write_file(self, name: str, text: str) -> None:
+        """Replace one file of the directory (0600), durably."""
+        if self.before_writing is not None:
+            self.before_writing()
+        super().write_file(name, text)
 
     def read(self) -> State:
         """The state; a fresh one with `lost` set where there is no file."""

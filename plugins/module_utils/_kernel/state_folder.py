@@ -65,11 +65,10 @@ class StateFolder:
         return Bytecode.from_json(source, os.path.join(self.directory, name), *programs) if source is not None else None
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove these files, and the directory unless another program of the instance keeps its state there."""
+        """Remove these files and folders of files, and the directory unless another program has its state there."""
         try:
             for name in names:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(os.path.join(self.directory, name))
+                _remove(os.path.join(self.directory, name))
         except OSError as error:
             raise StateError(f"{self.directory} cannot be cleared: {error.strerror}") from error
         self.sweep()
@@ -110,6 +109,19 @@ class StateFolder:
                 if name.startswith("."):
                     with contextlib.suppress(OSError):
                         os.unlink(os.path.join(self.directory, name))
+
+
+def _remove(path: str) -> None:
+    """Remove a file, or a folder of files."""
+    try:
+        if os.path.isdir(path) and not os.path.islink(path):
+            for name in os.listdir(path):
+                os.unlink(os.path.join(path, name))
+            os.rmdir(path)
+        else:
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
 
 
 def read_bpffs(instance: str, first: str = "state.json", root: str = STATE_ROOT) -> str:

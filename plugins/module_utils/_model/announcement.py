@@ -27,6 +27,12 @@ GRACE_SECONDS = 1.0
 DRAIN_FILE = "drain.json"
 """Beside state.json: what a person said of the balancer."""
 
+NOT_WANTED = "none of its VIPs is to be announced (announce.enabled)"
+"""The reason of a place that is not announced, and is not to be."""
+
+DRAINED, WITHDRAWN = "drained", "withdrawn"
+"""How the reason begins that a person's word is."""
+
 WRITTEN_ANEW = "the agent writes it anew"
 """What to do about a damaged ready.json."""
 
@@ -69,6 +75,11 @@ class Drain(t.NamedTuple):
     since: str
     by: str
     withdraw: bool = False
+
+
+def is_left(ready: Ready) -> bool:
+    """Whether a person's word is why a place is not to be reached, or not first."""
+    return any(reason.startswith((f"{DRAINED} by ", f"{WITHDRAWN} by ")) for reason in ready.reasons)
 
 
 @dataclass(frozen=True)

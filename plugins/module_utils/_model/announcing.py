@@ -23,7 +23,7 @@ import typing as t
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from .announcement import DRAINING, READY, Drain, Ready, Route, RouteChange
+from .announcement import DRAINED, DRAINING, NOT_WANTED, READY, WITHDRAWN, Drain, Ready, Route, RouteChange
 from .checks import Announce
 from .hold_down import Hold
 from .vips import VipKey
@@ -134,11 +134,11 @@ def _word(place: str, vips: list[SeenVip], seen: Seen, first: float, now: float)
         return _Word(0, ("a run takes it away",), planned=True)
     wanting = [vip for vip in vips if vip.announce.enabled]
     if not wanting:
-        return _Word(0, ("none of its VIPs is to be announced (announce.enabled)",), planned=True)
+        return _Word(0, (NOT_WANTED,), planned=True)
     if seen.wrong:
         return _Word(0, seen.wrong)
     if seen.drain is not None and seen.drain.withdraw:
-        return _Word(0, (_drained(seen.drain, "withdrawn"),), planned=True)
+        return _Word(0, (_drained(seen.drain, WITHDRAWN),), planned=True)
     waiting = _waiting(wanting, seen, now - first)
     if waiting:
         # Also where it was never announced: what is there comes from an earlier agent, and was well then.
@@ -148,7 +148,7 @@ def _word(place: str, vips: list[SeenVip], seen: Seen, first: float, now: float)
     if word.metric and seen.path:
         word = _Word(DRAINING, (seen.path, *word.reasons))
     if word.metric and seen.drain is not None:
-        word = _Word(DRAINING, (_drained(seen.drain, "drained"), *word.reasons), planned=True)
+        word = _Word(DRAINING, (_drained(seen.drain, DRAINED), *word.reasons), planned=True)
     return word
 
 

@@ -13,6 +13,7 @@ import re
 import typing as t
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from .addresses import read_address
 from .draining import Drained, still_led
@@ -47,8 +48,12 @@ VARIABLES = frozenset(
         # of announcements
         *("bgp", "bgp_packages", "announce_table"),
         # of a run
-        *("balancers_group", "reals_group", "become", "doctor_json"),
+        *("balancers_group", "reals_group", "become", "doctor_json", "serial", "max_failed", "gate_seconds"),
         *("import_path", "import_force", "import_maps_path", "import_program_id"),
+        *("plan_old", "plan_new", "plan_json", "plan_markdown"),
+        *("drift_json",),
+        # of balancers and reals that are drained
+        *("drain", "drain_last", "drain_withdraw", "drain_by", "drain_timeout", "drain_flows", "real", "on_timeout"),
     )
 )
 """The variables that an operator may set; of resources, also those of several teams, NAME__TEAM."""
@@ -148,7 +153,8 @@ class Resources:
         """The resources that no variable is about."""
         return [resource for resource in FROM_VARIABLES if resource not in self.entries]
 
-    @property
+    # Most balancers of a fleet share one of these, and what follows from it.
+    @cached_property
     def families(self) -> list[str]:
         """The families of the VIPs' reals and of those that tables lead to."""
         found = {
@@ -164,10 +170,14 @@ class Resources:
 
     def features(self, extra: Iterable[t.Any] = ()) -> list[str]:
         """The features that these need, and the `extra` ones, sorted. Entries that are no mappings need none."""
+        return sorted({*self._needed, *map(str, extra)})
+
+    @cached_property
+    def _needed(self) -> list[str]:
         rows = {
             name: [entry for entry in entries if isinstance(entry, Mapping)] for name, entries in self.entries.items()
         }
-        return sorted({*features_needed(**rows), *map(str, extra)})
+        return features_needed(**rows)
 
     def emptied(self) -> list[str]:
         """The variables of resources that would lose every entry."""
@@ -175,10 +185,16 @@ class Resources:
 
     def starved(self, least: int) -> list[str]:
         """The VIPs with fewer than `least` reals that take new flows: address, port and protocol of each."""
-        return [
-            " ".join(str(vip.get(name)) for name in ("address", "port", "protocol"))
-            for vip in starved_vips(self.entries.get("vips", ()), least)
-        ]
+        if least not in self._starved:
+            self._starved[least] = [
+                " ".join(str(vip.get(name)) for name in ("address", "port", "protocol"))
+                for vip in starved_vips(self.entries.get("vips", ()), least)
+            ]
+        return self._starved[least]
+
+    @cached_property
+    def _starved(self) -> dict[int, list[str]]:
+        return {}
 
 
 def _flagged(vip: t.Any, flag: str) -> t.Any:

@@ -145,7 +145,8 @@ class State:
     """Everything of one balancer that its maps cannot say back.
 
     `settings`: the options of module balancer. `vips`, `overlay`: the last applied configuration, in config's own
-    form; resources that may be large have a file of their own. `references`: resource → the reals it refers to.
+    form; resources that may be large have a file of their own. `ended_words`: reals of which a word ended that was said
+    of the fleet, and when. `references`: resource → the reals it refers to.
     `verdicts`: what checks said of reals, as last applied.
     `rings`: VIP → [digest of the ring's inputs, digest of its slots in the map]. `program`: what is loaded, and where.
     `learned`: the names of all VIPs that ever learned flows; `learning`: of those that a run was about to make visible.
@@ -159,6 +160,7 @@ class State:
     program: ProgramRecord = field(default_factory=ProgramRecord)
     vips: list[dict[str, t.Any]] = field(default_factory=list)
     overlay: list[dict[str, t.Any]] = field(default_factory=list)
+    ended_words: list[dict[str, t.Any]] = field(default_factory=list)
     verdicts: list[dict[str, t.Any]] = field(default_factory=list)
     references: dict[str, list[str]] = field(default_factory=dict)
     real_ids: Ids = field(default_factory=_real_ids)
@@ -306,7 +308,17 @@ def _rings(value: t.Any, where: str) -> dict[str, list[str]]:
     return found
 
 
-_OVERLAID: Fields = {"address": address, "state": word(*REAL_STATES), "since": Optional(text)}
+_OVERLAID: Fields = {
+    "address": address,
+    "state": word(*REAL_STATES),
+    "since": Optional(text),
+    "fleet": Optional(flag),
+}
+_ENDED: Fields = {"address": address, "since": text}
+
+
+def _ended(value: t.Any, where: str) -> list[dict[str, t.Any]]:
+    return many(lambda entry, place: read_fields(entry, place, _ENDED))(value, where)
 
 
 def _overlay(value: t.Any, where: str) -> list[dict[str, t.Any]]:
@@ -381,6 +393,7 @@ _STATE = record(
     program=Optional(_PROGRAM),
     vips=Optional(stored_vips),
     overlay=Optional(_overlay),
+    ended_words=Optional(_ended),
     verdicts=Optional(_verdicts),
     references=Optional(named(many(address))),
     real_ids=_ids(1),

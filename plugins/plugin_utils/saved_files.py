@@ -1,0 +1,62 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that configurations include: of a folder on the controller, or as a host sent them."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import posixpath
+from collections.abc import Mapping
+
+from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs import MAX_TEXT
+
+_MAX_MATCHES = 10_000
+
+
+def decoded(data: bytes) -> str:
+    """Bytes of a file as text, whatever they are."""
+    return data.decode("utf-8", errors="backslashreplace")
+
+
+class OnDisk:
+    """Files of the controller. What is included from elsewhere on the balancer is looked for beside the file, too."""
+
+    def matching(self, pattern: str, beside: str) -> list[str]:
+        """The paths that a pattern names, sorted."""
+        folder = os.path.dirname(beside)
+        found = sorted(glob.glob(os.path.join(folder, pattern)))
+        if not found and os.path.isabs(pattern):
+            found = sorted(glob.glob(os.path.join(folder, os.path.basename(pattern))))
+        return [path for path in found if os.path.isfile(path)][:_MAX_MATCHES]
+
+    def text(self, path: str) -> str:
+        """A file's text, of which no more than the bound of a configuration is read. OSError where it has none."""
+        if not os.path.isfile(path):
+            # Nothing else has an end to read to.
+            raise FileNotFoundError(2, "there is no such file", path)
+        with open(path, "rb") as source:
+            return decoded(source.read(MAX_TEXT + 1))
+
+
+class Sent:
+    """Files as a host sent them: path → text."""
+
+    def __init__(self, files: Mapping[str, str]) -> None:
+        self._files = files
+
+    def matching(self, pattern: str, beside: str) -> list[str]:
+        """The paths that a pattern names, sorted."""
+        whole = posixpath.normpath(posixpath.join(posixpath.dirname(beside), pattern))
+        # A star is of one folder.
+        return sorted(
+            path for path in self._files if path.count("/") == whole.count("/") and fnmatch.fnmatchcase(path, whole)
+        )
+
+    def text(self, path: str) -> str:
+        """A file's text. OSError where it was not sent."""
+        if path not in self._files:
+            raise FileNotFoundError(2, "the host did not send it", path)
+        return self._files[path]
