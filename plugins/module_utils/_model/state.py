@@ -365,7 +365,9 @@ _COMING = record(
     previous=maybe(_PREVIOUS),
     rolled_back_from=Optional(maybe(text)),
 )
-_FOREIGN = record(Foreign, id=number(1, _LARGEST), tag=text, interfaces=named(text), slot=_SLOT, copied=flag, returned=flag)
+_FOREIGN = record(
+    Foreign, id=number(1, _LARGEST), tag=text, interfaces=named(text), slot=_SLOT, copied=flag, returned=flag
+)
 _PROGRAM = record(
     ProgramRecord,
     tag=Optional(maybe(text)),

@@ -86,8 +86,8 @@ def stays_returned(wanted: Wanted, state: State, seen: BalancerSnapshot) -> str:
     if foreign is None or not foreign.returned or wanted.ends_rollback or foreign.id not in seen.katrans:
         return ""
     return (
-        f"the Katran (program {foreign.id}) was gone back to by hand and stays; end_rollback: true (katran_end_rollback)"
-        " takes its place again"
+        f"the Katran (program {foreign.id}) was gone back to by hand and stays; end_rollback: true"
+        " (katran_end_rollback) takes its place again"
     )
 
 

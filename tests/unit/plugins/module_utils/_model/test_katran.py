@@ -127,10 +127,11 @@ def test_vips_without_an_equivalent_are_told() -> None:
 def test_a_stale_ring_is_told_with_its_slots() -> None:
     found, _notes = of(rings={4: replace(RING, differ=30, empty=3, hash="maglev_v1")})
     assert found.variables["katran_vips"][0]["hash"] == "maglev_v1"
-    assert found.stale == [
+    (sentence,) = found.stale
+    assert sentence == (
         "vip 198.51.100.1:80/tcp: its ring is stale, as no weights that a ring of its size tells make it: 30 of 1009"
         " slots lead elsewhere than the nearest weights have them, 3 of them to none of its reals"
-    ]
+    )
 
 
 def test_settings_and_features_come_of_maps() -> None:
