@@ -99,6 +99,10 @@ doctor-trials: venv ## do katran doctor, under load, and the playbook find nothi
 bench-sync: venv ## how soon a peer has the flows that a change of a ring leaves behind; writes docs/performance.md
 	@PYTHONPATH=collections nice python tests/bench/sync.py
 
+.PHONY: bench-drain-real
+bench-drain-real: venv ## how soon 50 balancers send no new flow to a real that is drained; writes docs/performance.md
+	@PYTHONPATH=collections python tests/bench/drain_real.py $(BENCH)
+
 .PHONY: bench-quic
 bench-quic: venv ## 1,000 connections of QUIC per layout of ids move while reals change; writes docs/performance.md
 	@PYTHONPATH=collections nice python tests/bench/quic.py $(BENCH)

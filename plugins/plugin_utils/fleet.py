@@ -144,7 +144,8 @@ class Fleet:
 
     `faults`: host → what is wrong with its variables, in sentences; `warnings`: likewise what is valid, and yet may
     surprise. `resources`: each set of resources that a balancer is told, by a word of its own: mostly all have one, and
-    it may be large. `options`: host → balancer, agent, bgp, real → the options of that as its modules read them.
+    it may be large. `options`: host → balancer, agent, bgp, real → the options of that as its modules read them, and
+    min_active.
     """
 
     def __init__(
@@ -166,11 +167,21 @@ class Fleet:
         self._checked: dict[tuple[t.Any, ...], list[str]] = {}
         self._drained: dict[int, list[str]] = {}
         self._sources: dict[bool, OuterSources] = {}
+        self._known_once: dict[tuple[t.Any, int], t.Any] = {}
+        self._largest_mss: int | None = None
+        self._tunnels: list[Tunnel] | None = None
 
     def add_fault(self, host: str, *sentences: str) -> None:
         """Something is wrong with a host's variables."""
         known = self.faults.setdefault(host, [])
         known += [sentence for sentence in sentences if sentence not in known]
+
+    def _once(self, about: Callable[[t.Any], T], resources: Resources, value: t.Any) -> T:
+        """What a function says of some resources, which many balancers share."""
+        key = about, id(resources)
+        if key not in self._known_once:
+            self._known_once[key] = about(value)
+        return t.cast(T, self._known_once[key])
 
     def _note(self, host: str, part: str, options: t.Any) -> None:
         self.options.setdefault(host, {})[part] = options
@@ -206,6 +217,7 @@ class Fleet:
                 )
         read, wrong = option_faults(options, BALANCER_OPTIONS)
         least = self._get(host, "balancer_min_active")
+        self._note(host, "min_active", least)
         self.add_fault(host, *wrong, *resources_faults(resources, read["allow_empty"], least))
         limits = UNLIMITED
         # Which interfaces are missing is told above, in the inventory's words.
@@ -219,7 +231,8 @@ class Fleet:
         most = read["max_probes"] if is_number(read["max_probes"], 1, MOST_PROBES) else None
         own = (read["allow_own_addresses"], read["ssh_port"], read["check_defaults"], most)
         self.add_fault(host, *self._config_faults(resources, limits, *own))
-        self.warnings[host] = self.warnings.get(host, []) + resources.told(config_warnings(resources.entries))
+        found = self._once(config_warnings, resources, resources.entries)
+        self.warnings[host] = self.warnings.get(host, []) + resources.told(found)
         return told
 
     def _bgp(self, host: str, resources: Resources) -> Told:
@@ -232,7 +245,10 @@ class Fleet:
             except ConfigError as error:
                 self.add_fault(host, str(error))
         vips = resources.entries.get("vips")
-        return {"announces": config is not None, "places": None if vips is None else places_of(vips)}
+        return {
+            "announces": config is not None,
+            "places": None if vips is None else self._once(places_of, resources, vips),
+        }
 
     def _agent(self, host: str, resources: Resources) -> Told:
         """Whether the agent asks reals through the tunnel, and which other balancers it tells of flows."""
@@ -246,7 +262,10 @@ class Fleet:
         if not wrong:
             found = agent_faults({**read, "interface": "", "sync_peers": peers})
             self.add_fault(host, *(f"katran_{sentence}" for sentence in found))
-        return {"checked": asks_reals(resources.entries.get("vips", ())), "peers": peers if read["sync"] else []}
+        return {
+            "checked": self._once(asks_reals, resources, resources.entries.get("vips", ())),
+            "peers": peers if read["sync"] else [],
+        }
 
     def _peer(self, host: str) -> str:
         """The address to which a balancer is told of flows."""
@@ -273,7 +292,8 @@ class Fleet:
     def _review_ids(self, balancers: Mapping[str, Resources], reals: Iterable[str]) -> None:
         """Compare the server ids of reals with each other, and with those that balancers know."""
         # Balancers with the same variables know the same.
-        known_by = {id(each): known_ids(each.entries) for each in balancers.values()}
+        distinct = {id(each): each for each in balancers.values()}
+        known_by = {word: known_ids(each.entries) for word, each in distinct.items()}
         named = {}
         for host in reals:
             units = self._get(host, "katran_server_id_units")
@@ -469,16 +489,21 @@ class Fleet:
 
     def _mss(self) -> int:
         """The largest MSS that VIPs announce; 0 where a real does not bound it."""
-        found = [self._number(host, "katran_real_mss", 0) for host in self.reals]
-        return max(found) if found and all(found) else 0
+        if self._largest_mss is None:
+            found = [self._number(host, "katran_real_mss", 0) for host in self.reals]
+            self._largest_mss = max(found) if found and all(found) else 0
+        return self._largest_mss
 
     def _tunnel(self, ipv6: bool) -> dict[str, t.Any] | None:
         """The largest of what balancers send to a real; None where there is no balancer."""
-        found = [
-            Tunnel(str(self._get(host, "katran_encapsulation") or "ipip"), self._number(host, "katran_max_frame", 1514))
-            for host in self._balancers
-        ]
-        return vars(replace(max(found, key=Tunnel.outer), ipv6=ipv6)) if found else None
+        if self._tunnels is None:
+            self._tunnels = [
+                Tunnel(
+                    str(self._get(host, "katran_encapsulation") or "ipip"), self._number(host, "katran_max_frame", 1514)
+                )
+                for host in self._balancers
+            ]
+        return vars(replace(max(self._tunnels, key=Tunnel.outer), ipv6=ipv6)) if self._tunnels else None
 
     def _number(self, host: str, name: str, default: int) -> int:
         """A variable that is a number; the default where it is none, which its own check tells."""

@@ -207,7 +207,9 @@ class Agent:
         about = f"take part in {name}"
         number = number_for(name, {each.number for each in self._instances.values()})
         if number is None:
-            self._troubles.begin(about, f"balancer {name} is left alone: an agent takes part in {MOST_BALANCERS} at most")
+            self._troubles.begin(
+                about, f"balancer {name} is left alone: an agent takes part in {MOST_BALANCERS} at most"
+            )
             return
         try:
             held = hold(RunFiles(name).folder)

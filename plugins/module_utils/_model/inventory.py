@@ -13,6 +13,7 @@ import re
 import typing as t
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from .addresses import read_address
 from .draining import Drained, still_led
@@ -52,6 +53,8 @@ VARIABLES = frozenset(
         *("import_path", "import_force", "import_maps_path", "import_program_id"),
         *("import_keepalived", "import_ipvsadm", "import_host", "import_config_id", "import_balancers"),
         *("import_interfaces", "import_real_interfaces", "import_marks"),
+        *("plan_old", "plan_new", "plan_json", "plan_markdown"),
+        *("drift_json",),
         # of balancers and reals that are drained
         *("drain", "drain_last", "drain_withdraw", "drain_by", "drain_timeout", "drain_flows", "real", "on_timeout"),
     )
@@ -165,7 +168,8 @@ class Resources:
         """The resources that no variable is about."""
         return [resource for resource in FROM_VARIABLES if resource not in self.entries]
 
-    @property
+    # Most balancers of a fleet share one of these, and what follows from it.
+    @cached_property
     def families(self) -> list[str]:
         """The families of the VIPs' reals and of those that tables lead to."""
         found = {
@@ -181,10 +185,14 @@ class Resources:
 
     def features(self, extra: Iterable[t.Any] = ()) -> list[str]:
         """The features that these need, and the `extra` ones, sorted. Entries that are no mappings need none."""
+        return sorted({*self._needed, *map(str, extra)})
+
+    @cached_property
+    def _needed(self) -> list[str]:
         rows = {
             name: [entry for entry in entries if isinstance(entry, Mapping)] for name, entries in self.entries.items()
         }
-        return sorted({*features_needed(**rows), *map(str, extra)})
+        return features_needed(**rows)
 
     def emptied(self) -> list[str]:
         """The variables of resources that would lose every entry."""
@@ -192,10 +200,16 @@ class Resources:
 
     def starved(self, least: int) -> list[str]:
         """The VIPs with fewer than `least` reals that take new flows: address, port and protocol of each."""
-        return [
-            " ".join(str(vip.get(name)) for name in ("address", "port", "protocol"))
-            for vip in starved_vips(self.entries.get("vips", ()), least)
-        ]
+        if least not in self._starved:
+            self._starved[least] = [
+                " ".join(str(vip.get(name)) for name in ("address", "port", "protocol"))
+                for vip in starved_vips(self.entries.get("vips", ()), least)
+            ]
+        return self._starved[least]
+
+    @cached_property
+    def _starved(self) -> dict[int, list[str]]:
+        return {}
 
 
 def _flagged(vip: t.Any, flag: str) -> t.Any:
