@@ -65,9 +65,7 @@ def _told(fleet: Fleet) -> dict[str, t.Any]:
         "changed": False,
         "exit_status": fleet.exit_status,
         "summary": fleet.summary,
-        "findings": [
-            {"host": host, **each._asdict(), "since": each.since._asdict()} for host, each in fleet.findings
-        ],
+        "findings": [{"host": host, **each._asdict(), "since": each.since._asdict()} for host, each in fleet.findings],
         "hosts": {each.host: _host(each) for each in fleet.hosts},
         "same": fleet.same,
     }
@@ -79,7 +77,7 @@ def _host(host: Compared) -> dict[str, t.Any]:
         "drift": bool(host.findings),
         "notes": list(host.notes),
         "compared": dict(host.compared),
-        "seconds": host.seconds,
+        "timings": dict(host.timings),
     }
 
 

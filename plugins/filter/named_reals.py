@@ -28,7 +28,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The C(addresses), C(words) of M(katran.fleet.reals) that drain them, and C(faults) in sentences.
+  description:
+    - The C(addresses), C(words) of M(katran.fleet.reals) that drain them, C(faults) in sentences, and for C(audit) who
+      does it.
   type: dict
 """
 
@@ -41,6 +43,8 @@ from jinja2.runtime import Context
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.leaving_plan import chosen_reals
 from ansible_collections.katran.fleet.plugins.module_utils._model.maintenance import names_of
+from ansible_collections.katran.fleet.plugins.plugin_utils.audit import audit_here
+from ansible_collections.katran.fleet.plugins.plugin_utils.given import given_faults
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_values import host_variable
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import plain
 
@@ -55,7 +59,8 @@ def named_reals(context: Context, asked: t.Any) -> dict[str, t.Any]:
     found = chosen_reals(told, inventory)
     since = datetime.now(tz=UTC).isoformat(timespec="milliseconds")
     words = [{"address": address, "state": "draining", "since": since} for address in found.addresses]
-    return {**found._asdict(), "words": words}
+    faults = found.faults + given_faults(context)
+    return {"addresses": found.addresses, "faults": faults, "words": words, "audit": audit_here(context)}
 
 
 def _addresses(context: Context, host: str) -> list[str]:

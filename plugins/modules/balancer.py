@@ -302,8 +302,17 @@ options:
     description:
       - Replace an XDP program that is not ours. What is ours is not replaced, but M(katran.fleet.decap)'s program by a
         balancer that has feature C(inline_decap).
+      - A Katran that runs there is replaced once VIPs are applied, with its flows, and held, so that
+        O(state=rolled_back) goes back to it, with the flows that were learned meanwhile. It is let go once this
+        balancer has a program of its own to go back to.
       - On a first run it is V(false).
     type: bool
+  after_vips:
+    description:
+      - The VIPs are in place, or in check mode would be, so that a Katran may be replaced (O(replace_foreign)) though
+        this balancer has none. Without it, RV(waits) says that it was not.
+    type: bool
+    default: false
   end_rollback:
     description:
       - After O(state=rolled_back), load what was rolled back again, though sources and settings are the same. Without
@@ -374,6 +383,10 @@ selftest:
   description: The packets that a newly compiled program answered before it was attached, and the seconds that took.
   returned: when compiled, outside check mode
   type: dict
+waits:
+  description: Whether a Katran was not replaced yet, as there are no VIPs.
+  returned: success
+  type: bool
 operations:
   description: Entries of settings written per map.
   returned: success

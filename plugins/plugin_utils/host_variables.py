@@ -109,6 +109,11 @@ class HostVariables:
         """Take these for the variables of a host, untemplated, instead of what the inventory has."""
         self._raw[host] = {**variables, "hostvars": self._hostvars}
 
+    def forget(self) -> None:
+        """Take every host's variables from the inventory again."""
+        for known in (self._raw, self._templars, self._known, self._referred):
+            known.clear()
+
     def add(self, host: str, variables: Variables) -> None:
         """More variables of a host."""
         self.raw(host).update(variables)

@@ -10,10 +10,16 @@ from typing import Any
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer
+from ansible_collections.katran.fleet.plugins.module_utils._engine.katran import read_katran
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Result
+from ansible_collections.katran.fleet.plugins.module_utils._engine.xdp_root import Root
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.katran_maps import Place
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.root_array import put_program, slots
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ProgramError
+from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import RootSettings
+from ansible_collections.katran.fleet.plugins.module_utils._model.snapshot import RootArray
 from ansible_collections.katran.fleet.plugins.module_utils._model.wanted import Wanted
 from ansible_collections.katran.fleet.tests.engine.life import (
     LINK,
@@ -132,10 +138,14 @@ def test_it_goes_back_with_what_was_learned_meanwhile(ready: Standin) -> None:
     assert len(learned) >= 50
     review = roll_back(check=True)
     done = roll_back()
-    assert review.changes == done.changes == [
-        f"attach the Katran (program {ready.program}) to {LINK} in native mode again",
-        "copy the flows that were learned meanwhile",
-    ]
+    assert (
+        review.changes
+        == done.changes
+        == [
+            f"attach the Katran (program {ready.program}) to {LINK} in native mode again",
+            "copy the flows that were learned meanwhile",
+        ]
+    )
     assert attached() == (ready.program, "native")
     assert {flow: theirs[real] for flow, (real, _cpu) in ready.flows().items()} == learned
     assert not roll_back().changed
@@ -195,6 +205,31 @@ def test_removal_lets_it_go_as_well(ready: Standin) -> None:
     assert pinned("balancer_foreign") == ready.program
     remove()
     assert pins() == []
+
+
+def test_in_shared_mode_it_takes_its_slot_and_gives_that_back() -> None:
+    Root("shared", BPFFS).ensure(RootSettings((LINK,), "native", BPF), False, 5)
+    slot = RootArray(f"{BPFFS}/katran/shared/maps/root_array", 1)
+    katran = provision(SCENARIO)
+    put_program(slot, katran.fd)
+    found = read_katran(Place(interfaces=(LINK,)))
+    assert found.seen.program == katran.program
+    assert any("behind an array of programs" in line for line in found.imported.notes)
+    place = {"interfaces": [], "root_array": slot._asdict()}
+    assert take_over(after_vips=False, **place).waits
+    apply([vips()])
+    known = moved(katran)
+    take_over(**place)
+    assert slots(slot.path)[1] == pinned()
+    names = our_ids()
+    assert {flow: names[flows()[flow][0]] for flow in known} == known
+    assert forwards()
+    assert not take_over(**place).changed
+    assert roll_back().changes[0] == f"put the Katran (program {katran.program}) into slot 1 of {slot.path} again"
+    assert slots(slot.path)[1] == katran.program
+    assert forwards()
+    assert not roll_back().changed
+    katran.close()
 
 
 def test_what_is_gone_is_a_sentence(ready: Standin) -> None:

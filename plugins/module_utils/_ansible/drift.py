@@ -16,7 +16,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from .._engine.bgp import ensure_bgp
 from .._engine.drift import Times, compared, route_findings
-from .._engine.host import HostRequest, ensure_host
+from .._engine.host import HostRequest, ensure_host, read_record
 from .._kernel.lock import leave_nothing
 from .._model.bgp_settings import BGP
 from .._model.drift_finding import UNKNOWN, Finding, findings_of
@@ -47,6 +47,9 @@ MODULES: Mapping[str, Callable[[], None]] = {
     "server_id_option": run_server_id_option,
 }
 """What is reviewed by the whole work of a module."""
+
+_OF_KERNEL = ("net/", "MTU ", "MSS ")
+"""How sentences about what a real needs of its kernel begin, of which the last run's settings are on record."""
 
 _BALANCERS = ("balancer",)
 """Without any of these, a host has no ring."""
@@ -142,7 +145,9 @@ class Drift:
             command=params["files"] is not None,
         )
         outcome = ensure_host(HostRequest(wanted, tuple(params["packages"]), None, True))
-        self._add("host", outcome.changes, None, None)
+        kernel = [line for line in outcome.changes if line.startswith(_OF_KERNEL)]
+        self._add("host", kernel, None, None if wanted.real is None else read_record().real == wanted.real)
+        self._add("host", [line for line in outcome.changes if line not in kernel], None, None)
         self.notes += outcome.warnings
 
     def _bgp(self, options: Mapping[str, t.Any]) -> None:

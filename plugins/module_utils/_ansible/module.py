@@ -139,6 +139,8 @@ def steps_result(
     output: dict[str, t.Any] = {"changed": bool(changes), "changes": changes, "warnings": warnings}
     if module.check_mode and changes:
         output["msg"] = "would: " + "; ".join(changes)
+    if isinstance(module, Borrowed):
+        output |= {"before": before, "after": after}
     if module._diff:  # pylint: disable=protected-access
         output["diff"] = settings_diff(f"{name} {module.params['instance']}", before, after, changes)
     return output

@@ -71,7 +71,6 @@ _SLOTS = 1 << 22
 
 _PATH = re.compile(r"^(?:rewrite|remove|write) (\S+)")
 _UNIT = re.compile(r"\b(katran-[\w.@-]+\.(?:service|timer|path|socket)|bird\.service)\b")
-_MAP = re.compile(r"\b(?:map|pin) (\w+)")
 
 
 def moment(seconds: float) -> str:
@@ -114,7 +113,7 @@ class Times:
         elif area == "bgp" and CONF in sentence:
             path = CONF
         elif sentence.startswith("pin ") or " pin" in sentence:
-            path = self._pins if " program" in sentence else os.path.join(self._pins, "maps")
+            path = self._pins if sentence.startswith("pin program") else os.path.join(self._pins, "maps")
         at = _changed_at(path) if path else ""
         return Since(at=at, by=f"time of {path}") if at else None
 

@@ -40,8 +40,8 @@ class Since(t.NamedTuple):
     def text(self) -> str:
         """For people. What is not known is said to be."""
         if self.at:
-            return f"since {self.at} ({self.by})"
-        return f"since when is unknown, after {self.after} ({self.by})" if self.after else "since when is unknown"
+            return f"since {self.at}, {self.by}"
+        return f"since when is unknown, after {self.after}, {self.by}" if self.after else "since when is unknown"
 
 
 class Finding(t.NamedTuple):
@@ -75,7 +75,8 @@ def findings_of(
             kind = CHANGED if line in drift else AHEAD
         else:
             kind = DIFFERS if same is None else CHANGED if same else AHEAD
-        yield Finding(area, kind, as_found(line), since(line))
+        told = as_found(line) if drift is not None else f"would: {line}"
+        yield Finding(area, kind, told, since(line))
 
 
 def routes_compared(

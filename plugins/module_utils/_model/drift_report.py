@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .drift_finding import CHANGED, KINDS, UNKNOWN, Finding, Since
+from .drift_finding import AHEAD, CHANGED, KINDS, UNKNOWN, Finding, Since
 from .faults import counted, some
 from .folding import Folded, fold, names_text
 
+_TIMES = re.compile(r"since (\d{4}-\d\d-\d\dT[\d:.+Z-]+)")
+_AFTER = f"{Since().text}, after "
 NO_DRIFT, DRIFT = 0, 3
 """Exit statuses; 1 is that of an error."""
 
@@ -28,7 +31,7 @@ class Compared:
     findings: list[Finding] = field(default_factory=list)
     notes: Sequence[str] = ()
     compared: Mapping[str, t.Any] = field(default_factory=dict)
-    seconds: float = 0.0
+    timings: Mapping[str, float] = field(default_factory=dict)
 
 
 def compared_of(host: str, roles: Sequence[str], result: Mapping[str, t.Any]) -> Compared:
@@ -43,7 +46,8 @@ def compared_of(host: str, roles: Sequence[str], result: Mapping[str, t.Any]) ->
         Finding(each["area"], each["kind"], each["what"], Since(**each.get("since", {}))) for each in result["findings"]
     ]
     told = result.get("compared") or {}
-    return Compared(host, roles, findings, result.get("notes", ()), told, float(result.get("seconds", 0)))
+    timings = {**result.get("timings", {}), "all": float(result.get("seconds", 0))}
+    return Compared(host, roles, findings, result.get("notes", ()), told, timings)
 
 
 def _groups(said: Mapping[str, t.Hashable]) -> list[tuple[list[str], t.Hashable]]:
@@ -158,18 +162,33 @@ class Fleet:
                 yield f"{meaning}:"
             for each in of_kind:
                 yield from self._told(each)
-        notes = fold(((each.host, note) for each in self.hosts for note in each.notes), everywhere)
-        if notes:
+        yield from self._noted(everywhere)
+
+    def _noted(self, everywhere: Sequence[str]) -> Iterator[str]:
+        """What is no drift. What began at another time on each host is told once all the same."""
+        plain = [(each.host, _TIMES.sub("since …", note)) for each in self.hosts for note in each.notes]
+        whole = {(host, text): note for (host, text), note in zip(plain, self._notes(), strict=True)}
+        if plain:
             yield ""
             yield "no drift, but worth knowing:"
-        for note in notes:
-            yield f"  {note.names}: {note.said}"
+        for note in fold(plain, everywhere):
+            times = sorted({found for host in note.hosts for found in _TIMES.findall(whole[host, note.said])})
+            told = f"since {times[0]}" if len(times) == 1 else f"since {times[0]} to {times[-1]}" if times else ""
+            yield f"  {note.names}: {note.said.replace('since …', told, 1)}"
+
+    def _notes(self) -> list[str]:
+        return [note for each in self.hosts for note in each.notes]
 
     def _told(self, group: Folded[Finding]) -> Iterator[str]:
-        area = "" if group.said.kind == UNKNOWN else f"{group.said.area}: "
-        yield f"  {group.names}: {area}{group.said.what}"
-        if group.said.kind == CHANGED or any(self._since(host, group.said).at for host in group.hosts):
-            yield f"      {self._when({host: self._since(host, group.said) for host in group.hosts})}"
+        if group.said.kind == UNKNOWN:
+            yield f"  {group.names}: {group.said.what}"
+            return
+        yield f"  {group.names}: {group.said.area}: {group.said.what}"
+        when = self._when({host: self._since(host, group.said) for host in group.hosts})
+        if group.said.kind == AHEAD:
+            # That is since the inventory changed, of which hosts know nothing.
+            when = when.replace(_AFTER, "last applied at ").replace(Since().text, "when it was applied last is unknown")
+        yield f"      {when}"
 
     def _since(self, host: str, finding: Finding) -> Since:
         """Since when this host has it, which differs where the rest is the same."""
@@ -185,7 +204,7 @@ class Fleet:
         exact = all(each.at for each in times.values())
         if not known:
             return Since().text
-        return f"since {'' if exact else 'when is unknown, after '}{known[0]} to {known[-1]}"
+        return f"{'since ' if exact else _AFTER}{known[0]} to {known[-1]}"
 
     @property
     def summary(self) -> str:

@@ -368,8 +368,13 @@ def _tell_health(seen: KatranSeen, notes: list[str]) -> None:
 
 def health_destinations(seen: KatranSeen) -> list[dict[str, t.Any]]:
     """Mark → real, as module healthcheck_destinations takes them."""
-    return TABLES["healthcheck_destinations"].rows_in({"hc_reals_map": seen.entries.get("hc_reals_map", {})})
+    entries = seen.entries.get("hc_reals_map", {})
+    return TABLES["healthcheck_destinations"].rows_in({"hc_reals_map": entries})
 
 
-INNER: dict[str, MapSpec] = {"lru_mapping": FLOW_TABLE, "global_lru_maps": GLOBAL_FLOW_TABLE, "vip_to_down_reals_map": DOWN_SET}
+INNER: dict[str, MapSpec] = {
+    "lru_mapping": FLOW_TABLE,
+    "global_lru_maps": GLOBAL_FLOW_TABLE,
+    "vip_to_down_reals_map": DOWN_SET,
+}
 """Map of maps → the layout of those in it."""

@@ -103,7 +103,8 @@ def resolve_reals(
             if old is not None and not asked.deletes:
                 listed[address.text] = old
             continue
-        same = old is not None and old.state == state and (old.fleet or at is None)
+        # What is said of the fleet anew has a new moment: others may have heard something else in between.
+        same = old is not None and old.state == state and (at is None or (old.fleet and old.since == at))
         new = Overlay(address.text, str(state), at or since, at is not None)
         listed[address.text] = old if same and old else new
     after = asked.applied(before, listed)

@@ -91,10 +91,10 @@ def plan_take_over(plan: ProgramPlan, state: State, seen: BalancerSnapshot) -> N
             " each an instance of its own"
         )
     if not taken:
-        if known is not None and not known.copied and seen.held is not None and seen.held.id == known.id:
-            # Nobody took it away again since: its flows are those that were missed.
-            if not seen.at(known.interfaces) or known.id not in seen.at(known.interfaces):
-                plan.add(SettleFlows(known.id), f"copy the rest of the flows of the Katran (program {known.id})")
+        missed = known is not None and not known.copied and seen.held is not None and seen.held.id == known.id
+        # Where it runs again, nothing was missed.
+        if known is not None and missed and known.id not in _running(known, seen):
+            plan.add(SettleFlows(known.id), f"copy the rest of the flows of the Katran (program {known.id})")
         return
     number = numbers.pop()
     interfaces = {step.there.interface: step.there.mode for step in taken if isinstance(step, Attach) and step.there}
@@ -106,6 +106,12 @@ def plan_take_over(plan: ProgramPlan, state: State, seen: BalancerSnapshot) -> N
     plan.add(HoldForeign(foreign), f"hold the Katran that runs there (program {number}), to go back to it")
     plan.add(CopyFlows(number), f"copy its flows (program {number})")
     plan.add(SettleFlows(number))
+
+
+def _running(foreign: Foreign, seen: BalancerSnapshot) -> set[int]:
+    """The ids of the programs that run where a Katran ran."""
+    slot = None if foreign.slot is None else occupant(seen.slots, foreign.slot)
+    return {*seen.at(foreign.interfaces), *(() if slot is None else (slot,))}
 
 
 def _there(step: Attach | TakeSlot) -> int:

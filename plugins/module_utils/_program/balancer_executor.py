@@ -35,8 +35,8 @@ from .._model.take_over import CopyFlows, HoldForeign, LetForeignGo, SettleFlows
 from .balancer_toolchain import BalancerToolchain
 from .canary import Counters
 from .executor import Executor
-from .foreign_flows import FLOW_MAPS, copy_flows, maps_by_id
 from .flow_tables import finish_tables, put_table, tables_in, take_table
+from .foreign_flows import FLOW_MAPS, copy_flows, maps_by_id
 from .home import Home
 from .migration import Migration
 from .swap import Swap

@@ -50,10 +50,9 @@ def payloads() -> Payloads:
     [
         ("tree", 40),
         ("host", 180),
-        # What the agent is asked, and answers, is in the files of its that a removal takes away.
-        ("agent", 418),
+        ("agent", 419),
         # Routes, counters and what the agent answers are watched while traffic leaves.
-        ("drain", 404),
+        ("drain", 405),
         # What reads units reads those with control groups, too.
         ("bgp", 161),
         ("flows", 252),
@@ -67,18 +66,19 @@ def payloads() -> Payloads:
         # Counters and connection tables, no more.
         ("leaving_info", 360),
         ("xdp_root", 272),
+        # A Katran that is not ours is read as an inventory, by the descriptions of VIPs and tables, and compared with one.
+        ("katran_info", 430),
         # Units and their groups, besides.
         ("server_id_option", 307),
         # Of VIPs, the host's own addresses and gateways are read too, and routes are withdrawn. Checks are read, kept
         # and told, and what they said is heeded. What the kernel tells in part is told from what it tells whole.
         # Lists of clients and layouts of connection ids (QUIC-LB) are read, planned and told.
         # What is applied is recorded, in the history and in the journal.
-        *((name, 636) for name in RESOURCES),
         # What was said of reals of the whole fleet is kept and told with its moment, and what ended as well.
-        *((name, 618) for name in RESOURCES),
+        *((name, 650) for name in RESOURCES),
         # What the agent knows of checks is read and judged as the agent does it. What the command katran shows is made
         # by the same files.
-        ("balancer_info", 759),
+        ("balancer_info", 761),
         # Whoever examines a host asks everybody who knows something of it, and compiles the smallest program.
         ("doctor_info", 1180),
     ],

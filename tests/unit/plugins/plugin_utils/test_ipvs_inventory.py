@@ -16,7 +16,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.limits import 
 from ansible_collections.katran.fleet.plugins.module_utils._model.resources import config_faults
 from ansible_collections.katran.fleet.plugins.plugin_utils import keepalived_words
 from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs import Key, Remarks
-from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs_inventory import Wanted, inventory_of
+from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs_inventory import Wanted, inventory_of, wanted_of
 from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs_vips import joined
 from ansible_collections.katran.fleet.plugins.plugin_utils.ipvsadm import read_ipvsadm
 from ansible_collections.katran.fleet.plugins.plugin_utils.keepalived import Configured, read_keepalived
@@ -325,9 +325,35 @@ def test_no_vip(text: str) -> None:
         imported(text)
 
 
+OPTIONS: dict[str, Any] = {"balancers": ["lb1"], "interfaces": [], "real_interfaces": [], "marks": {}}
+
+
+def test_what_is_wanted() -> None:
+    places = [{"address": "198.51.100.1", "port": "80", "protocol": "tcp"}]
+    wanted = wanted_of({**OPTIONS, "balancers": ["lb1", "lb1"], "marks": {"1": places}}, ["eth0"], ["x"])
+    assert wanted == Wanted(["lb1"], ["eth0"], [], {1: [Key("198.51.100.1", 80, "tcp")]}, ["x"])
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"balancers": []}, "balancers: name the hosts that are to be balancers"),
+        ({}, "interfaces: nothing that was read names those of the balancers; give them"),
+        ({"interfaces": ["eth0"], "marks": {"x": []}}, "marks.x: is no mark with a list of address, port and protocol"),
+        ({"interfaces": ["eth0"], "marks": {"1": "x"}}, "marks.1: is no mark with a list of address"),
+        ({"interfaces": ["eth0"], "marks": {"1": [{"address": 1}]}}, "marks.1[0]: is no mapping of address, port"),
+        ({"interfaces": ["eth0"], "marks": {1: [None]}}, "marks.1[0]: is no mapping of address, port"),
+    ],
+)
+def test_what_is_wrong_with_what_is_wanted(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InventoryError) as error:
+        wanted_of({**OPTIONS, **options}, [], [])
+    assert sentence in str(error.value)
+
+
 WORDS = (
-    "virtual_server real_server url path TCP_CHECK HTTP_GET UDP_CHECK DNS_CHECK vrrp_instance virtual_server_group quorum"
-    " weight lvs_sched delay_loop retry fwmark { } 10.0.0.1 198.51.100.1 fc00::1 80 0 fo rr -1 1e9"
+    "virtual_server real_server url path TCP_CHECK HTTP_GET UDP_CHECK DNS_CHECK vrrp_instance virtual_server_group"
+    " quorum weight lvs_sched delay_loop retry fwmark { } 10.0.0.1 198.51.100.1 fc00::1 80 0 fo rr -1 1e9"
 )
 KEYWORDS = sorted(
     {
