@@ -64,7 +64,7 @@ from ansible_collections.katran.fleet.plugins.plugin_utils.fleet_sites import (
     site_warnings,
 )
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables, VariableError
-from ansible_collections.katran.fleet.plugins.plugin_utils.machines import Machines
+from ansible_collections.katran.fleet.plugins.plugin_utils.machines import CHAIN, Machines
 
 BALANCER_OPTIONS: Spec = {
     **COMMON,
@@ -195,7 +195,8 @@ class Fleet:
         resources = self._resources(host)
         extra = self._get(host, "balancer_extra_features")
         self.add_fault(host, *feature_faults(extra))
-        more = [*(["inline_decap"] if self._shares(host) else []), *([SYNC_FLAG] if self._syncs(host) else [])]
+        needs = {"inline_decap": self._shares(host), SYNC_FLAG: self._syncs(host), CHAIN: self._machines.leads_on(host)}
+        more = [name for name, needed in needs.items() if needed]
         told: Told = {
             "features": resources.features([*words(extra), *more]),
             "sizes": dict(DEFAULT_SIZES),
