@@ -106,6 +106,16 @@ reals:
       attach: true
       vips:
         - 198.51.100.1
+rollout:
+  description: Of a run over all balancers, the sizes of batches and how many balancers may fail before it stops.
+  returned: success
+  type: dict
+  sample:
+    serial:
+      - 1
+      - 25%
+      - 100%
+    max_failed: 0
 seen:
   description: The hosts that the run is about.
   returned: success

@@ -10,7 +10,10 @@ import json
 import os
 import subprocess
 import typing as t
+import uuid
 from collections.abc import Mapping
+
+from jinja2.runtime import Context
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.audit import harmless
 
@@ -33,6 +36,12 @@ def audit_of(run: str, variables: Mapping[str, t.Any], environment: Mapping[str,
     user = next((str(variables[name]) for name in AWX_USERS if variables.get(name)), "") or _user(found)
     revision = revision_of(str(folder), found) if folder else ""
     return {"run": run, "user": harmless(user, 64), "revision": harmless(revision, 128)}
+
+
+def audit_here(context: Context) -> dict[str, str]:
+    """The same of a run of its own. `context`: the variables of a template."""
+    names = ("inventory_dir", *AWX_USERS)
+    return audit_of(uuid.uuid4().hex, {name: context[name] for name in names if name in context})
 
 
 def audit_text(told: Mapping[str, str]) -> str:
