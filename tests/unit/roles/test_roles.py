@@ -82,6 +82,13 @@ NOT_PASSED = {
 """Module → options that its role leaves to their defaults, and why."""
 
 
+MAINTENANCE = frozenset(
+    f"{name}.yml"
+    for name in ("departing", "named_reals", "review_reals", "take_back", "watch_flows", "on_timeout", "words")
+)
+"""Task files of playbooks that drain: what they tell modules comes of the run, and not of a role's variables."""
+
+
 def load(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
@@ -109,7 +116,7 @@ def options_of(module: str) -> dict[str, Any]:
 def tasks_of(role: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Each of a role's tasks that runs a module of ours: file, module, arguments."""
     for path in sorted((ROOT / "roles" / role / "tasks").glob("*.yml")):
-        for task in load(path):
+        for task in load(path) if path.name not in MAINTENANCE else ():
             for word, arguments in task.items():
                 if word.startswith(PREFIX):
                     yield path.name, word.removeprefix(PREFIX), arguments
