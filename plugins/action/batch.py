@@ -42,11 +42,11 @@ class ActionModule(ActionBase):
             return self._end(look, play, everything["inventory_hostname"], arguments["playbook"])
         batch, answering = everything["ansible_play_batch"], set(everything["ansible_play_hosts"])
         earlier = look.judged(play)
-        known = {host for ruling in earlier for host in (*ruling["done"], *ruling["failed"], *ruling["back"])}
+        known = {host for ruling in earlier for host in (*ruling["done"], *ruling["failures"], *ruling["back"])}
         # Who fell silent is in no batch any more: of those whose turn has not come, nobody can have.
         silent = [host for host in play if host not in answering and host not in known]
         hosts = [look.host(host, host not in silent) for host in play if host in batch or host in silent]
-        failed_before = sum(len(ruling["failed"]) for ruling in earlier)
+        failed_before = sum(len(ruling["failures"]) for ruling in earlier)
         found = rule(hosts, failed_before, int(arguments["preflight"]["rollout"]["max_failed"]))
         answer = {"changed": False, "run": look.run, "hosts": list(found.done), **found.to_data()}
         if found.failed:
@@ -59,7 +59,7 @@ class ActionModule(ActionBase):
         ruling, others = look.ruling(host), look.judged(play)
         earlier = [other for other in others if not _same(other, ruling.to_data())]
         done = [name for other in earlier for name in other["done"]]
-        seen = {name for other in others for name in (*other["done"], *other["failed"], *other["back"])}
+        seen = {name for other in others for name in (*other["done"], *other["failures"], *other["back"])}
         # In a review, nothing was done that could be taken back.
         back = {} if self._task.check_mode else {name: look.went_back(name) for name in ruling.revert}
         lines = told(ruling, back, [name for name in play if name not in seen], playbook, done)
@@ -70,7 +70,7 @@ class ActionModule(ActionBase):
 
 def _sum(rulings: list[Results], playbook: str) -> dict[str, t.Any]:
     """Fail where a host did that the run was to go on without."""
-    failed = {host: why for ruling in rulings for host, why in ruling["failed"].items()}
+    failed = {host: why for ruling in rulings for host, why in ruling["failures"].items()}
     if not failed:
         return {"changed": False}
     why = "; ".join(f"{host}: {reason}" for host, reason in failed.items())
@@ -84,7 +84,7 @@ def _sum(rulings: list[Results], playbook: str) -> dict[str, t.Any]:
 
 def _same(one: Results, two: Results) -> bool:
     """Whether two rulings are of one batch: each host is in one."""
-    return all(list(one[name]) == list(two[name]) for name in ("done", "failed", "back"))
+    return all(list(one[name]) == list(two[name]) for name in ("done", "failures", "back"))
 
 
 class _Look:

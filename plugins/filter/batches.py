@@ -12,8 +12,8 @@ version_added: 0.1.0
 author:
   - The katran.fleet authors (@katran-fleet)
 description:
-  - Says by what M(katran.fleet.preflight) returned in an earlier play how large batches are, for C(serial) of a play. Where
-    a play begins, Ansible knows no host's variables, so this looks for them itself.
+  - Says by what M(katran.fleet.preflight) returned in an earlier play how large batches are, for C(serial) of a play.
+    Where a play begins, Ansible knows no host's variables, so this looks for them itself.
   - In check mode, where nothing changes, all are one batch.
 options:
   _input:

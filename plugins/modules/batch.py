@@ -94,7 +94,7 @@ lost:
   returned: O(phase=judge)
   type: list
   elements: str
-failed:
+failures:
   description: Why each failed that did.
   returned: O(phase=judge)
   type: dict

@@ -78,6 +78,8 @@ class Result:
     maps: dict[str, dict[str, int]] = field(default_factory=dict)
     reused_maps: list[str] = field(default_factory=list)
     selftest: dict[str, t.Any] = field(default_factory=dict)
+    waits: str = ""
+    """Why a Katran was not replaced yet."""
 
     @property
     def changed(self) -> bool:

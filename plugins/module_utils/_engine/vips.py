@@ -36,7 +36,7 @@ from .._model.state import State
 from .._model.tables import BALANCER_TABLES, LEADING, ServerId, idle_routes, server_id_warnings
 from .._model.verdicts import Verdict, Words, newly_down, out_by_check, that_count, told_degraded, words_of
 from .._model.vip_changes import vip_changes
-from .._model.vip_entries import adopt, known_keys
+from .._model.vip_entries import Actual, adopt, known_keys
 from .._model.vip_plan import Recorded, VipPlan, plan_vips, references
 from .._model.vips import Vip, VipKey, vip_to_config, vips_from_config
 from .._model.vips_input import idle_vips, listed_places, resolve_vips
@@ -71,6 +71,8 @@ class VipRun:
         self.file = file
         self.state = state
         self.clock = clock
+        self.plan: VipPlan | None = None
+        """What the run came to, once it did."""
         self.purge: Callable[[Iterable[Gone], bool], dict[str, int]] | None = None
         """Removes flows to reals that checks have down, where there are any."""
         self.ended: Ended = ended_of(state)
@@ -81,7 +83,7 @@ class VipRun:
     def run(self, asked: Asked) -> Result:
         """Bring the VIPs to what is asked; in check mode only say what that takes."""
         with self.clock.phase("read"):
-            actual = read_actual(self.maps, self.reads_lists())
+            actual = self.read()
             limits = limits_of(self.request, self.state, self.maps)
             asked = replace(asked, limits=limits)
             known = View(vips_from_config(self.state.vips), words_of(self.state))
@@ -102,7 +104,7 @@ class VipRun:
                 {*self.state.learned, *self.state.learning},
             )
             marked = may_be_known(wanted.vips.values(), learned)
-            plan = plan_vips(
+            plan = self.plan = plan_vips(
                 wanted.vips,
                 wanted.words,
                 others,
@@ -149,6 +151,10 @@ class VipRun:
         elif self.request.check:
             self._purge()
         return self.result
+
+    def read(self) -> Actual:
+        """What the kernel has."""
+        return read_actual(self.maps, self.reads_lists())
 
     def reads_lists(self) -> bool:
         """Whether the VIPs' lists of clients may be others after this run."""

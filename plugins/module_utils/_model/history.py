@@ -281,12 +281,3 @@ def _run_named(runs: Collection[str], text: str) -> str:
     if len(found) > 1:
         raise StateError(f"{text} is the beginning of the ids of {len(found)} runs: {', '.join(found)}")
     return found[0] if found else text
-
-
-def last_run(known: Known) -> str:
-    """The id of the newest run that went forward; "" where none did."""
-    for each in sorted(known, reverse=True):
-        entry = known[each]
-        if isinstance(entry, Entry) and entry.kind == APPLIED and entry.run:
-            return entry.run
-    return ""

@@ -93,7 +93,8 @@ class Ruling:
         return {
             **{name: list(getattr(self, name)) for name in ("done", "revert", "bare", "lost")},
             "back": [*self.revert, *self.bare],
-            "failed": dict(self.failed),
+            # Ansible has a word of its own for whether an action failed.
+            "failures": dict(self.failed),
             "stop": self.stop,
         }
 
@@ -101,7 +102,7 @@ class Ruling:
     def from_data(cls, data: Mapping[str, t.Any]) -> Ruling:
         """The reverse."""
         done, revert, bare, lost = (tuple(map(str, data[name])) for name in ("done", "revert", "bare", "lost"))
-        return cls(done, revert, bare, lost, data["failed"], data["stop"])
+        return cls(done, revert, bare, lost, data["failures"], data["stop"])
 
 
 def rule(batch: Sequence[Host], failed_before: int, most: int) -> Ruling:
@@ -149,11 +150,6 @@ def told(
         if earlier:
             lines.append(f"done, and as they should be: {_names(earlier)}")
         lines.append(f"to resume, mend the cause and run {resume} again: what is done already costs nothing")
-        if again:
-            lines.append(
-                "a program that was gone back from is taken again once its sources or settings are others; as it is,"
-                " with -e katran_end_rollback=true"
-            )
     return lines
 
 

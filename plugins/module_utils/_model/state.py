@@ -91,12 +91,32 @@ class Coming:
         return {**asdict(self), "slot": self.slot._asdict() if self.slot else None}
 
 
+@dataclass(frozen=True)
+class Foreign:
+    """A Katran that is not ours, whose place our program took: it is held, so that it can be gone back to.
+
+    `id`, `tag`: the kernel's; `interfaces`: interface → mode; `slot`: of root's array. `copied`: whether all of its
+    flows were copied, those too that it learned until it was replaced; `returned`: whether it was gone back to by hand.
+    """
+
+    id: int
+    tag: str
+    interfaces: dict[str, str]
+    slot: RootArray | None = None
+    copied: bool = False
+    returned: bool = False
+
+    def to_data(self) -> dict[str, t.Any]:
+        """The file's form."""
+        return {**asdict(self), "slot": self.slot._asdict() if self.slot else None}
+
+
 @dataclass
 class ProgramRecord:
     """What is loaded, and where: empty where nothing is.
 
     `generic`: interface → why it has the program in generic mode. `rolled_back_from`: the source digest of the program
-    that was rolled back by hand.
+    that was rolled back by hand. `foreign`: the Katran in whose place it runs, or ran.
     """
 
     tag: str | None = None
@@ -108,6 +128,7 @@ class ProgramRecord:
     previous: Previous | None = None
     rolled_back_from: str | None = None
     next: Coming | None = None
+    foreign: Foreign | None = None
 
     def to_data(self) -> dict[str, t.Any]:
         """The file's form: what is empty is left out."""
@@ -115,6 +136,7 @@ class ProgramRecord:
         found["slot"] = self.slot._asdict() if self.slot else None
         found["previous"] = asdict(self.previous) if self.previous else None
         found["next"] = self.next.to_data() if self.next else None
+        found["foreign"] = self.foreign.to_data() if self.foreign else None
         return {name: value for name, value in found.items() if value}
 
 
@@ -343,6 +365,9 @@ _COMING = record(
     previous=maybe(_PREVIOUS),
     rolled_back_from=Optional(maybe(text)),
 )
+_FOREIGN = record(
+    Foreign, id=number(1, _LARGEST), tag=text, interfaces=named(text), slot=_SLOT, copied=flag, returned=flag
+)
 _PROGRAM = record(
     ProgramRecord,
     tag=Optional(maybe(text)),
@@ -354,6 +379,7 @@ _PROGRAM = record(
     previous=Optional(maybe(_PREVIOUS)),
     rolled_back_from=Optional(maybe(text)),
     next=Optional(maybe(_COMING)),
+    foreign=Optional(maybe(_FOREIGN)),
 )
 
 

@@ -50,7 +50,6 @@ def payloads() -> Payloads:
     [
         ("tree", 40),
         ("host", 180),
-        # What the agent is asked, and answers, is in the files of its that a removal takes away.
         ("agent", 419),
         # Routes, counters and what the agent answers are watched while traffic leaves.
         ("drain", 405),
@@ -68,6 +67,9 @@ def payloads() -> Payloads:
         # Counters and connection tables, no more.
         ("leaving_info", 360),
         ("xdp_root", 272),
+        # A Katran that is not ours is read as an inventory, by the descriptions of VIPs and tables, and compared with
+        # one.
+        ("katran_info", 430),
         # Units and their groups, besides.
         ("server_id_option", 307),
         # Of VIPs, the host's own addresses and gateways are read too, and routes are withdrawn. Checks are read, kept
