@@ -54,7 +54,8 @@ def payloads() -> Payloads:
         # Routes, counters and what the agent answers are watched while traffic leaves.
         ("drain", 405),
         # What reads units reads those with control groups, too.
-        ("bgp", 161),
+        # What is announced says whether a person asked traffic to leave.
+        ("bgp", 162),
         ("flows", 252),
         # What today's ring says of a flow takes the order in which the program looks for its VIP.
         # Who encapsulated a flow is in tables of their own.
