@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.katran.fleet.plugins.plugin_utils.audit import audit_of
 from ansible_collections.katran.fleet.plugins.plugin_utils.fleet import Fleet, message, report
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_values import remembering
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables
@@ -37,7 +38,8 @@ class ActionModule(ActionBase):
             return self._one(fleet, run.variables, arguments["role"], everything)
         whole = read_whole(run)
         seen = list(everything.get("ansible_play_hosts_all", ()))
-        return self._answer(whole.fleet, whole.missing, seen, whole.told())
+        answer = self._answer(whole.fleet, whole.missing, seen, whole.told())
+        return answer if "run" not in answer else {**answer, "audit": audit_of(answer["run"], everything)}
 
     def _one(
         self, fleet: Fleet, variables: HostVariables, role: str, everything: Mapping[str, t.Any]

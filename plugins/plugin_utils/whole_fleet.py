@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ansible.plugins.loader import lookup_loader
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.inventory import GROUPS, missing_groups
 from ansible_collections.katran.fleet.plugins.plugin_utils.fleet import Fleet
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables
+from ansible_collections.katran.fleet.plugins.plugin_utils.rollout import rollout_of
 
 ROLES = os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "..", "roles")
 Variables = dict[str, t.Any]
@@ -57,12 +58,16 @@ class Inventory:
 
 @dataclass
 class Whole:
-    """A fleet of which every host was asked. `missing`: what is wrong with its groups."""
+    """A fleet of which every host was asked.
+
+    `missing`: what is wrong with its groups; `rollout`: batches of a run over its balancers.
+    """
 
     fleet: Fleet
     missing: list[str]
-    balancers: dict[str, Variables] = field(default_factory=dict)
-    reals: dict[str, Variables] = field(default_factory=dict)
+    rollout: Variables
+    balancers: dict[str, Variables]
+    reals: dict[str, Variables]
 
     def told(self) -> dict[str, t.Any]:
         """What preflight returns of it."""
@@ -71,6 +76,7 @@ class Whole:
             "balancers": self.balancers,
             "reals": self.reals,
             "resources": self.fleet.resources,
+            "rollout": self.rollout,
             "ask": sorted(asked),
         }
 
@@ -85,8 +91,7 @@ def read_whole(inventory: Inventory) -> Whole:
         defaults, settled = inventory.of_role(role, "defaults"), inventory.of_role(role, "vars")
         for host in hosts:
             variables.use(host, {**defaults, **variables.raw(host), **settled})
-    whole = Whole(fleet, missing_groups(inventory.groups, inventory.patterns, members))
-    whole.balancers.update((host, fleet.balancer(host)) for host in balancers)
-    whole.reals.update((host, fleet.real(host)) for host in reals)
+    told = {host: fleet.balancer(host) for host in balancers}, {host: fleet.real(host) for host in reals}
+    rollout = rollout_of(fleet, variables, balancers)
     fleet.review(balancers, reals)
-    return whole
+    return Whole(fleet, missing_groups(inventory.groups, inventory.patterns, members), rollout, *told)

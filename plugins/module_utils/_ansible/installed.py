@@ -23,17 +23,18 @@ _PACKAGE = "ansible_collections.katran.fleet.plugins.module_utils"
 _ROOMS = ("_model", "_kernel", "_program", "_engine")
 
 
-def prefer_installed(engine: str = ENGINE, lock: str = LOCK) -> bool:
+def prefer_installed(engine: str = ENGINE, lock: str = LOCK, makes: bool = True) -> bool:
     """Import the engine from the host where it has every file of this payload's, byte for byte, and root's alone.
 
     In any doubt, the payload's own is imported. To be called before anything of the engine is; True where it is used.
+    `makes`: whether a lock that is not there is made.
     """
     package = sys.modules[_PACKAGE]
     archive = getattr(package.__spec__ and package.__spec__.loader, "archive", None)
     if archive is None or any(name.startswith(f"{_PACKAGE}.{room}") for name in sys.modules for room in _ROOMS):
         return False
     try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if makes else 0), 0o600)
     except OSError:
         return False
     try:

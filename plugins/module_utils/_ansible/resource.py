@@ -16,7 +16,7 @@ from .._model.own_addresses import SSH_PORT
 from .._model.readiness import parse_reals
 from .._model.resources import RESOURCES
 from .diffs import entries_diff
-from .module import guarded, module_of
+from .module import Borrowed, guarded, module_of
 from .request import request_of
 
 
@@ -48,6 +48,7 @@ def run_resource(name: str, purge: Purge | None = None) -> None:
             ssh_port=params.get("ssh_port", SSH_PORT),
             check_defaults=params.get("check_defaults"),
             max_probes=params.get("max_probes"),
+            newest=params.get("newest", False),
         )
         result = apply_resource(name, request, asked, purge if params.get("purge_flows") else None, purge)
         output: dict[str, t.Any] = {
@@ -59,6 +60,12 @@ def run_resource(name: str, purge: Purge | None = None) -> None:
             "timings": result.timings,
             "warnings": result.warnings,
         }
+        if name in ("vips", "reals"):
+            output["by_hand"] = result.by_hand
+        if name == "reals":
+            output["starts"] = list(result.starts.values())
+        if isinstance(module, Borrowed):
+            output["drift"] = result.drift
         if name == "vips":
             output["references"] = result.references
         if module._diff:  # pylint: disable=protected-access
