@@ -12,11 +12,8 @@ from collections.abc import Mapping, Sequence
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import read_address
-from ansible_collections.katran.fleet.plugins.module_utils._model.shape import is_number
-from ansible_collections.katran.fleet.plugins.module_utils._model.written import visible
 from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs import Key, Remarks, Service
-from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs_inventory import Wanted, inventory_of
+from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs_inventory import inventory_of, wanted_of
 from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs_vips import joined
 from ansible_collections.katran.fleet.plugins.plugin_utils.ipvsadm import read_ipvsadm
 from ansible_collections.katran.fleet.plugins.plugin_utils.keepalived import Configured, read_keepalived
@@ -30,6 +27,7 @@ OPTIONS = {
     "host": {"type": "str"},
     "table": {"type": "str"},
     "configuration": {"type": "path", "default": "/etc/keepalived/keepalived.conf"},
+    "config_id": {"type": "str", "default": ""},
     "files": {"type": "list", "elements": "dict"},
     "folder": {"type": "path", "required": True},
     "balancers": {"type": "list", "elements": "str", "required": True},
@@ -54,7 +52,7 @@ class ActionModule(ActionBase):
         try:
             configured, kernel, origin = self._read(arguments, remarks)
             services = joined(configured.services, kernel, remarks)
-            files = inventory_of(services, _wanted(arguments, configured, origin), remarks).files()
+            files = inventory_of(services, wanted_of(arguments, configured.interfaces, origin), remarks).files()
             wanted = changes(arguments["folder"], files, arguments["overwrite"])
             if not self._task.check_mode:
                 write(arguments["folder"], wanted)
@@ -83,7 +81,7 @@ class ActionModule(ActionBase):
             path, source = arguments["configuration"], Sent(_sent(arguments["files"], remarks))
         if path:
             try:
-                configured = read_keepalived(path, source, remarks)
+                configured = read_keepalived(path, source, remarks, arguments["config_id"])
             except OSError as error:
                 raise InventoryError(f"{path} cannot be read: {error.strerror or error}") from error
             origin.append(f"Imported from {path}{f' of {host}' if arguments['files'] else ''}.")
@@ -112,41 +110,3 @@ def _sent(results: Sequence[Mapping[str, t.Any]], remarks: Remarks) -> dict[str,
         except (binascii.Error, ValueError):
             remarks.add(source, "the file", "is not as module slurp returns one, and was not read")
     return found
-
-
-def _wanted(arguments: Mapping[str, t.Any], configured: Configured, origin: Sequence[str]) -> Wanted:
-    """What is to be written. InventoryError where what nothing says was not given."""
-    interfaces = arguments["interfaces"] or configured.interfaces
-    if not arguments["balancers"]:
-        raise InventoryError("balancers: name the hosts that are to be balancers")
-    if not interfaces:
-        raise InventoryError("interfaces: nothing that was read names those of the balancers; give them")
-    return Wanted(
-        list(dict.fromkeys(arguments["balancers"])),
-        interfaces,
-        arguments["real_interfaces"],
-        _marks(arguments["marks"]),
-        origin,
-    )
-
-
-def _marks(given: Mapping[str, t.Any]) -> dict[int, list[Key]]:
-    found: dict[int, list[Key]] = {}
-    for mark, places in given.items():
-        number = int(mark) if str(mark).isascii() and str(mark).isdecimal() and len(str(mark)) < 11 else 0
-        if not number or not isinstance(places, Sequence) or isinstance(places, str):
-            raise InventoryError(
-                f"marks.{visible(str(mark))[:40]}: is no mark with a list of address, port and protocol"
-            )
-        found[number] = [_place(each, f"marks.{number}[{index}]") for index, each in enumerate(places)]
-    return found
-
-
-def _place(entry: t.Any, where: str) -> Key:
-    told = entry if isinstance(entry, Mapping) else {}
-    address, port, protocol = read_address(str(told.get("address"))), told.get("port"), told.get("protocol")
-    if isinstance(port, str) and port.isascii() and port.isdecimal() and len(port) < 6:
-        port = int(port)
-    if address is None or not is_number(port, 0, 65535) or protocol not in ("tcp", "udp"):
-        raise InventoryError(f"{where}: is no mapping of address, port (0 to 65535) and protocol (tcp or udp)")
-    return Key(address.text, t.cast("int", port), str(protocol))

@@ -4,20 +4,17 @@
 
 from __future__ import annotations
 
-import os
 import typing as t
 import uuid
 from collections.abc import Mapping
 
 from ansible.plugins.action import ActionBase
-from ansible.plugins.loader import lookup_loader
 
-from ansible_collections.katran.fleet.plugins.module_utils._model.inventory import GROUPS, missing_groups
+from ansible_collections.katran.fleet.plugins.plugin_utils.audit import audit_of
 from ansible_collections.katran.fleet.plugins.plugin_utils.fleet import Fleet, message, report
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_values import remembering
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables
-
-ROLES = os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "..", "roles")
+from ansible_collections.katran.fleet.plugins.plugin_utils.whole_fleet import Inventory, read_whole
 
 
 class ActionModule(ActionBase):
@@ -33,33 +30,16 @@ class ActionModule(ActionBase):
 
     def _answers(self, everything: dict[str, t.Any]) -> dict[str, t.Any]:
         _validated, arguments = self.validate_argument_spec({"role": {"type": "str", "choices": ["balancer", "real"]}})
-        variables = HostVariables(self._templar, everything["hostvars"])
-        groups = {
-            variable: str(self._templar.template(everything.get(variable, name))) for variable, name in GROUPS.items()
-        }
-        members = {variable: self._hosts(pattern, everything) for variable, pattern in groups.items()}
+        run = Inventory.of_run(self._templar, self._loader, everything)
+        members = run.members()
         if arguments["role"]:
             alone = str(everything["inventory_hostname"])
-            fleet = Fleet(variables, members["katran_balancers_group"], alone, members["katran_reals_group"])
-            return self._one(fleet, variables, arguments["role"], everything)
-        fleet = Fleet(variables, members["katran_balancers_group"], reals=members["katran_reals_group"])
-        wanted = {"balancer": members["katran_balancers_group"], "real": members["katran_reals_group"]}
-        for role, hosts in wanted.items():
-            defaults, settled = self._of_role(role, "defaults"), self._of_role(role, "vars")
-            for host in hosts:
-                variables.use(host, {**defaults, **variables.raw(host), **settled})
-        told: dict[str, t.Any] = {
-            "balancers": {host: fleet.balancer(host) for host in wanted["balancer"]},
-            "reals": {host: fleet.real(host) for host in wanted["real"]},
-            "resources": fleet.resources,
-        }
-        fleet.review(wanted["balancer"], wanted["real"])
-        told["ask"] = sorted(
-            {each for role in ("balancers", "reals") for one in told[role].values() for each in one["ask"]}
-        )
-        everywhere = missing_groups(everything["groups"], groups, members)
+            fleet = Fleet(run.variables, members["katran_balancers_group"], alone, members["katran_reals_group"])
+            return self._one(fleet, run.variables, arguments["role"], everything)
+        whole = read_whole(run)
         seen = list(everything.get("ansible_play_hosts_all", ()))
-        return self._answer(fleet, everywhere, seen, told)
+        answer = self._answer(whole.fleet, whole.missing, seen, whole.told())
+        return answer if "run" not in answer else {**answer, "audit": audit_of(answer["run"], everything)}
 
     def _one(
         self, fleet: Fleet, variables: HostVariables, role: str, everything: Mapping[str, t.Any]
@@ -88,12 +68,3 @@ class ActionModule(ActionBase):
             found = [*({"fault": each, "hosts": []} for each in everywhere), *report(mine)]
             return {"failed": True, "msg": "\n".join(lines), "faults": found, "warnings": warnings}
         return {"changed": False, "run": uuid.uuid4().hex, "seen": seen, "warnings": warnings, **told}
-
-    def _hosts(self, pattern: str, everything: dict[str, t.Any]) -> list[str]:
-        lookup = lookup_loader.get("ansible.builtin.inventory_hostnames", loader=self._loader, templar=self._templar)
-        return list(lookup.run([pattern], variables=everything))
-
-    def _of_role(self, role: str, kind: str) -> dict[str, t.Any]:
-        """The variables in a role's file, as templates."""
-        path = os.path.join(ROLES, role, kind, "main.yml")
-        return dict(self._loader.load_from_file(path, cache="all", unsafe=True, trusted_as_template=True) or {})

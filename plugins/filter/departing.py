@@ -12,8 +12,8 @@ version_added: 0.1.0
 author:
   - The katran.fleet authors (@katran-fleet)
 description:
-  - Says which balancers O(_asked) names or, where it names none, which ones the limit of the run leaves, and all that is
-    wrong with what was said.
+  - Says which balancers O(_asked) names or, where it names none, which ones the limit of the run leaves, and all that
+    is wrong with what was said.
 positional: _asked, _limit, _playing
 options:
   _input:
@@ -44,20 +44,30 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: Names of C(hosts), and C(faults) in sentences.
+  description: Names of C(hosts), C(faults) in sentences, and for C(audit) who does it.
   type: dict
 """
 
 import typing as t
 from collections.abc import Callable, Sequence
 
+from jinja2 import pass_context
+from jinja2.runtime import Context
+
 from ansible_collections.katran.fleet.plugins.module_utils._model.maintenance import chosen_balancers
+from ansible_collections.katran.fleet.plugins.plugin_utils.audit import audit_here
+from ansible_collections.katran.fleet.plugins.plugin_utils.given import given_faults
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import plain
 
 
-def departing(group: Sequence[str], asked: t.Any, limit: str, playing: Sequence[str]) -> dict[str, list[str]]:
+@pass_context
+def departing(
+    context: Context, group: Sequence[str], asked: t.Any, limit: str, playing: Sequence[str]
+) -> dict[str, t.Any]:
     """The balancers that are meant, and what is wrong."""
-    return chosen_balancers(plain(asked), bool(limit), list(playing), list(group))._asdict()
+    chosen = chosen_balancers(plain(asked), bool(limit), list(playing), list(group))
+    faults = chosen.faults + given_faults(context)
+    return {"hosts": chosen.hosts, "faults": faults, "audit": audit_here(context)}
 
 
 class FilterModule:

@@ -58,12 +58,13 @@ from ansible_collections.katran.fleet.plugins.plugin_utils.host_values import ho
 
 
 def noted(context: Context, preflight: Mapping[str, t.Any], hosts: Iterable[str], note: str) -> Collection[str]:
-    """The hosts that a note of this run names; none where no host has one."""
+    """The hosts that notes of this run name, one note for each batch; none where no host has one."""
+    noted_hosts: set[str] = set()
     for host in hosts:
         found = host_variable(context, host, note)
-        if found and found["run"] == preflight["run"]:
-            return frozenset(found["hosts"])
-    return ()
+        if found and found.get("run") == preflight["run"]:
+            noted_hosts.update(found["hosts"])
+    return frozenset(noted_hosts)
 
 
 @pass_context

@@ -22,8 +22,8 @@ options:
     required: true
   _note:
     description:
-      - The name of a variable that balancers have once they are done. C(run) is that of O(_input), C(hosts) are the
-        balancers that are done.
+      - The name of a variable that balancers have once their batch is done. C(run) is that of O(_input), C(hosts) are
+        the balancers of the batch that are done.
     type: str
     required: true
   _applied:
@@ -35,7 +35,7 @@ options:
 EXAMPLES = r"""
 - name: Show who may still send
   ansible.builtin.debug:
-    var: deploy_preflight | katran.fleet.still_sending('deploy_balanced', 'balancer_applied')
+    var: deploy_preflight | katran.fleet.still_sending('balancer_batch', 'balancer_applied')
 """
 
 RETURN = r"""

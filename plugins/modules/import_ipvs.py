@@ -43,6 +43,12 @@ options:
       - Which of O(files) is the one that includes the others.
     type: path
     default: /etc/keepalived/keepalived.conf
+  config_id:
+    description:
+      - For which of the hosts that share the file it is read, as lines with C(@) say. Without it, these are told
+        and passed over.
+    type: str
+    default: ""
   files:
     description:
       - Files of a host, each as module M(ansible.builtin.slurp) returns it, instead of O(keepalived).

@@ -106,6 +106,16 @@ reals:
       attach: true
       vips:
         - 198.51.100.1
+rollout:
+  description: Of a run over all balancers, the sizes of batches and how many balancers may fail before it stops.
+  returned: success
+  type: dict
+  sample:
+    serial:
+      - 1
+      - 25%
+      - 100%
+    max_failed: 0
 seen:
   description: The hosts that the run is about.
   returned: success
@@ -115,6 +125,16 @@ run:
   description: A word that no other run has.
   returned: success
   type: str
+audit:
+  description:
+    - The same word, the user behind the run and the revision of the inventory, each empty where it is not known.
+    - P(katran.fleet.audit#filter) makes of it the environment of plays that change hosts.
+  returned: success, without O(role)
+  type: dict
+  sample:
+    run: 0f2b6c1e9d4f4b0c8d5a4d2f7a9c3e11
+    user: jane
+    revision: 3b1f0c2a9e77+dirty
 faults:
   description: Each thing that is wrong, and the hosts that have it.
   returned: failure

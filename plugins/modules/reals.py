@@ -44,6 +44,17 @@ options:
           - active
           - draining
           - down
+      since:
+        description:
+          - When that was said, as ISO 8601 with its time zone. It says that the word, or its end, is one of the whole
+            fleet, as playbooks C(katran.fleet.drain_real) and C(katran.fleet.undrain_real) say it. Balancers that were
+            away are told of it by the next of these or deploy. Without it the word is this balancer's alone.
+        type: str
+  newest:
+    description:
+      - Apply only what is newer than what this balancer heard of the real, by O(config[].since).
+    type: bool
+    default: false
   allow_empty:
     description:
       - Allow what leaves VIPs without a real for new flows, and O(state=overridden) and O(state=deleted) with an empty
@@ -76,6 +87,17 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+by_hand:
+  description:
+    - What was said of the fleet, C(words) that hold and those that C(ended), with their reals and moments.
+  returned: success
+  type: dict
+starts:
+  description: How soon each real that is let in again has its whole weight, in sentences.
+  returned: success
+  type: list
+  elements: str
+  sample: ["real 10.0.0.12 has its whole weight in 60 s (slow_start) in 198.51.100.1:443/tcp"]
 before:
   description: The changed entries as they were.
   returned: success

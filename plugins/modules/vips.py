@@ -487,6 +487,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+by_hand:
+  description:
+    - What was said by hand of reals of the whole fleet, C(words) that hold and those that C(ended), with their moments.
+  returned: success
+  type: dict
 before:
   description: The changed entries as they were.
   returned: success

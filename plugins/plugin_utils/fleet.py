@@ -15,6 +15,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import parse_addresses
 from ansible_collections.katran.fleet.plugins.module_utils._model.agent_settings import AGENT, agent_faults
+from ansible_collections.katran.fleet.plugins.module_utils._model.beside import beside_faults
 from ansible_collections.katran.fleet.plugins.module_utils._model.bgp_settings import (
     bgp_warnings,
     parse_bgp,
@@ -57,7 +58,13 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.settings impor
 from ansible_collections.katran.fleet.plugins.module_utils._model.shape import is_number, is_true, words
 from ansible_collections.katran.fleet.plugins.module_utils._model.sources import DEFAULT_SOURCES
 from ansible_collections.katran.fleet.plugins.module_utils._model.written import number_fault
+from ansible_collections.katran.fleet.plugins.plugin_utils.fleet_sites import (
+    real_faults,
+    real_warnings,
+    site_warnings,
+)
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables, VariableError
+from ansible_collections.katran.fleet.plugins.plugin_utils.machines import CHAIN, Machines
 
 BALANCER_OPTIONS: Spec = {
     **COMMON,
@@ -139,7 +146,8 @@ class Fleet:
 
     `faults`: host → what is wrong with its variables, in sentences; `warnings`: likewise what is valid, and yet may
     surprise. `resources`: each set of resources that a balancer is told, by a word of its own: mostly all have one, and
-    it may be large.
+    it may be large. `options`: host → balancer, agent, bgp, real → the options of that as its modules read them, and
+    min_active.
     """
 
     def __init__(
@@ -155,16 +163,31 @@ class Fleet:
         self.reals = list(reals)
         self._both = frozenset(reals).intersection(balancers)
         self.resources: dict[str, Mapping[str, Sequence[t.Any]]] = {}
+        self.options: dict[str, dict[str, t.Any]] = {}
         self._joined: dict[tuple[t.Any, ...], Resources] = {}
         self._served: dict[int, Served] = {}
         self._checked: dict[tuple[t.Any, ...], list[str]] = {}
         self._drained: dict[int, list[str]] = {}
         self._sources: dict[bool, OuterSources] = {}
+        self._known_once: dict[tuple[t.Any, int], t.Any] = {}
+        self._largest_mss: int | None = None
+        self._tunnels: list[Tunnel] | None = None
+        self._machines = Machines(variables, self._balancers)
 
     def add_fault(self, host: str, *sentences: str) -> None:
         """Something is wrong with a host's variables."""
         known = self.faults.setdefault(host, [])
         known += [sentence for sentence in sentences if sentence not in known]
+
+    def _once(self, about: Callable[[t.Any], T], resources: Resources, value: t.Any) -> T:
+        """What a function says of some resources, which many balancers share."""
+        key = about, id(resources)
+        if key not in self._known_once:
+            self._known_once[key] = about(value)
+        return t.cast(T, self._known_once[key])
+
+    def _note(self, host: str, part: str, options: t.Any) -> None:
+        self.options.setdefault(host, {})[part] = options
 
     def balancer(self, host: str) -> Told:
         """What a balancer is told."""
@@ -172,7 +195,8 @@ class Fleet:
         resources = self._resources(host)
         extra = self._get(host, "balancer_extra_features")
         self.add_fault(host, *feature_faults(extra))
-        more = [*(["inline_decap"] if self._shares(host) else []), *([SYNC_FLAG] if self._syncs(host) else [])]
+        needs = {"inline_decap": self._shares(host), SYNC_FLAG: self._syncs(host), CHAIN: self._machines.leads_on(host)}
+        more = [name for name, needed in needs.items() if needed]
         told: Told = {
             "features": resources.features([*words(extra), *more]),
             "sizes": dict(DEFAULT_SIZES),
@@ -184,6 +208,7 @@ class Fleet:
         told |= self._outer_sources(host, {"katran_decap_sources"}, True)
         told |= self._bgp(host, resources)
         told |= self._agent(host, resources)
+        told |= self._shared(host)
         self._variables.add(host, {"balancer_told": told, "balancer_known": _unasked(told)})
         if "inline_decap" not in words(self._get(host, "balancer_features")) or self._get(host, "balancer_decap_any"):
             # Nothing ends there that needs a source.
@@ -197,10 +222,12 @@ class Fleet:
                 )
         read, wrong = option_faults(options, BALANCER_OPTIONS)
         least = self._get(host, "balancer_min_active")
+        self._note(host, "min_active", least)
         self.add_fault(host, *wrong, *resources_faults(resources, read["allow_empty"], least))
         limits = UNLIMITED
         # Which interfaces are missing is told above, in the inventory's words.
         settings = self._parsed(host, parse_settings, {**read, "state": "loaded"})
+        self._note(host, "balancer", read if settings is None else {**read, **settings.to_config()})
         if settings is not None and not wrong:
             limits = Limits(settings.sizes, settings.features)
             if self._syncs(host) and not limits.has(SYNC_FLAG):
@@ -209,32 +236,55 @@ class Fleet:
         most = read["max_probes"] if is_number(read["max_probes"], 1, MOST_PROBES) else None
         own = (read["allow_own_addresses"], read["ssh_port"], read["check_defaults"], most)
         self.add_fault(host, *self._config_faults(resources, limits, *own))
-        self.warnings[host] = self.warnings.get(host, []) + config_warnings(resources.entries)
+        surprises = self._once(config_warnings, resources, resources.entries)
+        self.warnings[host] = self.warnings.get(host, []) + resources.told(surprises)
         return told
 
     def _bgp(self, host: str, resources: Resources) -> Told:
         """Where VIPs may be that a balancer announces; None where nobody says which. No password is handed on."""
         config = self._get(host, "katran_bgp") if self._is_set(host, "katran_bgp") else None
+        self._note(host, "bgp", config)
         if config is not None:
             try:
                 self.warnings.setdefault(host, []).extend(bgp_warnings(parse_bgp(config, "katran_bgp"), "katran_bgp"))
             except ConfigError as error:
                 self.add_fault(host, str(error))
-        vips = resources.entries.get("vips")
-        return {"announces": config is not None, "places": None if vips is None else places_of(vips)}
+        # One bird announces for all balancers of a host.
+        others = [each for each in self._machines.beside(host) if self._is_set(each, "katran_bgp")]
+        every = [resources, *(self._resources(each) for each in others)] if config is not None else [resources]
+        vips = [each.entries.get("vips") for each in every]
+        if len(every) == 1 and vips[0] is not None:
+            places = self._once(places_of, resources, vips[0])
+        else:
+            places = None if None in vips else places_of([vip for each in vips for vip in each or ()])
+        return {"announces": config is not None, "places": places}
+
+    def _shared(self, host: str) -> Told:
+        """What others on the host need of it: its agent, and what that needs to tell of flows."""
+        others = [self._machines.instance(each, self._syncs(each)) for each in self._machines.beside(host)]
+        if others:
+            self.add_fault(host, *beside_faults(self._machines.instance(host, self._syncs(host)), others))
+        return {"beside": {"agent": any(each.agent for each in others), "sync": any(each.sync for each in others)}}
 
     def _agent(self, host: str, resources: Resources) -> Told:
         """Whether the agent asks reals through the tunnel, and which other balancers it tells of flows."""
         read, wrong = option_faults(self._options(host, "balancer", AGENT_OPTIONS), AGENT_OPTIONS)
         self.add_fault(host, *wrong)
-        peers = list(read["sync_peers"]) or [self._peer(each) for each in self._balancers if each != host]
+        self._note(host, "agent", dict(read))
+        beside = {host, *self._machines.beside(host)}
+        peers = list(read["sync_peers"]) or [self._peer(each) for each in self._balancers if each not in beside]
+        # Several of one host are told once: those that listen on the same port.
+        peers = list(dict.fromkeys(peers))
         if not read["sync_address"]:
             # Which one it is, the host finds out.
             read["sync_address"] = "::1" if any(":" in peer for peer in peers) else "127.0.0.1"
         if not wrong:
             found = agent_faults({**read, "interface": "", "sync_peers": peers})
             self.add_fault(host, *(f"katran_{sentence}" for sentence in found))
-        return {"checked": asks_reals(resources.entries.get("vips", ())), "peers": peers if read["sync"] else []}
+        return {
+            "checked": self._once(asks_reals, resources, resources.entries.get("vips", ())),
+            "peers": peers if read["sync"] else [],
+        }
 
     def _peer(self, host: str) -> str:
         """The address to which a balancer is told of flows."""
@@ -250,12 +300,19 @@ class Fleet:
                 self._drained[id(resources)] = drained_warnings(resources, addresses)
             if self._drained[id(resources)]:
                 self.warnings.setdefault(host, []).extend(self._drained[id(resources)])
-        self._review_ids({host: self._resources(host) for host in hosts}, reals)
+        told_by = {host: self._resources(host) for host in hosts}
+        self._review_ids(told_by, reals)
+        for host, sentences in real_faults(reals, self._get).items():
+            self.add_fault(host, *sentences)
+        for told in (site_warnings(told_by, self._get), real_warnings(reals, self._get)):
+            for host, sentences in told.items():
+                self.warnings.setdefault(host, []).extend(sentences)
 
     def _review_ids(self, balancers: Mapping[str, Resources], reals: Iterable[str]) -> None:
         """Compare the server ids of reals with each other, and with those that balancers know."""
         # Balancers with the same variables know the same.
-        known_by = {id(each): known_ids(each.entries) for each in balancers.values()}
+        distinct = {id(each): each for each in balancers.values()}
+        known_by = {word: known_ids(each.entries) for word, each in distinct.items()}
         named = {}
         for host in reals:
             units = self._get(host, "katran_server_id_units")
@@ -297,6 +354,7 @@ class Fleet:
                 options[name] = None
         read, unread = option_faults(options, REAL_OPTIONS)
         self.add_fault(host, *unread)
+        self._note(host, "real", read)
         if not options.get("interfaces"):
             self.add_fault(
                 host,
@@ -399,7 +457,8 @@ class Fleet:
         key = (id(resources), tuple(sorted(limits.sizes.items())), limits.features, *rest)
         if key not in self._checked:
             reals = self._addresses_of(self.reals)
-            self._checked[key] = config_faults(resources.entries, limits, allow_own, ssh_port, reals, checks, probes)
+            found = config_faults(resources.entries, limits, allow_own, ssh_port, reals, checks, probes)
+            self._checked[key] = resources.told(found)
         return self._checked[key]
 
     def _served_vips(self, host: str, addresses: Sequence[str]) -> list[str] | None:
@@ -449,16 +508,21 @@ class Fleet:
 
     def _mss(self) -> int:
         """The largest MSS that VIPs announce; 0 where a real does not bound it."""
-        found = [self._number(host, "katran_real_mss", 0) for host in self.reals]
-        return max(found) if found and all(found) else 0
+        if self._largest_mss is None:
+            found = [self._number(host, "katran_real_mss", 0) for host in self.reals]
+            self._largest_mss = max(found) if found and all(found) else 0
+        return self._largest_mss
 
     def _tunnel(self, ipv6: bool) -> dict[str, t.Any] | None:
         """The largest of what balancers send to a real; None where there is no balancer."""
-        found = [
-            Tunnel(str(self._get(host, "katran_encapsulation") or "ipip"), self._number(host, "katran_max_frame", 1514))
-            for host in self._balancers
-        ]
-        return vars(replace(max(found, key=Tunnel.outer), ipv6=ipv6)) if found else None
+        if self._tunnels is None:
+            self._tunnels = [
+                Tunnel(
+                    str(self._get(host, "katran_encapsulation") or "ipip"), self._number(host, "katran_max_frame", 1514)
+                )
+                for host in self._balancers
+            ]
+        return vars(replace(max(self._tunnels, key=Tunnel.outer), ipv6=ipv6)) if self._tunnels else None
 
     def _number(self, host: str, name: str, default: int) -> int:
         """A variable that is a number; the default where it is none, which its own check tells."""

@@ -88,26 +88,26 @@ class Remarks:
     """What is told of what was read, each thing once with all its places."""
 
     def __init__(self) -> None:
-        self._places: dict[Remark, list[str]] = {}
+        # In the order in which they came, each once.
+        self._places: dict[Remark, dict[str, None]] = {}
 
     def add(self, place: Place | str, subject: str, meaning: str, remedy: str = "") -> None:
         """Tell something. `subject`: as it stands there, whatever characters it has."""
         shown = visible(subject)
         cut = f"{shown[:_LONGEST]}…" if len(shown) > _LONGEST else shown
-        places = self._places.setdefault(Remark(cut, meaning, remedy), [])
-        if str(place) not in places:
-            places.append(str(place))
+        self._places.setdefault(Remark(cut, meaning, remedy), {})[str(place)] = None
 
     @property
     def told(self) -> list[dict[str, t.Any]]:
         """Each thing with its places, meaning and remedy, for programs."""
-        return [{"places": places, **remark._asdict()} for remark, places in self._places.items()]
+        return [{"places": list(places), **remark._asdict()} for remark, places in self._places.items()]
 
     @property
     def sentences(self) -> list[str]:
         """Each thing in a sentence that begins with its places, for people."""
         return [
-            f"{_places(places)}: {remark.subject}: {remark.meaning}" + (f"; {remark.remedy}" if remark.remedy else "")
+            f"{_places(list(places))}: {remark.subject}: {remark.meaning}"
+            + (f"; {remark.remedy}" if remark.remedy else "")
             for remark, places in self._places.items()
         ]
 

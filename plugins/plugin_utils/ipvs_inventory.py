@@ -10,9 +10,12 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import read_address
 from ansible_collections.katran.fleet.plugins.module_utils._model.inventory import starved_vips
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
 from ansible_collections.katran.fleet.plugins.module_utils._model.probe_rate import MAX_PROBES, MOST_PROBES
+from ansible_collections.katran.fleet.plugins.module_utils._model.shape import is_number
+from ansible_collections.katran.fleet.plugins.module_utils._model.written import visible
 from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs import Key, Remarks, Service
 from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs_vips import Vips
 from ansible_collections.katran.fleet.plugins.plugin_utils.written_inventory import Inventory, InventoryError, Told
@@ -40,7 +43,8 @@ def inventory_of(services: Mapping[Key, Service], wanted: Wanted, remarks: Remar
     vips = Vips(remarks, wanted.marks)
     entries = vips.of(services)
     if not entries:
-        raise InventoryError(f"nothing that was read makes a VIP: {'; '.join(remarks.sentences[:5]) or 'it is empty'}")
+        why = "; ".join(remarks.sentences[-_SHOWN:]) if services else "there is no virtual server in it"
+        raise InventoryError(f"nothing that was read makes a VIP: {why}")
     variables: dict[str, t.Any] = {"katran_interfaces": list(wanted.interfaces)}
     variables |= _tunnel(vips.sources, remarks) | _room(entries) | _probes(entries) | _starved(entries)
     # From where each came, people look up in the old file.
@@ -64,6 +68,7 @@ def inventory_of(services: Mapping[Key, Service], wanted: Wanted, remarks: Remar
     )
 
 
+_SHOWN = 4
 _HOSTS = "Reals are named by their addresses; give them their own names, and ansible_host where ssh goes elsewhere."
 _REAL_INTERFACES = "By which interfaces tunnels reach the reals; nothing that was read says it."
 _DEFAULTS = (
@@ -119,3 +124,41 @@ def _starved(entries: Sequence[Mapping[str, t.Any]]) -> dict[str, t.Any]:
         return {}
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     return {"katran_min_active": Told(0, [f"No real takes new flows of {shown}: each has weight 0."])}
+
+
+def wanted_of(options: Mapping[str, t.Any], interfaces: Sequence[str], origin: Sequence[str]) -> Wanted:
+    """Of the options of module import_ipvs, with the interfaces that were read. InventoryError for what is wrong."""
+    interfaces = options["interfaces"] or interfaces
+    if not options["balancers"]:
+        raise InventoryError("balancers: name the hosts that are to be balancers")
+    if not interfaces:
+        raise InventoryError("interfaces: nothing that was read names those of the balancers; give them")
+    return Wanted(
+        list(dict.fromkeys(options["balancers"])),
+        interfaces,
+        options["real_interfaces"],
+        _marks(options["marks"]),
+        origin,
+    )
+
+
+def _marks(given: Mapping[str, t.Any]) -> dict[int, list[Key]]:
+    found: dict[int, list[Key]] = {}
+    for mark, places in given.items():
+        number = int(mark) if str(mark).isascii() and str(mark).isdecimal() and len(str(mark)) < 11 else 0
+        if not number or not isinstance(places, Sequence) or isinstance(places, str):
+            raise InventoryError(
+                f"marks.{visible(str(mark))[:40]}: is no mark with a list of address, port and protocol"
+            )
+        found[number] = [_place(each, f"marks.{number}[{index}]") for index, each in enumerate(places)]
+    return found
+
+
+def _place(entry: t.Any, where: str) -> Key:
+    told = entry if isinstance(entry, Mapping) else {}
+    address, port, protocol = read_address(str(told.get("address"))), told.get("port"), told.get("protocol")
+    if isinstance(port, str) and port.isascii() and port.isdecimal() and len(port) < 6:
+        port = int(port)
+    if address is None or not is_number(port, 0, 65535) or protocol not in ("tcp", "udp"):
+        raise InventoryError(f"{where}: is no mapping of address, port (0 to 65535) and protocol (tcp or udp)")
+    return Key(address.text, t.cast("int", port), str(protocol))

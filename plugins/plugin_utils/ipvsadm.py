@@ -10,6 +10,7 @@ import typing as t
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import read_address
 from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs import MAX_TEXT, Key, Place, Remarks, Server, Service
+from ansible_collections.katran.fleet.plugins.plugin_utils.keepalived_words import NO_CSUM
 
 _LONG = {
     "add-service": "A",
@@ -147,7 +148,7 @@ class _Line:
         return service
 
     def _server(self, service: Service) -> None:
-        place = _address_and_port(self._options.get("r", ""))
+        place = _address_and_port(self._options.get("r", ""), service.key.port)
         if place is None:
             self._tell(f"{self._options.get('r', '')[:60]} {_NAMES}")
             return
@@ -162,6 +163,8 @@ class _Line:
             service.tunnel_port = self._number("tun-port", 65535)
         elif kind:
             self._tell(f"{kind[:60]} is a tunnel that balancers have not", "katran_encapsulation is ipip or gue")
+        if "tun-csum" in self._options or "tun-remcsum" in self._options:
+            self._tell(*NO_CSUM)
         for name in ("x", "y"):
             if self._number(name, 1 << 32):
                 self._tell(*_NO_LIMIT)
@@ -178,8 +181,11 @@ class _Line:
         return 0
 
 
-def _address_and_port(text: str) -> tuple[str, int] | None:
-    """ADDRESS:PORT or [ADDRESS]:PORT, canonical."""
+def _address_and_port(text: str, default: int | None = None) -> tuple[str, int] | None:
+    """ADDRESS:PORT or [ADDRESS]:PORT, canonical; where a port is left out, the default, if there is one."""
+    bare = read_address(text.removeprefix("[").removesuffix("]"))
+    if bare is not None and default is not None:
+        return bare.text, default
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]

@@ -12,7 +12,7 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import read_address
+from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import Prefix, read_address, read_prefix
 from ansible_collections.katran.fleet.plugins.plugin_utils import keepalived_words as words
 from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs import Key, Place, Remarks, Server, Service
 from ansible_collections.katran.fleet.plugins.plugin_utils.keepalived_checks import (
@@ -48,10 +48,10 @@ class Configured:
     interfaces: list[str] = field(default_factory=list)
 
 
-def read_keepalived(path: str, source: FileSource, remarks: Remarks) -> Configured:
-    """A configuration. OSError where the file itself cannot be read."""
+def read_keepalived(path: str, source: FileSource, remarks: Remarks, config_id: str = "") -> Configured:
+    """A configuration, `config_id` as parse has it. OSError where the file itself cannot be read."""
     reader = _Reader(remarks)
-    reader.top(parse(path, source, remarks))
+    reader.top(parse(path, source, remarks, config_id))
     return reader.found
 
 
@@ -60,7 +60,7 @@ class _Server:
     """The options of a virtual server, which its reals start from."""
 
     service: Service
-    method: str = ""
+    method: str = "NAT"
     weight: int = 1
     inhibit: bool = False
     virtualhost: str = ""
@@ -156,7 +156,7 @@ class _Reader:
     def _range(self, line: Statement) -> list[Key]:
         """The places of a line of a group, of TCP."""
         if line.keyword == "fwmark":
-            mark = number_of(line, self._remarks, "a mark")
+            mark = number_of(Statement(line.words[:2], line.place), self._remarks, "a mark")
             return [Key("", 0, "", int(mark))] if mark else []
         first, _dash, last = line.keyword.partition("-")
         addresses = _addresses(first, last)
@@ -239,7 +239,7 @@ class _Reader:
         elif each.keyword == "weight":
             server.weight = self._weight(each, server.weight)
         elif each.keyword == "inhibit_on_failure":
-            server.inhibit = True
+            server.inhibit = _is_on(value)
         else:
             self._without([each], "virtual_server", words.SERVER, _KNOWN_SERVER)
 
@@ -264,7 +264,9 @@ class _Reader:
         kind, port = (more[0].lower() if more else ""), (more[2] if more[1:2] == ["PORT"] else "")
         service.tunnel = kind if kind in ("ipip", "gue") else ""
         service.tunnel_port = int(port) if port.isdecimal() and len(port) < 6 else 0
-        if kind not in ("", "ipip", "gue"):
+        if any(word in ("CSUM", "REMCSUM") for word in more):
+            self._remarks.add(statement.where, statement.text, *words.NO_CSUM)
+        if kind not in ("", "ipip", "gue", "nocsum"):
             self._remarks.add(statement.where, statement.text, "is a tunnel that balancers have not", _TUNNEL)
         return method
 
@@ -284,7 +286,7 @@ class _Reader:
             elif each.keyword == "weight":
                 weight = self._weight(each, weight)
             elif each.keyword == "inhibit_on_failure":
-                inhibit = True
+                inhibit = _is_on("".join(each.values))
             elif each.keyword == "lvs_method" and each.values:
                 method = self._method(each, server.service)
             elif each.keyword == "virtualhost" and each.values:
@@ -317,17 +319,32 @@ def _ports(text: str) -> list[int]:
     return list(range(first, last + 1)) if last < 1 << 16 else []
 
 
+def _is_on(text: str) -> bool:
+    return text.lower() not in ("off", "false", "no")
+
+
 def _addresses(first: str, last: str) -> list[str]:
-    """The addresses from one to the last, which is said by its last part alone; none where they are none."""
+    """The addresses of a network, or from one to the last; none where they are none.
+
+    The last is an address, or its last part alone.
+    """
+    if "/" in first:
+        prefix = read_prefix(first)
+        network = ipaddress.ip_network(prefix.text) if isinstance(prefix, Prefix) and not last else None
+        small = network is not None and network.num_addresses <= MAX_OF_GROUP
+        return [str(each) for each in network] if network is not None and small else []
     begin = read_address(first)
     if begin is None or not last:
         return [begin.text] if begin else []
+    start, end = int(ipaddress.ip_address(begin.text)), -1
+    whole = read_address(last)
     base, bits = (16, 16) if begin.ipv6 else (10, 8)
     digits = "[0-9a-fA-F]{1,4}" if begin.ipv6 else "[0-9]{1,3}"
-    if not re.fullmatch(digits, last, re.ASCII) or int(last, base) >= 1 << bits:
-        return []
-    start = int(ipaddress.ip_address(begin.text))
-    end = (start >> bits << bits) + int(last, base)
+    if whole is not None and whole.ipv6 == begin.ipv6:
+        end = int(ipaddress.ip_address(whole.text))
+    elif re.fullmatch(digits, last, re.ASCII) and int(last, base) < 1 << bits:
+        end = (start >> bits << bits) + int(last, base)
     if not start <= end < start + MAX_OF_GROUP:
         return []
-    return [str(ipaddress.ip_address(number)) for number in range(start, end + 1)]
+    kind = ipaddress.IPv6Address if begin.ipv6 else ipaddress.IPv4Address
+    return [str(kind(number)) for number in range(start, end + 1)]

@@ -29,11 +29,14 @@ _SPEED: Mapping[str, tuple[str, float, float]] = {
 }
 """Word → option of a check, and its bounds; keepalived counts attempts after the first."""
 
+_INTERVAL = 1.0
+"""Seconds from one probe to the next where nothing says it."""
+
 _KINDS = {"HTTP_GET": "http", "SSL_GET": "https", "DNS_CHECK": "dns", "UDP_CHECK": "udp", "TCP_CHECK": "tcp"}
 _PREFERRED = ("https", "http", "dns", "udp", "tcp")
 _LITERAL = re.compile(r"[A-Za-z0-9 _:,/<>=@%&;~\"'-]+", re.ASCII)
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
-_HEX = re.compile(r"([0-9A-Fa-f]{2})+", re.ASCII)
+_HEX = re.compile(r"[0-9A-Fa-f]+", re.ASCII)
 
 
 def number_of(statement: Statement, remarks: Remarks, noun: str = "a number") -> float | None:
@@ -117,8 +120,8 @@ class Checks:
                 continue
             wanted = speeds[word] + 1 if word == "retry" else speeds[word]
             value = min(max(wanted, low), high)
-            if name == "fast_interval" and "interval" in found:
-                value = min(value, found["interval"])
+            if name == "fast_interval":
+                value = min(value, found.get("interval", _INTERVAL))
             if value != wanted:
                 told = f"{word} {speeds[word]:g} is outside of what option {name} takes; it became {value:g}"
                 self._remarks.add(check.where, check.text, told, "look whether that is right for the service")
@@ -202,17 +205,11 @@ class Checks:
         replied = False
         for each in statements:
             if each.keyword == "payload" and each.values:
-                digits = "".join(each.values)
-                if _HEX.fullmatch(digits):
-                    options["payload"] = f"hex:{digits.lower()}"
-                else:
-                    self._remarks.add(each.where, each.text, "is not hexadecimal digits", "write payload by hand")
+                options.update(self._octets(each, "payload"))
             elif each.keyword == "require_reply":
                 replied = True
                 if each.values:
-                    self._remarks.add(
-                        each.where, each.text, "the reply is compared with a mask", "write expect by hand"
-                    )
+                    options.update(self._octets(each, "expect"))
             elif each.keyword in ("min_reply_length", "max_reply_length"):
                 self._remarks.add(each.where, each.text, "how long a reply is", "a check has expect, what is in it")
         known = ("payload", "require_reply", "min_reply_length", "max_reply_length", "connect_port", "connect_ip")
@@ -226,6 +223,15 @@ class Checks:
             "give a payload that the service answers, with a check of type udp",
         )
         return None
+
+    def _octets(self, statement: Statement, name: str) -> Options:
+        """Bytes as keepalived writes them: words of hexadecimal digits, a digit that is left over is a byte."""
+        if all(map(_HEX.fullmatch, statement.values)):
+            pairs = [word[index : index + 2] for word in statement.values for index in range(0, len(word), 2)]
+            return {name: "hex:" + "".join(pair.rjust(2, "0") for pair in pairs).lower()}
+        why = "is not hexadecimal digits, or has X for digits that do not matter"
+        self._remarks.add(statement.where, statement.text, why, f"write {name} by hand")
+        return {}
 
 
 _ONE = "have the service say by one answer all that matters"

@@ -20,10 +20,18 @@ _MAX_DEPTH = 32
 """Blocks within blocks, and files within files."""
 
 _MAX_FILES = 1000
-_DEFINITION = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*(.*)", re.DOTALL | re.ASCII)
-_REFERENCE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))", re.ASCII)
+_MAX_NESTED = 64
+"""Variables within variables, and repeated lines within repeated lines."""
+
+_ROUND = 256
+"""As many bytes of the bound is a line's repetition worth, however short the line."""
+
+_DEFINITION = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL | re.ASCII)
+_REFERENCE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*)(?=\s|$))", re.ASCII)
+_REPEATED = re.compile(r"~(SEQx?|LST)\(([^()]*)\)(.*)", re.DOTALL)
 _INCLUDE = re.compile(r"include[abmrw]*[ \t]+(.+)")
-_TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"?|([{}])|((?:\$\{\w+\}|[^\s{}"])+)')
+_TOKEN = re.compile(r"""((?:\$\{\w+\}|"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|\\.?|[^\s{}"'\\])+)|([{}])""")
+_PART = re.compile(r""""((?:[^"\\]|\\.)*)"?|'((?:[^'\\]|\\.)*)'?|\\(.)|([^"'\\]+)""")
 
 
 class FileSource(t.Protocol):
@@ -75,63 +83,92 @@ class _Budget:
     told: set[str] = field(default_factory=set)
 
 
-def parse(path: str, source: FileSource, remarks: Remarks) -> list[Statement]:
-    """The statements of a file and of those that it includes. OSError where the file itself cannot be read."""
+def parse(path: str, source: FileSource, remarks: Remarks, config_id: str = "") -> list[Statement]:
+    """The statements of a file and of those that it includes. OSError where the file itself cannot be read.
+
+    `config_id`: for which of the hosts that share the file it is read, as keepalived's option of that name says.
+    """
     folder = path.rpartition("/")[0] + "/" if "/" in path else ""
-    return _Parser(remarks).statements(_Lines(source, remarks, folder).of(path))
+    return _Parser(remarks).statements(_Lines(source, remarks, folder, config_id).of(path))
 
 
 class _Lines:
     """Logical lines: continued ones joined, without comments, variables in place of their names."""
 
-    def __init__(self, source: FileSource, remarks: Remarks, folder: str) -> None:
+    def __init__(self, source: FileSource, remarks: Remarks, folder: str, config_id: str) -> None:
         """`folder`: what files are told without, so that it does not matter where they are."""
         self._folder = folder
         self._source = source
         self._remarks = remarks
-        self._variables: dict[str, str] = {}
+        self._config_id = config_id
+        self._variables = {"_HASH": "#", "_BANG": "!", **({"_INSTANCE": config_id} if config_id else {})}
         self._budget = _Budget()
 
     def of(self, path: str, depth: int = 0) -> Iterator[tuple[str, Place]]:
         """The lines of a file. OSError where it cannot be read."""
-        for text, place in _continued(self._source.text(path), path.removeprefix(self._folder)):
-            found = _DEFINITION.match(text)
-            if found:
-                self._define(found[1], found[2], place)
-                continue
-            for line in self._expanded(text, place).split("\n"):
-                line = line.strip()  # noqa: PLW2901  # the same line
-                if not line:
-                    continue
+        shown = path.removeprefix(self._folder)
+        for text, place in _continued(self._source.text(path), shown):
+            for line in self._read(text, place, 0):
                 included = _INCLUDE.fullmatch(line)
                 if included:
                     yield from self._included(included[1].strip().strip('"'), path, place, depth)
-                elif line.startswith("@"):
-                    self._remarks.add(place, line, "is for one configuration id alone and was passed over", _BY_HAND)
-                elif self._spend(len(line), place):
+                else:
                     yield line, place
 
-    def _define(self, name: str, value: str, place: Place) -> None:
-        expanded = self._expanded(value, place)
-        if self._spend(len(expanded), place):
-            self._variables[name] = expanded
+    def _read(self, text: str, place: Place, nested: int) -> Iterator[str]:
+        """The lines that one becomes."""
+        text = text.strip()
+        if not text:
+            return
+        if nested > _MAX_NESTED:
+            self._once(place, text[:80], f"has more than {_MAX_NESTED} variables within variables and was passed over")
+            return
+        if not self._spend(len(text), place):
+            return
+        repeated, defined = _REPEATED.match(text), _DEFINITION.match(text)
+        if text.startswith("@"):
+            word, _space, rest = text.partition(" ")
+            if self._applies(word, text, place):
+                yield from self._read(rest, place, nested + 1)
+        elif repeated:
+            for variables in self._rounds(repeated[1], repeated[2], text, place):
+                if not self._spend(_ROUND, place):
+                    return
+                self._variables.update(variables)
+                yield from self._read(repeated[3], place, nested + 1)
+        elif defined:
+            self._variables[defined[1]] = defined[2].lstrip(" \t")
+        else:
+            yield from self._expanded(text, place, nested)
 
-    def _expanded(self, text: str, place: Place) -> str:
-        # Of what a variable became, nothing is looked at again, so that there is no end to reach.
-        def value(found: re.Match[str]) -> str:
-            name = found[1] or found[2]
+    def _expanded(self, text: str, place: Place, nested: int) -> Iterator[str]:
+        """A line with its variables' values, which may have variables, and be lines, themselves."""
+        found = [(each[1] or each[2]) for each in _REFERENCE.finditer(text)]
+        self._variables["_PWD"] = place.file.rpartition("/")[0] or "."
+        for name in found:
             if name not in self._variables:
                 self._remarks.add(place, f"${name}", "is a variable that nothing before defines", _BY_HAND)
-                return found[0]
-            return self._variables[name]
+        known = [name for name in found if name in self._variables]
+        if not known:
+            yield text
+        elif self._spend(sum(len(self._variables[name]) for name in known), place):
+            value = _REFERENCE.sub(lambda each: self._variables.get(each[1] or each[2], each[0]), text)
+            for line in value.split("\n"):
+                yield from self._read(line, place, nested + 1)
 
-        if "$" not in text:
-            return text
-        most = max(map(len, self._variables.values()), default=0)
-        if text.count("$") * most > MAX_TEXT:
-            self._spend(MAX_TEXT + 1, place)
-            return ""
-        return _REFERENCE.sub(value, text)
+    def _applies(self, word: str, text: str, place: Place) -> bool:
+        """Whether a line that begins with a condition counts."""
+        if not self._config_id:
+            self._remarks.add(place, text, "is for one configuration id alone and was passed over", _CONFIG_ID)
+            return False
+        return word[2:] != self._config_id if word.startswith("@^") else word[1:] == self._config_id
+
+    def _rounds(self, kind: str, inside: str, text: str, place: Place) -> Iterator[dict[str, str]]:
+        """The variables of each repetition of a line."""
+        try:
+            yield from _listed(inside) if kind == "LST" else _counted(inside, kind == "SEQx")
+        except ValueError:
+            self._remarks.add(place, text, "repeats a line in a way that was not understood", _BY_HAND)
 
     def _included(self, pattern: str, path: str, place: Place, depth: int) -> Iterator[tuple[str, Place]]:
         if depth >= _MAX_DEPTH:
@@ -148,13 +185,9 @@ class _Lines:
             try:
                 yield from self.of(each, depth + 1)
             except OSError as error:
+                told = f"include {each.removeprefix(self._folder)}"
                 reason = error.strerror or str(error)
-                self._remarks.add(
-                    place,
-                    f"include {each.removeprefix(self._folder)}",
-                    f"cannot be read: {reason}",
-                    "save it beside this file",
-                )
+                self._remarks.add(place, told, f"cannot be read: {reason}", "save it beside this file")
 
     def _spend(self, count: int, place: Place) -> bool:
         self._budget.bytes -= count
@@ -169,6 +202,32 @@ class _Lines:
 
 
 _BY_HAND = "write what it stands for into the file, and import again"
+_CONFIG_ID = "give config_id, which keepalived takes for the host's name"
+
+
+def _counted(inside: str, as_hex: bool) -> Iterator[dict[str, str]]:
+    """The rounds of ~SEQ(var, start, step, end). ValueError for what is none."""
+    name, *texts = (part.strip() for part in inside.split(","))
+    numbers = [int(text, 16 if as_hex and text.lower().startswith("0x") else 10) for text in texts]
+    if not 1 <= len(numbers) <= 3 or not name.isidentifier():
+        raise ValueError(inside)
+    end = numbers[-1]
+    start = numbers[0] if len(numbers) > 1 else 1 if end > 0 else -1
+    step = numbers[1] if len(numbers) > 2 else 1 if end >= start else -1
+    if step == 0:
+        raise ValueError(inside)
+    for number in range(start, end + (1 if step > 0 else -1), step):
+        yield {name: f"{number:x}" if as_hex else str(number)}
+
+
+def _listed(inside: str) -> Iterator[dict[str, str]]:
+    """The rounds of ~LST(var, value...) and ~LST({var, var}, {value, value}...). ValueError for what is none."""
+    groups = re.findall(r"\{([^{}]*)\}", inside) if "{" in inside else inside.split(",")
+    rows = [[part.strip() for part in group.split(",")] for group in groups]
+    if len(rows) < 2 or any(len(row) != len(rows[0]) for row in rows) or not all(map(str.isidentifier, rows[0])):
+        raise ValueError(inside)
+    for row in rows[1:]:
+        yield dict(zip(rows[0], row, strict=True))
 
 
 def _continued(text: str, path: str) -> Iterator[tuple[str, Place]]:
@@ -227,14 +286,14 @@ class _Parser:
         """All of them. What is not balanced is told."""
         for line, place in lines:
             for found in _TOKEN.finditer(line):
-                quoted, brace, word = found.groups()
+                word, brace = found.groups()
                 if brace == "{":
                     self._begin(place)
                 elif brace == "}":
                     self._finish(place)
                     self._end(place)
                 else:
-                    self._words.append(word if quoted is None else _unescaped(quoted))
+                    self._words.append(_unquoted(word))
             self._finish(place)
         for each in self._open:
             self._remarks.add(each.place, each.text, "begins a block that nothing ends", "add the } that is missing")
@@ -276,5 +335,16 @@ class _Parser:
             self._remarks.add(place, "}", "ends a block that nothing begins")
 
 
-def _unescaped(text: str) -> str:
-    return re.sub(r'\\(["\\])', r"\1", text)
+def _unquoted(word: str) -> str:
+    """A word without its quotes, which may be around parts of it."""
+    if not any(mark in word for mark in "\"'\\"):
+        return word
+    return "".join(
+        _plain(double) if double is not None else _plain(single) if single is not None else escaped or bare or ""
+        for double, single, escaped, bare in (each.groups() for each in _PART.finditer(word))
+    )
+
+
+def _plain(text: str) -> str:
+    """A quoted text without the backslashes before its characters; those for control characters stay."""
+    return re.sub(r"""\\([\\"'])""", r"\1", text)

@@ -67,7 +67,11 @@ GLOBAL: Words = {
         _MAIL,
     ),
     **dict.fromkeys(
-        ("notify_fifo", "notify_fifo_script", "lvs_notify_fifo", "lvs_notify_fifo_script", "startup_script"), _SCRIPTS
+        (
+            *("notify_fifo", "notify_fifo_script", "lvs_notify_fifo", "lvs_notify_fifo_script", "startup_script"),
+            *("startup_script_timeout", "shutdown_script", "shutdown_script_timeout"),
+        ),
+        _SCRIPTS,
     ),
     **dict.fromkeys(
         (
@@ -78,6 +82,13 @@ GLOBAL: Words = {
             *("enable_snmp_vrrp", "enable_dbus", "default_interface", "no_checker_emails", "umask", "json_version"),
             *("bfd_process_name", "bfd_priority", "bfd_rlimit_rttime", "checker_rlimit_rttime", "checker_log_all"),
             *("checker_log_all_failures", "log_unknown_vrids", "tmp_config_directory", "disable_local_igmp"),
+            *("bfd_cpu_affinity", "bfd_no_swap", "bfd_rt_priority", "checker_cpu_affinity", "checker_process_name"),
+            *("config_save_dir", "data_use_instance", "dbus_service_name", "enable_snmp_rfcv2", "enable_snmp_rfcv3"),
+            *("include_check", "lvs_netlink_cmd_rcv_bufs", "lvs_netlink_cmd_rcv_bufs_force", "nftables_counters"),
+            *("lvs_netlink_monitor_rcv_bufs", "lvs_netlink_monitor_rcv_bufs_force", "min_auto_priority_delay"),
+            *("nftables_ifindex", "nftables_ipvs_priority", "nftables_ipvs_start_fwmark", "nftables_priority"),
+            *("process_monitor_rcv_bufs", "process_monitor_rcv_bufs_force", "random_seed", "reload_check_config"),
+            *("reload_file", "reload_repeat", "reload_time_file", "vmac_addr_prefix", "vmac_prefix"),
             *("lvs_flush", "lvs_flush_on_stop", "lvs_flush_onstop", "fifo_write_vrrp_states_on_reload"),
         ),
         _DAEMON,
@@ -114,6 +125,7 @@ SERVER: Words = {
     "smtp_alert": _MAIL,
     "snmp_name": _DAEMON,
     "warmup": ("checks begin at random times within so many seconds", "the agent spreads them by itself"),
+    "persistence_engine": ("persistence by what is in packets", "balancers look at no payload"),
     "ip_family": ("the family of a virtual server by mark", ""),
     "virtual_server_group": ("groups stand outside of virtual servers", ""),
 }
@@ -215,11 +227,12 @@ VRRP: Words = {
         _SCRIPTS,
     ),
     "smtp_alert": _MAIL,
+    "lvs_sync_daemon_interface": GLOBAL["lvs_sync_daemon"],
 }
 """In vrrp_instance."""
 
 NO_VRRP = _VRRP
-NO_SYNC = ("connections are told to another host", GLOBAL["lvs_sync_daemon"][1])
+NO_CSUM = ("checksums of tunnels", "a balancer sends GUE without, as the kernel of reals takes it")
 NO_SCTP = ("a service of SCTP", "balancers take TCP and UDP alone; leave this service where it is")
 NO_SORRY = (
     "a server that answers where no real does",

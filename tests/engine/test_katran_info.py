@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +21,7 @@ from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, BPFFS, co
 from ansible_collections.katran.fleet.tests.engine.standin import Standin, health_checker, provision
 
 LINK, SHARED = "lb0", "lb1"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def reals(*weights: int, family: int = 4) -> list[dict[str, Any]]:
@@ -28,7 +33,7 @@ def reals(*weights: int, family: int = 4) -> list[dict[str, Any]]:
 VIPS: list[dict[str, Any]] = [
     {"address": "198.51.100.1", "port": 443, "protocol": "tcp", "reals": reals(1, 1, 1)},
     {"address": "198.51.100.1", "port": 443, "protocol": "udp", "flags": ["quic"], "reals": reals(10, 5, 1)},
-    {"address": "198.51.100.2", "port": 0, "protocol": "tcp", "flags": ["source_routing"], "reals": reals(*range(1, 8))},
+    {"address": "198.51.100.2", "port": 0, "protocol": "tcp", "flags": ["source_routing"], "reals": reals(7, 6, 3, 2)},
     {"address": "198.51.100.3", "port": 80, "protocol": "tcp", "hash": "maglev_v1", "reals": reals(3, 1, 2)},
     {"address": "198.51.100.4", "port": 80, "protocol": "tcp", "reals": reals(100, 73, 41, 99)},
     {"address": "203.0.113.0/24", "port": 53, "protocol": "udp", "reals": reals(2, 1)},
@@ -138,6 +143,40 @@ def test_it_is_found_by_its_pins_and_by_its_interface(katran: Standin, found: Ka
         assert again.imported.variables == found.imported.variables
 
 
+HOSTS = """
+all:
+  vars: {ansible_connection: local, ansible_python_interpreter: /usr/bin/python3, katran_become: false}
+  children:
+    balancers:
+      hosts: {lb1: }
+"""
+
+
+def play(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ansible", "playbook", "katran.fleet.import_katran", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.usefixtures("katran")
+def test_the_playbook_writes_an_inventory_that_preflight_takes_and_compares_it(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yml").write_text(HOSTS)
+    (tmp_path / "fleet").mkdir()
+    (tmp_path / "fleet/hosts.yml").write_text("all: {}\n")
+    inventory = ("-i", str(tmp_path / "hosts.yml"), "-e", f"katran_import_path={tmp_path}/fleet")
+    done = play(*inventory)
+    assert done.returncode == 2
+    assert "fleet/hosts.yml exists, and is not what would be written" in done.stdout
+    done = play(*inventory, "-e", "katran_import_force=true")
+    assert done.returncode == 0, done.stdout
+    assert "17 ring slots differ from what runs there" in done.stdout
+    assert (tmp_path / "fleet/group_vars/balancers.yml").exists()
+    assert "hold no checks" in (tmp_path / "fleet/notes.txt").read_text()
+    # With the inventory that it wrote, it compares alone.
+    done = play("-i", str(tmp_path / "hosts.yml"), "-i", f"{tmp_path}/fleet")
+    assert done.returncode == 2, done.stdout
+    assert "17 of 1009 ring slots differ from Katran's" in done.stdout, done.stdout
+
+
 def test_what_is_no_katran_is_a_sentence(katran: Standin) -> None:
     other = put_other(SHARED)
     for place, words in (
@@ -157,8 +196,6 @@ def test_another_layout_is_a_sentence() -> None:
     """Of a version whose reals have other values."""
     with sandbox(LINK):
         folder = f"{BPFFS}/old"
-        import os
-
         os.makedirs(folder)
         for name, kind, key, value, entries in (
             ("vip_map", 1, 20, 8, 16),

@@ -88,7 +88,7 @@ def _count_down(step: int) -> None:
 
         return stepping
 
-    for name in ("rename", "unlink", "mkdir", "rmdir", "fsync"):
+    for name in ("rename", "link", "unlink", "mkdir", "rmdir", "fsync"):
         setattr(os, name, before(getattr(os, name)))
     row = [0, 0]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""VIPs announced by BGP to a router that spreads flows by ECMP: how soon it hears of a change, and who notices."""
+"""VIPs announced by BGP to a router that spreads flows by ECMP: how soon it hears of a change, and who notices; FRR."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ import pytest
 from fleetlab import routes, traffic
 from fleetlab.announced import (
     BOTH,
+    CONF,
     IPV4,
     IPV6,
+    PASSWORD,
     PROTOCOL,
+    READ,
     TABLE,
     announce,
     established,
     everywhere,
+    run_bgp,
     told_by_router,
     until,
     withdraw,
@@ -206,3 +210,70 @@ def test_traffic_is_at_the_other_balancer_within_a_second_of_a_cut(whole_bgp: Fl
 def _gateways(lab: Lab) -> tuple[str, str]:
     host = lab.host("lb1")
     return host.router_ipv4, host.router_ipv6
+
+
+def test_a_wrong_password_makes_no_session(whole_bgp: Fleet) -> None:
+    lab = whole_bgp.lab
+    try:
+        changed = run_bgp(whole_bgp, "lb2", "-e", "lab_bgp_password=not-the-routers")["changes"]
+        assert changed == [f"rewrite {CONF}", READ]
+        until(lambda: everywhere(lab, "lb1"), 3.0)
+        time.sleep(12)
+        assert established(lab, "lb2") == 0
+        assert everywhere(lab, "lb1")
+    finally:
+        assert run_bgp(whole_bgp, "lb2")["changes"] == [f"rewrite {CONF}", READ]
+
+
+def test_what_bird_does_not_take_changes_nothing(bgp: Fleet) -> None:
+    """An interface that is not there is known before; a configuration that only bird refuses has to be made up."""
+    config = {"as": 65001, "neighbors": [{"address": "fe80::1", "as": 65000, "interface": "eth7"}]}
+    result = bgp.module("lb1", "katran.fleet.bgp", {"config": config})["lb1"]
+    assert result["changed"] is False
+    assert result["msg"] == "neighbors[0].interface: interface eth7 does not exist on this host"
+    assert established(bgp.lab, "lb1") == 2
+
+
+FRR = f"""\
+frr defaults datacenter
+log syslog informational
+ip import-table {TABLE}
+route-map as-bird permit 10
+ set origin igp
+ set metric 0
+!
+bfd
+ profile fast
+  transmit-interval 100
+  receive-interval 100
+  detect-multiplier 3
+!
+router bgp 65001
+ bgp router-id 198.18.12.2
+ no bgp ebgp-requires-policy
+ neighbor 198.18.12.1 remote-as 65000
+ neighbor 198.18.12.1 password {PASSWORD}
+ neighbor 198.18.12.1 bfd profile fast
+ neighbor 198.18.12.1 timers 3 9
+ address-family ipv4 unicast
+  redistribute table {TABLE} route-map as-bird
+ exit-address-family
+!
+"""
+
+
+def test_frr_announces_the_same_table(whole_bgp: Fleet) -> None:
+    """FRR 8.4 imports tables of IPv4 alone; see docs/bgp.md."""
+    lab = whole_bgp.lab
+    on_host(lab, "lb2", "systemctl stop bird")
+    until(lambda: everywhere(lab, "lb1"), 3.0)
+    on_host(lab, "lb2", f"printf '%s' '{FRR}' > /etc/frr/frr.conf")
+    on_host(lab, "lb2", "sed -i 's/^bgpd=no/bgpd=yes/;s/^bfdd=no/bfdd=yes/' /etc/frr/daemons && systemctl start frr")
+    try:
+        until(lambda: routes.read(lab).get(IPV4) == BOTH, 60.0)
+        withdraw(lab, "lb2")
+        until(lambda: routes.read(lab).get(IPV4) == ["lb1"], 2.0)
+        announce(lab, "lb2")
+        until(lambda: routes.read(lab).get(IPV4) == BOTH, 2.0)
+    finally:
+        on_host(lab, "lb2", "systemctl stop frr && systemctl start bird")

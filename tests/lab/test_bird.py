@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What runs make of bird on the balancers, and of what somebody changed there; and FRR on one of them."""
+"""What runs make of bird on the balancers, and of what somebody changed there."""
 
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 from fleetlab import routes
 from fleetlab.announced import (
     BOTH,
+    CONF,
     IPV4,
-    TABLE,
+    PASSWORD,
+    READ,
     announce,
     established,
     everywhere,
+    run_bgp,
     sessions,
     told_by_router,
     until,
@@ -22,10 +24,7 @@ from fleetlab.announced import (
 )
 from fleetlab.runs import Fleet, on_host, recaps
 
-CONF = "/etc/bird/bird.conf"
-PASSWORD = "laboratory-only"  # noqa: S105  # of inventories/lab, which everybody may read
 RESTORE = "/usr/lib/katran-fleet/katran-restore"
-READ = f"have bird read {CONF}"
 
 
 def test_a_second_deploy_changes_nothing(bgp: Fleet) -> None:
@@ -46,15 +45,6 @@ def bgp_changes(fleet: Fleet, host: str, *arguments: str) -> list[str]:
         return []
     found: list[str] = json.JSONDecoder().raw_decode(changed[2])[0]["changes"]
     return found
-
-
-def run_bgp(fleet: Fleet, host: str, *arguments: str, **options: Any) -> dict[str, Any]:
-    """The module alone, with the inventory's katran_bgp and no word of VIPs."""
-    words = json.dumps({"config": "{{ katran_bgp }}", **options})
-    done = fleet.ansible("ansible", host, "-m", "katran.fleet.bgp", "-a", words, *arguments, json_results=True)
-    assert PASSWORD not in done.stdout + done.stderr
-    answer: dict[str, Any] = json.JSONDecoder().raw_decode(done.stdout[done.stdout.index("=> ") + 3 :])[0]
-    return answer
 
 
 def test_what_somebody_changed_is_predicted_and_put_right(whole_bgp: Fleet) -> None:
@@ -122,19 +112,6 @@ def test_somebody_elses_file_is_refused_before_any_host_changes(whole_bgp: Fleet
     until(lambda: established(lab, "lb2") == 2, 60.0)
 
 
-def test_a_wrong_password_makes_no_session(whole_bgp: Fleet) -> None:
-    lab = whole_bgp.lab
-    try:
-        changed = run_bgp(whole_bgp, "lb2", "-e", "lab_bgp_password=not-the-routers")["changes"]
-        assert changed == [f"rewrite {CONF}", READ]
-        until(lambda: everywhere(lab, "lb1"), 3.0)
-        time.sleep(12)
-        assert established(lab, "lb2") == 0
-        assert everywhere(lab, "lb1")
-    finally:
-        assert run_bgp(whole_bgp, "lb2")["changes"] == [f"rewrite {CONF}", READ]
-
-
 def test_absence_brings_back_what_was_and_the_next_deploy_announces_again(whole_bgp: Fleet) -> None:
     lab = whole_bgp.lab
     result = whole_bgp.module("lb2", "katran.fleet.bgp", {"state": "absent"})["lb2"]
@@ -166,57 +143,3 @@ def test_somebody_elses_file_comes_back_after_it_was_replaced(whole_bgp: Fleet) 
     )
     on_host(lab, "lb2", f"rm {CONF}; systemctl disable --now -q bird 2>/dev/null")
     assert run_bgp(whole_bgp, "lb2")["changes"] == [f"write {CONF}", "enable bird.service", "start bird.service"]
-
-
-def test_what_bird_does_not_take_changes_nothing(bgp: Fleet) -> None:
-    """An interface that is not there is known before; a configuration that only bird refuses has to be made up."""
-    config = {"as": 65001, "neighbors": [{"address": "fe80::1", "as": 65000, "interface": "eth7"}]}
-    result = bgp.module("lb1", "katran.fleet.bgp", {"config": config})["lb1"]
-    assert result["changed"] is False
-    assert result["msg"] == "neighbors[0].interface: interface eth7 does not exist on this host"
-    assert established(bgp.lab, "lb1") == 2
-
-
-FRR = f"""\
-frr defaults datacenter
-log syslog informational
-ip import-table {TABLE}
-route-map as-bird permit 10
- set origin igp
- set metric 0
-!
-bfd
- profile fast
-  transmit-interval 100
-  receive-interval 100
-  detect-multiplier 3
-!
-router bgp 65001
- bgp router-id 198.18.12.2
- no bgp ebgp-requires-policy
- neighbor 198.18.12.1 remote-as 65000
- neighbor 198.18.12.1 password {PASSWORD}
- neighbor 198.18.12.1 bfd profile fast
- neighbor 198.18.12.1 timers 3 9
- address-family ipv4 unicast
-  redistribute table {TABLE} route-map as-bird
- exit-address-family
-!
-"""
-
-
-def test_frr_announces_the_same_table(whole_bgp: Fleet) -> None:
-    """FRR 8.4 imports tables of IPv4 alone; see docs/bgp.md."""
-    lab = whole_bgp.lab
-    on_host(lab, "lb2", "systemctl stop bird")
-    until(lambda: everywhere(lab, "lb1"), 3.0)
-    on_host(lab, "lb2", f"printf '%s' '{FRR}' > /etc/frr/frr.conf")
-    on_host(lab, "lb2", "sed -i 's/^bgpd=no/bgpd=yes/;s/^bfdd=no/bfdd=yes/' /etc/frr/daemons && systemctl start frr")
-    try:
-        until(lambda: routes.read(lab).get(IPV4) == BOTH, 60.0)
-        withdraw(lab, "lb2")
-        until(lambda: routes.read(lab).get(IPV4) == ["lb1"], 2.0)
-        announce(lab, "lb2")
-        until(lambda: routes.read(lab).get(IPV4) == BOTH, 2.0)
-    finally:
-        on_host(lab, "lb2", "systemctl stop frr && systemctl start bird")

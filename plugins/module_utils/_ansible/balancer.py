@@ -34,7 +34,8 @@ LINKS: Spec = {
 
 def run_balancer() -> None:
     """The whole of module balancer."""
-    module = module_of({**KEEPING, **PLANNED_SOURCES, **LINKS, "untouched": UNTOUCHED})
+    after_vips = {"type": "bool", "default": False}
+    module = module_of({**KEEPING, **PLANNED_SOURCES, **LINKS, "untouched": UNTOUCHED, "after_vips": after_vips})
 
     def work() -> dict[str, t.Any]:
         params = dict(module.params)
@@ -53,6 +54,7 @@ def run_balancer() -> None:
                 frozenset(params["untouched"]),
                 params["end_rollback"],
                 RealLinks(params["mtu_check"], "ipv6" in params["real_families"], params["real_mss"]),
+                params["after_vips"],
             )
             asking.check()
             outcome = balancer.ensure(asking, request.check, request.lock_timeout)
@@ -64,6 +66,7 @@ def run_balancer() -> None:
 def _balancer_result(module: AnsibleModule, outcome: Result) -> dict[str, t.Any]:
     output = steps_result(module, "balancer", outcome.changes, outcome.warnings, outcome.before, outcome.after)
     output["operations"] = outcome.operations
+    output["waits"] = bool(outcome.waits)
     if outcome.program:
         output.update(
             program=outcome.program,

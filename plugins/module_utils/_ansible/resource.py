@@ -48,6 +48,7 @@ def run_resource(name: str, purge: Purge | None = None) -> None:
             ssh_port=params.get("ssh_port", SSH_PORT),
             check_defaults=params.get("check_defaults"),
             max_probes=params.get("max_probes"),
+            newest=params.get("newest", False),
         )
         result = apply_resource(name, request, asked, purge if params.get("purge_flows") else None, purge)
         output: dict[str, t.Any] = {
@@ -59,6 +60,10 @@ def run_resource(name: str, purge: Purge | None = None) -> None:
             "timings": result.timings,
             "warnings": result.warnings,
         }
+        if name in ("vips", "reals"):
+            output["by_hand"] = result.by_hand
+        if name == "reals":
+            output["starts"] = list(result.starts.values())
         if reviewing:
             output["drift"] = result.drift
         if name == "vips":

@@ -17,7 +17,11 @@ from .diffs import Element, entries_diff, remarks, settings_diff
 from .module import guarded, module_of
 from .request import request_of
 
-REVERT: Spec = {"before_run": {"type": "str"}, "to": {"type": "int"}}
+REVERT: Spec = {
+    "before_run": {"type": "str"},
+    "to": {"type": "int"},
+    "stays": {"type": "bool", "default": True},
+}
 
 
 def run_revert() -> None:
@@ -33,7 +37,7 @@ def run_revert() -> None:
             raise ConfigError("before_run: is not the id of a run (katran history shows them)")
         if number is not None and number < 0:
             raise ConfigError(f"to: {number} is not the number of an applied configuration (katran history)")
-        done = revert(request, run, number)
+        done = revert(request, run, number, module.params["stays"])
         result = done.result
         output: dict[str, t.Any] = {
             "changed": result.changed,

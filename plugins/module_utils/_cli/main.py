@@ -26,6 +26,7 @@ COMMANDS = (
     "doctor",
     "drain",
     "flows",
+    "history",
     "names",
     "reals",
     "status",

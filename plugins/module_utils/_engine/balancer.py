@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import typing as t
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from .._kernel.balancer_edges import BalancerEdges, KernelBalancerEdges
@@ -31,6 +31,7 @@ from .._model.snapshot import GatewayAnswer
 from .._model.state import State
 from .._model.steps import ClearSlot, Compile, Detach
 from .._model.tables import BALANCER_TABLES
+from .._model.take_over import UseForeign, can_give_back, plan_giving_back, stays_returned, waits_for_vips
 from .._model.wanted import Asking, Wanted, kept_wanted, wanted_back
 from .._model.words_file import WORDS_FILE
 from .._program.balancer_executor import BalancerExecutor
@@ -62,21 +63,30 @@ STATE_FILES = (
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a run has read. `wanted`: with what the state makes of it; `warnings`: what to say of that."""
+    """What a run has read. `wanted`: with what the state makes of it; `warnings`: what to say of that.
+
+    `waits`: why a Katran is not replaced yet.
+    """
 
     state: State
     wanted: Wanted
     host: BalancerSnapshot
     warnings: tuple[str, ...] = ()
+    waits: str = ""
 
 
 @dataclass(frozen=True)
 class _Planned:
-    """A plan, and what it is carried out with. `wanted`: None where there is nothing to tell of the program."""
+    """A plan, and what it is carried out with. `wanted`: None where there is nothing to tell of the program.
+
+    `waits`: as in _Seen; `leaves`: whether packets of VIPs are another program's afterwards.
+    """
 
     plan: BalancerPlan
     state: State
     wanted: Wanted | None = None
+    waits: str = ""
+    leaves: bool = False
 
     def require(self) -> None:
         """ProgramError where the host lacks something."""
@@ -162,7 +172,13 @@ class Balancer:
                     f"balancer {self.instance} was rolled back by hand and stays so until its sources or settings"
                     " change; end_rollback: true (katran_end_rollback) takes them as they are"
                 )
-            return _Seen(state, goal, self.reader.everything(state, goal, digest, asked), tuple(warnings))
+            host = self.reader.everything(state, goal, digest, asked)
+            waits = waits_for_vips(goal, state, host)
+            stays = stays_returned(goal, state, host) or waits
+            if stays:
+                goal = replace(goal, state="loaded", attach_later=True)
+                warnings.append(stays)
+            return _Seen(state, goal, host, tuple(warnings), waits)
 
         return Job(read, self._plan, _preview, self._execute, lambda: self._recover(known()), prepare)
 
@@ -170,8 +186,10 @@ class Balancer:
         """The job of `roll_back`."""
         known = cache(self.reader.known)
 
-        def read() -> _Seen:
+        def read() -> _Seen | tuple[State, BalancerSnapshot]:
             state = known()
+            if can_give_back(state):
+                return state, self.reader.places(state)
             if state.program.rolled_back_from:
                 # What a killed rollback left undone after the program had changed over is still to be done.
                 wanted = kept_wanted(state)
@@ -180,7 +198,14 @@ class Balancer:
             idle = tuple(self._idle(state, wanted))
             return _Seen(state, wanted, self.reader.everything(state, wanted, None, ()), idle)
 
-        return Job(read, self._plan, _preview, self._execute, lambda: self._recover(known()))
+        def plan(found: _Seen | tuple[State, BalancerSnapshot]) -> _Planned:
+            if isinstance(found, _Seen):
+                return self._plan(found)
+            made = BalancerPlan(before=found[0].settings, after=found[0].settings, learned=found[0].learned)
+            plan_giving_back(made, self.instance, *found)
+            return _Planned(made, found[0], leaves=bool(made.of(UseForeign)))
+
+        return Job(read, plan, _preview, self._execute, lambda: self._recover(known()))
 
     def _idle(self, state: State, wanted: Wanted) -> list[str]:
         """What was applied that the program to be has no feature for."""
@@ -252,7 +277,7 @@ class Balancer:
         macros = balancer_macros(seen.wanted.settings)
         plan = plan_balancer(seen.wanted, macros, seen.state, self.file.path, seen.host)
         plan.warnings[:0] = seen.warnings
-        return _Planned(plan, seen.state, seen.wanted)
+        return _Planned(plan, seen.state, seen.wanted, seen.waits)
 
     def _execute(self, planned: _Planned) -> Result:
         plan, state = planned.plan, planned.state
@@ -262,10 +287,12 @@ class Balancer:
             # The first time, the host itself is in question: a fault of its own is not to look like one of ours.
             for step in plan.of(Compile):
                 self.tools.require_host(step.source_dir)
-        leaves = planned.wanted is not None and planned.wanted.state == "loaded" and plan.of(Detach, ClearSlot)
+        wanted = planned.wanted
+        leaves = planned.leaves or (wanted is not None and wanted.state == "loaded" and plan.of(Detach, ClearSlot))
         with withdrawn(self.instance, _places(state) if leaves else ()):
             executor.run(plan.ordered())
         result = told(plan)
+        result.waits = planned.waits
         if planned.wanted is not None:
             compiled = executor.bytecode if plan.of(Compile) else None
             seconds = compiled.compile_seconds if compiled else 0.0
@@ -311,7 +338,7 @@ def _places(state: State) -> set[str]:
 
 
 def _preview(planned: _Planned) -> Result:
-    return preview(planned.plan)
+    return replace(preview(planned.plan), waits=planned.waits)
 
 
 def _idle_options(wanted: Wanted) -> list[str]:

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
 from .._kernel.balancer_edges import BalancerEdges
+from .._kernel.edges import pinned_info
 from .._kernel.maps import KernelMaps
 from .._kernel.state_files import StateFile
 from .._model import layout
@@ -63,7 +65,8 @@ class BalancerReader:
     ) -> BalancerSnapshot:
         """The programs, where they run, and which maps there are."""
         edges, program = self.edges, state.program
-        arrays: set[RootArray | None] = {program.slot, wanted.slot if wanted else None}
+        held = program.foreign
+        arrays: set[RootArray | None] = {program.slot, wanted.slot if wanted else None, held.slot if held else None}
         slots = {each.path: attempt(partial(edges.slots, each.path)) for each in arrays if each is not None}
         there = attempt(edges.attachments)
         attached: Mapping[str, Attachment] | Missing
@@ -77,7 +80,37 @@ class BalancerReader:
         interfaces = wanted.interfaces if wanted else program.interfaces
         halfway = program.next is not None
         common = self.home.read_running(program, interfaces, digest, attached, running, placed, halfway)
-        return BalancerSnapshot(**vars(common), previous=self.home.bytecode(PREVIOUS_FILE), slots=slots)
+        found = BalancerSnapshot(
+            **vars(common),
+            previous=self.home.bytecode(PREVIOUS_FILE),
+            slots=slots,
+            held=pinned_info(edges, self.home.paths.foreign),
+        )
+        return replace(found, katrans=self._katrans(found, state, wanted))
+
+    def _katrans(self, seen: BalancerSnapshot, state: State, wanted: Wanted | None) -> dict[int, int]:
+        """The Katrans that may be replaced: their programs' ids → how many VIPs they have."""
+        if wanted is None or not wanted.settings.replace_foreign:
+            return {}
+        numbers = {seen.attachments[name].program_id for name in wanted.interfaces if name in seen.attachments}
+        if wanted.slot is not None and (there := occupant(seen.slots, wanted.slot)) is not None:
+            numbers.add(there)
+        others = numbers.difference(seen.ours_by(state.program), seen.residents)
+        found = {}
+        for number in others:
+            info = seen.running.get(number)
+            names = self._maps_by_name(info.map_ids if info else ())
+            if {"vip_map", "reals", "lru_mapping"} <= names.keys():
+                with self.edges.open_map_by_id(names["vip_map"]) as vips:
+                    found[number] = count_entries(vips)
+        return found
+
+    def _maps_by_name(self, map_ids: Iterable[int]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for number in map_ids:
+            with suppress(FileNotFoundError), self.edges.open_map_by_id(number) as opened:
+                found.setdefault(opened.info.name, number)
+        return found
 
     def everything(
         self, state: State, wanted: Wanted, digest: str | Missing | None, asked: Sequence[GatewayAnswer]

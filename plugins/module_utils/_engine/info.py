@@ -131,7 +131,10 @@ class Info:
 
     def reals(self) -> list[dict[str, t.Any]]:
         """The overlay over the VIPs' reals in config's own form."""
-        return [{"address": each.address, "state": each.state} for _key, each in sorted(overlay_of(self.state).items())]
+        return [
+            {"address": each.address, "state": each.state, **({"since": each.since} if each.fleet else {})}
+            for _key, each in sorted(overlay_of(self.state).items())
+        ]
 
     def _every_real(self) -> list[dict[str, t.Any]]:
         """Every real with its id, the VIPs that have it, what was said of it by hand, and its packets and bytes."""

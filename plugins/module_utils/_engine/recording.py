@@ -154,10 +154,14 @@ class _Recording:
             return
         self.begun = True
         with self._harmless():
+            self.files.sweep()
             if not self.files.numbers():
                 written = self.files.changed_at("state.json")
                 began = _told(datetime.fromtimestamp(written, tz=UTC)) if written else _now()
-                self.files.keep(Entry(0, BEFORE, began, files=self.files.present(KEPT_FILES)))
+                before = Entry(0, BEFORE, began, files=self.files.present(KEPT_FILES))
+                # Files before what names them: where this is killed, the next run begins again.
+                self.files.link(before)
+                self.files.keep(before)
             self.files.open(self.opened)
 
     def end(self, result: Result, seconds: float) -> None:

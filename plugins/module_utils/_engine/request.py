@@ -55,8 +55,9 @@ class Result:
     `changes`: one line each; `operations`: map → entries written. Of a resource, `before` and `after` have the changed
     entries in config's own form, of a program its settings. The rest is what a module tells beside that: `drift`, the
     lines about what somebody else changed; `timings` in seconds; `references`: other resource → reals it refers to;
-    `gone`: whose flows lost their place; `missing`: what a boot had to do without; `program`, `attached`, `slots`,
-    `maps`: what is there after a run.
+    `by_hand`: words of the fleet about reals, and their ends; `starts`: real that is let in → how soon it has its
+    weight; `gone`: whose flows lost their place; `missing`: what a boot had to do without; `program`, `attached`,
+    `slots`, `maps`: what is there after a run.
     """
 
     changes: list[str] = field(default_factory=list)
@@ -67,6 +68,8 @@ class Result:
     drift: list[str] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     references: dict[str, list[str]] = field(default_factory=dict)
+    by_hand: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    starts: dict[str, str] = field(default_factory=dict)
     gone: list[Gone] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     program: dict[str, t.Any] = field(default_factory=dict)
@@ -75,6 +78,8 @@ class Result:
     maps: dict[str, dict[str, int]] = field(default_factory=dict)
     reused_maps: list[str] = field(default_factory=list)
     selftest: dict[str, t.Any] = field(default_factory=dict)
+    waits: str = ""
+    """Why a Katran was not replaced yet."""
 
     @property
     def changed(self) -> bool:

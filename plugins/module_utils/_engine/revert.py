@@ -79,8 +79,10 @@ class _Target:
     rows: Mapping[str, Rows]
 
 
-def revert(request: Request, run: str | None = None, to: int | None = None) -> Reverted:
+def revert(request: Request, run: str | None = None, to: int | None = None, stays: bool = True) -> Reverted:
     """Bring a balancer back to what it was before a run, or to an applied configuration.
+
+    `stays`: whether a program that went back stays so until its sources or settings are others.
 
     Doing it again changes nothing.
 
@@ -108,6 +110,8 @@ def revert(request: Request, run: str | None = None, to: int | None = None) -> R
             if not request.check:
                 rows = {name: target.rows[name] for name in done.parts if name != PROGRAM}
                 done.parts = _carry_out(request, file, back, rows)
+                if not stays:
+                    _forget(file)
             return done.result
 
         result = recorded(file, "revert", request.audit, request.check, work, done.to)
@@ -126,6 +130,7 @@ def _choose(history: HistoryFiles, run: str | None, to: int | None) -> Reverted:
     entry_before, since = before_run(known, run or "")
     if entry_before is None:
         return Reverted(None, f"run {run} applied nothing to this balancer: nothing is taken back (katran history)")
+    run = since[0].run
     others = {each.run: each for each in since if each.run not in ("", run)}
     warnings = [
         f"goes back as well: run {name}{f' by {each.user}' if each.user else ''} of {each.began}, which came after"
@@ -162,6 +167,13 @@ def _carry_out(request: Request, file: StateFile, back: ProgramBack, rows: Mappi
         purge = purge_gone if name == "vips" else None
         parts[name] = apply_locked(name, kept, _asked(each), None, purge, file)
     return parts
+
+
+def _forget(file: StateFile) -> None:
+    """Let the next run load the program again that was gone back from."""
+    state = file.read()
+    if state.program.rolled_back_from is not None:
+        file.write(replace(state, program=replace(state.program, rolled_back_from=None)))
 
 
 def _rehearse(

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from .._kernel.agent_lock import is_held
+from .._kernel.lock import LOCK_ROOT
 from .._kernel.maps import KernelMaps, Maps
 from .._kernel.own_addresses import read_addresses
 from .._kernel.ring_workers import build_rings
@@ -21,18 +24,19 @@ from .._model.drift import Left, View, reals_drift, vip_drift
 from .._model.entries import Asked
 from .._model.errors import ProgramError, StateError
 from .._model.faults import Faults
+from .._model.letting_in import beginnings, let_in, without_waiting
 from .._model.limits import Limits
 from .._model.lru_history import learners, may_be_known
 from .._model.operations import count
-from .._model.overlay import resolve_reals
+from .._model.overlay import Ended, ended_after, ended_of, fleet_words, resolve_reals
 from .._model.own_addresses import HostAddresses, asks_host, host_sentences
 from .._model.readiness import hold_back_vips
 from .._model.references import other_references
 from .._model.state import State
 from .._model.tables import BALANCER_TABLES, LEADING, ServerId, idle_routes, server_id_warnings
-from .._model.verdicts import Words, newly_down, out_by_check, that_count, told_degraded, words_of
+from .._model.verdicts import Verdict, Words, newly_down, out_by_check, that_count, told_degraded, words_of
 from .._model.vip_changes import vip_changes
-from .._model.vip_entries import adopt, known_keys
+from .._model.vip_entries import Actual, adopt, known_keys
 from .._model.vip_plan import Recorded, VipPlan, plan_vips, references
 from .._model.vips import Vip, VipKey, vip_to_config, vips_from_config
 from .._model.vips_input import idle_vips, listed_places, resolve_vips
@@ -67,8 +71,11 @@ class VipRun:
         self.file = file
         self.state = state
         self.clock = clock
+        self.plan: VipPlan | None = None
+        """What the run came to, once it did."""
         self.purge: Callable[[Iterable[Gone], bool], dict[str, int]] | None = None
         """Removes flows to reals that checks have down, where there are any."""
+        self.ended: Ended = ended_of(state)
         self._down: list[Gone] = []
         elsewhere = {name: state.references.get(name, []) for name in LEADING}
         self.result = Result(timings=clock.timings, warnings=lost_warnings(state), references=elsewhere)
@@ -76,7 +83,7 @@ class VipRun:
     def run(self, asked: Asked) -> Result:
         """Bring the VIPs to what is asked; in check mode only say what that takes."""
         with self.clock.phase("read"):
-            actual = read_actual(self.maps, self.reads_lists())
+            actual = self.read()
             limits = limits_of(self.request, self.state, self.maps)
             asked = replace(asked, limits=limits)
             known = View(vips_from_config(self.state.vips), words_of(self.state))
@@ -97,7 +104,7 @@ class VipRun:
                 {*self.state.learned, *self.state.learning},
             )
             marked = may_be_known(wanted.vips.values(), learned)
-            plan = plan_vips(
+            plan = self.plan = plan_vips(
                 wanted.vips,
                 wanted.words,
                 others,
@@ -119,11 +126,13 @@ class VipRun:
             self.result.operations = count(plan.operations)
             self.result.explain()
             entries = dict(zip(known.vips, self.state.vips, strict=True))
+            self.result.by_hand = fleet_words(wanted.words.overlay, self.ended)
             vips = [entries[key] if key in same else vip_to_config(wanted.vips[key]) for key in sorted(wanted.vips)]
         after = replace(
             self.state,
             vips=self.state.vips if vips == self.state.vips else vips,
-            overlay=[entry._asdict() for _address, entry in sorted(wanted.words.overlay.items())],
+            overlay=[entry.kept() for _address, entry in sorted(wanted.words.overlay.items())],
+            ended_words=[{"address": address, "since": at} for address, at in sorted(self.ended.items())],
             verdicts=wanted.words.listed(),
             real_ids=plan.real_ids.settled(),
             vip_numbers=plan.vip_numbers.settled(),
@@ -142,6 +151,10 @@ class VipRun:
         elif self.request.check:
             self._purge()
         return self.result
+
+    def read(self) -> Actual:
+        """What the kernel has."""
+        return read_actual(self.maps, self.reads_lists())
 
     def reads_lists(self) -> bool:
         """Whether the VIPs' lists of clients may be others after this run."""
@@ -310,16 +323,29 @@ class OverlayRun(VipRun):
 
     def resolve(self, known: View, asked: Asked) -> View:
         """The VIPs as they are, and the overlay that is wanted."""
-        since = datetime.now(tz=UTC).isoformat(timespec="seconds")
+        since = datetime.now(tz=UTC).isoformat(timespec="milliseconds")
         present = references(known.vips.values())
-        overlay, warnings = resolve_reals(known.words.overlay, asked, since, present)
+        was = known.words.overlay
+        overlay, warnings = resolve_reals(was, asked, since, present, self.ended if asked.newest else None)
+        self.ended = ended_after(was, overlay, asked, since, self.ended)
         self.result.warnings += warnings
-        words = Words(overlay, known.words.verdicts)
+        verdicts = self._starting(known, let_in(was, overlay))
+        words = Words(overlay, verdicts)
         require_active_by_hand(known.vips, known.words, words, asked.allow_empty)
         found = View(known.vips, words)
         self.result.warnings += told_degraded(known.vips, words)
         self.result.warnings += idle_by_word(known.vips, words) + self.still_led(found, asked.limits)
         return found
+
+    def _starting(self, known: View, reals: list[str]) -> Mapping[str, Mapping[str, Verdict]]:
+        """The verdicts with which these reals begin that are let in; without the agent nobody makes a weight grow."""
+        verdicts = known.words.verdicts
+        if reals:
+            agent = is_held(os.path.join(LOCK_ROOT, self.request.instance))
+            self.result.starts = beginnings(known.vips.values(), verdicts, reals, agent)
+            if not agent:
+                return without_waiting(verdicts, reals)
+        return verdicts
 
     def report(self, old: View, new: View) -> None:
         """Say which reals' state changes."""

@@ -86,6 +86,7 @@ class HistoryFiles(StateFolder):
     def link(self, entry: Entry) -> None:
         """Give the instance's files of now the second names of an entry."""
         try:
+            make_private(self.directory)
             for name in entry.files:
                 if not self.is_as_now(entry, name):
                     self._link(self._now(name), os.path.join(self.directory, f"{entry.number}.{name}"))
@@ -166,7 +167,6 @@ class HistoryFiles(StateFolder):
 
     def _link(self, source: str, target: str) -> None:
         folder, name = os.path.split(target)
-        make_private(folder)
         temporary = os.path.join(folder, f".{name}.{os.getpid()}")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)

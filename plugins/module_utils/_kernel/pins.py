@@ -29,6 +29,8 @@ class Paths:
         # The kernel reserves names with dots.
         self.next = self.program + "_next"
         self.previous = self.program + "_previous"
+        # Somebody else's program, whose place this one took: none of this one's names.
+        self.foreign = self.program + "_foreign"
 
     def names(self) -> tuple[str, str, str]:
         """The pins of the program: the present one, the one to come, the one before."""

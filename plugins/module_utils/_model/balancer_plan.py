@@ -61,6 +61,7 @@ from .steps import (
     TakeKept,
     TakeSlot,
 )
+from .take_over import HoldForeign, plan_letting_go, plan_take_over
 from .vips import vips_from_config
 from .wanted import Wanted
 
@@ -115,6 +116,7 @@ def plan_balancer(
     _plan_places(plan, wanted, state, seen, current)
     _plan_change_over(plan, wanted, state, seen, migrate)
     plan_tables(plan, wanted, seen)
+    plan_take_over(plan, state, seen)
     _plan_learned(plan, wanted, state, seen)
     mac = _plan_gateway(plan, wanted, state, seen)
     _plan_sources(plan, wanted, specs, seen)
@@ -122,7 +124,7 @@ def plan_balancer(
         steps, lines = plan_sources(BALANCER_SOURCES, seen.tunnel_sources, wanted.settings.tunnel_sources)
         plan.steps += steps
         plan.changes += [f"tunnels: {line}" for line in lines]
-    _plan_end(plan, specs, seen, migrate)
+    _plan_end(plan, specs, state, seen, migrate)
     if plan.before != plan.after and len(plan.changes) == pinned:
         plan.changes.append("record the settings")
     # Of a run that was killed, the record may name more places.
@@ -367,6 +369,7 @@ def _plan_sources(plan: ProgramPlan, wanted: Wanted, specs: Mapping[str, MapSpec
 def _plan_end(
     plan: BalancerPlan,
     specs: Mapping[str, MapSpec],
+    state: State,
     seen: BalancerSnapshot,
     migrate: Sequence[str],
 ) -> None:
@@ -380,6 +383,8 @@ def _plan_end(
         plan.add(DropMaps(drop), f"remove maps that are no longer used: {', '.join(drop)}")
     if plan.forgets:
         plan.add(ForgetPrevious())
+    if moves and not plan.of(HoldForeign):
+        plan_letting_go(plan, state)
 
 
 def _maps_of(bytecode: Bytecode | Missing) -> tuple[str, ...]:

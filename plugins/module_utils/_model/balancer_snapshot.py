@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from .bytecode import Bytecode
 from .slot_plan import Slots, occupant
-from .snapshot import NO_BYTECODE, GatewayAnswer, MapInfo, Missing, ProgramSnapshot
+from .snapshot import NO_BYTECODE, GatewayAnswer, MapInfo, Missing, ProgramInfo, ProgramSnapshot
 from .state import ProgramRecord
 
 
@@ -31,7 +31,8 @@ class BalancerSnapshot(ProgramSnapshot):
     receive; `possible`: how many there may be; `nodes`: how many of memory. `values`: map → index → entry. `own`:
     family → this host's address. `room`: map that is to be made anew → what its contents take. `moves`: (flows in the
     tables, those that would be chosen another real). `tunnel_sources`: the prefixes from which tunnels that end here
-    are taken. `mtus`: interface → its MTU, where that is asked for.
+    are taken. `mtus`: interface → its MTU, where that is asked for. `katrans`: id of a program that is not ours and may
+    be replaced, if it is a Katran → how many VIPs it has; `held`: the one that was replaced, where it is still pinned.
     """
 
     previous: Bytecode | Missing = NO_BYTECODE
@@ -49,6 +50,8 @@ class BalancerSnapshot(ProgramSnapshot):
     moves: tuple[int, int] | None = None
     tunnel_sources: tuple[str, ...] = ()
     mtus: Mapping[str, int | None] = field(default_factory=dict)
+    katrans: Mapping[int, int] = field(default_factory=dict)
+    held: ProgramInfo | None = None
 
     def ours_by(self, record: ProgramRecord) -> frozenset[int]:
         """The ids of programs that are this balancer's, wherever XDP or root runs them."""

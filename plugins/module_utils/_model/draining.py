@@ -22,6 +22,8 @@ from .vips import Vip, VipKey, vip_to_config
 
 Configured = Mapping[VipKey, Vip]
 AnyTable = Table[t.Any, t.Any]
+STARVES = "no real would take new flows of"
+"""What the sentence of a refusal says, before it names the VIPs."""
 
 
 def why_out(vip: Vip, words: Words) -> list[tuple[str, str]]:
@@ -68,9 +70,7 @@ def require_active_by_hand(vips: Configured, was: Words, now: Words, allow_empty
     """ConfigError where the overlay newly leaves VIPs without a real for new flows, unless that is said to be meant."""
     found = [] if allow_empty else starving((vips, was), (vips, now))
     if found:
-        raise ConfigError(
-            f"config: no real would take new flows of {_joined(found)}: give allow_empty: true if that is meant"
-        )
+        raise ConfigError(f"config: {STARVES} {_joined(found)}: give allow_empty: true if that is meant")
 
 
 def require_active(known: Configured, wanted: Configured, words: Words, min_active: int) -> None:
@@ -83,7 +83,7 @@ def require_active(known: Configured, wanted: Configured, words: Words, min_acti
     if found:
         remedy = "end what was said by hand (katran.fleet.reals, state deleted), or " if words.overlay else ""
         raise ConfigError(
-            f"vips: no real would take new flows of {_joined(found)}, but min_active is {min_active}:"
+            f"vips: {STARVES} {_joined(found)}, but min_active is {min_active}:"
             f" {remedy}give min_active: 0 if that is meant"
         )
 

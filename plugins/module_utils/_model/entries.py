@@ -26,7 +26,8 @@ class Asked:
     `kept`: whether the entries were let in before, and are in the form in which they were kept; `allow_own_addresses`:
     whether VIPs may cover what balancers need to reach; `ssh_port`: which port of theirs must not be balanced either;
     `more_reals`: reals beside those of VIPs; `check_defaults`: what lies under every check, as it was given;
-    `max_probes`: as many probes a second may come of all checks, None: any number.
+    `max_probes`: as many probes a second may come of all checks, None: any number; `newest`: whether entries count only
+    where nothing newer is known.
     """
 
     config: Config | None
@@ -39,6 +40,7 @@ class Asked:
     more_reals: Collection[str] = ()
     check_defaults: t.Any = None
     max_probes: int | None = None
+    newest: bool = False
 
     @property
     def deletes(self) -> bool:

@@ -40,6 +40,9 @@ MOST_BYTES = 256 << 20
 SHOWN = 20
 """As many lines of a step's changes are kept."""
 
+ENOUGH = 8
+"""As many characters of a run's id are enough to name it."""
+
 LONGEST = 300
 """Characters of such a line."""
 
@@ -260,7 +263,8 @@ def before_run(known: Known, run: str) -> tuple[Entry | None, list[Entry]]:
     (None, []) where the run applied nothing here. StateError where what was before is no longer kept, or is damaged.
     """
     entries = {each: entry for each, entry in sorted(known.items()) if isinstance(entry, Entry)}
-    first = next((each for each, entry in entries.items() if entry.run == run and entry.kind != REVERT), None)
+    named = _run_named({entry.run for entry in entries.values() if entry.kind != REVERT}, run)
+    first = next((each for each, entry in entries.items() if entry.run == named and entry.kind != REVERT), None)
     if first is None:
         return None, []
     earlier = [each for each in known if each < first]
@@ -269,10 +273,11 @@ def before_run(known: Known, run: str) -> tuple[Entry | None, list[Entry]]:
     return entry_of(known, max(earlier)), [entry for each, entry in entries.items() if each >= first]
 
 
-def last_run(known: Known) -> str:
-    """The id of the newest run that went forward; "" where none did."""
-    for each in sorted(known, reverse=True):
-        entry = known[each]
-        if isinstance(entry, Entry) and entry.kind == APPLIED and entry.run:
-            return entry.run
-    return ""
+def _run_named(runs: Collection[str], text: str) -> str:
+    """The run whose id this is, or begins with this. StateError where several do."""
+    if text in runs or len(text) < ENOUGH:
+        return text
+    found = sorted(each for each in runs if each.startswith(text))
+    if len(found) > 1:
+        raise StateError(f"{text} is the beginning of the ids of {len(found)} runs: {', '.join(found)}")
+    return found[0] if found else text

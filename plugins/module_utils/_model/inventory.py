@@ -12,10 +12,12 @@ import difflib
 import re
 import typing as t
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from .addresses import read_address
 from .draining import Drained, still_led
+from .dual_stack import Origin, as_written, expanded
 from .entries import Asked
 from .errors import ConfigError
 from .features import FEATURES
@@ -41,13 +43,17 @@ VARIABLES = frozenset(
         *("real_interfaces", "real_mode", "real_vips", "real_sources", "real_mtu", "real_mss", "real_address"),
         *("real_attach", "real_how", "real_firewall"),
         *("real_weight", "real_state", "server_id", "server_id_units", "server_id_fallback"),
-        *("server_id_entries", "server_id_restart"),
+        *("server_id_entries", "server_id_restart", "weights_file", "real_zones"),
         # of both
-        *("instance", "bpffs", "lock_timeout", "host_packages", "mtu_check"),
+        *("instance", "bpffs", "lock_timeout", "host_packages", "mtu_check", "zone"),
         # of announcements
         *("bgp", "bgp_packages", "announce_table"),
         # of a run
-        *("balancers_group", "reals_group", "become", "doctor_json", "drift_json"),
+        *("balancers_group", "reals_group", "become", "doctor_json", "serial", "max_failed", "gate_seconds"),
+        *("import_path", "import_force", "import_maps_path", "import_program_id"),
+        *("plan_old", "plan_new", "plan_json", "plan_markdown", "drift_json"),
+        *("import_keepalived", "import_ipvsadm", "import_host", "import_config_id", "import_balancers"),
+        *("import_interfaces", "import_real_interfaces", "import_marks"),
         # of balancers and reals that are drained
         *("drain", "drain_last", "drain_withdraw", "drain_by", "drain_timeout", "drain_flows", "real", "on_timeout"),
     )
@@ -124,9 +130,14 @@ def list_faults(variables: Mapping[str, t.Any]) -> list[str]:
 
 @dataclass(frozen=True)
 class Resources:
-    """The resources of one balancer. `entries`: of each that a variable is about, what its variables list together."""
+    """The resources of one balancer.
+
+    `entries`: of each that a variable is about, what its variables list together, a VIP with several addresses as one
+    for each; `origins`: for those of VIPs that stand otherwise in the inventory, where they do.
+    """
 
     entries: Mapping[str, Sequence[t.Any]]
+    origins: Mapping[int, Origin] = field(default_factory=dict)
 
     @classmethod
     def joined(cls, variables: Mapping[str, t.Any]) -> Resources:
@@ -135,21 +146,29 @@ class Resources:
         for resource, names in resource_variables(variables).items():
             if names:
                 found[resource] = [entry for name in names for entry in variables[name] or ()]
-        return cls(found)
+        if "vips" not in found:
+            return cls(found)
+        vips, origins = expanded(found["vips"])
+        return cls({**found, "vips": vips}, origins)
+
+    def told(self, sentences: Iterable[str]) -> list[str]:
+        """Sentences about entries, by their places in the inventory; each once."""
+        return list(dict.fromkeys(as_written(sentence, self.origins) for sentence in sentences))
 
     def with_flag(self, flag: str) -> Resources:
         """The same with a flag at every VIP, beside those that it has. What is no VIP stays as it is."""
         if "vips" not in self.entries:
             return self
         vips = [_flagged(vip, flag) for vip in self.entries["vips"]]
-        return Resources({**self.entries, "vips": vips})
+        return replace(self, entries={**self.entries, "vips": vips})
 
     @property
     def untouched(self) -> list[str]:
         """The resources that no variable is about."""
         return [resource for resource in FROM_VARIABLES if resource not in self.entries]
 
-    @property
+    # Most balancers of a fleet share one of these, and what follows from it.
+    @cached_property
     def families(self) -> list[str]:
         """The families of the VIPs' reals and of those that tables lead to."""
         found = {
@@ -165,10 +184,14 @@ class Resources:
 
     def features(self, extra: Iterable[t.Any] = ()) -> list[str]:
         """The features that these need, and the `extra` ones, sorted. Entries that are no mappings need none."""
+        return sorted({*self._needed, *map(str, extra)})
+
+    @cached_property
+    def _needed(self) -> list[str]:
         rows = {
             name: [entry for entry in entries if isinstance(entry, Mapping)] for name, entries in self.entries.items()
         }
-        return sorted({*features_needed(**rows), *map(str, extra)})
+        return features_needed(**rows)
 
     def emptied(self) -> list[str]:
         """The variables of resources that would lose every entry."""
@@ -176,10 +199,16 @@ class Resources:
 
     def starved(self, least: int) -> list[str]:
         """The VIPs with fewer than `least` reals that take new flows: address, port and protocol of each."""
-        return [
-            " ".join(str(vip.get(name)) for name in ("address", "port", "protocol"))
-            for vip in starved_vips(self.entries.get("vips", ()), least)
-        ]
+        if least not in self._starved:
+            self._starved[least] = [
+                " ".join(str(vip.get(name)) for name in ("address", "port", "protocol"))
+                for vip in starved_vips(self.entries.get("vips", ()), least)
+            ]
+        return self._starved[least]
+
+    @cached_property
+    def _starved(self) -> dict[int, list[str]]:
+        return {}
 
 
 def _flagged(vip: t.Any, flag: str) -> t.Any:

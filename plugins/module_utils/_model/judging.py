@@ -26,7 +26,7 @@ from .external import MOST, Steps, Word, live
 from .faults import counted
 from .health import Health, resumed, shortened, strictest
 from .overlay import Overlay, effective_state
-from .verdicts import Verdict
+from .verdicts import STARTING, WAITING, Verdict
 from .vips import Vip, VipKey, VipName, VipReal
 from .written import visible
 
@@ -35,10 +35,6 @@ Pair = tuple[VipKey, str]
 
 EXTERNAL = "external"
 """The type of a check that asks nobody: what is said in verdicts.d is all it knows."""
-
-STARTING = "slow start"
-WAITING = "slow start once it is let in"
-"""Reasons of verdicts that are active: the share grows; and it will, once nobody has the real out any more."""
 
 LATEST = 253402128000.0
 """The last moment that can be told in any time zone: two days before the year 10000."""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Balancers that are taken out of service for a while: which are meant, and which VIPs would be left to nobody. Pure."""
+"""Balancers that are taken out of service: which are meant, and which VIPs would be left to nobody. Pure."""
 
 from __future__ import annotations
 
@@ -35,6 +35,38 @@ def names_of(value: t.Any) -> list[str] | None:
     return None
 
 
+ON_TIMEOUT = ("stop", "purge", "go_on")
+_TRUTHS = ("true", "false", "yes", "no", "on", "off", "1", "0")
+_LONGEST = 86_400
+OPTIONS = ("drain_timeout", "drain_flows", "drain_last", "drain_withdraw", "on_timeout")
+"""The variables beside those that say who is meant, without their prefix."""
+
+
+def option_faults(options: Mapping[str, t.Any]) -> list[str]:
+    """What is wrong with OPTIONS as they were given, in sentences; what is absent or None is not given."""
+    found = []
+    for name, value in options.items():
+        text = visible(str(value))
+        if value is None:
+            continue
+        if name == "drain_timeout" and not _is_number(value, _LONGEST):
+            found.append(f"katran_drain_timeout: {text} is not a number of seconds (0 to {_LONGEST})")
+        elif name == "drain_flows" and not str(value).isdecimal():
+            found.append(f"katran_drain_flows: {text} is not a number of flows")
+        elif name in ("drain_last", "drain_withdraw") and str(value).lower() not in _TRUTHS:
+            found.append(f"katran_{name}: {text} is neither true nor false")
+        elif name == "on_timeout" and value not in ON_TIMEOUT:
+            found.append(f"katran_on_timeout: {text} is none of {', '.join(ON_TIMEOUT)}")
+    return found
+
+
+def _is_number(value: t.Any, most: int) -> bool:
+    try:
+        return not isinstance(value, bool) and 0 <= float(value) <= most
+    except (TypeError, ValueError):
+        return False
+
+
 def chosen_balancers(asked: t.Any, limited: bool, playing: Collection[str], group: Sequence[str]) -> Chosen:
     """The balancers that katran_drain names, or, without it, those that --limit leaves.
 
@@ -63,8 +95,8 @@ def last_ready(fleet: Mapping[str, Info | None], leaving: Collection[str]) -> li
     """A sentence for each place of VIPs that no other balancer would be ready for, once these have left together.
 
     `fleet`: every balancer → what balancer_info tells of its announcements (ready), None where it does not answer. The
-    kernel's routes count, which a routing daemon learns. A balancer that is drained, or leaves too, is no other one; nor
-    is one that asks traffic away for a reason of its own, where one that leaves is ready.
+    kernel's routes count, which a routing daemon learns. A balancer that is drained, or leaves too, is no other one;
+    nor is one that asks traffic away for a reason of its own, where one that leaves is ready.
     """
     best: dict[str, int] = {}
     holders: dict[str, list[str]] = {}

@@ -91,12 +91,32 @@ class Coming:
         return {**asdict(self), "slot": self.slot._asdict() if self.slot else None}
 
 
+@dataclass(frozen=True)
+class Foreign:
+    """A Katran that is not ours, whose place our program took: it is held, so that it can be gone back to.
+
+    `id`, `tag`: the kernel's; `interfaces`: interface → mode; `slot`: of root's array. `copied`: whether all of its
+    flows were copied, those too that it learned until it was replaced; `returned`: whether it was gone back to by hand.
+    """
+
+    id: int
+    tag: str
+    interfaces: dict[str, str]
+    slot: RootArray | None = None
+    copied: bool = False
+    returned: bool = False
+
+    def to_data(self) -> dict[str, t.Any]:
+        """The file's form."""
+        return {**asdict(self), "slot": self.slot._asdict() if self.slot else None}
+
+
 @dataclass
 class ProgramRecord:
     """What is loaded, and where: empty where nothing is.
 
     `generic`: interface → why it has the program in generic mode. `rolled_back_from`: the source digest of the program
-    that was rolled back by hand.
+    that was rolled back by hand. `foreign`: the Katran in whose place it runs, or ran.
     """
 
     tag: str | None = None
@@ -108,6 +128,7 @@ class ProgramRecord:
     previous: Previous | None = None
     rolled_back_from: str | None = None
     next: Coming | None = None
+    foreign: Foreign | None = None
 
     def to_data(self) -> dict[str, t.Any]:
         """The file's form: what is empty is left out."""
@@ -115,6 +136,7 @@ class ProgramRecord:
         found["slot"] = self.slot._asdict() if self.slot else None
         found["previous"] = asdict(self.previous) if self.previous else None
         found["next"] = self.next.to_data() if self.next else None
+        found["foreign"] = self.foreign.to_data() if self.foreign else None
         return {name: value for name, value in found.items() if value}
 
 
@@ -123,7 +145,8 @@ class State:
     """Everything of one balancer that its maps cannot say back.
 
     `settings`: the options of module balancer. `vips`, `overlay`: the last applied configuration, in config's own
-    form; resources that may be large have a file of their own. `references`: resource → the reals it refers to.
+    form; resources that may be large have a file of their own. `ended_words`: reals of which a word ended that was said
+    of the fleet, and when. `references`: resource → the reals it refers to.
     `verdicts`: what checks said of reals, as last applied.
     `rings`: VIP → [digest of the ring's inputs, digest of its slots in the map]. `program`: what is loaded, and where.
     `learned`: the names of all VIPs that ever learned flows; `learning`: of those that a run was about to make visible.
@@ -137,6 +160,7 @@ class State:
     program: ProgramRecord = field(default_factory=ProgramRecord)
     vips: list[dict[str, t.Any]] = field(default_factory=list)
     overlay: list[dict[str, t.Any]] = field(default_factory=list)
+    ended_words: list[dict[str, t.Any]] = field(default_factory=list)
     verdicts: list[dict[str, t.Any]] = field(default_factory=list)
     references: dict[str, list[str]] = field(default_factory=dict)
     real_ids: Ids = field(default_factory=_real_ids)
@@ -284,7 +308,17 @@ def _rings(value: t.Any, where: str) -> dict[str, list[str]]:
     return found
 
 
-_OVERLAID: Fields = {"address": address, "state": word(*REAL_STATES), "since": Optional(text)}
+_OVERLAID: Fields = {
+    "address": address,
+    "state": word(*REAL_STATES),
+    "since": Optional(text),
+    "fleet": Optional(flag),
+}
+_ENDED: Fields = {"address": address, "since": text}
+
+
+def _ended(value: t.Any, where: str) -> list[dict[str, t.Any]]:
+    return many(lambda entry, place: read_fields(entry, place, _ENDED))(value, where)
 
 
 def _overlay(value: t.Any, where: str) -> list[dict[str, t.Any]]:
@@ -331,6 +365,9 @@ _COMING = record(
     previous=maybe(_PREVIOUS),
     rolled_back_from=Optional(maybe(text)),
 )
+_FOREIGN = record(
+    Foreign, id=number(1, _LARGEST), tag=text, interfaces=named(text), slot=_SLOT, copied=flag, returned=flag
+)
 _PROGRAM = record(
     ProgramRecord,
     tag=Optional(maybe(text)),
@@ -342,6 +379,7 @@ _PROGRAM = record(
     previous=Optional(maybe(_PREVIOUS)),
     rolled_back_from=Optional(maybe(text)),
     next=Optional(maybe(_COMING)),
+    foreign=Optional(maybe(_FOREIGN)),
 )
 
 
@@ -357,6 +395,7 @@ _STATE = record(
     program=Optional(_PROGRAM),
     vips=Optional(stored_vips),
     overlay=Optional(_overlay),
+    ended_words=Optional(_ended),
     verdicts=Optional(_verdicts),
     references=Optional(named(many(address))),
     real_ids=_ids(1),

@@ -22,6 +22,9 @@ from .vips import Vip, VipKey, VipReal
 
 _STRICT = {"active": 0, "draining": 1, "down": 2}
 _FULL = 100
+STARTING = "slow start"
+WAITING = "slow start once it is let in"
+"""Reasons of verdicts that are active: the share grows; and it will, once nobody has the real out any more."""
 
 
 class Verdict(t.NamedTuple):

@@ -25,7 +25,7 @@ class Wanted:
     leave the attachments as they are. Restore at boot does the first and the last; `boot`: it does without an interface
     that is missing. `untouched`: resources whose features stay. `names_program`: whether something was asked that goes
     with the program; `ends_rollback`: take what is asked for also where it is what was rolled back. `links`: how the
-    interfaces' MTUs are to be compared; None: not at all.
+    interfaces' MTUs are to be compared; None: not at all. `after_vips`: the VIPs are in place, or in a review would be.
     """
 
     settings: BalancerSettings
@@ -40,6 +40,7 @@ class Wanted:
     names_program: bool = True
     ends_rollback: bool = False
     links: Links | None = None
+    after_vips: bool = False
 
     def settle(self, _state: State) -> Wanted:
         """What is wanted on top of what a state has: all is said."""
@@ -98,6 +99,7 @@ class Asking:
     untouched: frozenset[str] = frozenset()
     ends_rollback: bool = False
     links: RealLinks | None = None
+    after_vips: bool = False
 
     def check(self) -> None:
         """ConfigError lists the faults of what is named, whatever stays."""
@@ -121,6 +123,7 @@ class Asking:
             names_program=not {*COMPILED, "sizes", "source_dir"}.isdisjoint(self.named),
             ends_rollback=self.ends_rollback,
             links=self.links.of(settings.encapsulation, settings.max_frame) if self.links else None,
+            after_vips=self.after_vips,
         )
 
 

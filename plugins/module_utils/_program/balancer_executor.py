@@ -9,6 +9,7 @@ import contextlib
 import os
 import typing as t
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 
 from .._kernel.balancer_edges import BalancerEdges
 from .._kernel.open_map import KindError, Map
@@ -28,12 +29,14 @@ from .._model.balancer_steps import (
 )
 from .._model.errors import FleetError, ModeError, ProgramError, StateError
 from .._model.operations import Put
-from .._model.state import State
+from .._model.state import Foreign, State
 from .._model.steps import AnyStep, Attach, CreateMaps, Fill, Keep, Load, Phase, TakeSlot, phase_of
+from .._model.take_over import CopyFlows, HoldForeign, LetForeignGo, SettleFlows, UseForeign, settled
 from .balancer_toolchain import BalancerToolchain
 from .canary import Counters
 from .executor import Executor
 from .flow_tables import finish_tables, put_table, tables_in, take_table
+from .foreign_flows import FLOW_MAPS, copy_flows, maps_by_id
 from .home import Home
 from .migration import Migration
 from .swap import Swap
@@ -267,6 +270,47 @@ class BalancerExecutor(Executor):
     def forget_previous(self, _step: ForgetPrevious) -> None:
         self.swap.forget_previous()
 
+    # a Katran that is not ours
+
+    def hold_foreign(self, step: HoldForeign) -> None:
+        """On record first: a run that is killed here leaves a word of a pin that is not there, which is none."""
+        before = self.state.program.foreign
+        fd = self.hold(step.foreign.id, "that is to be replaced")
+        self._record_foreign(step.foreign)
+        self.undo.callback(self._record_foreign, before)
+        self.edges.unpin([self.paths.foreign])
+        self.edges.pin(fd, self.paths.foreign)
+        self.undo.callback(self.edges.unpin, [self.paths.foreign])
+
+    def _record_foreign(self, foreign: Foreign | None) -> None:
+        self.state.program.foreign = foreign
+        self.state_file.write(self.state)
+
+    def copy_flows(self, step: CopyFlows | SettleFlows) -> None:
+        """Of the Katran to our tables, or back; once it has changed over, only what the other side does not have."""
+        foreign = self.edges.program_info(self.hold(step.program, "that was replaced"))
+        with ExitStack() as held:
+            theirs = maps_by_id(foreign.map_ids, self.edges.open_map_by_id, held)
+            there = self.edges.listed(self.paths.maps)
+            ours = {
+                name: held.enter_context(self.edges.open_map(self.path(name)))
+                for name in ("reals", *FLOW_MAPS)
+                if name in there
+            }
+            source, target = (ours, theirs) if step.back else (theirs, ours)
+            copy_flows(source, target, self.edges.open_map_by_id, only_new=isinstance(step, SettleFlows))
+        known = self.state.program.foreign
+        if isinstance(step, SettleFlows) and known is not None:
+            self._record_foreign(settled(known, step.back))
+
+    def use_foreign(self, _step: UseForeign) -> None:
+        self.fd = self.edges.open_program(self.paths.foreign)
+        self.held.callback(self.edges.close, self.fd)
+
+    def let_foreign_go(self, _step: LetForeignGo) -> None:
+        self.edges.unpin([self.paths.foreign])
+        self._record_foreign(None)
+
 
 BalancerExecutor.taking = {
     **Executor.taking,
@@ -286,4 +330,9 @@ BalancerExecutor.taking = {
     SettleTables: BalancerExecutor.settle_tables,
     ConcludeState: BalancerExecutor.conclude_state,
     ForgetPrevious: BalancerExecutor.forget_previous,
+    HoldForeign: BalancerExecutor.hold_foreign,
+    CopyFlows: BalancerExecutor.copy_flows,
+    SettleFlows: BalancerExecutor.copy_flows,
+    UseForeign: BalancerExecutor.use_foreign,
+    LetForeignGo: BalancerExecutor.let_foreign_go,
 }

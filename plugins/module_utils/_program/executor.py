@@ -208,7 +208,7 @@ class Executor:
     # the end
 
     def remove(self, step: Remove) -> None:
-        self.edges.unpin([*self.paths.names(), *map(self.paths.map, step.maps)])
+        self.edges.unpin([*self.paths.names(), self.paths.foreign, *map(self.paths.map, step.maps)])
         self.edges.remove_folders(reversed(self.paths.folders()))
         self.file.remove(step.files)
         if not self.file.exists():

@@ -37,6 +37,7 @@ _katran() {
         flows:--client) return ;;
         flows:--limit) return ;;
         flows:--instance) _katran_names instances; return ;;
+        history:--instance) _katran_names instances; return ;;
         reals:--instance) _katran_names instances; return ;;
         status:--instance) _katran_names instances; return ;;
         top:--interval) return ;;
@@ -56,6 +57,7 @@ _katran() {
             doctor) _katran_reply "--instance --json --vip --real --probes --bundle --mask --compile --no-probes --help" ;;
             drain) _katran_reply "--withdraw --by --wait --instance --json --help" ;;
             flows) _katran_reply "--vip --real --client --stale --limit --instance --json --help" ;;
+            history) _katran_reply "--instance --json --help" ;;
             names) _katran_reply "--help" ;;
             reals) _katran_reply "--instance --json --no-flows --help" ;;
             status) _katran_reply "--instance --json --help" ;;
@@ -66,8 +68,9 @@ _katran() {
         esac
     else
         case $command in
-            "") _katran_reply "capture checks doctor drain flows names reals status top trace undrain vips" ;;
+            "") _katran_reply "capture checks doctor drain flows history names reals status top trace undrain vips" ;;
             checks) _katran_names vips reals ;;
+            history) _katran_reply "diff show" ;;
             names) _katran_reply "vips reals instances" ;;
             reals) _katran_names vips reals ;;
             status) _katran_names vips reals ;;

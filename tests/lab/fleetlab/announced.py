@@ -6,16 +6,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 from fleetlab import routes
 from fleetlab.plan import Lab
-from fleetlab.runs import on_host
+from fleetlab.runs import Fleet, on_host
 from fleetlab.system import ip, run
 from fleetlab.system import network as entered
 
 IPV4, IPV6 = "198.18.200.1", "fd6b:6174:7261:200::1"
 BOTH = ["lb1", "lb2"]
 TABLE, PROTOCOL = 198, 98
+CONF = "/etc/bird/bird.conf"
+READ = f"have bird read {CONF}"
+PASSWORD = "laboratory-only"  # noqa: S105  # of inventories/lab, which everybody may read
 
 
 def announce(lab: Lab, host: str, metric: int = 1, addresses: tuple[str, ...] = (IPV4, IPV6)) -> None:
@@ -71,3 +75,12 @@ def established(lab: Lab, host: str) -> int:
 def told_by_router(lab: Lab, address: str) -> str:
     """All that the router's bird knows of an address."""
     return on_host(lab, "router", f"birdc 'show route all where net = {address}/{128 if ':' in address else 32}'")
+
+
+def run_bgp(fleet: Fleet, host: str, *arguments: str, **options: Any) -> dict[str, Any]:
+    """The module alone, with the inventory's katran_bgp and no word of VIPs."""
+    words = json.dumps({"config": "{{ katran_bgp }}", **options})
+    done = fleet.ansible("ansible", host, "-m", "katran.fleet.bgp", "-a", words, *arguments, json_results=True)
+    assert PASSWORD not in done.stdout + done.stderr
+    answer: dict[str, Any] = json.JSONDecoder().raw_decode(done.stdout[done.stdout.index("=> ") + 3 :])[0]
+    return answer

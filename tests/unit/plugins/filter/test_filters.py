@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -314,3 +315,61 @@ def test_faults_are_those_of_both_kinds() -> None:
         "udp_timeout: 0 is not in 1 to 86400",
         "interfaces: state attached needs at least one interface",
     ]
+
+
+ZONED = Hostvars(
+    {
+        "a1": {"katran_real_address": ["10.0.0.1", "fc00::1"], "katran_zone": "ams", "katran_real_state": "draining"},
+        "a2": {"katran_real_address": "10.0.0.2", "katran_zone": "ams"},
+        "f1": {"katran_real_address": "10.0.0.3", "katran_zone": "fra", "katran_real_weight": 4},
+        "f2": {"katran_real_address": "10.0.0.4", "katran_zone": "fra", "katran_real_zones": {"ams": {"weight": 9}}},
+        "nowhere": {"katran_real_address": "10.0.0.5"},
+        "wrong": {"katran_real_address": "10.0.0.6", "katran_zone": "ams", "katran_real_zones": 3},
+    }
+)
+
+
+def zoned(hosts: list[str], **options: Any) -> list[dict[str, Any]]:
+    found = reals.reals({"hostvars": ZONED}, hosts, **options)  # type: ignore[arg-type]  # as Jinja's own, a mapping
+    return list(found)
+
+
+def test_reals_of_a_site() -> None:
+    drained = [{"address": each, "state": "draining"} for each in ("10.0.0.1", "fc00::1")]
+    far = [{"address": "10.0.0.4", "weight": 9}]
+    assert zoned(["a1", "a2", "f1", "f2"], zone="ams", spill=50) == [
+        *(*drained, {"address": "10.0.0.2"}, {"address": "10.0.0.3", "weight": 0}, *far)
+    ]
+    helped = [*drained, {"address": "10.0.0.2"}, {"address": "10.0.0.3", "weight": 4}]
+    assert zoned(["a1", "a2", "f1"], zone="ams", spill=51) == helped
+    assert zoned(["a1", "a2", "f1"], zone="ams", spill="51", fallback=["fra"]) == helped
+    assert zoned(["a1", "a2", "f1"], zone="ams", family="ipv6") == [drained[1]]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "options", "sentence"),
+    [
+        (["nowhere"], {"zone": "ams"}, "host nowhere has no katran_zone"),
+        (["wrong"], {"zone": "ams"}, "host wrong: katran_real_zones: 3 is no mapping of zones"),
+        (["a1"], {"zone": 3}, "zone 3 is not the name of a zone"),
+        (["a1"], {"zone": "ams", "spill": 101}, "spill 101 is not a per cent (0 to 100)"),
+        (["a1"], {"zone": "ams", "spill": "half"}, "spill half is not a per cent (0 to 100)"),
+        (["a1"], {"zone": "ams", "fallback": "fra"}, "fallback fra is not a list of zones"),
+        (["a1"], {"zone": "ams", "fallback": [3]}, "fallback 3 is not the name of a zone"),
+    ],
+)
+def test_what_is_no_site(hosts: list[str], options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(AnsibleFilterError) as error:
+        zoned(hosts, **options)
+    assert sentence in str(error.value)
+
+
+def test_weights_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "w.yml").write_text("web1: 7\n")
+    more = {"katran_weights_file": "w.yml", "inventory_dir": str(tmp_path)}
+    hosts = Hostvars({name: {**HOSTVARS[name], **more} for name in ("web1", "web2")})
+    found = reals.reals({"hostvars": hosts}, ["web1", "web2"], "ipv4")  # type: ignore[arg-type]  # as Jinja's own
+    assert [each.get("weight") for each in found] == [7, 5]
+    (tmp_path / "w.yml").write_text("web1: -7\n")
+    with pytest.raises(AnsibleFilterError, match=r"host web1: katran_weights_file: .*w\.yml: web1: -7 is not a weight"):
+        reals.reals({"hostvars": hosts}, ["web1"])  # type: ignore[arg-type]  # as Jinja's own

@@ -50,9 +50,9 @@ def payloads() -> Payloads:
     [
         ("tree", 40),
         ("host", 180),
-        ("agent", 413),
+        ("agent", 419),
         # Routes, counters and what the agent answers are watched while traffic leaves.
-        ("drain", 404),
+        ("drain", 405),
         # What reads units reads those with control groups, too.
         ("bgp", 161),
         ("flows", 252),
@@ -63,17 +63,23 @@ def payloads() -> Payloads:
         ("simulate_info", 300),
         # A real knows filters of tc, the kernel's tunnels and the firewall beside XDP.
         ("decap", 374),
+        # Counters and connection tables, no more.
+        ("leaving_info", 360),
         ("xdp_root", 272),
+        # A Katran that is not ours is read as an inventory, by the descriptions of VIPs and tables, and compared with
+        # one.
+        ("katran_info", 430),
         # Units and their groups, besides.
         ("server_id_option", 307),
         # Of VIPs, the host's own addresses and gateways are read too, and routes are withdrawn. Checks are read, kept
         # and told, and what they said is heeded. What the kernel tells in part is told from what it tells whole.
         # Lists of clients and layouts of connection ids (QUIC-LB) are read, planned and told.
         # What is applied is recorded, in the history and in the journal.
-        *((name, 636) for name in RESOURCES),
+        # What was said of reals of the whole fleet is kept and told with its moment, and what ended as well.
+        *((name, 650) for name in RESOURCES),
         # What the agent knows of checks is read and judged as the agent does it. What the command katran shows is made
         # by the same files.
-        ("balancer_info", 755),
+        ("balancer_info", 761),
         # Whoever examines a host asks everybody who knows something of it, and compiles the smallest program.
         ("doctor_info", 1180),
         # Whoever compares a host has every module review its part.

@@ -69,6 +69,7 @@ def test_what_a_balancer_is_told() -> None:
         "places": [{"place": "198.51.100.1/32", "communities": []}],
         "checked": False,
         "peers": [],
+        "beside": {"agent": False, "sync": False},
     }
     vips = [VIP, {**VIP, "protocol": "udp", "flags": ["quic"]}]
     assert one.resources == {"0": {"vips": vips, "decap_destinations": []}}
@@ -455,7 +456,13 @@ def test_what_leads_to_a_drained_or_vanished_real_is_told() -> None:
         ),
         "server_ids: 7 leads to 10.0.0.4, which no VIP has: packets that carry them still go there",
     ]
-    assert one.warnings == {"lb1": lines, "lb2": lines}
+    moved = "goes to another real and breaks"
+    rings = {
+        host: f"katran_vips: the reals of 198.51.100.1 443 tcp are not those that they have on {other}, to which the"
+        f" same router may send: a connection that comes to the other balancer {moved}"
+        for host, other in (("lb1", "lb3"), ("lb2", "lb3"), ("lb3", "lb1"))
+    }
+    assert one.warnings == {"lb1": [*lines, rings["lb1"]], "lb2": [*lines, rings["lb2"]], "lb3": [rings["lb3"]]}
     # Of VIPs that are wrong, their faults tell.
     wrong = fleet({"lb1": {**LB, "katran_vips": [{**vip, "port": 70000}], **tables}})
     wrong.review(["lb1"], [])

@@ -17,8 +17,6 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.checks_record 
 from ansible_collections.katran.fleet.plugins.module_utils._model.external import Word, whole
 from ansible_collections.katran.fleet.plugins.module_utils._model.health import Answer, Change, Health
 from ansible_collections.katran.fleet.plugins.module_utils._model.judging import (
-    STARTING,
-    WAITING,
     Checked,
     Judged,
     carried,
@@ -30,7 +28,13 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.judging import
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.overlay import Overlay
 from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
-from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict, Words, by_vip
+from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import (
+    STARTING,
+    WAITING,
+    Verdict,
+    Words,
+    by_vip,
+)
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import Vip, VipKey, VipReal
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils._model.probed import fed
 

@@ -1,0 +1,65 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The history of a balancer as it can be read: by anyone who asks, without a lock, for entries stay as they are."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping, Sequence
+
+from .._kernel.history_files import HistoryFiles
+from .._kernel.state_files import StateFile
+from .._kernel.state_folder import read_bpffs
+from .._model.errors import StateError
+from .._model.history import Entry, Known, Opening, entry_of
+from .._model.history_diff import Configuration, configuration_of
+from .._model.state import State
+from .._model.table_rows import read_rows
+from .._model.tables import BALANCER_TABLES
+
+
+class History:
+    """That of one balancer."""
+
+    def __init__(self, instance: str) -> None:
+        self.file = StateFile(instance, read_bpffs(instance))
+        self.files = HistoryFiles(self.file)
+
+    def known(self) -> Known:
+        """Number → an entry, or what is wrong with it."""
+        return self.files.known()
+
+    def entry(self, number: int) -> Entry:
+        """The entry of a number. StateError where there is none, or it is damaged."""
+        return entry_of(self.known(), number)
+
+    def opening(self) -> Opening | None:
+        """What has begun and not ended."""
+        try:
+            return self.files.opening()
+        except StateError:
+            return None
+
+    def configuration(self, number: int) -> Configuration:
+        """What an entry has. StateError where that is damaged."""
+        entry = self.entry(number)
+        folder = f"{self.files.directory}/{number}"
+        text = self.files.read_kept(entry, "state.json")
+        state = None if text is None else State.from_json(text, f"{folder}.state.json")
+        kept = {name: self.files.read_kept(entry, table.file) for name, table in BALANCER_TABLES.items()}
+        return configuration_of(state, _rows(kept, folder, "."))
+
+    def now(self) -> Configuration:
+        """What is applied now."""
+        state = self.file.read()
+        kept = {name: self.file.read_file(table.file) for name, table in BALANCER_TABLES.items()}
+        return configuration_of(None if state.lost else state, _rows(kept, self.file.directory, "/"))
+
+
+def _rows(texts: Mapping[str, str | None], folder: str, joint: str) -> dict[str, Sequence[t.Any]]:
+    return {
+        name: read_rows(BALANCER_TABLES[name], text, f"{folder}{joint}{BALANCER_TABLES[name].file}")
+        for name, text in texts.items()
+        if text is not None
+    }

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Deploys go through the balancers in batches: a change loses nothing, and a fault ends where it begins."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fleetlab import flows
+from fleetlab.flows import Flow, Target
+from fleetlab.planted import plant
+from fleetlab.runs import Fleet
+from fleetlab.system import network
+
+BATCHES = {"katran_serial": [1, 1], "katran_gate_seconds": 3}
+"""For two balancers, one after the other."""
+
+
+@contextmanager
+def asking(fleet: Fleet, targets: list[Target]) -> Iterator[Future[list[Flow]]]:
+    """Make connections from the client for as long as the with block lasts."""
+    over = threading.Event()
+
+    def ask() -> list[Flow]:
+        # In this thread only: a namespace belongs to a thread.
+        with network(fleet.lab.namespace_path(fleet.lab.host("client"))):
+            return asyncio.run(flows.keep_asking(targets, 20, 500, over.is_set))
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(ask)
+        try:
+            yield future
+        finally:
+            over.set()
+
+
+def programs(fleet: Fleet) -> dict[str, tuple[int, str]]:
+    """Balancer → id and tag of the program that it runs."""
+    found = fleet.module("balancers", "katran.fleet.balancer_info", {"gather": ["program"]})
+    return {host: (result["program"]["id"], result["program"]["tag"]) for host, result in found.items()}
+
+
+def deploy(
+    fleet: Fleet, variables: dict[str, Any], collections: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """One deploy of the balancers in batches; the caller judges the outcome."""
+    return fleet.ansible(
+        "ansible-playbook",
+        *("katran.fleet.deploy", "--limit", "balancers", "-e", json.dumps({**BATCHES, **variables})),
+        collections=collections,
+    )
+
+
+def tcp(fleet: Fleet, kept: Callable[[Target], bool] = lambda _target: True) -> list[Target]:
+    """The VIPs that speak HTTP, of those that are wanted."""
+    return [vip.target for vip in fleet.vips() if vip.target.protocol == "tcp" and kept(vip.target)]
+
+
+def test_a_planted_fault_ends_at_the_first_balancer_and_a_change_then_loses_nothing(
+    deployed: Fleet, tmp_path: Path
+) -> None:
+    before = programs(deployed)
+    bad = next(target.address for target in tcp(deployed) if "." in target.address)
+    collections = plant(tmp_path, bad)
+
+    # Of the VIP that is dropped, nobody asks: what finds the fault is no client's trouble.
+    with asking(deployed, tcp(deployed, lambda target: target.address != bad)) as asked:
+        done = deploy(deployed, {}, collections)
+    assert [flow for flow in asked.result() if flow.error] == []
+    assert done.returncode == 2, done.stdout[-4000:]
+    said = " ".join(done.stdout.split())
+    found = "lb1 failed: See whether the balancer does as before: the gate found: vip "
+    assert f"{found}{bad}:" in said, said[-4000:]
+    assert "lb1: program, VIPs and tables are again what they were before this run, verified" in said, said[-3000:]
+    assert "untouched: lb2" in said
+    assert "run katran.fleet.deploy again" in said
+    after = programs(deployed)
+    assert (after["lb1"][1], after["lb2"]) == (before["lb1"][1], before["lb2"])
+
+    # The next run, with the sound program and other weights, resumes: under load, one balancer after the other.
+    config = deployed.config()
+    for vip in config:
+        vip["reals"][0]["weight"] = 3
+    with asking(deployed, tcp(deployed)) as asked:
+        done = deploy(deployed, {"katran_vips": config})
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert [flow for flow in asked.result() if flow.error] == []
+    assert len(re.findall(r"PLAY \[Balance\]", done.stdout)) == 2
+    assert re.search(r"See whether the balancer does as before\] \*+\s+ok: \[lb2\]", done.stdout)
+
+
+def test_a_balancer_that_fails_is_one_of_those_that_may(deployed: Fleet) -> None:
+    """Its batch is judged, the rest of the run goes on, and the end of it is a failure all the same."""
+    before = programs(deployed)
+    variables = {"katran_interfaces": "{{ ['nowhere0'] if inventory_hostname == 'lb1' else ['eth1'] }}"}
+    for most, turns in ((0, 1), (1, 2)):
+        done = deploy(deployed, {**variables, "katran_max_failed": most})
+        assert done.returncode == 2, done.stdout[-3000:]
+        assert len(re.findall(r"PLAY \[Balance\]", done.stdout)) == turns
+        assert "nowhere0" in done.stdout
+    assert "balancers that failed, no more than katran_max_failed lets: 1 (lb1: Attach the balancer" in done.stdout
+    assert programs(deployed) == before
+
+
+@pytest.mark.parametrize(("name", "value"), [("katran_serial", "half"), ("katran_max_failed", -1)])
+def test_what_cannot_be_is_told_before_any_host_is_reached(fleet: Fleet, name: str, value: Any) -> None:
+    done = fleet.ansible("ansible-playbook", "katran.fleet.deploy", "-e", json.dumps({name: value}))
+    assert done.returncode == 2
+    assert f"{name}: {value} is not" in " ".join(done.stdout.split())
+    assert len(re.findall(r"^PLAY \[", done.stdout, re.MULTILINE)) == 1
