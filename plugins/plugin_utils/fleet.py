@@ -64,7 +64,7 @@ from ansible_collections.katran.fleet.plugins.plugin_utils.fleet_sites import (
     site_warnings,
 )
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables, VariableError
-from ansible_collections.katran.fleet.plugins.plugin_utils.machines import Machines
+from ansible_collections.katran.fleet.plugins.plugin_utils.machines import CHAIN, Machines
 
 BALANCER_OPTIONS: Spec = {
     **COMMON,
@@ -195,7 +195,8 @@ class Fleet:
         resources = self._resources(host)
         extra = self._get(host, "balancer_extra_features")
         self.add_fault(host, *feature_faults(extra))
-        more = [*(["inline_decap"] if self._shares(host) else []), *([SYNC_FLAG] if self._syncs(host) else [])]
+        needs = {"inline_decap": self._shares(host), SYNC_FLAG: self._syncs(host), CHAIN: self._machines.leads_on(host)}
+        more = [name for name, needed in needs.items() if needed]
         told: Told = {
             "features": resources.features([*words(extra), *more]),
             "sizes": dict(DEFAULT_SIZES),
@@ -299,11 +300,11 @@ class Fleet:
                 self._drained[id(resources)] = drained_warnings(resources, addresses)
             if self._drained[id(resources)]:
                 self.warnings.setdefault(host, []).extend(self._drained[id(resources)])
-        resources = {host: self._resources(host) for host in hosts}
-        self._review_ids(resources, reals)
+        told_by = {host: self._resources(host) for host in hosts}
+        self._review_ids(told_by, reals)
         for host, sentences in real_faults(reals, self._get).items():
             self.add_fault(host, *sentences)
-        for told in (site_warnings(resources, self._get), real_warnings(reals, self._get)):
+        for told in (site_warnings(told_by, self._get), real_warnings(reals, self._get)):
             for host, sentences in told.items():
                 self.warnings.setdefault(host, []).extend(sentences)
 

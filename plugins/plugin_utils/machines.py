@@ -13,6 +13,9 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.beside import 
 from ansible_collections.katran.fleet.plugins.module_utils._model.shape import is_true, words
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables, VariableError
 
+CHAIN = "chain"
+"""The feature by which a balancer passes on what is not for it."""
+
 
 class Machines:
     """The hosts on which balancers are."""
@@ -46,6 +49,12 @@ class Machines:
             agent is None or is_true(agent),
             place if syncs else None,
         )
+
+    def leads_on(self, host: str) -> bool:
+        """Whether another balancer of the host has a slot behind this one's in a root program's array."""
+        slot = self.instance(host, False).slot
+        others = [self.instance(each, False).slot for each in self.beside(host)] if slot else []
+        return any(each and slot and each[0] == slot[0] and each[1] > slot[1] for each in others)
 
     def _machine(self, host: str) -> Machine:
         if host not in self._known:

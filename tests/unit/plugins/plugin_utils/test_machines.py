@@ -137,5 +137,7 @@ def test_slots_of_one_root_program() -> None:
     _found, faults = told(east={**EAST, **own}, west={**WEST, **own})
     assert faults["west"][0].startswith(f"katran_root_array: slot 0 of {array['path']} is that of east")
     other = {**own, "katran_root_array": {**array, "position": 1}}
-    _found, faults = told(east={**EAST, **own}, west={**WEST, **other})
+    found, faults = told(east={**EAST, **own}, west={**WEST, **other})
     assert faults == {"east": [], "west": []}
+    # The first one passes on what is not for it.
+    assert {host: each["features"] for host, each in found.items()} == {"east": ["chain"], "west": []}
