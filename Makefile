@@ -107,9 +107,25 @@ bench-drain-real: venv ## how soon 50 balancers send no new flow to a real that 
 bench-quic: venv ## 1,000 connections of QUIC per layout of ids move while reals change; writes docs/performance.md
 	@PYTHONPATH=collections nice python tests/bench/quic.py $(BENCH)
 
+.PHONY: bench-katran-import
+bench-katran-import: venv ## how long it takes to read a Katran of 512 VIPs of 100 reals; writes docs/performance.md
+	@PYTHONPATH=collections python tests/bench/katran_moves.py import
+
+.PHONY: bench-katran-swaps
+bench-katran-swaps: venv ## 20 swaps of a Katran for ours under load, and back: packets lost; writes docs/performance.md
+	@PYTHONPATH=collections python tests/bench/katran_moves.py swaps $(BENCH)
+
+.PHONY: bench-katran-mixed
+bench-katran-mixed: venv ## ours and a Katran behind ECMP for 600 s (BENCH=SECONDS): flows misrouted; writes docs/performance.md
+	@PYTHONPATH=collections nice python tests/bench/katran_moves.py mixed $(BENCH)
+
 .PHONY: bench-fleet
 bench-fleet: venv ## what a deploy costs the controller, up to 50 hosts; BENCH="--vips 100" for other options
 	@nice -n 10 python tests/bench/fleet.py $(BENCH)
+
+.PHONY: bench-plan
+bench-plan: venv ## how long a plan of 50 balancers x 512 VIPs x 100 reals takes, and its lines; writes docs/performance.md
+	@nice -n 10 python tests/bench/plan.py
 
 .PHONY: clean
 clean: ## remove caches and build results, not the laboratory (make lab-down)

@@ -454,5 +454,12 @@ int balancer(struct xdp_md *ctx)
 		count_pair(COUNT_DROPPED, 1, p.frame);
 	else
 		count_pair(COUNT_PASSED, 1, p.frame);
+#ifdef FEATURE_CHAIN
+	/* Not ours: a balancer in a slot behind may know the VIP. */
+	if (action == XDP_PASS) {
+		next_programs.call(ctx, 1);
+		next_programs.call(ctx, 2);
+	}
+#endif
 	return action;
 }

@@ -122,4 +122,9 @@ BPF_TABLE("array_of_maps$flow_debug_table", u32, u32, flow_debug_maps, 1);
 #endif
 #endif
 
+#ifdef FEATURE_CHAIN
+/* What is in the slots behind this one of a root program's array. */
+BPF_TABLE("prog", u32, u32, next_programs, 3);
+#endif
+
 #endif

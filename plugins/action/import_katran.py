@@ -90,12 +90,9 @@ class ActionModule(ActionBase):
             for name in written.files:
                 if name.startswith("group_vars/") or name == f"host_vars/{host}.yml":
                     with open(os.path.join(path, name), encoding="utf-8") as source:
-                        told.update(yaml.load(source, Loader=_LOADER))
+                        told.update(yaml.safe_load(source))
             found[host] = told.get("katran_vips", [])
         return found
-
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _write(path: str, text: str) -> None:

@@ -95,6 +95,7 @@ options:
           - vlan
           - source_filter
           - quic_lb
+          - chain
         default: []
       sizes:
         description:

@@ -107,6 +107,8 @@ options:
       - V(vlan) - frames with one or two VLAN tags are balanced.
       - V(source_filter) - VIPs have lists of clients that they allow or deny.
       - V(quic_lb) - connection ids of QUIC as draft-ietf-quic-load-balancers writes them, for VIPs with C(quic_lb).
+      - V(chain) - in a slot of O(root_array), packets that are not for this balancer go on to the program in the next slot
+        instead of to the kernel.
       - On a first run there are none.
     type: list
     elements: str
@@ -126,6 +128,7 @@ options:
       - vlan
       - source_filter
       - quic_lb
+      - chain
   source_ipv4:
     description:
       - The outer IPv4 source of V(gue), and this host's own address for decapsulation; V(auto) is the interface's.
@@ -299,12 +302,21 @@ options:
     description:
       - Replace an XDP program that is not ours. What is ours is not replaced, but M(katran.fleet.decap)'s program by a
         balancer that has feature C(inline_decap).
+      - A Katran that runs there is replaced once VIPs are applied, with its flows, and held, so that
+        O(state=rolled_back) goes back to it, with the flows that were learned meanwhile. It is let go once this
+        balancer has a program of its own to go back to.
       - On a first run it is V(false).
     type: bool
+  after_vips:
+    description:
+      - The VIPs are in place, or in check mode would be, so that a Katran may be replaced (O(replace_foreign)) though
+        this balancer has none. Without it, RV(waits) says that it was not.
+    type: bool
+    default: false
   end_rollback:
     description:
       - After O(state=rolled_back), load what was rolled back again, though sources and settings are the same. Without
-        it, the same settings leave the host with the program that it went back to.
+        it, the same settings leave the host with the program that it went back to, also where that is a Katran.
     type: bool
     default: false
 seealso:
@@ -371,6 +383,10 @@ selftest:
   description: The packets that a newly compiled program answered before it was attached, and the seconds that took.
   returned: when compiled, outside check mode
   type: dict
+waits:
+  description: Whether a Katran was not replaced yet, as there are no VIPs.
+  returned: success
+  type: bool
 operations:
   description: Entries of settings written per map.
   returned: success

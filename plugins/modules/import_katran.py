@@ -10,8 +10,9 @@ module: import_katran
 short_description: Write an inventory of Katrans that run on hosts
 version_added: 0.1.0
 description:
-  - Writes on the controller what M(katran.fleet.katran_info) returned for the hosts of the play. What is the same on all
-    of them goes to C(group_vars), the rest to C(host_vars), and is told. What has no equivalent stands in C(notes.txt).
+  - Writes on the controller what M(katran.fleet.katran_info) returned for the hosts of the play. What is the same on
+    all of them goes to C(group_vars), the rest to C(host_vars), and is told. What has no equivalent stands in
+    C(notes.txt).
   - A file that is there already, with another content, is left alone unless O(force) is given. No host is reached.
   - The playbook C(katran.fleet.import_katran) has all the tasks that this takes.
 author:

@@ -15,6 +15,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import parse_addresses
 from ansible_collections.katran.fleet.plugins.module_utils._model.agent_settings import AGENT, agent_faults
+from ansible_collections.katran.fleet.plugins.module_utils._model.beside import beside_faults
 from ansible_collections.katran.fleet.plugins.module_utils._model.bgp_settings import (
     bgp_warnings,
     parse_bgp,
@@ -63,6 +64,7 @@ from ansible_collections.katran.fleet.plugins.plugin_utils.fleet_sites import (
     site_warnings,
 )
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables, VariableError
+from ansible_collections.katran.fleet.plugins.plugin_utils.machines import CHAIN, Machines
 
 BALANCER_OPTIONS: Spec = {
     **COMMON,
@@ -170,6 +172,7 @@ class Fleet:
         self._known_once: dict[tuple[t.Any, int], t.Any] = {}
         self._largest_mss: int | None = None
         self._tunnels: list[Tunnel] | None = None
+        self._machines = Machines(variables, self._balancers)
 
     def add_fault(self, host: str, *sentences: str) -> None:
         """Something is wrong with a host's variables."""
@@ -192,7 +195,8 @@ class Fleet:
         resources = self._resources(host)
         extra = self._get(host, "balancer_extra_features")
         self.add_fault(host, *feature_faults(extra))
-        more = [*(["inline_decap"] if self._shares(host) else []), *([SYNC_FLAG] if self._syncs(host) else [])]
+        needs = {"inline_decap": self._shares(host), SYNC_FLAG: self._syncs(host), CHAIN: self._machines.leads_on(host)}
+        more = [name for name, needed in needs.items() if needed]
         told: Told = {
             "features": resources.features([*words(extra), *more]),
             "sizes": dict(DEFAULT_SIZES),
@@ -204,6 +208,7 @@ class Fleet:
         told |= self._outer_sources(host, {"katran_decap_sources"}, True)
         told |= self._bgp(host, resources)
         told |= self._agent(host, resources)
+        told |= self._shared(host)
         self._variables.add(host, {"balancer_told": told, "balancer_known": _unasked(told)})
         if "inline_decap" not in words(self._get(host, "balancer_features")) or self._get(host, "balancer_decap_any"):
             # Nothing ends there that needs a source.
@@ -231,8 +236,8 @@ class Fleet:
         most = read["max_probes"] if is_number(read["max_probes"], 1, MOST_PROBES) else None
         own = (read["allow_own_addresses"], read["ssh_port"], read["check_defaults"], most)
         self.add_fault(host, *self._config_faults(resources, limits, *own))
-        found = self._once(config_warnings, resources, resources.entries)
-        self.warnings[host] = self.warnings.get(host, []) + resources.told(found)
+        surprises = self._once(config_warnings, resources, resources.entries)
+        self.warnings[host] = self.warnings.get(host, []) + resources.told(surprises)
         return told
 
     def _bgp(self, host: str, resources: Resources) -> Told:
@@ -244,18 +249,32 @@ class Fleet:
                 self.warnings.setdefault(host, []).extend(bgp_warnings(parse_bgp(config, "katran_bgp"), "katran_bgp"))
             except ConfigError as error:
                 self.add_fault(host, str(error))
-        vips = resources.entries.get("vips")
-        return {
-            "announces": config is not None,
-            "places": None if vips is None else self._once(places_of, resources, vips),
-        }
+        # One bird announces for all balancers of a host.
+        others = [each for each in self._machines.beside(host) if self._is_set(each, "katran_bgp")]
+        every = [resources, *(self._resources(each) for each in others)] if config is not None else [resources]
+        vips = [each.entries.get("vips") for each in every]
+        if len(every) == 1 and vips[0] is not None:
+            places = self._once(places_of, resources, vips[0])
+        else:
+            places = None if None in vips else places_of([vip for each in vips for vip in each or ()])
+        return {"announces": config is not None, "places": places}
+
+    def _shared(self, host: str) -> Told:
+        """What others on the host need of it: its agent, and what that needs to tell of flows."""
+        others = [self._machines.instance(each, self._syncs(each)) for each in self._machines.beside(host)]
+        if others:
+            self.add_fault(host, *beside_faults(self._machines.instance(host, self._syncs(host)), others))
+        return {"beside": {"agent": any(each.agent for each in others), "sync": any(each.sync for each in others)}}
 
     def _agent(self, host: str, resources: Resources) -> Told:
         """Whether the agent asks reals through the tunnel, and which other balancers it tells of flows."""
         read, wrong = option_faults(self._options(host, "balancer", AGENT_OPTIONS), AGENT_OPTIONS)
         self.add_fault(host, *wrong)
         self._note(host, "agent", dict(read))
-        peers = list(read["sync_peers"]) or [self._peer(each) for each in self._balancers if each != host]
+        beside = {host, *self._machines.beside(host)}
+        peers = list(read["sync_peers"]) or [self._peer(each) for each in self._balancers if each not in beside]
+        # Several of one host are told once: those that listen on the same port.
+        peers = list(dict.fromkeys(peers))
         if not read["sync_address"]:
             # Which one it is, the host finds out.
             read["sync_address"] = "::1" if any(":" in peer for peer in peers) else "127.0.0.1"

@@ -19,18 +19,24 @@ class _Plain(yaml.SafeDumper):
 
     def ignore_aliases(self, data: t.Any) -> bool:
         """A list that two VIPs share is written twice: it will be edited."""
+        del data
         return True
 
-    def represent_mapping(
-        self, tag: str, mapping: t.Any, flow_style: bool | None = None
-    ) -> yaml.MappingNode:
-        """Mappings of values alone, in the order that they have."""
-        plain = not any(isinstance(value, (dict, list)) for value in mapping.values())
-        return super().represent_mapping(tag, mapping.items(), flow_style=plain and "katran_interfaces" not in mapping)
 
-    def represent_sequence(self, tag: str, sequence: t.Any, flow_style: bool | None = None) -> yaml.SequenceNode:
-        """Lists of values alone."""
-        return super().represent_sequence(tag, sequence, not any(isinstance(each, (dict, list)) for each in sequence))
+def _mapping(dumper: _Plain, value: dict[str, t.Any]) -> yaml.MappingNode:
+    """Mappings of values alone on one line, all in the order that they have."""
+    plain = not any(isinstance(each, (dict, list)) for each in value.values())
+    return dumper.represent_mapping("tag:yaml.org,2002:map", value.items(), flow_style=plain)
+
+
+def _sequence(dumper: _Plain, value: list[t.Any]) -> yaml.SequenceNode:
+    """Lists of values alone on one line."""
+    plain = not any(isinstance(each, (dict, list)) for each in value)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=plain)
+
+
+_Plain.add_representer(dict, _mapping)
+_Plain.add_representer(list, _sequence)
 
 
 def to_yaml(value: Mapping[str, t.Any]) -> str:

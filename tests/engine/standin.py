@@ -11,6 +11,7 @@ one, prints its program's id, and ends with its standard input; the interface ke
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
 import json
 import os
@@ -46,7 +47,7 @@ Scenario = Mapping[str, Any]
 SIZES = {"vips": 16, "reals": 64, "ring": 1009, "flows": 4000, "global_flows": 1000, "server_ids": 5000}
 MORE = {"source_routes": 100, "cidr_vips": 16, "source_filters": 50}
 GATEWAY = "02:00:00:00:00:09"
-SOURCE_PREFIXES = ("172.16.0.0/16", "100::/64")
+_MAP_UPDATE_BATCH = 26
 
 
 @dataclass
@@ -88,9 +89,7 @@ class Standin:
             self.maps["vip_lpm_map"].update(key, meta)
             self.maps["cidr_vip_keys"].update(layout.u32(number), definition)
             if ":" not in text:
-                self.maps["vip_lpm4_map"].update(
-                    layout.vip_lpm4_key(packed, int(length), vip["port"], protocol), meta
-                )
+                self.maps["vip_lpm4_map"].update(layout.vip_lpm4_key(packed, int(length), vip["port"], protocol), meta)
             family = 6 if ":" in text else 4
             address = packed if family == 6 else packed[:4]
             self.maps[f"vip_address_lpm{family}"].update(layout.lpm_key(address, int(length)), layout.u32(1))
@@ -106,13 +105,12 @@ class Standin:
     def put_ring(self, vip: Scenario, number: int) -> None:
         """Write a VIP's ring."""
         size = self.settings.sizes["ring"]
-        reals = [(real["address"], real.get("weight", 1)) for real in vip["reals"]]
+        reals = tuple((real["address"], real.get("weight", 1)) for real in vip["reals"])
         ids = [*(self.real(real["address"], real.get("local", False)) for real in vip["reals"]), 0]
-        slots = array("I", map(ids.__getitem__, build_ring(reals, size, vip.get("hash", "maglev_v2"))))
+        slots = array("I", map(ids.__getitem__, _ring(reals, size, vip.get("hash", "maglev_v2"))))
         for slot in random.Random(number).sample(range(size), vip.get("stale", 0)):
             slots[slot] = next(each for each in ids[-2::-1] if each != slots[slot])
-        rings = self.maps["ch_rings"]
-        rings.update_many([(layout.u32(number * size + slot), layout.u32(real)) for slot, real in enumerate(slots)])
+        write_stretch(self.maps["ch_rings"], number * size, slots)
 
     def ring(self, number: int) -> array[int]:
         """Slot → real id."""
@@ -153,6 +151,18 @@ class Standin:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+@functools.lru_cache(maxsize=64)
+def _ring(reals: tuple[tuple[str, int], ...], size: int, kind: str) -> array[int]:
+    return build_ring(reals, size, kind)
+
+
+def write_stretch(rings: bpf.Map, start: int, slots: array[int]) -> None:
+    """Write slots of a ring that is not mapped, from an index on, by one call."""
+    keys = array("I", range(start, start + len(slots)))
+    places = (0, 0, keys.buffer_info()[0], slots.buffer_info()[0])
+    bpf.command(_MAP_UPDATE_BATCH, struct.pack("=QQQQIIQQ", *places, len(slots), rings.fd, 0, 0))
 
 
 def settings_of(scenario: Scenario) -> Settings:

@@ -18,12 +18,14 @@ from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer impo
 from ansible_collections.katran.fleet.plugins.module_utils._engine.healthcheck import Healthcheck
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request
 from ansible_collections.katran.fleet.plugins.module_utils._engine.resource import apply_resource
+from ansible_collections.katran.fleet.plugins.module_utils._engine.xdp_root import Root
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.agent_settings import AGENT, parse_agent
 from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.healthcheck_settings import parse_healthcheck
 from ansible_collections.katran.fleet.plugins.module_utils._model.marks import is_ours
+from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import RootSettings
 from ansible_collections.katran.fleet.tests.engine import agents
 from ansible_collections.katran.fleet.tests.engine.agents import (
     OTHER_VIP,
@@ -44,17 +46,20 @@ from ansible_collections.katran.fleet.tests.engine.sandbox import (
     sandbox,
 )
 
+ARRAY = f"{BPFFS}/katran/default/maps/root_array"
 LINKS = {"default": "lb0", "east": "lb1"}
 VIPS = {"default": VIP, "east": OTHER_VIP}
 ASK = "import socket, sys; socket.create_connection((sys.argv[1], 80), 1).recv(1)"
 
 
-def balance(instance: str, real: str, asks_by: str) -> None:
-    """A balancer with one VIP over one real, which it asks through an interface."""
+def balance(instance: str, real: str, asks_by: str, slot: int | None = None) -> None:
+    """A balancer with one VIP over one real, which it asks through an interface; in a slot of a root program or not."""
     ensure_balancer(
         "attached",
         instance,
-        interfaces=[LINKS[instance]],
+        interfaces=[LINKS[instance]] if slot is None else [],
+        root_array=None if slot is None else {"path": ARRAY, "position": slot},
+        features=["chain"] if slot == 0 else [],
         gateway_mac="auto",
         source_ipv4="auto",
         source_ipv6="2001:db8::250",
@@ -160,4 +165,34 @@ def test_each_asks_its_own_reals_and_what_happens_to_one_leaves_the_other_alone(
         assert answers("default")
         assert not answers("east")
         assert not Path("/run/katran-fleet/east").exists()
+        assert agent.end() == 0
+
+
+def test_two_on_one_interface() -> None:
+    """In slots of a root program: what is not for the first goes on to the second, whichever is there first."""
+    with host() as (services, agent):
+        Root("default", BPFFS).ensure(RootSettings(("lb0",), "native", BPF), False, 5)
+        in_namespace(ROUTER, "ip", "route", "replace", OTHER_VIP, "via", agents.OWN)
+        reals = dict(zip(LINKS, services, strict=True))
+        for slot, (instance, real) in enumerate(reals.items()):
+            balance(instance, real, "lb0", slot)
+        for instance, real in reals.items():
+            until(lambda instance=instance, real=real: states(instance) == {real: "active"})
+            until(lambda instance=instance: answers(instance), 5.0)
+        # A program that is replaced, of either, is followed.
+        for instance in reversed(LINKS):
+            slot = int(instance == "east")
+            features = ["vlan", *(["chain"] if slot == 0 else [])]
+            place = {"path": ARRAY, "position": slot}
+            ensure_balancer("attached", instance, root_array=place, features=features, gateway_mac="auto")
+            assert answers("default")
+            assert answers("east")
+        Balancer("east", BPFFS).remove(False, 10)
+        assert answers("default")
+        assert not answers("east")
+        balance("east", reals["east"], "lb0", 1)
+        assert answers("east")
+        # The first one goes, and the second has it all.
+        Balancer("default", BPFFS).remove(False, 10)
+        assert answers("east")
         assert agent.end() == 0

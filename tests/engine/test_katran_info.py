@@ -33,7 +33,7 @@ def reals(*weights: int, family: int = 4) -> list[dict[str, Any]]:
 VIPS: list[dict[str, Any]] = [
     {"address": "198.51.100.1", "port": 443, "protocol": "tcp", "reals": reals(1, 1, 1)},
     {"address": "198.51.100.1", "port": 443, "protocol": "udp", "flags": ["quic"], "reals": reals(10, 5, 1)},
-    {"address": "198.51.100.2", "port": 0, "protocol": "tcp", "flags": ["source_routing"], "reals": reals(*range(1, 8))},
+    {"address": "198.51.100.2", "port": 0, "protocol": "tcp", "flags": ["source_routing"], "reals": reals(7, 6, 3, 2)},
     {"address": "198.51.100.3", "port": 80, "protocol": "tcp", "hash": "maglev_v1", "reals": reals(3, 1, 2)},
     {"address": "198.51.100.4", "port": 80, "protocol": "tcp", "reals": reals(100, 73, 41, 99)},
     {"address": "203.0.113.0/24", "port": 53, "protocol": "udp", "reals": reals(2, 1)},

@@ -21,7 +21,7 @@ from .._model.health import Answer
 from .._model.marks import MOST_BALANCERS, number_for
 from .._model.probe_path import Reach
 from .announcer import others_of
-from .instance import Instance
+from .instance import Instance, Part
 from .journal import NOTICE, Journal
 from .looks import Looks
 from .notify import notify, watchdog_seconds
@@ -207,9 +207,7 @@ class Agent:
         about = f"take part in {name}"
         number = number_for(name, {each.number for each in self._instances.values()})
         if number is None:
-            self._troubles.begin(
-                about, f"balancer {name} is left alone: an agent takes part in {MOST_BALANCERS} at most"
-            )
+            self._troubles.begin(about, f"balancer {name} is left alone: this agent has {MOST_BALANCERS} already")
             return
         try:
             held = hold(RunFiles(name).folder)
@@ -222,7 +220,7 @@ class Agent:
         self._troubles.end(about)
         kick = partial(self._kick, name)
         self._instances[name] = Instance(
-            name, number, settings, held, self._salt, self._runs, self._journal, self._on_targets, kick
+            name, settings, Part(number, held), self._salt, self._runs, self._journal, self._on_targets, kick
         )
 
     def _announce(self) -> None:

@@ -41,26 +41,31 @@ _SHARE, _LONGEST_PATIENCE = 5.0, 0.2
 NOTHING_SEEN = Way("", attached=False, marks={}, own=frozenset())
 
 
+class Part(t.NamedTuple):
+    """That the agent takes part in a balancer. `number`: of the balancer on this host; `held`: a descriptor."""
+
+    number: int
+    held: int
+
+
 class Instance:
     """One balancer.
 
-    `number`: what tells it from this host's others; `held`: the descriptor by which the agent takes part in it;
     `changed`: called where targets are others than before; `kick`: has some asked at once.
     """
 
     def __init__(
         self,
         name: str,
-        number: int,
         settings: AgentSettings,
-        held: int,
+        part: Part,
         salt: str,
         worker: Worker,
         journal: Journal,
         changed: Callable[[], None],
         kick: Callable[[Iterable[Target]], None],
     ) -> None:
-        self.name, self.number, self.settings = name, number, settings
+        self.name, self.number, self.settings = name, part.number, settings
         self.files = RunFiles(name)
         self.troubles = Troubles(journal, name)
         self.checks = Checks(self.files, salt, lambda sentence: self.tell(WARNING, sentence))
@@ -89,7 +94,7 @@ class Instance:
         self._kicked = self.files.kicked()
         self._written = 0.0
         self._dirty = True
-        self._descriptor: int | None = held
+        self._descriptor: int | None = part.held
         self.checks.resume()
         self.task = self.runs.start(self._applied)
 

@@ -65,7 +65,8 @@ class BalancerReader:
     ) -> BalancerSnapshot:
         """The programs, where they run, and which maps there are."""
         edges, program = self.edges, state.program
-        arrays: set[RootArray | None] = {program.slot, wanted.slot if wanted else None}
+        held = program.foreign
+        arrays: set[RootArray | None] = {program.slot, wanted.slot if wanted else None, held.slot if held else None}
         slots = {each.path: attempt(partial(edges.slots, each.path)) for each in arrays if each is not None}
         there = attempt(edges.attachments)
         attached: Mapping[str, Attachment] | Missing

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading a running Katran that is not ours, and comparing an inventory's rings with what it has. Nothing is written."""
+"""Reading a running Katran that is not ours, and comparing an inventory's rings with its own. Nothing is written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from array import array
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from operator import ne
 
 from .._kernel.cpus import possible_cpus
 from .._kernel.katran_maps import KatranMaps, Place, health_maps, inner_maps, opened_katran
@@ -26,18 +25,21 @@ from .._model.limits import Limits
 from .._model.map_specs import ARRAY, DEFAULT_SIZES, MMAPABLE
 from .._model.resources import RESOURCES
 from .._model.ring import build_ring
-from .._model.ring_weights import RingWeights, weights_of
+from .._model.ring_weights import RingWeights, differing, weights_of
 from .._model.shape import as_told
+from .._model.verdicts import NO_WORDS
 from .._model.vip_entries import flag_bits
 from .._model.vip_plan import ring_members
 from .._model.vips import Vip, VipKey
-from .._model.verdicts import NO_WORDS
 from .._model.vips_input import resolve_vips
 
 
 @dataclass(frozen=True)
 class KatranFound:
-    """A running Katran: what was seen of it, and what an inventory says of that. `compared`: with an inventory's VIPs."""
+    """A running Katran: what was seen of it, and what an inventory says of that.
+
+    `compared`: with an inventory's VIPs.
+    """
 
     seen: KatranSeen
     imported: Imported
@@ -47,7 +49,7 @@ class KatranFound:
 
 @dataclass
 class Compared:
-    """How far a running Katran is what VIPs of an inventory would make: `slots` that differ, a sentence for each VIP."""
+    """How far a running Katran is what VIPs of an inventory would make: slots that differ, a sentence for each VIP."""
 
     slots: int = 0
     lines: list[str] = field(default_factory=list)
@@ -78,8 +80,8 @@ def _read(found: KatranMaps, held: ExitStack) -> KatranSeen:
     }
     addresses = {number: real.address for number, real in reals_in(entries).items()}
     rings = _rings(maps["ch_rings"], sorted(each for each in numbers if each < sizes.vips), sizes.ring, addresses)
-    tables = {
-        name: {layout.parse_u32(key): inner.info.entries for key, inner in inner_maps(maps[name])}
+    tables: dict[str, dict[int, int]] = {
+        str(name): {layout.parse_u32(key): inner.info.entries for key, inner in inner_maps(maps[name])}
         for name in ("lru_mapping", "global_lru_maps")
         if name in maps
     }
@@ -122,9 +124,7 @@ def read_owners(opened: Map, number: int, size: int) -> array[int]:
     return array("I", array("Q", raw)) if opened.info.flags & MMAPABLE else array("I", raw)
 
 
-def _rings(
-    opened: Map, numbers: Sequence[int], size: int, addresses: Mapping[int, str]
-) -> dict[int, RingWeights]:
+def _rings(opened: Map, numbers: Sequence[int], size: int, addresses: Mapping[int, str]) -> dict[int, RingWeights]:
     """VIP number → what its ring was made of. Rings that are the same are looked at once."""
 
     def work(part: Sequence[int]) -> list[t.Any]:
@@ -159,11 +159,12 @@ def _compare(found: KatranMaps, seen: KatranSeen, config: Config) -> Compared:
             compared.lines.append(f"vip {key}: its flags differ")
     both = [key for key in sorted(wanted) if key in live and live[key][1] in seen.rings]
     addresses = {number: real.address for number, real in seen.reals.items()}
+    slots_map = found.maps["ch_rings"]
 
     def work(part: Sequence[VipKey]) -> list[t.Any]:
         rings: dict[t.Any, array[int]] = {}
         return [
-            _differing(wanted[key], read_owners(found.maps["ch_rings"], live[key][1], seen.sizes.ring), addresses, rings)
+            _differing(wanted[key], read_owners(slots_map, live[key][1], seen.sizes.ring), addresses, rings)
             for key in part
         ]
 
@@ -174,18 +175,14 @@ def _compare(found: KatranMaps, seen: KatranSeen, config: Config) -> Compared:
     return compared
 
 
-def _differing(
-    vip: Vip, owners: array[int], addresses: Mapping[int, str], rings: dict[t.Any, array[int]]
-) -> int:
+def _differing(vip: Vip, owners: array[int], addresses: Mapping[int, str], rings: dict[t.Any, array[int]]) -> int:
     """How many slots lead to another real than these VIPs would have. `rings`: those that were built."""
     members = ring_members(vip, NO_WORDS)
     job = (tuple(members), vip.hash)
     if job not in rings:
         rings[job] = build_ring(members, len(owners), vip.hash)
     ids = {address: number for number, address in addresses.items()}
-    table = array("I", [*(ids.get(address, 0) for address, _weight in members), 0])
-    made = array("I", map(table.__getitem__, rings[job]))
-    return 0 if made == owners else sum(map(ne, made, owners))
+    return differing(rings[job], [ids.get(address, 0) for address, _weight in members], owners)
 
 
 def told(found: KatranFound) -> dict[str, t.Any]:
@@ -205,5 +202,3 @@ def told(found: KatranFound) -> dict[str, t.Any]:
         answer["ring_slots_different"] = found.compared.slots
         answer["differences"] = found.compared.lines
     return answer
-
-

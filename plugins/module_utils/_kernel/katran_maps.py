@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The maps of a running Katran: found by its program, whatever is pinned, or by a folder of pins. Nothing is written."""
+"""The maps of a running Katran, found by its program, whatever is pinned, or by its pins. Nothing is written."""
 
 from __future__ import annotations
 
@@ -194,5 +194,3 @@ def inner_maps(outer: Map) -> t.Iterator[tuple[bytes, Map]]:
                     f" {spec.value_size}"
                 )
             yield key, inner
-
-

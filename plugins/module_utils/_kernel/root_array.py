@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 from .._model import layout
 from .._model.errors import ProgramError
-from .._model.map_specs import PROG_ARRAY
+from .._model.map_specs import NEXT_PROGRAMS, PROG_ARRAY
 from .._model.snapshot import RootArray
 from . import bpf
 from .privilege import permission_hint
@@ -42,19 +42,24 @@ def opened_array(path: str) -> Iterator[bpf.Map]:
 
 def slots(path: str) -> dict[int, int]:
     """Position → kernel-wide id of the program in that slot, for the slots in use."""
-    found = {}
     with opened_array(path) as array:
-        for position in range(array.info.entries):
-            value = array.lookup(layout.u32(position))
-            if value is not None:
-                found[position] = layout.parse_u32(value)
-    return found
+        return _programs(array)
 
 
 def put_program(slot: RootArray, fd: int) -> None:
-    """Put a program into a slot. ProgramError says why the kernel does not take it."""
-    with opened_array(slot.path) as array:
+    """Put a program into a slot. ProgramError says why the kernel does not take it.
+
+    Those before it in the array that pass on what is not for them (feature chain) learn of it first: where a run ends
+    in between, the slot is still without it, and the next run sees that.
+    """
+    with opened_array(slot.path) as array, ExitStack() as stack:
         try:
+            there = {each: _open(number, stack) for each, number in _programs(array).items() if each != slot.position}
+            behind = {each: other for each, other in there.items() if each > slot.position}
+            _lead_on(fd, {**dict.fromkeys(range(array.info.entries), -1), **behind})
+            for each, other in there.items():
+                if each < slot.position:
+                    _lead_on(other, {slot.position: fd})
             array.update(layout.u32(slot.position), layout.u32(fd))
         except OSError as error:
             if error.errno == errno.E2BIG:
@@ -69,6 +74,42 @@ def put_program(slot: RootArray, fd: int) -> None:
 
 
 def clear_slot(slot: RootArray) -> None:
-    """Take the program out of a slot, if there is one."""
-    with opened_array(slot.path) as array:
+    """Take the program out of a slot, if there is one; those before it in the array first let go of it."""
+    with opened_array(slot.path) as array, ExitStack() as stack:
+        for each, number in _programs(array).items():
+            if each < slot.position:
+                _lead_on(_open(number, stack), {slot.position: -1})
         array.delete(layout.u32(slot.position))
+
+
+def _programs(array: bpf.Map) -> dict[int, int]:
+    """Position → id of the program in that slot."""
+    found = {}
+    for position in range(array.info.entries):
+        value = array.lookup(layout.u32(position))
+        if value is not None:
+            found[position] = layout.parse_u32(value)
+    return found
+
+
+def _open(program: int, stack: ExitStack) -> int:
+    """The descriptor of a program for as long as the stack lasts."""
+    fd = bpf.program_by_id(program)
+    stack.callback(os.close, fd)
+    return fd
+
+
+def _lead_on(fd: int, following: Mapping[int, int]) -> None:
+    """Have a program that passes on what is not for it run these next: slot → descriptor, -1 for none.
+
+    One without feature chain has no place for them, and ends the chain.
+    """
+    for number in bpf.program_info(fd).map_ids:
+        with bpf.map_by_id(number) as each:
+            if each.info.type != PROG_ARRAY or each.info.name != NEXT_PROGRAMS:
+                continue
+            for position, program in following.items():
+                if program < 0:
+                    each.delete(layout.u32(position))
+                else:
+                    each.update(layout.u32(position), layout.u32(program))

@@ -29,13 +29,12 @@ def read_stretch(opened: Map, start: int, count: int) -> bytes:
     keys = ctypes.create_string_buffer(4 * count)
     # The kernel goes on behind the key that it is given.
     behind, after = ctypes.create_string_buffer(struct.pack("=I", start - 1 & 0xFFFFFFFF), 4), ctypes.c_uint64()
-    places = (ctypes.addressof(behind) if start else 0, ctypes.addressof(after))
-    places += (ctypes.addressof(keys), ctypes.addressof(values))
+    ways = (ctypes.addressof(behind) if start else 0, ctypes.addressof(after))
+    entries = (ctypes.addressof(keys), ctypes.addressof(values))
     try:
-        bpf.command(_MAP_LOOKUP_BATCH, struct.pack("=QQQQIIQQ", *places, count, opened.fd, 0, 0))
+        bpf.command(_MAP_LOOKUP_BATCH, struct.pack("=QQQQIIQQ", *ways, *entries, count, opened.fd, 0, 0))
     except OSError as error:
         # It says so at the end of the map, having answered all the same.
         if error.errno != errno.ENOENT:
             raise
     return values.raw
-

@@ -26,6 +26,7 @@ FEATURES: tuple[str, ...] = (
     "vlan",
     "source_filter",
     "quic_lb",
+    "chain",
 )
 
 FLAG_FEATURES = {

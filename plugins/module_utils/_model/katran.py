@@ -269,8 +269,8 @@ def _vips(seen: KatranSeen, notes: list[str]) -> tuple[list[dict[str, t.Any]], l
         if ring.differ:
             more = f", {ring.empty} of them to none of its reals" if ring.empty else ""
             stale.append(
-                f"vip {key}: its ring is stale, of no weights of these reals: {ring.differ} of {seen.sizes.ring} slots"
-                f" lead elsewhere than the nearest weights have them{more}"
+                f"vip {key}: its ring is stale, as no weights that a ring of its size tells make it: {ring.differ} of"
+                f" {seen.sizes.ring} slots lead elsewhere than the nearest weights have them{more}"
             )
         found.append(entry)
     return found, stale
@@ -368,8 +368,13 @@ def _tell_health(seen: KatranSeen, notes: list[str]) -> None:
 
 def health_destinations(seen: KatranSeen) -> list[dict[str, t.Any]]:
     """Mark → real, as module healthcheck_destinations takes them."""
-    return TABLES["healthcheck_destinations"].rows_in({"hc_reals_map": seen.entries.get("hc_reals_map", {})})
+    entries = seen.entries.get("hc_reals_map", {})
+    return TABLES["healthcheck_destinations"].rows_in({"hc_reals_map": entries})
 
 
-INNER: dict[str, MapSpec] = {"lru_mapping": FLOW_TABLE, "global_lru_maps": GLOBAL_FLOW_TABLE, "vip_to_down_reals_map": DOWN_SET}
+INNER: dict[str, MapSpec] = {
+    "lru_mapping": FLOW_TABLE,
+    "global_lru_maps": GLOBAL_FLOW_TABLE,
+    "vip_to_down_reals_map": DOWN_SET,
+}
 """Map of maps → the layout of those in it."""

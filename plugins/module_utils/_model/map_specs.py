@@ -98,6 +98,10 @@ def quic_lb_room(sizes: Mapping[str, int]) -> int:
     return 16 * sizes["reals"]
 
 
+ROOT_SLOTS = 3
+NEXT_PROGRAMS = "next_programs"
+"""What a balancer in a slot of a root program's array runs where a packet is not for it: slot → that slot's program."""
+
 FLOW_TABLE = MapSpec("flows", LRU_HASH, 40, 16, _size("flows"))
 GLOBAL_FLOW_TABLE = MapSpec("global_flows", LRU_HASH, 40, 4, _size("global_flows"))
 FLOW_DEBUG_TABLE = MapSpec("flow_debug", LRU_HASH, 40, 32, _size("flows"))
@@ -164,6 +168,7 @@ MAPS: tuple[MapSpec, ...] = (
     MapSpec("tunnel_src_v4", LPM_TRIE, 8, 4, _fixed(MAX_SOURCES), NO_PREALLOC, _checks_sources),
     MapSpec("tunnel_src_v6", LPM_TRIE, 20, 4, _fixed(MAX_SOURCES), NO_PREALLOC, _checks_sources),
     MapSpec("subprograms", PROG_ARRAY, 4, 4, _fixed(1), exists=_with("inline_decap")),
+    MapSpec(NEXT_PROGRAMS, PROG_ARRAY, 4, 4, _fixed(ROOT_SLOTS), exists=_with("chain")),
     MapSpec(
         "pckt_srcs",
         ARRAY,
@@ -222,7 +227,6 @@ HEALTHCHECK_MAPS: tuple[MapSpec, ...] = (
 )
 """The maps of program healthcheck, on a balancer or another host that probes reals."""
 
-ROOT_SLOTS = 3
 ROOT_MAPS: tuple[MapSpec, ...] = (MapSpec("root_array", PROG_ARRAY, 4, 4, _fixed(ROOT_SLOTS)),)
 """The maps of program root, which shares an interface between several XDP programs."""
 

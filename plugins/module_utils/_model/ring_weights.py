@@ -11,7 +11,7 @@ maglev_v1 a real has its weight and one slot for each later round. Whatever is f
 
 from __future__ import annotations
 
-import typing as t
+import sys
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,18 +57,17 @@ def weights_of(owners: array[int], addresses: Mapping[int, str], build: Build = 
     if not known:
         return RingWeights({}, "maglev_v2", 0 if counts.keys() <= {0} else empty, empty)
     ring = _Ring(owners, known, addresses)
-    best: RingWeights | None = None
+    best = RingWeights({}, "maglev_v2", len(owners) + 1)
     tried = set()
     for weights, ring_hash in ring.candidates():
         if (tuple(weights), ring_hash) in tried:
             continue
         tried.add((tuple(weights), ring_hash))
         differ = ring.compare(weights, ring_hash, build)
-        if best is None or differ < best.differ:
+        if differ < best.differ:
             best = RingWeights(dict(zip(ring.addresses, weights, strict=True)), ring_hash, differ, empty)
         if not differ:
             break
-    assert best is not None  # there is always a first guess
     return best
 
 
@@ -87,11 +86,7 @@ class _Ring:
     def compare(self, weights: Sequence[int], ring_hash: str, build: Build) -> int:
         """How many slots are not as these weights have them."""
         built = build(list(zip(self.addresses, weights, strict=True)), self.size, ring_hash)
-        table = array("I", [*self.ids, 0])
-        made = array("I", map(table.__getitem__, built))
-        if made == self.owners:
-            return 0
-        return sum(map(ne, made, self.owners))
+        return differing(built, self.ids, self.owners)
 
     def candidates(self) -> Iterator[tuple[list[int], str]]:
         """Weights that may have made the ring, the likeliest first, and then those that come near it."""
@@ -112,19 +107,18 @@ class _Ring:
         """Whoever took the last slot: as long as D is so small that each interval holds one number or none."""
         largest = max(self.counts)
         for rounds in (largest, largest + 1):
-            pairs = sorted({(count, rounds) for count in self.counts})
+            distinct = sorted(set(self.counts))
             for top in range(1, min(rounds // 2, MAX_WEIGHT) + 1):
-                found: dict[int, int] | None = {}
-                for count, _rounds in pairs:
+                found: dict[int, int] = {}
+                for count in distinct:
                     weight = max(-(-count * top // rounds), 1)
                     # Under (count + 1)/(rounds − 1), which it has only where it ends a round earlier.
                     if weight * (rounds - 1) >= (count + 1) * top or weight > top:
-                        found = None
                         break
                     found[count] = weight
-                if found is None or top not in found.values():
-                    continue
-                yield from self._settled([found[count] for count in self.counts], top, rounds)
+                else:
+                    if top in found.values():
+                        yield from self._settled([found[count] for count in self.counts], top, rounds)
 
     def _settled(self, weights: list[int], top: int, rounds: int) -> Iterator[list[int]]:
         """These, or the next ones up where only those have the counts."""
@@ -132,9 +126,7 @@ class _Ring:
             yield weights
             return
         higher = [
-            weight + 1
-            if (weight + 1) * (rounds - 1) < (count + 1) * top and weight < top
-            else weight
+            weight + 1 if (weight + 1) * (rounds - 1) < (count + 1) * top and weight < top else weight
             for weight, count in zip(weights, self.counts, strict=True)
         ]
         if higher != weights and _counts(higher, self.size) == self.counts:
@@ -163,10 +155,11 @@ class _Ring:
     def _last_takers(self, ranks: Sequence[Sequence[tuple[int, int]]]) -> list[int]:
         """The places in the order of those who may have taken the last slot of all, which nobody else stepped over."""
         everybody = range(len(self.ids))
+        ends = [each[-1] for each in ranks]
         return [
             taker
             for taker in everybody
-            if all(other == taker or self._rank(other, ranks[taker][-1][1]) > ranks[other][-1][0] for other in everybody)
+            if all(other == taker or self._rank(other, ends[taker][1]) > ends[other][0] for other in everybody)
         ]
 
     def _turns_before(self, taker: int, ranks: Sequence[Sequence[tuple[int, int]]]) -> int:
@@ -252,6 +245,20 @@ class _Ring:
         counts = [count // divisor for count in self.counts]
         over = -(-max(counts) // MAX_WEIGHT)
         yield [max(count // over, 1) for count in counts]
+
+
+def differing(ring: array[int], ids: Sequence[int], owners: array[int]) -> int:
+    """How many slots lead elsewhere. `ring`: build_ring's answer; `ids`: of its reals; `owners`: slot → id."""
+    table = [*ids, 0]
+    if ring.itemsize == 1:
+        # Column by column, all of it in C: most rings are as they should be, and so compared for nothing else.
+        indices, made = ring.tobytes(), bytearray(4 * len(ring))
+        for byte in range(4):
+            column = bytes(each >> 8 * (byte if sys.byteorder == "little" else 3 - byte) & 0xFF for each in table)
+            made[byte::4] = indices.translate(column.ljust(256, b"\0"))
+        if made == memoryview(owners).cast("B"):
+            return 0
+    return sum(map(ne, map(table.__getitem__, ring), owners))
 
 
 def _counts(weights: Sequence[int], size: int) -> list[int]:

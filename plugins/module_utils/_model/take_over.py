@@ -80,6 +80,17 @@ def waits_for_vips(wanted: Wanted, state: State, seen: BalancerSnapshot) -> str:
     )
 
 
+def stays_returned(wanted: Wanted, state: State, seen: BalancerSnapshot) -> str:
+    """Why a Katran that was gone back to by hand is not replaced again. "" where it may be."""
+    foreign = state.program.foreign
+    if foreign is None or not foreign.returned or wanted.ends_rollback or foreign.id not in seen.katrans:
+        return ""
+    return (
+        f"the Katran (program {foreign.id}) was gone back to by hand and stays; end_rollback: true"
+        " (katran_end_rollback) takes its place again"
+    )
+
+
 def plan_take_over(plan: ProgramPlan, state: State, seen: BalancerSnapshot) -> None:
     """Hold the Katran whose place is taken, and copy its flows. ProgramError where there are several."""
     known = state.program.foreign
@@ -91,10 +102,10 @@ def plan_take_over(plan: ProgramPlan, state: State, seen: BalancerSnapshot) -> N
             " each an instance of its own"
         )
     if not taken:
-        if known is not None and not known.copied and seen.held is not None and seen.held.id == known.id:
-            # Nobody took it away again since: its flows are those that were missed.
-            if not seen.at(known.interfaces) or known.id not in seen.at(known.interfaces):
-                plan.add(SettleFlows(known.id), f"copy the rest of the flows of the Katran (program {known.id})")
+        missed = known is not None and not known.copied and seen.held is not None and seen.held.id == known.id
+        # Where it runs again, nothing was missed.
+        if known is not None and missed and known.id not in _running(known, seen):
+            plan.add(SettleFlows(known.id), f"copy the rest of the flows of the Katran (program {known.id})")
         return
     number = numbers.pop()
     interfaces = {step.there.interface: step.there.mode for step in taken if isinstance(step, Attach) and step.there}
@@ -106,6 +117,12 @@ def plan_take_over(plan: ProgramPlan, state: State, seen: BalancerSnapshot) -> N
     plan.add(HoldForeign(foreign), f"hold the Katran that runs there (program {number}), to go back to it")
     plan.add(CopyFlows(number), f"copy its flows (program {number})")
     plan.add(SettleFlows(number))
+
+
+def _running(foreign: Foreign, seen: BalancerSnapshot) -> set[int]:
+    """The ids of the programs that run where a Katran ran."""
+    slot = None if foreign.slot is None else occupant(seen.slots, foreign.slot)
+    return {*seen.at(foreign.interfaces), *(() if slot is None else (slot,))}
 
 
 def _there(step: Attach | TakeSlot) -> int:
@@ -147,11 +164,11 @@ def plan_giving_back(plan: ProgramPlan, instance: str, state: State, seen: Balan
     if plan.of(Attach, TakeSlot):
         plan.add(UseForeign())
         plan.add(CopyFlows(foreign.id, back=True), "copy the flows that were learned meanwhile")
-        plan.add(SettleFlows(foreign.id, back=True))
+    elif not foreign.returned:
+        plan.changes.append("record that the Katran runs again")
     settings = {**state.settings, "state": "loaded"}
-    if plan.of(Attach, TakeSlot) or state.settings != settings or state.program.interfaces or state.program.slot:
-        if not plan.changes:
-            plan.changes.append("record that the Katran runs again")
+    if plan.changes:
+        plan.add(SettleFlows(foreign.id, back=True))
         plan.after = settings
         plan.add(ConcludeState(settings, "", ((), None), False))
 
@@ -163,6 +180,6 @@ def plan_letting_go(plan: ProgramPlan, state: State) -> None:
         plan.add(LetForeignGo(), f"let go of the Katran that was replaced (program {foreign.id})")
 
 
-def settled(foreign: Foreign) -> Foreign:
-    """With all of its flows copied."""
-    return replace(foreign, copied=True)
+def settled(foreign: Foreign, back: bool) -> Foreign:
+    """With all of its flows copied; `back`: ours to it, which runs again."""
+    return replace(foreign, copied=True, returned=back)

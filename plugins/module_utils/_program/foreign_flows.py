@@ -48,11 +48,12 @@ def ids_of(reals: Map) -> dict[tuple[bytes, bool], int]:
 def copy_flows(source: Maps, target: Maps, by_id: ById, only_new: bool) -> int:
     """Copy the flows of each CPU's table; returns how many led to a real that the target does not have.
 
-    `only_new`: those that the target does not have. The flows of a CPU that has no table there go to all that there are:
-    whichever gets its packets finds them.
+    `only_new`: those that the target does not have. The flows of a CPU that has no table there go to all that there
+    are: whichever gets its packets finds them.
     """
     there = ids_of(target["reals"])
-    ids = {layout.u32(number): layout.u32(there[real]) for real, number in ids_of(source["reals"]).items() if real in there}
+    known = ids_of(source["reals"])
+    ids = {layout.u32(number): layout.u32(there[real]) for real, number in known.items() if real in there}
     lost = 0
     for name, fallback in TABLES.items():
         if name not in source or name not in target:

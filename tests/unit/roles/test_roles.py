@@ -295,8 +295,8 @@ def test_what_the_roles_tell_role_host() -> None:
     assert default_of("real", "mtu_check", katran_mtu_check="off") == "off"
     assert default_of("real", "mtu_check") == default_of("host", "mtu_check") == "warn"
     [task] = [task for task in load(ROOT / "roles/balancer/tasks/apply.yml") if "vars" in task]
-    assert variables_in(task["vars"]["host_agent"]) == {"balancer_agent"}
-    assert variables_in(task["vars"]["host_sync"]) == {"balancer_agent", "balancer_sync"}
+    assert variables_in(task["vars"]["host_agent"]) == {"balancer_agent", "balancer_told"}
+    assert variables_in(task["vars"]["host_sync"]) == {"balancer_agent", "balancer_sync", "balancer_told"}
     assert default_of("host", "packages", katran_host_packages=["mine"]) == ["mine"]
     assert default_of("host", "packages") == []
 

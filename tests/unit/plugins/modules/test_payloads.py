@@ -66,6 +66,9 @@ def payloads() -> Payloads:
         # Counters and connection tables, no more.
         ("leaving_info", 360),
         ("xdp_root", 272),
+        # A Katran that is not ours is read as an inventory, by the descriptions of VIPs and tables, and compared with
+        # one.
+        ("katran_info", 430),
         # Units and their groups, besides.
         ("server_id_option", 307),
         # Of VIPs, the host's own addresses and gateways are read too, and routes are withdrawn. Checks are read, kept

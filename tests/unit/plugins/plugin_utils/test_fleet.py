@@ -69,6 +69,7 @@ def test_what_a_balancer_is_told() -> None:
         "places": [{"place": "198.51.100.1/32", "communities": []}],
         "checked": False,
         "peers": [],
+        "beside": {"agent": False, "sync": False},
     }
     vips = [VIP, {**VIP, "protocol": "udp", "flags": ["quic"]}]
     assert one.resources == {"0": {"vips": vips, "decap_destinations": []}}
