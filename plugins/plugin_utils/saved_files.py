@@ -20,7 +20,7 @@ _USUAL = "/etc/keepalived/"
 
 def decoded(data: bytes) -> str:
     """Bytes of a file as text, whatever they are."""
-    return data.decode("utf-8", errors="backslashreplace")
+    return data.decode("utf-8", errors="backslashreplace").removeprefix("\ufeff")
 
 
 class OnDisk:

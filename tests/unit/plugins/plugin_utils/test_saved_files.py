@@ -56,6 +56,9 @@ def test_texts(saved: Path) -> None:
     assert source.text(str(saved / "flat.conf")) == "flat.conf"
     (saved / "flat.conf").write_bytes(b"a\xff")
     assert source.text(str(saved / "flat.conf")) == "a\\xff"
+    # As editors of Windows begin a file.
+    (saved / "flat.conf").write_text("\ufeffa")
+    assert source.text(str(saved / "flat.conf")) == "a"
     for path in ("/dev/zero", str(saved), "/nowhere"):
         with pytest.raises(FileNotFoundError, match="there is no such file"):
             source.text(path)
