@@ -123,6 +123,10 @@ bench-katran-mixed: venv ## ours and a Katran behind ECMP for 600 s (BENCH=SECON
 bench-fleet: venv ## what a deploy costs the controller, up to 50 hosts; BENCH="--vips 100" for other options
 	@nice -n 10 python tests/bench/fleet.py $(BENCH)
 
+.PHONY: bench-plan
+bench-plan: venv ## how long a plan of 50 balancers x 512 VIPs x 100 reals takes, and its lines; writes docs/performance.md
+	@nice -n 10 python tests/bench/plan.py
+
 .PHONY: clean
 clean: ## remove caches and build results, not the laboratory (make lab-down)
 	@rm -rf .cache .ansible tests/output changelogs/.plugin-cache.yaml katran-fleet-*.tar.gz

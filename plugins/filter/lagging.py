@@ -14,7 +14,7 @@ author:
 description:
   - Compares over balancers what was said of reals of the whole fleet, by C(katran.fleet.drain_real) and
     C(katran.fleet.undrain_real), and returns what is to be told to whom. Of what they know the newest is right.
-positional: _applied
+positional: _applied, _elsewhere
 options:
   _input:
     description: Names of balancers.
@@ -27,6 +27,13 @@ options:
         has none is neither asked nor told.
     type: str
     required: true
+  _elsewhere:
+    description:
+      - The results of a loop over other balancers, each with its host as C(item). What they know counts, and they are
+        told nothing.
+    type: list
+    elements: dict
+    default: []
 """
 
 EXAMPLES = r"""
@@ -43,7 +50,7 @@ _value:
 """
 
 import typing as t
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from jinja2 import pass_context
 from jinja2.runtime import Context
@@ -54,11 +61,14 @@ from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import
 
 
 @pass_context
-def lagging(context: Context, hosts: Sequence[str], applied: str) -> list[dict[str, t.Any]]:
+def lagging(
+    context: Context, hosts: Sequence[str], applied: str, elsewhere: Sequence[Mapping[str, t.Any]] = ()
+) -> list[dict[str, t.Any]]:
     """What to tell whom."""
     told = {host: (host_variable(context, host, applied) or {}).get("by_hand") for host in hosts}
+    told |= {str(each["item"]): each.get("by_hand") for each in elsewhere}
     found = model.lagging({host: plain(by_hand) for host, by_hand in told.items() if by_hand is not None})
-    return [each._asdict() for each in found]
+    return [each._asdict() for each in found if each.host in hosts]
 
 
 class FilterModule:

@@ -316,7 +316,7 @@ options:
   end_rollback:
     description:
       - After O(state=rolled_back), load what was rolled back again, though sources and settings are the same. Without
-        it, the same settings leave the host with the program that it went back to.
+        it, the same settings leave the host with the program that it went back to, also where that is a Katran.
     type: bool
     default: false
 seealso:

@@ -300,11 +300,11 @@ class Fleet:
                 self._drained[id(resources)] = drained_warnings(resources, addresses)
             if self._drained[id(resources)]:
                 self.warnings.setdefault(host, []).extend(self._drained[id(resources)])
-        resources = {host: self._resources(host) for host in hosts}
-        self._review_ids(resources, reals)
+        told_by = {host: self._resources(host) for host in hosts}
+        self._review_ids(told_by, reals)
         for host, sentences in real_faults(reals, self._get).items():
             self.add_fault(host, *sentences)
-        for told in (site_warnings(resources, self._get), real_warnings(reals, self._get)):
+        for told in (site_warnings(told_by, self._get), real_warnings(reals, self._get)):
             for host, sentences in told.items():
                 self.warnings.setdefault(host, []).extend(sentences)
 

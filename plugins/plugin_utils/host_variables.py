@@ -12,6 +12,7 @@ from functools import cache
 
 from ansible.errors import AnsibleError, AnsibleValueOmittedError
 from ansible.plugins.filter import core, encryption, mathstuff, urls, urlsplit
+from ansible.template import is_trusted_as_template
 from jinja2 import Environment, TemplateError, nodes
 from jinja2.filters import FILTERS
 
@@ -89,6 +90,44 @@ def _texts(value: t.Any) -> Iterator[str]:
 _OMITTED = object()
 
 
+class _Rendering:
+    """One variable templated part by part: the VIPs of a list mostly have the same template for their reals.
+
+    Parts of the same text share one value, which nobody may change.
+    """
+
+    def __init__(self, templar: t.Any) -> None:
+        self._templar = templar
+        self._known: dict[str, t.Any] = {}
+
+    def of(self, value: t.Any) -> t.Any:
+        """A value, of plain types; _OMITTED where it is omitted altogether."""
+        if isinstance(value, Mapping):
+            pairs = ((str(key), self.of(item)) for key, item in value.items())
+            return {key: item for key, item in pairs if item is not _OMITTED}
+        if isinstance(value, (list, tuple)):
+            return [item for item in map(self.of, value) if item is not _OMITTED]
+        if not isinstance(value, str):
+            # Numbers are what they are; of all else only the templar knows.
+            return plain(value) if isinstance(value, (bool, int, float)) else self.whole(value)
+        if "{" not in value and "#" not in value:
+            return str(value)
+        if not is_trusted_as_template(value) or not _references(str(value)):
+            return self.whole(value)
+        text = str(value)
+        if text not in self._known:
+            self._known[text] = self.whole(value)
+        return self._known[text]
+
+    def whole(self, value: t.Any) -> t.Any:
+        """What the templar makes of a value."""
+        try:
+            found = self._templar.template(value)
+        except AnsibleValueOmittedError:
+            return _OMITTED
+        return _OMITTED if is_omitted(found) else plain(found)
+
+
 class HostVariables:
     """The variables of many hosts.
 
@@ -146,9 +185,8 @@ class HostVariables:
         if host not in self._templars:
             self._templars[host] = self._templar.copy_with_new_env(available_variables=self.raw(host))
         try:
-            return plain(self._templars[host].template(self.raw(host)[name]))
-        except AnsibleValueOmittedError:
-            return _OMITTED
+            value, rendering = self.raw(host)[name], _Rendering(self._templars[host])
+            return rendering.of(value) if isinstance(value, (Mapping, list, tuple)) else rendering.whole(value)
         except AnsibleError as error:
             raise VariableError(f"{name}: {told_of_facts(_reason(error), self.raw(host), name)}") from error
 

@@ -56,7 +56,7 @@ class _Loader(DataLoader):
     """A loader for which a file that no secret opens is empty."""
 
     def __init__(self, seals: Seals) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # ansible-core's own
         self._seals = seals
 
     def load_from_file(self, file_name: str, *arguments: t.Any, **options: t.Any) -> t.Any:
@@ -72,10 +72,10 @@ class _Manager(InventoryManager):
 
     def __init__(self, loader: DataLoader, sources: list[str]) -> None:
         self.unread: list[str] = []
-        super().__init__(loader=loader, sources=sources)
+        super().__init__(loader=loader, sources=sources)  # type: ignore[no-untyped-call]  # ansible-core's own
 
     def parse_source(self, source: str, cache: bool = False) -> bool:
-        parsed = bool(super().parse_source(source, cache=cache))
+        parsed = bool(super().parse_source(source, cache=cache))  # type: ignore[no-untyped-call]  # ansible-core's own
         if not parsed and source in self._sources:
             self.unread.append(source)
         return parsed
@@ -171,13 +171,13 @@ def _loaded(manager: InventoryManager, loader: DataLoader, seals: Seals, name: s
 
 def _patterns(variables: HostVariables, groups: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """As GROUPS. These are variables of the whole fleet, and any host's."""
-    host = next(iter(groups.get("all", ())), None)
     found = dict(GROUPS)
-    for variable in GROUPS if host is not None else ():
-        try:
-            found[variable] = str(variables.get(host, variable, found[variable]))
-        except VariableError as error:
-            raise AnsibleError(str(error)) from error
+    for host in list(groups.get("all", ()))[:1]:
+        for variable in GROUPS:
+            try:
+                found[variable] = str(variables.get(host, variable, found[variable]))
+            except VariableError as error:
+                raise AnsibleError(str(error)) from error
     return found
 
 
@@ -246,7 +246,8 @@ def _trusted(value: t.Any) -> t.Any:
 
 def read_sealed(loaded: Loaded) -> Whole:
     """Ask every host of an inventory, with stand-ins for the encrypted values that no secret opens."""
-    found, stand_ins = _read_whole(loaded, {}), {}
+    stand_ins: dict[str, str] = {}
+    found = _read_whole(loaded, stand_ins)
     for _turn in range(_DEPTH):
         sentences = [each for faults in found.fleet.faults.values() for each in faults]
         missing = loaded.seals.missing(sentences) - set(stand_ins)

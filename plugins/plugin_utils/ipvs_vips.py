@@ -261,12 +261,19 @@ class Vips:
             if not bad:
                 return entries
             for index in bad:
-                service, entry = entries[index]
-                alone = config_faults({"vips": [entry]}, limits) or [faults]
-                told = f"became no VIP: {'; '.join(alone).replace('vips[0].', '')}"
-                self._remarks.add(service.place, _named(entry), told, "write it by hand")
-            entries = [each for index, each in enumerate(entries) if index not in set(bad)]
+                entries[index] = self._mended(*entries[index], limits, faults)
+            entries = [each for each in entries if each[1]]
         return entries
+
+    def _mended(self, service: Service, entry: Entry, limits: Limits, faults: str) -> tuple[Service, Entry]:
+        """The entry without its check, if that is what is wrong with it; an empty one otherwise."""
+        alone = re.sub(r"vips\[[0-9]+\]\.", "", "; ".join(config_faults({"vips": [entry]}, limits)) or faults)
+        bare = {name: value for name, value in entry.items() if name != "check"}
+        if bare != entry and not config_faults({"vips": [bare]}, limits):
+            self._remarks.add(service.place, _named(entry), f"lost its check: {alone}", "write it by hand")
+            return service, bare
+        self._remarks.add(service.place, _named(entry), f"became no VIP: {alone}", "write it by hand")
+        return service, {}
 
 
 _PORT = "have the service listen at the VIP's port: a balancer changes no port"

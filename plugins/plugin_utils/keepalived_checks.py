@@ -29,6 +29,9 @@ _SPEED: Mapping[str, tuple[str, float, float]] = {
 }
 """Word → option of a check, and its bounds; keepalived counts attempts after the first."""
 
+_INTERVAL = 1.0
+"""Seconds from one probe to the next where nothing says it."""
+
 _KINDS = {"HTTP_GET": "http", "SSL_GET": "https", "DNS_CHECK": "dns", "UDP_CHECK": "udp", "TCP_CHECK": "tcp"}
 _PREFERRED = ("https", "http", "dns", "udp", "tcp")
 _LITERAL = re.compile(r"[A-Za-z0-9 _:,/<>=@%&;~\"'-]+", re.ASCII)
@@ -117,8 +120,8 @@ class Checks:
                 continue
             wanted = speeds[word] + 1 if word == "retry" else speeds[word]
             value = min(max(wanted, low), high)
-            if name == "fast_interval" and "interval" in found:
-                value = min(value, found["interval"])
+            if name == "fast_interval":
+                value = min(value, found.get("interval", _INTERVAL))
             if value != wanted:
                 told = f"{word} {speeds[word]:g} is outside of what option {name} takes; it became {value:g}"
                 self._remarks.add(check.where, check.text, told, "look whether that is right for the service")

@@ -9,7 +9,9 @@ import csv
 import os
 import stat
 import typing as t
+from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 
 import yaml
 
@@ -30,19 +32,19 @@ def weights_path(told: t.Any, folder: t.Any) -> str:
     return os.path.join(str(folder or ""), os.path.expanduser(told))
 
 
-def read_weights(path: str) -> dict[str, int]:
+def read_weights(path: str) -> Mapping[str, int]:
     """Name of a host → weight, 0 to 10000. WeightsError for a file that cannot be read, or has something else."""
     try:
         found = os.stat(path)
         if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_BYTES:
             raise WeightsError(f"{path} is no file of up to {_MAX_BYTES >> 20} MiB")
-        return dict(_read(path, found.st_mtime_ns, found.st_size))
+        return _read(path, found.st_mtime_ns, found.st_size)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
 
 
 @lru_cache(maxsize=64)
-def _read(path: str, _changed: int, _size: int) -> tuple[tuple[str, int], ...]:
+def _read(path: str, _changed: int, _size: int) -> Mapping[str, int]:
     """What a file has, read once as long as it is the same."""
     try:
         with open(path, encoding="utf-8", newline="") as source:
@@ -57,7 +59,7 @@ def _read(path: str, _changed: int, _size: int) -> tuple[tuple[str, int], ...]:
         if number_fault(value) or not 0 <= int(value) <= MAX_WEIGHT:
             raise WeightsError(f"{path}: {visible(name)[:80]}: {value!s:.80} is not a weight (0 to {MAX_WEIGHT})")
         weights[name] = int(value)
-    return tuple(weights.items())
+    return MappingProxyType(weights)
 
 
 def _of_csv(source: t.TextIO) -> list[tuple[str, t.Any]]:

@@ -109,7 +109,9 @@ def _balancers() -> Iterator[None]:
     ensure(interfaces=[OURS], sizes={"flows": 200_000})
     apply(VIPS)
     sizes = {name: SIZES[name] for name in ("vips", "reals", "ring")}
-    made = provision({"sources": BPF, "balancer": {"sizes": {**sizes, "flows": 200_000}}, "vips": VIPS})
+    # Compiled as that of the tests of a swap is, and so once for both.
+    options = {"udp_timeout": 31, "sizes": {**sizes, "flows": 200_000}}
+    made = provision({"sources": BPF, "balancer": options, "vips": VIPS})
     made.attach(THEIRS)
     try:
         yield

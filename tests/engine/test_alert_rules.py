@@ -62,6 +62,10 @@ CASES = {
     ),
     "KatranGatewayUnresolved": Case(f"katran_gateway_resolved{{{B}}}", "0x40", "1 1 1x40"),
     "KatranEngineRunsFail": Case(f'katran_engine_runs_total{{{B}, result="failed"}}', "0+1x40", "2x40"),
+    "KatranPullFails": Case('katran_pull_failed{instance="lb1:9100"}', "1x40", "0x40"),
+    "KatranPullStale": Case(
+        'katran_pull_last_success_timestamp_seconds{instance="lb1:9100"}', "0x900", "1900x900", at="3h30m"
+    ),
 }
 
 
@@ -120,6 +124,8 @@ def test_every_metric_is_one_that_the_agent_has() -> None:
         for path in (PROJECT / "plugins/module_utils").rglob("*.py")
         if path.parent.name in ("_agent", "_model")
     )
+    # Of a host that pulls its inventory, its command tells.
+    source += (PROJECT / "roles/pull/files/katran-pull").read_text(encoding="utf-8")
     for name in told - {"katran_sync_unacknowledged"}:
         stem = name.removesuffix("_total")
         assert f'"{stem}"' in source or stem in ("katran_frames", "katran_bytes"), name

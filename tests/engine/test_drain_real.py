@@ -55,7 +55,7 @@ def balancers() -> Iterator[None]:
         yield
 
 
-def play(folder: Path, name: str, *words: str, away: str = "") -> subprocess.CompletedProcess[str]:
+def play(folder: Path, name: str, *words: str, away: str = "", limit: str = "all") -> subprocess.CompletedProcess[str]:
     """Run a playbook; `away`: a balancer that does not answer."""
     inventory = json.loads(json.dumps(INVENTORY))
     if away:
@@ -63,7 +63,18 @@ def play(folder: Path, name: str, *words: str, away: str = "") -> subprocess.Com
     path = folder / "hosts.json"
     path.write_text(json.dumps(inventory), encoding="utf-8")
     extra = [item for word in words for item in ("-e", word)]
-    command = [sys.executable, "-m", "ansible", "playbook", "-i", str(path), f"katran.fleet.{name}", *extra]
+    command = [
+        sys.executable,
+        "-m",
+        "ansible",
+        "playbook",
+        "-i",
+        str(path),
+        f"katran.fleet.{name}",
+        "--limit",
+        limit,
+        *extra,
+    ]
     environment = {**os.environ, "LC_ALL": "C.UTF-8", "ANSIBLE_LOCAL_TEMP": str(folder)}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
     print(done.stdout, done.stderr)
@@ -97,6 +108,10 @@ def test_a_fleet_leaves_a_real_and_who_was_away_hears_of_it(tmp_path: Path) -> N
     assert "lb2 cannot be reached, and hears of it at the next drain_real" in done.stdout
     assert "real 10.0.0.1 has its whole weight at once (the agent does not run)" in done.stdout
     assert (words(EAST), words(WEST)) == ({"fc00::2": "down"}, {**drained, "fc00::2": "down"})
+    # Also by a run that is limited to it, and that is about another real.
+    done = play(tmp_path, "undrain_real", "katran_real=web3", limit="lb2")
+    assert done.returncode == 0, done.stderr
+    assert words(WEST) == {"fc00::2": "down"}
 
 
 def test_where_one_balancer_refuses_none_heeds_it(tmp_path: Path) -> None:

@@ -122,6 +122,8 @@ def test_what_is_refused(saved: Path) -> None:
     assert "Give a source" in done.stdout
     done = run(saved, "-e", "katran_import_ipvsadm=/dev/zero")
     assert "/dev/zero cannot be read: there is no such file" in " ".join(done.stdout.split())
+    done = run(saved, "-e", "katran_import_host=nobody")
+    assert "nobody is not a host of the inventory" in " ".join(done.stdout.split())
     assert "Traceback" not in done.stdout + done.stderr
     assert not (saved / "new").exists()
 

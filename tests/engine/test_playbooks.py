@@ -66,3 +66,22 @@ def test_without_a_fault_the_reals_are_reached_first(tmp_path: Path) -> None:
     assert plays_of(done.stdout) == ["Check the fleet", "Ask balancers from where they send", "Prepare the reals"]
     assert re.search(r"^r1 .*failed=1", done.stdout, re.MULTILINE), done.stdout
     assert re.search(r"^lb1 .*failed=0", done.stdout, re.MULTILINE), done.stdout
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("katran_rollback_to=last", "katran_rollback_to is not the number of an applied configuration"),
+        (
+            "katran_rollback_run=../x katran_rollback_to=1",
+            "katran_rollback_run and katran_rollback_to exclude each other",
+        ),
+    ],
+)
+def test_a_rollback_to_nowhere_reaches_no_host(tmp_path: Path, said: str, sentence: str) -> None:
+    (tmp_path / "hosts.yml").write_text(INVENTORY)
+    command = [sys.executable, "-m", "ansible", "playbook", "-i", str(tmp_path / "hosts.yml"), "katran.fleet.rollback"]
+    done = subprocess.run([*command, "-e", said], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stdout
+    assert sentence in done.stdout
+    assert "/bin/false" not in done.stdout

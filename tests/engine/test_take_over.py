@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.balancer import Balancer
-from ansible_collections.katran.fleet.plugins.module_utils._engine.katran import read_katran
+from ansible_collections.katran.fleet.plugins.module_utils._engine.katran import read_katran, told
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Result
 from ansible_collections.katran.fleet.plugins.module_utils._engine.xdp_root import Root
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
@@ -21,6 +24,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.errors import 
 from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import RootSettings
 from ansible_collections.katran.fleet.plugins.module_utils._model.snapshot import RootArray
 from ansible_collections.katran.fleet.plugins.module_utils._model.wanted import Wanted
+from ansible_collections.katran.fleet.plugins.plugin_utils.katran_inventory import inventory_of
 from ansible_collections.katran.fleet.tests.engine.life import (
     LINK,
     PINS,
@@ -45,6 +49,7 @@ from ansible_collections.katran.fleet.tests.engine.life import (
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, BPFFS, compiled_once, killed_after, sandbox
 from ansible_collections.katran.fleet.tests.engine.standin import Standin, provision
 
+ROOT = Path(__file__).resolve().parents[2]
 SCENARIO: dict[str, Any] = {
     "sources": BPF,
     # Another timeout, so that the kernel's tag of it is another than ours.
@@ -56,7 +61,8 @@ SCENARIO: dict[str, Any] = {
 def take_over(check: bool = False, after_vips: bool = True, **options: Any) -> Result:
     """One run of module balancer, as role balancer's last task has it."""
     asked = wanted(replace_foreign=True, **options)
-    return Balancer("default", BPFFS).ensure(Wanted(**{**vars(asked), "after_vips": after_vips}), check, 5)
+    again = {"after_vips": after_vips, "ends_rollback": True}
+    return Balancer("default", BPFFS).ensure(Wanted(**{**vars(asked), **again}), check, 5)
 
 
 @pytest.fixture(autouse=True)
@@ -150,6 +156,10 @@ def test_it_goes_back_with_what_was_learned_meanwhile(ready: Standin) -> None:
     assert {flow: theirs[real] for flow, (real, _cpu) in ready.flows().items()} == learned
     assert not roll_back().changed
     assert forwards()
+    # A deploy leaves it at that, until it is told otherwise.
+    again = Balancer("default", BPFFS).ensure(wanted(replace_foreign=True), False, 5)
+    assert not again.changed
+    assert any("gone back to by hand and stays" in line for line in again.warnings)
     # And there again, with flows that Katran learned since.
     known = moved(ready)
     take_over()
@@ -230,6 +240,43 @@ def test_in_shared_mode_it_takes_its_slot_and_gives_that_back() -> None:
     assert forwards()
     assert not roll_back().changed
     katran.close()
+
+
+PLAY = """
+- hosts: balancers
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role: {name: katran.fleet.balancer, tasks_from: preflight}
+    - ansible.builtin.include_role: {name: katran.fleet.balancer, tasks_from: run}
+"""
+INVENTORY = """
+all:
+  vars:
+    ansible_connection: local
+    ansible_python_interpreter: /usr/bin/python3
+    katran_replace_foreign: true
+    katran_mtu_check: "off"
+"""
+
+
+def test_a_deploy_of_the_imported_inventory_takes_the_place(katran: Standin, tmp_path: Path) -> None:
+    known = moved(katran)
+    found = inventory_of({"lb1": told(read_katran(Place()))}, "balancers")
+    files = {"play.yml": PLAY, "hosts/all.yml": INVENTORY}
+    for name, text in {**files, **{f"hosts/{name}": text for name, text in found.files.items()}}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    command = [sys.executable, "-m", "ansible", "playbook", "-i", f"{tmp_path}/hosts", f"{tmp_path}/play.yml"]
+    # Of the role's, the tasks alone: the sources are in the sandbox already.
+    command += ["-e", "balancer_library=/run"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "stays until VIPs are applied" in done.stdout + done.stderr
+    assert attached() == (pinned(), "native")
+    names = our_ids()
+    assert {flow: names[flows()[flow][0]] for flow in known} == known
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "changed=0" in again.stdout, again.stdout
 
 
 def test_what_is_gone_is_a_sentence(ready: Standin) -> None:

@@ -24,15 +24,6 @@ REQUESTS = int(os.environ.get("KATRAN_REQUESTS", "20000"))
 CONNECTIONS = 100
 ADDRESSES = ("198.18.200.1", "fd6b:6174:7261:200::1")
 BOTH = ("lb1", "lb2")
-# Run on a balancer with the library that is installed there.
-DRAIN = """
-import sys
-sys.path.insert(0, "/usr/lib/katran-fleet")
-from ansible_collections.katran.fleet.plugins.module_utils._engine.drain import clear_drain, set_drain
-from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request
-request = Request("default", "/sys/fs/bpf", 30, False)
-set_drain(request, "maintenance", sys.argv[1] == "withdraw") if sys.argv[1] != "back" else clear_drain(request)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +39,6 @@ def announced(fleet: Fleet) -> Iterator[Fleet]:
         yield fleet
     finally:
         network.route_statically(fleet.lab)
-
-
-def say(fleet: Fleet, host: str, word: str) -> None:
-    """Have a person say of a balancer: drain, withdraw or back."""
-    on_host(fleet.lab, host, f"python3 - {word} <<'END'\n{DRAIN}\nEND")
 
 
 def ways(fleet: Fleet, *hosts: str, seconds: float = 20.0) -> float:
@@ -115,19 +101,37 @@ def under_load(fleet: Fleet, during: Callable[[], None]) -> tuple[list[Flow], li
     return found, broken
 
 
+def answering(fleet: Fleet, number: int) -> set[str | None]:
+    """The reals that answer so many new connections, those of the target's own address included."""
+    targets = [vip.target for vip in fleet.vips() if vip.target.protocol == "tcp"]
+    with entered(fleet.lab.namespace_path(fleet.lab.host("client"))):
+        return {flow.real for flow in asyncio.run(flows.keep_asking(targets, 20, number, lambda: True))}
+
+
 def test_maintenance_is_noticed_by_nobody(announced: Fleet) -> None:
     def maintain() -> None:
         time.sleep(2.0)
-        say(announced, "lb1", "drain")
-        # The router prefers what is not drained, by the communities that go with it.
-        time.sleep(3.0)
-        say(announced, "lb1", "withdraw")
-        print(f"withdrawn after {ways(announced, 'lb2'):.2f} s")
+        began = time.monotonic()
+        # Its routes go, a second after the router was asked to prefer the other one; then its packets end.
+        announced.playbook("katran.fleet.drain", {"katran_drain": "lb1", "katran_drain_timeout": 60})
+        print(f"drained after {time.monotonic() - began:.2f} s")
+        ways(announced, "lb2", seconds=1.0)
         before = announced.received_packets("lb1")
         time.sleep(3.0)
         assert announced.received_packets("lb1") - before < 200, "traffic still comes"
-        say(announced, "lb1", "back")
-        print(f"back after {ways(announced, *BOTH):.2f} s")
+        # Nobody would be left.
+        refused = announced.ansible("ansible-playbook", "katran.fleet.drain", "--limit", "lb2")
+        assert refused.returncode == 2
+        assert "only lb2 announces it as ready" in " ".join(refused.stdout.split())
+        # A real meanwhile: its connections go on.
+        drained = {"katran_real": "real1", "katran_drain_timeout": 5, "katran_on_timeout": "go_on"}
+        done = announced.ansible("ansible-playbook", "katran.fleet.drain_real", "-e", json.dumps(drained))
+        assert done.returncode == 0, done.stdout
+        assert "the run goes on (katran_on_timeout: go_on)" in " ".join(done.stdout.split())
+        assert answering(announced, 300) == {"real2", "real3"}
+        announced.playbook("katran.fleet.undrain_real", {"katran_real": "real1"})
+        announced.playbook("katran.fleet.undrain", None, "--limit", "lb1")
+        ways(announced, *BOTH, seconds=1.0)
         time.sleep(2.0)
 
     found, broken = under_load(announced, maintain)

@@ -18,11 +18,16 @@ from .._engine.bgp import ensure_bgp
 from .._engine.drift import Times, compared, route_findings
 from .._engine.host import HostRequest, ensure_host, read_record
 from .._kernel.lock import leave_nothing
+from .._kernel.state_folder import StateFolder
 from .._model.bgp_settings import BGP
-from .._model.drift_finding import UNKNOWN, Finding, findings_of
+from .._model.decap_record import DecapRecord
+from .._model.decap_settings import parse_real
+from .._model.drift_finding import CHANGED, UNKNOWN, Finding, findings_of, settings_ahead
 from .._model.errors import ConfigError, FleetError
 from .._model.host_plan import HOST, HostWanted
 from .._model.options import COMMON, Spec, parse_instance
+from .._model.server_id_record import ServerIdRecord
+from .._model.server_id_settings import parse_server_id
 from .agent import run_agent
 from .balancer import run_balancer
 from .bgp import _request
@@ -47,6 +52,15 @@ MODULES: Mapping[str, Callable[[], None]] = {
     "server_id_option": run_server_id_option,
 }
 """What is reviewed by the whole work of a module."""
+
+_RECORDS: Mapping[str, tuple[t.Any, Callable[[Mapping[str, t.Any]], t.Any], tuple[str, ...]]] = {
+    "decap": (DecapRecord, parse_real, ("vips", "sources", "gue_port", "server_id", "how")),
+    "server_id_option": (ServerIdRecord, parse_server_id, ("server_id", "fallback_id", "entries")),
+}
+"""Programs whose runs tell what was there instead of what was asked: their record, and the settings to compare."""
+
+_FOREIGN = " that is not ours "
+"""What a run says of somebody else's program in our place, which it does not touch."""
 
 _OF_KERNEL = ("net/", "MTU ", "MSS ")
 """How sentences about what a real needs of its kernel begin, of which the last run's settings are on record."""
@@ -107,7 +121,7 @@ class Drift:
         try:
             work()
         except FleetError as error:
-            self.findings.append(Finding(name, UNKNOWN, str(error)))
+            self.findings.append(Finding(name, CHANGED if _FOREIGN in str(error) else UNKNOWN, str(error)))
         except OSError as error:
             reason = f"the kernel refused an operation: {error.strerror or error}"
             self.findings.append(Finding(name, UNKNOWN, reason))
@@ -127,12 +141,28 @@ class Drift:
 
     def _note(self, module: Borrowed, name: str) -> None:
         result = module.result
-        same = None if name == "agent" or "drift" in result else _same(result)
+        same = None
+        if name in _RECORDS:
+            same = self._recorded(name, module.params)
+        elif name != "agent" and "drift" not in result:
+            same = _same(result)
+        if same is False and name not in _RECORDS:
+            # A plan's steps say what is done about it, and not which setting is another.
+            self.findings += settings_ahead(name, result["before"], result["after"], self.times.since(name, ""))
         self._add(name, result.get("changes", ()), result.get("drift"), same)
         self.notes += result.get("warnings", ())
 
     def _add(self, area: str, changes: t.Sequence[str], drift: t.Collection[str] | None, same: bool | None) -> None:
         self.findings += findings_of(area, changes, drift, same, partial(self.times.since, area))
+
+    def _recorded(self, name: str, params: Mapping[str, t.Any]) -> bool | None:
+        """Whether the last run of a program was asked for the same; None where there was none."""
+        kind, parse, fields = _RECORDS[name]
+        known = StateFolder(self.request.instance, self.request.bpffs).read_record(kind, name).settings
+        asked = parse(params)
+        if known is None:
+            return None
+        return all(_plain(getattr(known, field)) == _plain(getattr(asked, field)) for field in fields)
 
     def _host(self, options: Mapping[str, t.Any]) -> None:
         params = _validated(options, HOST)
@@ -163,6 +193,10 @@ def _same(result: Mapping[str, t.Any]) -> bool | None:
     if "before" not in result:
         return None
     return before == after
+
+
+def _plain(value: t.Any) -> t.Any:
+    return sorted(value) if isinstance(value, (list, tuple)) else value
 
 
 def _validated(options: Mapping[str, t.Any], spec: Spec) -> dict[str, t.Any]:

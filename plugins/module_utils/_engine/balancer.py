@@ -31,7 +31,7 @@ from .._model.snapshot import GatewayAnswer
 from .._model.state import State
 from .._model.steps import ClearSlot, Compile, Detach
 from .._model.tables import BALANCER_TABLES
-from .._model.take_over import UseForeign, can_give_back, plan_giving_back, waits_for_vips
+from .._model.take_over import UseForeign, can_give_back, plan_giving_back, stays_returned, waits_for_vips
 from .._model.wanted import Asking, Wanted, kept_wanted, wanted_back
 from .._model.words_file import WORDS_FILE
 from .._program.balancer_executor import BalancerExecutor
@@ -174,9 +174,11 @@ class Balancer:
                 )
             host = self.reader.everything(state, goal, digest, asked)
             waits = waits_for_vips(goal, state, host)
-            if waits:
-                goal = replace(goal, attach_later=True)
-            return _Seen(state, goal, host, (*warnings, waits) if waits else tuple(warnings), waits)
+            stays = stays_returned(goal, state, host) or waits
+            if stays:
+                goal = replace(goal, state="loaded", attach_later=True)
+                warnings.append(stays)
+            return _Seen(state, goal, host, tuple(warnings), waits)
 
         return Job(read, self._plan, _preview, self._execute, lambda: self._recover(known()), prepare)
 

@@ -12,6 +12,7 @@ import typing as t
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from .faults import counted
 from .verdicts import Words
 from .vip_plan import ring_members
 from .vips import Vip
@@ -79,6 +80,20 @@ def findings_of(
         yield Finding(area, kind, told, since(line))
 
 
+def settings_ahead(
+    area: str, before: Mapping[str, t.Any], after: Mapping[str, t.Any], since: Since
+) -> Iterator[Finding]:
+    """Each setting that the last run had otherwise. `before`, `after`: by name, in a module's own form."""
+    for name in sorted({*before, *after}):
+        was, now = before.get(name), after.get(name)
+        if was != now:
+            yield Finding(area, AHEAD, f"{name}: {_shown(was)} on the host, {_shown(now)} in the inventory", since)
+
+
+def _shown(value: t.Any) -> str:
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
 def routes_compared(
     ready: Mapping[str, int], there: Iterable[tuple[str, int, bool]], others: int, protocols: Sequence[int], table: int
 ) -> Iterator[str]:
@@ -96,7 +111,7 @@ def routes_compared(
             yield f"table {table} lacks the route to {place}, which the agent announces"
     if others:
         told = ", ".join(map(str, protocols))
-        yield f"table {table} has {others} routes of others (routing protocol {told}), which bird announces too"
+        yield f"table {table} has {counted(others, 'route')} of others (routing protocol {told}), which bird announces too"
 
 
 def live_digest(slots: memoryview, addresses: Mapping[int, str], step: int = 1) -> str:

@@ -20,7 +20,7 @@ ADDRESSES: Mapping[str, t.Any] = {"type": "list", "elements": "str"}
 class Origin(t.NamedTuple):
     """From which entry of the inventory one of the expanded ones is: its index, its address, and those of its reals."""
 
-    index: int
+    entry: int
     address: str
     reals: tuple[int, ...]
 
@@ -117,7 +117,7 @@ def as_written(sentences: str, origins: Mapping[int, Origin]) -> str:
         addresses = [origins[int(each[1])].address for each in _PLACE.finditer(sentence) if int(each[1]) in origins]
         found.setdefault(_PLACE.sub(lambda each: _written(each, origins), sentence), []).extend(addresses[:1])
     # Of which address it is, a sentence need not say that is of all.
-    several = {origin.index for origin in origins.values() if origins.get(origin.index) is not origin}
+    several = {origin.entry for origin in origins.values() if origins.get(origin.entry) is not origin}
     return "; ".join(
         sentence.replace("]", f"] ({addresses[0]})", 1)
         if len(addresses) == 1 and int(_PLACE.findall(sentence)[0][0]) in several
@@ -132,6 +132,6 @@ def _written(place: re.Match[str], origins: Mapping[int, Origin]) -> str:
     if origin is None:
         return place[0]
     if not place[2]:
-        return f"vips[{origin.index}]"
+        return f"vips[{origin.entry}]"
     real = int(place[2])
-    return f"vips[{origin.index}].reals[{origin.reals[real] if real < len(origin.reals) else real}]"
+    return f"vips[{origin.entry}].reals[{origin.reals[real] if real < len(origin.reals) else real}]"

@@ -237,12 +237,13 @@ def _lost(window: Window) -> list[str]:
     """Packets that a VIP counted and no real did, or that both did and no frame left for."""
     counts = window.counts
     to_vips, to_reals = counts.get("to_vips", 0), counts.get("to_reals", 0)
-    left = counts.get("frames_sent", 0) + counts.get("frames_passed", 0)
+    # What cannot be put into a tunnel is judged with the other reasons to drop.
+    left = sum(counts.get(name, 0) for name in ("frames_sent", "frames_passed", *_COUNTED[2:4]))
     found = []
     if is_lost(to_vips, to_reals):
         found.append(f"VIPs took {to_vips} packets, and reals were sent {to_reals}")
     elif is_lost(to_reals, left):
-        found.append(f"reals were sent {to_reals} packets by the count, and {left} frames left the program")
+        found.append(f"reals were sent {to_reals} packets by the count, and {left} left the program")
     return found
 
 

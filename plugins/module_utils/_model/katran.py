@@ -269,8 +269,8 @@ def _vips(seen: KatranSeen, notes: list[str]) -> tuple[list[dict[str, t.Any]], l
         if ring.differ:
             more = f", {ring.empty} of them to none of its reals" if ring.empty else ""
             stale.append(
-                f"vip {key}: its ring is stale, of no weights of these reals: {ring.differ} of {seen.sizes.ring} slots"
-                f" lead elsewhere than the nearest weights have them{more}"
+                f"vip {key}: its ring is stale, as no weights that a ring of its size tells make it: {ring.differ} of"
+                f" {seen.sizes.ring} slots lead elsewhere than the nearest weights have them{more}"
             )
         found.append(entry)
     return found, stale

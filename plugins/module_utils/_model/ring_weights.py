@@ -248,7 +248,7 @@ class _Ring:
 
 
 def differing(ring: array[int], ids: Sequence[int], owners: array[int]) -> int:
-    """How many slots of a ring lead elsewhere. `ring`: build_ring's answer; `ids`: of its reals; `owners`: slot → id."""
+    """How many slots lead elsewhere. `ring`: build_ring's answer; `ids`: of its reals; `owners`: slot → id."""
     table = [*ids, 0]
     if ring.itemsize == 1:
         # Column by column, all of it in C: most rings are as they should be, and so compared for nothing else.

@@ -96,7 +96,7 @@ class Foreign:
     """A Katran that is not ours, whose place our program took: it is held, so that it can be gone back to.
 
     `id`, `tag`: the kernel's; `interfaces`: interface → mode; `slot`: of root's array. `copied`: whether all of its
-    flows were copied, those too that it learned until it was replaced.
+    flows were copied, those too that it learned until it was replaced; `returned`: whether it was gone back to by hand.
     """
 
     id: int
@@ -104,6 +104,7 @@ class Foreign:
     interfaces: dict[str, str]
     slot: RootArray | None = None
     copied: bool = False
+    returned: bool = False
 
     def to_data(self) -> dict[str, t.Any]:
         """The file's form."""
@@ -364,7 +365,9 @@ _COMING = record(
     previous=maybe(_PREVIOUS),
     rolled_back_from=Optional(maybe(text)),
 )
-_FOREIGN = record(Foreign, id=number(1, _LARGEST), tag=text, interfaces=named(text), slot=_SLOT, copied=flag)
+_FOREIGN = record(
+    Foreign, id=number(1, _LARGEST), tag=text, interfaces=named(text), slot=_SLOT, copied=flag, returned=flag
+)
 _PROGRAM = record(
     ProgramRecord,
     tag=Optional(maybe(text)),

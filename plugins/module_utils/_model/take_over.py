@@ -80,6 +80,17 @@ def waits_for_vips(wanted: Wanted, state: State, seen: BalancerSnapshot) -> str:
     )
 
 
+def stays_returned(wanted: Wanted, state: State, seen: BalancerSnapshot) -> str:
+    """Why a Katran that was gone back to by hand is not replaced again. "" where it may be."""
+    foreign = state.program.foreign
+    if foreign is None or not foreign.returned or wanted.ends_rollback or foreign.id not in seen.katrans:
+        return ""
+    return (
+        f"the Katran (program {foreign.id}) was gone back to by hand and stays; end_rollback: true"
+        " (katran_end_rollback) takes its place again"
+    )
+
+
 def plan_take_over(plan: ProgramPlan, state: State, seen: BalancerSnapshot) -> None:
     """Hold the Katran whose place is taken, and copy its flows. ProgramError where there are several."""
     known = state.program.foreign
@@ -153,11 +164,11 @@ def plan_giving_back(plan: ProgramPlan, instance: str, state: State, seen: Balan
     if plan.of(Attach, TakeSlot):
         plan.add(UseForeign())
         plan.add(CopyFlows(foreign.id, back=True), "copy the flows that were learned meanwhile")
-        plan.add(SettleFlows(foreign.id, back=True))
+    elif not foreign.returned:
+        plan.changes.append("record that the Katran runs again")
     settings = {**state.settings, "state": "loaded"}
-    if plan.of(Attach, TakeSlot) or state.settings != settings or state.program.interfaces or state.program.slot:
-        if not plan.changes:
-            plan.changes.append("record that the Katran runs again")
+    if plan.changes:
+        plan.add(SettleFlows(foreign.id, back=True))
         plan.after = settings
         plan.add(ConcludeState(settings, "", ((), None), False))
 
@@ -169,6 +180,6 @@ def plan_letting_go(plan: ProgramPlan, state: State) -> None:
         plan.add(LetForeignGo(), f"let go of the Katran that was replaced (program {foreign.id})")
 
 
-def settled(foreign: Foreign) -> Foreign:
-    """With all of its flows copied."""
-    return replace(foreign, copied=True)
+def settled(foreign: Foreign, back: bool) -> Foreign:
+    """With all of its flows copied; `back`: ours to it, which runs again."""
+    return replace(foreign, copied=True, returned=back)

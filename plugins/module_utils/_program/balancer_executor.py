@@ -300,8 +300,8 @@ class BalancerExecutor(Executor):
             source, target = (ours, theirs) if step.back else (theirs, ours)
             copy_flows(source, target, self.edges.open_map_by_id, only_new=isinstance(step, SettleFlows))
         known = self.state.program.foreign
-        if isinstance(step, SettleFlows) and known is not None and not step.back:
-            self._record_foreign(settled(known))
+        if isinstance(step, SettleFlows) and known is not None:
+            self._record_foreign(settled(known, step.back))
 
     def use_foreign(self, _step: UseForeign) -> None:
         self.fd = self.edges.open_program(self.paths.foreign)

@@ -74,7 +74,7 @@ def test_the_order_of_a_deploy() -> None:
         )
     ]
     # What a balancer is ready for is announced once it balances it; the rest comes of readiness, not of an order.
-    assert [len(roles(play)) for play in plays("deploy")] == [0, 1, 1, 2, 1, 0]
+    assert [len(roles(play)) for play in plays("deploy")] == [0, 2, 1, 2, 1, 0]
     assert roles(plays("deploy")[3])[1] == {"name": "katran.fleet.bgp", "tasks_from": "apply"}
     for play in plays("deploy")[1:5]:
         assert play["become"] == "{{ katran_become | default(true) }}"
@@ -85,8 +85,10 @@ def test_the_order_of_a_deploy() -> None:
 def test_a_balancer_that_cannot_be_asked_ends_nothing() -> None:
     asking = plays("deploy")[1]
     assert asking["hosts"] == "{{ katran_balancers_group | default('balancers') }}"
-    task, review = asking["tasks"]
-    assert task["when"] == "inventory_hostname in deploy_preflight.ask"
+    ask, review = asking["tasks"]
+    assert ask["ansible.builtin.import_role"] == {"name": "katran.fleet.balancer", "tasks_from": "ask"}
+    [task] = role_tasks("ask")
+    assert task["when"] == "inventory_hostname in balancer_preflight.ask"
     assert (task["failed_when"], task["ignore_unreachable"]) == (False, True)
     assert review["ansible.builtin.import_role"] == {"name": "katran.fleet.bgp", "tasks_from": "review"}
 

@@ -66,7 +66,8 @@ def payloads() -> Payloads:
         # Counters and connection tables, no more.
         ("leaving_info", 360),
         ("xdp_root", 272),
-        # A Katran that is not ours is read as an inventory, by the descriptions of VIPs and tables, and compared with one.
+        # A Katran that is not ours is read as an inventory, by the descriptions of VIPs and tables, and compared with
+        # one.
         ("katran_info", 430),
         # Units and their groups, besides.
         ("server_id_option", 307),

@@ -132,6 +132,7 @@ def test_services(inside: str, more: dict[str, Any]) -> None:
             "TCP_CHECK {\nretry 500\ndelay_loop 1\ndelay_before_retry 5\n}",
             {"type": "tcp", "interval": 1, "fast_interval": 1, "fall": 100},
         ),
+        ("", "TCP_CHECK {\ndelay_before_retry 3\n}", {"type": "tcp", "fast_interval": 1}),
         ("", 'MISC_CHECK {\nmisc_path "/bin/check 1"\n}', None),
         ("protocol UDP", "UDP_CHECK {\n}", None),
     ],

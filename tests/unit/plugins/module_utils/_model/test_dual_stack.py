@@ -131,9 +131,9 @@ def test_expanding(entries: list[Any]) -> None:
     assert all(found[index] is entry for index, entry in enumerate(entries) if index not in origins)
     assert expanded(found) == (found, {})
     for index, origin in origins.items():
-        source = entries[origin.index]
+        source = entries[origin.entry]
         assert [source["reals"][number] for number in origin.reals] == (found[index].get("reals") or [])
     for index in range(len(found)):
-        assert f"vips[{origins[index].index if index in origins else index}]" in as_written(
+        assert f"vips[{origins[index].entry if index in origins else index}]" in as_written(
             f"vips[{index}]: x", origins
         )

@@ -13,6 +13,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.maintenance im
     chosen_balancers,
     last_ready,
     names_of,
+    option_faults,
 )
 
 GROUP = ["lb1", "lb2", "lb3"]
@@ -60,6 +61,24 @@ def test_names(value: t.Any, names: list[str] | None) -> None:
 def test_which_are_meant(asked: t.Any, limited: bool, playing: list[str], hosts: list[str], fault: str) -> None:
     found = chosen_balancers(asked, limited, playing, GROUP)
     assert found == (hosts, [fault] if fault else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad", "sentence"),
+    [
+        ("drain_timeout", [0, "90", 1.5, None, 86400], ["soon", -1, True, [1], 86401], "is not a number of seconds"),
+        ("drain_flows", [0, "12"], ["few", -1, 1.5, ""], "is not a number of flows"),
+        ("drain_last", [True, "yes", "False", 0], ["perhaps", 2, ""], "is neither true nor false"),
+        ("drain_withdraw", [False, "on"], ["later"], "is neither true nor false"),
+        ("on_timeout", ["stop", "purge", "go_on"], ["", "go on", ["stop"]], "is none of stop, purge, go_on"),
+    ],
+)
+def test_what_is_given_beside(name: str, good: list[t.Any], bad: list[t.Any], sentence: str) -> None:
+    assert [option_faults({name: value}) for value in good] == [[]] * len(good)
+    for value in bad:
+        (fault,) = option_faults({name: value})
+        assert fault.startswith(f"katran_{name}: ")
+        assert sentence in fault
 
 
 def test_another_that_is_ready_suffices() -> None:
