@@ -20,7 +20,7 @@ from .._kernel.memory_maps import PlannedMaps
 from .._kernel.rehearsal import RehearsedFile, RehearsedMaps
 from .._kernel.state_files import StateFile
 from .._model.entries import Asked
-from .._model.history import Entry, before_run, entry_of, is_named
+from .._model.history import REVERT, Entry, before_run, entry_of, is_named
 from .._model.limits import limits_of_settings
 from .._model.operations import Put
 from .._model.revert_plan import ProgramBack, program_back
@@ -135,7 +135,7 @@ def _choose(history: HistoryFiles, run: str | None, to: int | None) -> Reverted:
     if entry_before is None:
         return Reverted(None, f"run {run} applied nothing to this balancer: nothing is taken back (katran history)")
     run = since[0].run
-    others = {each.run: each for each in since if each.run not in ("", run)}
+    others = {each.run: each for each in since if each.run not in ("", run) and each.kind != REVERT}
     warnings = [
         f"goes back as well: run {name}{f' by {each.user}' if each.user else ''} of {each.began}, which came after"
         for name, each in others.items()

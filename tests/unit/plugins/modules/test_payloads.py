@@ -66,6 +66,9 @@ def payloads() -> Payloads:
         # Counters and connection tables, no more.
         ("leaving_info", 363),
         ("xdp_root", 275),
+        ("history_info", 90),
+        # Everything of a balancer may come back: its program, VIPs and tables.
+        ("revert", 920),
         # A Katran that is not ours is read as an inventory, by the descriptions of VIPs and tables, and compared with
         # one.
         ("katran_info", 430),
