@@ -54,7 +54,6 @@ def payloads() -> Payloads:
         ("agent", 422),
         # Routes, counters and what the agent answers are watched while traffic leaves.
         ("drain", 409),
-        # What reads units reads those with control groups, too.
         ("bgp", 163),
         ("flows", 255),
         # What today's ring says of a flow takes the order in which the program looks for its VIP.
