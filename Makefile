@@ -127,6 +127,10 @@ bench-fleet: venv ## what a deploy costs the controller, up to 50 hosts; BENCH="
 bench-plan: venv ## how long a plan of 50 balancers x 512 VIPs x 100 reals takes, and its lines; writes docs/performance.md
 	@nice -n 10 python tests/bench/plan.py
 
+.PHONY: bench-drift
+bench-drift: venv ## what playbook drift takes for each host of the laboratory, which is to be up and deployed
+	@KATRAN_LAB=$${KATRAN_LAB:-kf} python tests/bench/drift.py inventories/lab $(BENCH)
+
 .PHONY: clean
 clean: ## remove caches and build results, not the laboratory (make lab-down)
 	@rm -rf .cache .ansible tests/output changelogs/.plugin-cache.yaml katran-fleet-*.tar.gz

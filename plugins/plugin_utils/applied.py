@@ -20,7 +20,10 @@ from ansible_collections.katran.fleet.plugins.plugin_utils.library import COLLEC
 _PREFIX = "katran.fleet."
 _TASKS = ("ansible.builtin.import_tasks", "ansible.builtin.include_tasks")
 _ROLES = ("ansible.builtin.import_role", "ansible.builtin.include_role")
-_NOT_APPLIED = frozenset(("preflight",))
+_OF_BALANCER = ("balancer", "vips", "source_routes", "server_ids", "decap_destinations", "healthcheck", "agent", "bgp")
+_APPLIED = frozenset(("host", *_OF_BALANCER, "decap", "server_id_option"))
+"""The modules whose review is what differs; others in the roles ask, wait or judge."""
+
 Task = Mapping[str, t.Any]
 
 
@@ -49,7 +52,7 @@ class Applied:
 
     def _task(self, task: Task, folder: str, variables: Mapping[str, t.Any]) -> Iterator[dict[str, t.Any]]:
         name = next((key for key in task if "." in key), "")
-        if not name.startswith((_PREFIX, *_TASKS, *_ROLES)):
+        if name not in (*_TASKS, *_ROLES) and name.removeprefix(_PREFIX) not in _APPLIED:
             return
         templar = self._templar.copy_with_new_env(available_variables=variables)
         when = task.get("when", ())
@@ -61,7 +64,7 @@ class Applied:
             yield from self._file(os.path.join(folder, value if isinstance(value, str) else value["file"]), variables)
         elif name in _ROLES:
             yield from self._role(value["name"].removeprefix(_PREFIX), value.get("tasks_from", "main"), variables)
-        elif name.removeprefix(_PREFIX) not in _NOT_APPLIED:
+        else:
             options = plain(templar.template(value or {}))
             yield {"module": name.removeprefix(_PREFIX), "options": options}
 
@@ -83,7 +86,7 @@ def of_host(templar: t.Any, loader: t.Any, variables: Mapping[str, t.Any], prefl
     host = variables["inventory_hostname"]
     files = digests(library())
     # As the task that compares the library tells the ones after it in a review.
-    seen = {"host_compared": {"sources": sources(files)}}
+    seen = {"host_compared": {"sources": sources(files)}, "balancer_attached": {}}
     applied = Applied(templar, loader, {**variables, **seen})
     found: list[dict[str, t.Any]] = []
     if host in preflight["balancers"]:

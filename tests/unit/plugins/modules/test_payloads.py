@@ -79,14 +79,14 @@ def payloads() -> Payloads:
         # Lists of clients and layouts of connection ids (QUIC-LB) are read, planned and told.
         # What is applied is recorded, in the history and in the journal.
         # What was said of reals of the whole fleet is kept and told with its moment, and what ended as well.
-        *((name, 650) for name in RESOURCES),
+        *((name, 655) for name in RESOURCES),
         # What the agent knows of checks is read and judged as the agent does it. What the command katran shows is made
         # by the same files.
         ("balancer_info", 766),
         # Whoever examines a host asks everybody who knows something of it, and compiles the smallest program.
         ("doctor_info", 1180),
         # Whoever compares a host has every module review its part.
-        ("drift_info", 1204),
+        ("drift_info", 1206),
     ],
 )
 def test_no_more_than_it_takes(payloads: Payloads, module: str, kib: int) -> None:
