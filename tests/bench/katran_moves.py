@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.katran import read_katran
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.katran_maps import Place
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
 from ansible_collections.katran.fleet.tests.engine.life import (
     LINK,
     apply,
@@ -55,7 +56,8 @@ def import_of(shared: bool) -> str:
         reals = [{"address": f"10.{pool}.0.{real + 1}", "weight": weight} for real, weight in enumerate(weights)]
         address = f"198.18.{number // 250}.{number % 250 + 1}"
         vips_.append({"address": address, "port": 443, "protocol": "tcp", "reals": reals})
-    sizes = {"vips": VIPS, "reals": 4096, "ring": RING}
+    # As many server ids as Katran has room for by default: they are looked through, too.
+    sizes = {"vips": VIPS, "reals": 4096, "ring": RING, "server_ids": DEFAULT_SIZES["server_ids"]}
     made = provision({"sources": BPF, "balancer": {"sizes": sizes}, "vips": vips_})
     made.attach(LINK)
     # As if nobody else had work for the machine.
