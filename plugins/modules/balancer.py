@@ -107,8 +107,8 @@ options:
       - V(vlan) - frames with one or two VLAN tags are balanced.
       - V(source_filter) - VIPs have lists of clients that they allow or deny.
       - V(quic_lb) - connection ids of QUIC as draft-ietf-quic-load-balancers writes them, for VIPs with C(quic_lb).
-      - V(chain) - in a slot of O(root_array), packets that are not for this balancer go on to the program in the next slot
-        instead of to the kernel.
+      - V(chain) - in a slot of O(root_array), packets that are not for this balancer go on to the program in the next
+        slot instead of to the kernel.
       - On a first run there are none.
     type: list
     elements: str

@@ -253,6 +253,7 @@ class Fleet:
         others = [each for each in self._machines.beside(host) if self._is_set(each, "katran_bgp")]
         every = [resources, *(self._resources(each) for each in others)] if config is not None else [resources]
         vips = [each.entries.get("vips") for each in every]
+        places: list[dict[str, t.Any]] | None
         if len(every) == 1 and vips[0] is not None:
             places = self._once(places_of, resources, vips[0])
         else:
