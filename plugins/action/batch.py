@@ -48,11 +48,7 @@ class ActionModule(ActionBase):
         hosts = [look.host(host, host not in silent) for host in play if host in batch or host in silent]
         failed_before = sum(len(ruling["failures"]) for ruling in earlier)
         found = rule(hosts, failed_before, int(arguments["preflight"]["rollout"]["max_failed"]))
-        answer = {"changed": False, "run": look.run, "hosts": list(found.done), **found.to_data()}
-        if found.failed:
-            why = "; ".join(f"{host}: {reason}" for host, reason in found.failed.items())
-            return {**answer, "failed": True, "msg": why}
-        return answer
+        return {"changed": False, "run": look.run, "hosts": list(found.done), **found.to_data()}
 
     def _end(self, look: _Look, play: list[str], host: str, playbook: str) -> dict[str, t.Any]:
         """Tell of the batch that this host is in; fail where the run ends with it."""

@@ -75,7 +75,7 @@ class ActionModule(ActionBase):
     def _read(arguments: Mapping[str, t.Any], remarks: Remarks) -> tuple[Configured, dict[Key, Service], list[str]]:
         """What keepalived.conf and the kernel's table say, and sentences that say what was read."""
         configured, kernel, origin = Configured(), dict[Key, Service](), list[str]()
-        path, source = arguments["keepalived"], t.cast("FileSource", OnDisk())
+        path, source = arguments["keepalived"], t.cast("FileSource", OnDisk(arguments["keepalived"] or ""))
         host = arguments["host"] or "the host"
         if arguments["files"]:
             path, source = arguments["configuration"], Sent(_sent(arguments["files"], remarks))
@@ -89,7 +89,7 @@ class ActionModule(ActionBase):
         if arguments["ipvsadm"]:
             name = arguments["ipvsadm"]
             try:
-                table = OnDisk().text(name)
+                table = OnDisk(name).text(name)
             except OSError as error:
                 raise InventoryError(f"{name} cannot be read: {error.strerror or error}") from error
         if table is not None:

@@ -46,6 +46,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.katran.fleet.plugins.module_utils._model import inventory
+from ansible_collections.katran.fleet.plugins.module_utils._model.dual_stack import expanded
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import plain
 
 
@@ -60,7 +61,7 @@ def starved_vips(vips: Sequence[Mapping[str, t.Any]], minimum: int) -> list[Mapp
         least = int(minimum)
     except (TypeError, ValueError):
         raise AnsibleFilterError(f"katran.fleet.starved_vips: {minimum} is not a whole number") from None
-    return inventory.starved_vips(vips, least)
+    return inventory.starved_vips(expanded(vips)[0], least)
 
 
 class FilterModule:

@@ -11,8 +11,8 @@ short_description: Judge a batch of balancers, on the controller
 version_added: 0.1.0
 description:
   - Says at the end of each batch of the playbooks C(katran.fleet.deploy) and C(katran.fleet.upgrade) whether the run
-    goes on, from what the batch's hosts have registered. It fails where a balancer did, and says which ones go back to
-    what they were before the run. No host is reached.
+    goes on, from what the batch's hosts have registered, and which of them go back to what they were before the run. No
+    host is reached.
   - A balancer that failed goes back in any case. Where more failed in the whole run than C(katran_max_failed) lets, all
     of the batch goes back, and the run stops. One that does not answer counts as one that failed.
 author:
@@ -27,8 +27,8 @@ options:
     required: true
   phase:
     description:
-      - V(judge) says what becomes of a batch, V(end) tells of it once its hosts went back, and fails where the run
-        stops with it, and V(sum) fails at the end of a run that went on without a balancer.
+      - V(judge) says what becomes of a batch. V(end) tells of it once its hosts went back, and fails where the run
+        stops with it. V(sum) fails at the end of a run that went on without a balancer.
     type: str
     choices:
       - judge

@@ -24,7 +24,8 @@ extends_documentation_fragment:
 options:
   keepalived:
     description:
-      - A saved keepalived.conf on the controller. What it includes is looked for where it says, and beside it.
+      - A saved keepalived.conf on the controller. What it includes is looked for in its folder alone, also where it
+        is named by its path on the balancer. What is not there is told.
     type: path
   ipvsadm:
     description:

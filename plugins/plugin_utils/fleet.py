@@ -253,11 +253,10 @@ class Fleet:
         others = [each for each in self._machines.beside(host) if self._is_set(each, "katran_bgp")]
         every = [resources, *(self._resources(each) for each in others)] if config is not None else [resources]
         vips = [each.entries.get("vips") for each in every]
-        places: list[dict[str, t.Any]] | None
-        if len(every) == 1 and vips[0] is not None:
-            places = self._once(places_of, resources, vips[0])
-        else:
-            places = None if None in vips else places_of([vip for each in vips for vip in each or ()])
+        places: t.Any = None
+        if None not in vips:
+            together = [vip for each in vips for vip in each or ()]
+            places = places_of(together) if others else self._once(places_of, resources, together)
         return {"announces": config is not None, "places": places}
 
     def _shared(self, host: str) -> Told:

@@ -142,9 +142,12 @@ def _read(path: str, name: str, loader: t.Any) -> Loaded:
 
 def _read_sources(sources: list[str], name: str, loader: t.Any) -> Loaded:
     own, seals = _own_loader(loader)
-    manager = _Manager(own, sources)
+    try:
+        manager = _Manager(own, sources)
+    except AnsibleError as error:
+        raise AnsibleError(f"{name} cannot be read as an inventory: {error}") from error
     if manager.unread:
-        raise AnsibleError(f"{name}: {manager.unread[0]} cannot be read as an inventory")
+        raise AnsibleError(f"{name} cannot be read as an inventory: {manager.unread[0]}")
     return _loaded(manager, own, seals, name)
 
 

@@ -29,6 +29,9 @@ _SCHEDULER_FLAGS = ("ops", "sh-port", "sh-fallback", "mh-port", "mh-fallback", "
 _CHECKS = ("HTTP_GET", "SSL_GET", "TCP_CHECK", "DNS_CHECK", "UDP_CHECK", *words.NO_CHECK)
 _METHODS = ("NAT", "DR", "TUN")
 _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
+_SECRET = re.compile("pass|secret|token|community|key", re.IGNORECASE)
+"""Words behind which there may be what no comment in an inventory should have."""
+
 _PERSISTENT = 360
 """Seconds of persistence_timeout without a value."""
 
@@ -100,9 +103,10 @@ class _Reader:
     def _unknown(self, statement: Statement, inside: str, known: Iterable[str]) -> None:
         near = difflib.get_close_matches(statement.keyword[:40], list(known), 1, 0.75)
         meant = f", and may be meant to be {near[0]}" if near else ""
+        secret = _SECRET.search(statement.keyword)
         self._remarks.add(
             statement.where,
-            statement.text,
+            f"{statement.keyword} …" if secret else statement.text,
             f"is no word that this import knows in {inside}{meant}",
             "see in keepalived.conf(5) whether what it does matters",
         )

@@ -14,23 +14,42 @@ from collections.abc import Mapping
 from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs import MAX_TEXT
 
 _MAX_MATCHES = 10_000
+_USUAL = "/etc/keepalived/"
+"""Where a configuration is on a balancer."""
 
 
 def decoded(data: bytes) -> str:
     """Bytes of a file as text, whatever they are."""
-    return data.decode("utf-8", errors="backslashreplace")
+    return data.decode("utf-8", errors="backslashreplace").removeprefix("\ufeff")
 
 
 class OnDisk:
-    """Files of the controller. What is included from elsewhere on the balancer is looked for beside the file, too."""
+    """Files of the controller, of the folder alone where the first one is: another's configuration reads no others.
+
+    What is included by the path that it has on the balancer is looked for in that folder, as it is below there.
+    """
+
+    def __init__(self, path: str) -> None:
+        """`path`: the file that includes others."""
+        self._first = path
+        self._folder = os.path.realpath(os.path.dirname(path) or ".")
 
     def matching(self, pattern: str, beside: str) -> list[str]:
         """The paths that a pattern names, sorted."""
-        folder = os.path.dirname(beside)
-        found = sorted(glob.glob(os.path.join(folder, pattern)))
-        if not found and os.path.isabs(pattern):
-            found = sorted(glob.glob(os.path.join(folder, os.path.basename(pattern))))
-        return [path for path in found if os.path.isfile(path)][:_MAX_MATCHES]
+        if "\0" in pattern:
+            return []
+        names = [os.path.join(os.path.dirname(beside), pattern)]
+        if os.path.isabs(pattern):
+            below = pattern.removeprefix(_USUAL)
+            names += [os.path.join(os.path.dirname(self._first), each) for each in (below, os.path.basename(pattern))]
+        for name in names:
+            found = [path for path in sorted(glob.glob(name)) if os.path.isfile(path) and self._is_here(path)]
+            if found:
+                return found[:_MAX_MATCHES]
+        return []
+
+    def _is_here(self, path: str) -> bool:
+        return os.path.commonpath([self._folder, os.path.realpath(path)]) == self._folder
 
     def text(self, path: str) -> str:
         """A file's text, of which no more than the bound of a configuration is read. OSError where it has none."""

@@ -115,7 +115,8 @@ def pins() -> list[str]:
 
 
 def state_files() -> list[str]:
-    return sorted(os.listdir(STATE.parent)) if STATE.parent.exists() else []
+    """Files of the instance, without its history."""
+    return sorted(path.name for path in STATE.parent.iterdir() if path.is_file()) if STATE.parent.exists() else []
 
 
 @dataclass(frozen=True)

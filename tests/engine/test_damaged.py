@@ -66,11 +66,11 @@ def host() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def undamaged() -> Iterator[None]:
     """Each file is as it was, before and after: nothing wrote one that it could not read."""
-    before = {name: (STATE / name).read_bytes() for name in sorted(os.listdir(STATE))}
+    before = {path.name: path.read_bytes() for path in STATE.iterdir() if path.is_file()}
     yield
     for name, data in before.items():
         (STATE / name).write_bytes(data)
-    assert sorted(os.listdir(STATE)) == sorted(before)
+    assert {path.name for path in STATE.iterdir() if path.is_file()} == set(before)
 
 
 def damage(name: str, spoil: Callable[[Any], Any]) -> None:

@@ -11,7 +11,6 @@ import gc
 import importlib
 import io
 import json
-import os
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -61,7 +60,8 @@ def host() -> Iterator[None]:
         for name, arguments in DEPLOYED.items():
             module(name, arguments)["changed"]
         module("host", ARGUMENTS["host"])["changed"]
-        assert set(READERS) >= {*os.listdir(STATE)}
+        # The history has a test of its own.
+        assert set(READERS) >= {path.name for path in STATE.iterdir() if path.is_file()}
         yield
 
 
@@ -152,7 +152,7 @@ def test_a_module_ends_in_a_sentence(name: str) -> None:
 @pytest.mark.parametrize("name", READERS)
 def test_a_boot_ends_in_sentences(name: str) -> None:
     file = (STATE / name).resolve()
-    before = {path: path.read_bytes() for path in (*STATE.iterdir(), file)}
+    before = {path: path.read_bytes() for path in (*STATE.iterdir(), file) if path.is_file()}
     try:
         for what, data, _of_another_kind in list(spoiled(json.loads(before[file])))[:: 4 if "bytecode" in name else 9]:
             file.write_text(json.dumps(data), encoding="ascii")

@@ -411,19 +411,19 @@ def disk(room: int) -> Iterator[Callable[[], object]]:
     shutil.copytree(STATE.parent, kept)
     run("mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", str(STATE.parent))
     try:
-        for path in kept.iterdir():
+        for path in filter(Path.is_file, kept.iterdir()):
             shutil.copy2(path, STATE.parent)
         free = os.statvfs(STATE.parent).f_bavail * os.statvfs(STATE.parent).f_bsize
         # Of a file that takes the rest nothing may be left to be swept.
         (STATE.parent / "ballast").write_bytes(bytes(free - room))
         yield (STATE.parent / "ballast").unlink
     finally:
-        for path in kept.iterdir():
+        for path in filter(Path.is_file, kept.iterdir()):
             name = STATE.parent / path.name
             if name.exists():
                 shutil.copy2(name, path)
         run("umount", str(STATE.parent))
-        for path in kept.iterdir():
+        for path in filter(Path.is_file, kept.iterdir()):
             shutil.copy2(path, STATE.parent)
         shutil.rmtree(kept)
 

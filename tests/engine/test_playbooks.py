@@ -50,7 +50,13 @@ def plays_of(printed: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "wrong",
-    ["lb2 katran_min_active 3", "lb3 katran_udp_timeout -1", "r2 katran_gue_port 70000", "r1 katran_real_adress x"],
+    [
+        "lb2 katran_min_active 3",
+        "lb3 katran_udp_timeout -1",
+        "r2 katran_gue_port 70000",
+        "r1 katran_real_adress x",
+        "lb1 katran_serial [1, half]",
+    ],
 )
 def test_a_fault_of_one_host_ends_the_run_of_all(tmp_path: Path, wrong: str) -> None:
     done = deploy(tmp_path, wrong)

@@ -16,3 +16,7 @@ lab-test: venv ## the collection against a fleet with real traffic
 .PHONY: lab-upgrades
 lab-upgrades: venv ## twenty upgrades and five rollbacks under load, and no packet lost
 	@KATRAN_UPGRADES=20 pytest tests/lab/test_upgrades.py -k rollbacks
+
+.PHONY: lab-rolling
+lab-rolling: venv ## four balancers upgraded under load, a planted fault found and gone back from; writes docs/performance.md
+	@PYTHONPATH=tests/lab nice python tests/bench/rolling.py

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from fleetlab import flows
 from fleetlab.flows import Flow, Target
 from fleetlab.planted import plant
@@ -96,24 +95,3 @@ def test_a_planted_fault_ends_at_the_first_balancer_and_a_change_then_loses_noth
     assert [flow for flow in asked.result() if flow.error] == []
     assert len(re.findall(r"PLAY \[Balance\]", done.stdout)) == 2
     assert re.search(r"See whether the balancer does as before\] \*+\s+ok: \[lb2\]", done.stdout)
-
-
-def test_a_balancer_that_fails_is_one_of_those_that_may(deployed: Fleet) -> None:
-    """Its batch is judged, the rest of the run goes on, and the end of it is a failure all the same."""
-    before = programs(deployed)
-    variables = {"katran_interfaces": "{{ ['nowhere0'] if inventory_hostname == 'lb1' else ['eth1'] }}"}
-    for most, turns in ((0, 1), (1, 2)):
-        done = deploy(deployed, {**variables, "katran_max_failed": most})
-        assert done.returncode == 2, done.stdout[-3000:]
-        assert len(re.findall(r"PLAY \[Balance\]", done.stdout)) == turns
-        assert "nowhere0" in done.stdout
-    assert "balancers that failed, no more than katran_max_failed lets: 1 (lb1: Attach the balancer" in done.stdout
-    assert programs(deployed) == before
-
-
-@pytest.mark.parametrize(("name", "value"), [("katran_serial", "half"), ("katran_max_failed", -1)])
-def test_what_cannot_be_is_told_before_any_host_is_reached(fleet: Fleet, name: str, value: Any) -> None:
-    done = fleet.ansible("ansible-playbook", "katran.fleet.deploy", "-e", json.dumps({name: value}))
-    assert done.returncode == 2
-    assert f"{name}: {value} is not" in " ".join(done.stdout.split())
-    assert len(re.findall(r"^PLAY \[", done.stdout, re.MULTILINE)) == 1

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from .._engine.bgp import ensure_bgp
 from .._engine.drift import Times, compared, route_findings
@@ -31,10 +30,11 @@ from .._model.server_id_settings import parse_server_id
 from .agent import run_agent
 from .balancer import run_balancer
 from .bgp import _request
+from .borrowed import Borrowed, borrowed, validated
 from .decap import run_decap
 from .healthcheck import run_healthcheck
 from .host import links_of, parse_real_host
-from .module import Borrowed, _use_system_python, borrowed
+from .module import _use_system_python
 from .request import request_of
 from .resource import run_resource
 from .server_id_option import run_server_id_option
@@ -165,7 +165,7 @@ class Drift:
         return all(_plain(getattr(known, field)) == _plain(getattr(asked, field)) for field in fields)
 
     def _host(self, options: Mapping[str, t.Any]) -> None:
-        params = _validated(options, HOST)
+        params = validated(options, HOST)
         wanted = HostWanted(
             params["files"],
             real=parse_real_host(params["real"]),
@@ -181,7 +181,7 @@ class Drift:
         self.notes += outcome.warnings
 
     def _bgp(self, options: Mapping[str, t.Any]) -> None:
-        request, warnings = _request(_validated(options, BGP), True)
+        request, warnings = _request(validated(options, BGP), True)
         outcome = ensure_bgp(request)
         self._add("bgp", outcome.changes, None, None)
         self.notes += warnings
@@ -197,10 +197,3 @@ def _same(result: Mapping[str, t.Any]) -> bool | None:
 
 def _plain(value: t.Any) -> t.Any:
     return sorted(value) if isinstance(value, (list, tuple)) else value
-
-
-def _validated(options: Mapping[str, t.Any], spec: Spec) -> dict[str, t.Any]:
-    found = ArgumentSpecValidator(spec).validate(dict(options))
-    if found.error_messages:
-        raise ConfigError("; ".join(found.error_messages))
-    return dict(found.validated_parameters)

@@ -8,16 +8,14 @@ from __future__ import annotations
 import gc
 import os
 import typing as t
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import import_module
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.respawn import has_respawned, probe_interpreters_for_module, respawn_module
 from ansible.module_utils.common.text.converters import to_text
 
-from .._model.errors import ConfigError, FleetError
+from .._model.errors import FleetError
 from .._model.options import COMMON, Spec, parse_instance
 from .._model.shape import shape_faults
 from .diffs import settings_diff
@@ -60,41 +58,13 @@ class Module(AnsibleModule):
         super().fail_json(msg, **kwargs)
 
 
-class Borrowed:
-    """Stands in for a module whose review another module makes: options as a task gives them, and then its result."""
-
-    check_mode = True
-    _diff = False
-
-    def __init__(self, options: Mapping[str, t.Any]) -> None:
-        self.params: dict[str, t.Any] = dict(options)
-        self.result: dict[str, t.Any] = {}
-
-    def validate(self, spec: Spec) -> None:
-        """Read the options as AnsibleModule does. ConfigError lists what is wrong with them."""
-        found = ArgumentSpecValidator(spec).validate(self.params)
-        if found.error_messages:
-            raise ConfigError("; ".join(found.error_messages))
-        self.params = dict(found.validated_parameters)
-
-
-_borrowed: list[Borrowed] = []
-
-
-@contextmanager
-def borrowed(options: Mapping[str, t.Any]) -> Iterator[Borrowed]:
-    """In this block, a module's whole work is done with these options in check mode, and no module ends."""
-    _borrowed.append(Borrowed(options))
-    try:
-        yield _borrowed[-1]
-    finally:
-        _borrowed.pop()
+reviewing: list[t.Any] = []
+"""What stands in for modules whose reviews another module makes (borrowed.py)."""
 
 
 def module_of(spec: Spec, resource: str = "") -> AnsibleModule:
-    if _borrowed:
-        _borrowed[-1].validate({**COMMON, **spec})
-        return t.cast(AnsibleModule, _borrowed[-1])
+    if reviewing:
+        return t.cast(AnsibleModule, reviewing[-1].validated({**COMMON, **spec}))
     module = Module({**COMMON, **spec}, resource)
     _use_system_python()
     # In check mode on a fresh host the role has not installed it: it would.
@@ -113,9 +83,9 @@ def named(warning: str, instance: str = "default") -> str:
 
 def guarded(module: AnsibleModule, work: Callable[[], dict[str, t.Any]]) -> None:
     """Run the work and end the module; what an operator can cause ends in one sentence."""
-    if _borrowed:
+    if reviewing:
         parse_instance(module.params["instance"], module.params["bpffs"])
-        _borrowed[-1].result = work()
+        reviewing[-1].result = work()
         return
     # A module makes hundreds of thousands of small values and ends: looking for cycles among them doubles its time.
     gc.disable()
@@ -139,7 +109,7 @@ def steps_result(
     output: dict[str, t.Any] = {"changed": bool(changes), "changes": changes, "warnings": warnings}
     if module.check_mode and changes:
         output["msg"] = "would: " + "; ".join(changes)
-    if isinstance(module, Borrowed):
+    if reviewing:
         output |= {"before": before, "after": after}
     if module._diff:  # pylint: disable=protected-access
         output["diff"] = settings_diff(f"{name} {module.params['instance']}", before, after, changes)

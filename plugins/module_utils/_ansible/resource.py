@@ -16,7 +16,7 @@ from .._model.own_addresses import SSH_PORT
 from .._model.readiness import parse_reals
 from .._model.resources import RESOURCES
 from .diffs import entries_diff
-from .module import Borrowed, guarded, module_of
+from .module import guarded, module_of, reviewing
 from .request import request_of
 
 
@@ -64,7 +64,7 @@ def run_resource(name: str, purge: Purge | None = None) -> None:
             output["by_hand"] = result.by_hand
         if name == "reals":
             output["starts"] = list(result.starts.values())
-        if isinstance(module, Borrowed):
+        if reviewing:
             output["drift"] = result.drift
         if name == "vips":
             output["references"] = result.references

@@ -157,7 +157,7 @@ class _Recording:
             self.files.sweep()
             if not self.files.numbers():
                 written = self.files.changed_at("state.json")
-                began = _told(datetime.fromtimestamp(written, tz=UTC)) if written else _now()
+                began = _told(datetime.fromtimestamp(written, tz=UTC)) if written else self.opened.began
                 before = Entry(0, BEFORE, began, files=self.files.present(KEPT_FILES))
                 # Files before what names them: where this is killed, the next run begins again.
                 self.files.link(before)

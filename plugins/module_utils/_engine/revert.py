@@ -20,7 +20,7 @@ from .._kernel.memory_maps import PlannedMaps
 from .._kernel.rehearsal import RehearsedFile, RehearsedMaps
 from .._kernel.state_files import StateFile
 from .._model.entries import Asked
-from .._model.history import Entry, before_run, entry_of
+from .._model.history import Entry, before_run, entry_of, is_named
 from .._model.limits import limits_of_settings
 from .._model.operations import Put
 from .._model.revert_plan import ProgramBack, program_back
@@ -128,6 +128,10 @@ def _choose(history: HistoryFiles, run: str | None, to: int | None) -> Reverted:
         entry = entry_of(known, to)
         return Reverted(to, f"back to applied configuration {to} of {entry.began}")
     entry_before, since = before_run(known, run or "")
+    left = history.opening()
+    if entry_before is None and left is not None and known and is_named(left.run, run or ""):
+        # It failed or was killed before it came to a configuration: what maps have of it goes.
+        return Reverted(entry_of(known, max(known)).number, f"back to what was before run {run}, which did not end")
     if entry_before is None:
         return Reverted(None, f"run {run} applied nothing to this balancer: nothing is taken back (katran history)")
     run = since[0].run

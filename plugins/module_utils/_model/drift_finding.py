@@ -111,7 +111,8 @@ def routes_compared(
             yield f"table {table} lacks the route to {place}, which the agent announces"
     if others:
         told = ", ".join(map(str, protocols))
-        yield f"table {table} has {counted(others, 'route')} of others (routing protocol {told}), which bird announces too"
+        number = counted(others, "route")
+        yield f"table {table} has {number} of others (routing protocol {told}), which bird announces too"
 
 
 def live_digest(slots: memoryview, addresses: Mapping[int, str], step: int = 1) -> str:

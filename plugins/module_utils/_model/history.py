@@ -273,11 +273,16 @@ def before_run(known: Known, run: str) -> tuple[Entry | None, list[Entry]]:
     return entry_of(known, max(earlier)), [entry for each, entry in entries.items() if each >= first]
 
 
+def is_named(run: str, text: str) -> bool:
+    """Whether a run's id is this, or begins with as much of it as is enough."""
+    return run != "" and (run == text or (len(text) >= ENOUGH and run.startswith(text)))
+
+
 def _run_named(runs: Collection[str], text: str) -> str:
     """The run whose id this is, or begins with this. StateError where several do."""
     if text in runs or len(text) < ENOUGH:
         return text
-    found = sorted(each for each in runs if each.startswith(text))
+    found = sorted(each for each in runs if is_named(each, text))
     if len(found) > 1:
         raise StateError(f"{text} is the beginning of the ids of {len(found)} runs: {', '.join(found)}")
     return found[0] if found else text

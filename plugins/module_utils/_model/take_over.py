@@ -83,10 +83,11 @@ def waits_for_vips(wanted: Wanted, state: State, seen: BalancerSnapshot) -> str:
 def stays_returned(wanted: Wanted, state: State, seen: BalancerSnapshot) -> str:
     """Why a Katran that was gone back to by hand is not replaced again. "" where it may be."""
     foreign = state.program.foreign
-    if foreign is None or not foreign.returned or wanted.ends_rollback or foreign.id not in seen.katrans:
+    # It may have been started anew since, as after a reboot: a person's word is about a Katran, not about an id.
+    if foreign is None or not foreign.returned or wanted.ends_rollback or not seen.katrans:
         return ""
     return (
-        f"the Katran (program {foreign.id}) was gone back to by hand and stays; end_rollback: true"
+        f"the Katran (program {min(seen.katrans)}) was gone back to by hand and stays; end_rollback: true"
         " (katran_end_rollback) takes its place again"
     )
 

@@ -51,6 +51,15 @@ def test_who_is_meant_is_clear_before_a_balancer_is_asked(name: str) -> None:
     assert "ansible.builtin.fail" in asked[2]
 
 
+@pytest.mark.parametrize("name", ["departing", "words"])
+def test_another_balancer_that_cannot_be_reached_ends_no_run(name: str) -> None:
+    """Of a task that runs once, Ansible fails every host for one that is unreachable, unless errors are ignored."""
+    delegated = [task for task in tasks_of(TASKS / f"{name}.yml") if "delegate_to" in task]
+    assert delegated
+    for task in delegated:
+        assert (task["run_once"], task["ignore_errors"], task["ignore_unreachable"]) == (True, True, True)
+
+
 def test_a_drain_that_fails_anywhere_ends_the_run() -> None:
     assert play("drain")["any_errors_fatal"] is True
     assert "any_errors_fatal" not in play("undrain")

@@ -106,9 +106,24 @@ def options_of(module: str) -> dict[str, Any]:
     return found
 
 
+def files_of(role: str) -> list[Path]:
+    """The files of tasks that make a host what the inventory says; the others are parts of playbooks about a run."""
+    folder = ROOT / "roles" / role / "tasks"
+    found, coming = set(), {"main.yml", "withdraw.yml"}
+    while coming:
+        name = coming.pop()
+        if name in found or not (folder / name).exists():
+            continue
+        found.add(name)
+        for task in load(folder / name):
+            for word in ("import_tasks", "include_tasks"):
+                coming |= {str(task[f"ansible.builtin.{word}"])} if f"ansible.builtin.{word}" in task else set()
+    return [folder / name for name in sorted(found)]
+
+
 def tasks_of(role: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Each of a role's tasks that runs a module of ours: file, module, arguments."""
-    for path in sorted((ROOT / "roles" / role / "tasks").glob("*.yml")):
+    for path in files_of(role):
         for task in load(path):
             for word, arguments in task.items():
                 if word.startswith(PREFIX):
@@ -129,8 +144,8 @@ def test_the_roles_run_these_modules() -> None:
         ("balancer", "agent.yml", "agent"),
         ("balancer", "agent.yml", "healthcheck"),
         ("balancer", "agent.yml", "healthcheck"),
+        ("balancer", "attach.yml", "balancer"),
         ("balancer", "preflight.yml", "preflight"),
-        ("balancer", "run.yml", "balancer"),
         ("balancer", "run.yml", "vips"),
         ("balancer", "tables.yml", "decap_destinations"),
         ("balancer", "tables.yml", "server_ids"),
@@ -240,8 +255,11 @@ def test_a_roles_default_is_its_modules(role: str, module: str, name: str) -> No
     assert type(default_of(role, name)) is type(expected)
 
 
-INTERNAL = {("balancer", "unready_reals"), ("balancer", "unseen_reals"), ("real", "keep_vips")}
-"""Variables that playbooks set, not operators."""
+INTERNAL = {
+    *(("balancer", name) for name in ("unready_reals", "unseen_reals", "after_vips")),
+    ("real", "keep_vips"),
+}
+"""Variables that playbooks, or the role itself, set, not operators."""
 
 
 @pytest.mark.parametrize(
@@ -294,7 +312,7 @@ def test_what_the_roles_tell_role_host() -> None:
     assert variables_in(task["vars"]["host_mtu_check"]) == {"real_mtu_check"}
     assert default_of("real", "mtu_check", katran_mtu_check="off") == "off"
     assert default_of("real", "mtu_check") == default_of("host", "mtu_check") == "warn"
-    [task] = [task for task in load(ROOT / "roles/balancer/tasks/apply.yml") if "vars" in task]
+    [task] = [task for task in load(ROOT / "roles/balancer/tasks/prepare.yml") if "vars" in task]
     assert variables_in(task["vars"]["host_agent"]) == {"balancer_agent", "balancer_told"}
     assert variables_in(task["vars"]["host_sync"]) == {"balancer_agent", "balancer_sync", "balancer_told"}
     assert default_of("host", "packages", katran_host_packages=["mine"]) == ["mine"]

@@ -373,3 +373,18 @@ def test_weights_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "w.yml").write_text("web1: -7\n")
     with pytest.raises(AnsibleFilterError, match=r"host web1: katran_weights_file: .*w\.yml: web1: -7 is not a weight"):
         reals.reals({"hostvars": hosts}, ["web1"])  # type: ignore[arg-type]  # as Jinja's own
+
+
+def test_each_address_of_a_vip_can_be_starved() -> None:
+    vip = {
+        "addresses": ["198.51.100.1", "2001:db8::1"],
+        "port": 80,
+        "protocol": "tcp",
+        "reals": [{"address": "10.0.0.1"}],
+    }
+    assert [each["address"] for each in starved_vips.starved_vips([vip], 1)] == ["2001:db8::1"]
+
+
+def test_features_of_a_vip_with_several_addresses() -> None:
+    vip = {"addresses": ["198.51.100.0/24", "2001:db8::1"], "port": 80, "protocol": "tcp", "reals": []}
+    assert features.features({"katran_vips": [vip]}) == ["cidr_vips"]

@@ -57,3 +57,10 @@ def test_every_vip_where_the_real_has_no_address() -> None:
 def test_what_is_no_list() -> None:
     with pytest.raises(AnsibleFilterError, match=r"^katran.fleet.served_vips: katran_vips is not a list$"):
         served({"katran_vips": {"address": "198.51.100.1"}}, frozenset())
+
+
+def test_each_address_of_a_vip_leads_to_reals_of_its_family() -> None:
+    reals = [{"address": "10.0.0.1"}, {"address": "fc00::1"}]
+    vip = {"addresses": ["198.51.100.1", "2001:db8::1"], "port": 80, "protocol": "tcp", "reals": reals}
+    assert served({"katran_vips": [vip]}, ["10.0.0.1"]) == {"198.51.100.1"}
+    assert served({"katran_vips": [vip]}, ["10.0.0.1", "fc00::1"]) == {"198.51.100.1", "2001:db8::1"}

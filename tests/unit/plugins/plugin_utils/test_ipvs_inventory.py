@@ -150,6 +150,7 @@ def test_checks(inside: str, check: str, found: dict[str, Any] | None) -> None:
         ("", "TCP_CHECK {\nport 3\n}", "", "k:7: port 3: is no word that this import knows in TCP_CHECK"),
         ("", "HTTP_GET {\nurl {\npth /\n}\n}", "", "k:8: pth /: is no word that this import knows in url"),
         ("", "", "xyz 3", "k:1: xyz 3: is no word that this import knows in no block"),
+        ("", "", "auth_pass hidden", "k:1: auth_pass …: is no word that this import knows"),
         ("", "", "global_defs {\nxyz\n}", "k:2: xyz: is no word that this import knows in global_defs"),
         ("", "", "vrrp_instance a {\nxyz\n}", "k:2: xyz: is no word that this import knows in vrrp_instance"),
         ("sorry_server 10.0.0.9 80", "", "", "k:4: sorry_server 10.0.0.9 80: a server that answers where no real does"),

@@ -116,8 +116,10 @@ def test_notes_are_folded_though_they_began_apart() -> None:
     later = ["real 10.0.0.1 is out by check since 2026-01-01T00:00:03.5+00:00 (refused)", "a note"]
     lines = list(fleet(lb1=answer(notes=notes), lb2=answer(notes=later)).lines())
     assert lines[-2:] == [
-        "  lb1, lb2: real 10.0.0.1 is out by check since 2026-01-01T00:00:01.5+00:00 to 2026-01-01T00:00:03.5+00:00"
-        " (refused)",
+        (
+            "  lb1, lb2: real 10.0.0.1 is out by check since 2026-01-01T00:00:01.5+00:00 to 2026-01-01T00:00:03.5+00:00"
+            " (refused)"
+        ),
         "  lb1, lb2: a note",
     ]
 

@@ -179,6 +179,7 @@ def test_the_same_traffic_raises_no_alarm(seed: int, rate: float, share: float) 
     assert judge(before, Seen(window(5.0), life, vips=frozenset({VIP})), False) == []
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2000), st.integers(0, 100))
 def test_a_burst_is_no_steady_traffic(packets: int, quiet: int) -> None:
     """One client's packets in less than all parts of a window: that they end is no fault."""

@@ -28,6 +28,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.history import
     before_run,
     entry_after,
     entry_of,
+    is_named,
     opening,
     recorded_in,
     step_of,
@@ -220,6 +221,15 @@ def test_before_a_run_that_cannot_be_told() -> None:
         before_run({1: "it is damaged", 2: entry(2, "x")}, "x")
     with pytest.raises(StateError, match=r"^bbbbbbbb is the beginning of the ids of 2 runs: bbbbbbbb1, bbbbbbbb2$"):
         before_run({**BASE, 4: entry(4, "bbbbbbbb2")}, "bbbbbbbb")
+
+
+def test_names_of_runs() -> None:
+    assert is_named("aaaaaaaa1", "aaaaaaaa1")
+    assert is_named("aaaaaaaa1", "aaaaaaaa")
+    assert is_named("a", "a")
+    assert not is_named("aaaaaaaa1", "aaaaaaa")
+    assert not is_named("aaaaaaaa1", "aaaaaaaa2")
+    assert not is_named("", "")
 
 
 def test_by_number() -> None:

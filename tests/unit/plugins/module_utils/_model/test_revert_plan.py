@@ -58,8 +58,8 @@ def test_the_program_before_the_last_upgrade_comes_back_with_its_settings() -> N
 
 
 def test_any_other_program_stays_with_what_is_compiled_into_it() -> None:
-    why = "the program stays as it is: that of then (tag old) cannot come back, because only the program before the last"
-    why += " upgrade is kept; deploy the inventory and the collection of then"
+    why = "the program stays as it is: that of then (tag old) cannot come back, because only the program before the"
+    why += " last upgrade is kept; deploy the inventory and the collection of then"
     for now, kept in ((state("new"), KEPT), (state("new", previous()), GONE)):
         found = program_back(now, state("old", max_frame=9000), kept)
         assert found == ProgramBack(None, [why])

@@ -92,8 +92,8 @@ def test_what_an_operator_is_told() -> None:
         "lb2: program, VIPs and tables are again what they were before this run, verified",
         "lb3 could not go back: it is gone",
         (
-            "lb4: there was nothing before this run to go back to; what this run made stays there, and the run did not go"
-            " on to announce it"
+            "lb4: there was nothing before this run to go back to; what this run made stays there, and the run did not"
+            " go on to announce it"
         ),
         "lb5: whatever this run did there stays, until it answers again",
         "untouched: lb6, lb7",

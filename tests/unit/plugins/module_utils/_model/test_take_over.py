@@ -81,8 +81,9 @@ def test_what_was_gone_back_to_by_hand_stays() -> None:
     assert not stays_returned(replace(WANTED, ends_rollback=True), gone_back, there)
     assert not stays_returned(WANTED, state(HELD), there)
     assert not stays_returned(WANTED, state(), there)
-    # Another one runs there since.
-    assert not stays_returned(WANTED, gone_back, seen(at(OTHER), katrans={OTHER: 5}))
+    # It was started anew since.
+    assert "(program 9)" in stays_returned(WANTED, gone_back, seen(at(OTHER), katrans={OTHER: 5}))
+    assert not stays_returned(WANTED, gone_back, seen(at(OTHER)))
 
 
 def test_it_is_held_before_its_place_is_taken_and_its_flows_are_copied_before_and_after() -> None:
