@@ -48,6 +48,8 @@ conformance: venv ## the compiled datapath against recorded packets, by BPF_PROG
 
 .PHONY: molecule
 molecule: venv ## every molecule scenario
+	@# A run that was ended left its state, by which the next would take the laboratory for built.
+	@MOLECULE_COMMAND_BORDERS=0 NO_COLOR=1 molecule destroy --scenario-name default >/dev/null 2>&1
 	@MOLECULE_COMMAND_BORDERS=0 $(if $(MAKE_TERMOUT),,NO_COLOR=1) molecule test --all
 
 .PHONY: sanity

@@ -24,6 +24,7 @@ def header(source: str, destination: str, length: int) -> bytes:
 
 
 def main(vip: str, real: str) -> None:
+    """Ask until there is an answer, ten times at most, and print it; exit status 1 where there is none."""
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening,
         socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_IPIP) as tunnel,
@@ -34,13 +35,13 @@ def main(vip: str, real: str) -> None:
         listening.settimeout(1.0)
         # No checksum, which UDP over IPv4 allows.
         datagram = struct.pack("!HHHH", listening.getsockname()[1], ECHO, 12, 0) + b"ping"
-        for attempt in range(5):
+        for attempt in range(10):
             tunnel.send(header(own, vip, len(datagram)) + datagram)
             try:
-                print(listening.recv(100).decode())
+                sys.stdout.write(listening.recv(100).decode())
                 return
             except TimeoutError:
-                print(f"no answer to question {attempt + 1}", file=sys.stderr)
+                sys.stderr.write(f"no answer to question {attempt + 1}\n")
     sys.exit(1)
 
 
