@@ -12,6 +12,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
 from ansible_collections.katran.fleet.plugins.module_utils._model.fleet_revert import newest, read_aim
+from ansible_collections.katran.fleet.plugins.module_utils._model.rollout import agreed_sizes
 from ansible_collections.katran.fleet.plugins.plugin_utils.audit import audit_of
 
 OPTIONS = {"before_run": {"type": "raw"}, "to": {"type": "raw"}, "histories": {"type": "str"}}
@@ -29,11 +30,13 @@ class ActionModule(ActionBase):
         everything = task_vars or {}
         try:
             aim = read_aim(arguments["before_run"], arguments["to"])
+            serial = self._serial(everything)
         except ConfigError as error:
             return {"failed": True, "msg": str(error)}
         run = uuid.uuid4().hex
         told: dict[str, t.Any] = {"changed": False, "run": run, "audit": audit_of(run, everything)}
         told |= {"before_run": aim.before_run, "to": aim.to, "found": True}
+        told["rollout"] = {"serial": serial}
         if aim.to is not None:
             told["msg"] = f"each balancer goes back to its applied configuration {aim.to}"
         elif aim.before_run is not None:
@@ -41,6 +44,16 @@ class ActionModule(ActionBase):
         elif arguments["histories"]:
             told |= self._last(arguments["histories"], everything)
         return told
+
+    @staticmethod
+    def _serial(everything: Mapping[str, t.Any]) -> list[int | str]:
+        """The sizes of batches, which a play cannot ask its hosts' variables for. ConfigError where they cannot be."""
+        hosts = {host: everything["hostvars"][host] for host in everything.get("ansible_play_hosts_all", ())}
+        said = {host: found.get("katran_serial") for host, found in hosts.items()}
+        sizes, faults = agreed_sizes({host: value for host, value in said.items() if value is not None})
+        if faults:
+            raise ConfigError("; ".join(faults))
+        return sizes
 
     @staticmethod
     def _last(name: str, everything: Mapping[str, t.Any]) -> dict[str, t.Any]:

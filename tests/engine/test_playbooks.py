@@ -82,6 +82,7 @@ def test_without_a_fault_the_reals_are_reached_first(tmp_path: Path) -> None:
             "katran_rollback_run=../x katran_rollback_to=1",
             "katran_rollback_run and katran_rollback_to exclude each other",
         ),
+        ("katran_serial=0%", "katran_serial: 0% is not the size of a batch"),
     ],
 )
 def test_a_rollback_to_nowhere_reaches_no_host(tmp_path: Path, said: str, sentence: str) -> None:
@@ -91,3 +92,22 @@ def test_a_rollback_to_nowhere_reaches_no_host(tmp_path: Path, said: str, senten
     assert done.returncode == 2, done.stdout
     assert sentence in done.stdout
     assert "/bin/false" not in done.stdout
+
+
+def test_the_batches_of_a_rollback_are_those_of_the_inventory(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yml").write_text(INVENTORY.replace("hosts: {lb1: ,", "hosts: {lb1: {katran_serial: half},"))
+    command = [sys.executable, "-m", "ansible", "playbook", "-i", str(tmp_path / "hosts.yml"), "katran.fleet.rollback"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stdout
+    assert "katran_serial: half is not the size of a batch" in done.stdout
+    assert "'rollback_decided' | katran.fleet.batches" in (ROOT / "playbooks/rollback.yml").read_text()
+
+
+@pytest.mark.parametrize("name", ["drain", "undrain", "drain_real", "undrain_real", "rollback", "restart_agents"])
+def test_a_limit_that_leaves_no_balancer_is_an_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "hosts.yml").write_text(INVENTORY)
+    command = [sys.executable, "-m", "ansible", "playbook", "-i", str(tmp_path / "hosts.yml"), f"katran.fleet.{name}"]
+    more = ("--limit", "r1", "-e", "katran_real=r1 katran_drain=lb1")
+    done = subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stdout
+    assert "--limit r1 leaves no balancer" in done.stdout

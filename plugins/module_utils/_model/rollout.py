@@ -49,6 +49,24 @@ def sizes_of(value: t.Any) -> list[int | str]:
     return [int(size) if isinstance(size, str) and _is_count(size) else size for size in sizes]
 
 
+def agreed_sizes(said: Mapping[str, t.Any]) -> tuple[list[int | str], list[str]]:
+    """The sizes of batches that hosts agree upon, and what is wrong, in sentences. `said`: host → katran_serial."""
+    found: dict[str, list[int | str]] = {}
+    faults: list[str] = []
+    for host, value in said.items():
+        wrong = serial_faults(value)
+        faults += [each for each in wrong if each not in faults]
+        if not wrong:
+            found[host] = sizes_of(value)
+    first = next(iter(found), "")
+    faults += [
+        f"katran_serial is {sizes} for {host} and {found[first]} for {first}: it is about the whole run"
+        for host, sizes in found.items()
+        if sizes != found[first]
+    ]
+    return found.get(first, list(SERIAL)), faults
+
+
 def number_faults(name: str, value: t.Any, most: float, whole: bool) -> list[str]:
     """What is wrong with a number from 0 on; one from the command line is a text."""
     try:

@@ -14,6 +14,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.rollout import
     SERIAL,
     Host,
     Ruling,
+    agreed_sizes,
     number_faults,
     rule,
     serial_faults,
@@ -37,6 +38,16 @@ def test_what_is_no_size(value: Any) -> None:
         f"katran_serial: {value} is not the size of a batch (a number of hosts from 1, or 1% to 100%)"
     ]
     assert serial_faults([]) == ["katran_serial is empty: it lists the sizes of batches, such as [1, 25%, 100%]"]
+
+
+def test_what_hosts_agree_upon() -> None:
+    assert agreed_sizes({}) == ([1, "25%", "100%"], [])
+    assert agreed_sizes({"lb1": "2", "lb2": [2]}) == ([2], [])
+    _sizes, faults = agreed_sizes({"lb1": 0, "lb2": 0, "lb3": 1, "lb4": 2})
+    assert [each.partition(" (")[0] for each in faults] == [
+        "katran_serial: 0 is not the size of a batch",
+        "katran_serial is [2] for lb4 and [1] for lb3: it is about the whole run",
+    ]
 
 
 def test_numbers() -> None:
