@@ -126,7 +126,7 @@ def test_maintenance_is_noticed_by_nobody(announced: Fleet) -> None:
         # Its routes go, a second after the router was asked to prefer the other one; then its packets end.
         announced.playbook("katran.fleet.drain", {"katran_drain": "lb1", "katran_drain_timeout": 60})
         print(f"drained after {time.monotonic() - began:.2f} s")
-        ways(announced, "lb2", seconds=1.0)
+        ways(announced, "lb2", seconds=5.0)
         before = announced.received_packets("lb1")
         time.sleep(3.0)
         assert announced.received_packets("lb1") - before < 200, "traffic still comes"
@@ -142,7 +142,7 @@ def test_maintenance_is_noticed_by_nobody(announced: Fleet) -> None:
         assert answering(announced, 300) == {"real2", "real3"}
         announced.playbook("katran.fleet.undrain_real", {"katran_real": "real1"})
         announced.playbook("katran.fleet.undrain", None, "--limit", "lb1")
-        ways(announced, *BOTH, seconds=1.0)
+        ways(announced, *BOTH, seconds=5.0)
         time.sleep(2.0)
 
     under_load(announced, REQUESTS, maintain)
@@ -190,7 +190,7 @@ def test_an_upgrade_swaps_programs_without_traffic_and_agents_restart_unnoticed(
         restarted = agents(announced)
         assert all(restarted[name] != processes[name] for name in BOTH)
         assert announced.programs() == after
-        ways(announced, *BOTH, seconds=1.0)
+        ways(announced, *BOTH, seconds=5.0)
 
     under_load(announced, 500, upgrade)
     # Back to the collection's own program; one is as an upgrade leaves it that ends in the middle.
