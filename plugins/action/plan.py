@@ -50,7 +50,11 @@ class ActionModule(ActionBase):
             self._write(arguments["path"], json.dumps(told, indent=2) + "\n")
             self._write(arguments["markdown"], hidden(plan.markdown()))
         except OSError as error:
-            return {"failed": True, "exit_status": ERROR, "msg": f"{error.filename} cannot be written: {error.strerror}"}
+            return {
+                "failed": True,
+                "exit_status": ERROR,
+                "msg": f"{error.filename} cannot be written: {error.strerror}",
+            }
         answer = {"changed": False, "exit_status": plan.status, "summary": told["summary"]}
         if plan.status == ERROR:
             # Ansible prints the whole of a result that failed.
