@@ -36,7 +36,7 @@ class ActionModule(ActionBase):
         everything = task_vars or {}
         try:
             for name in ("path", "markdown"):
-                self._require_folder(arguments[name])
+                self._require_place(arguments[name])
             if not arguments["old"]:
                 raise AnsibleError("katran_plan_old says with what to compare: a git revision, or an inventory")
             plan, hidden = self._plan(arguments["old"], arguments["new"], everything)
@@ -46,8 +46,15 @@ class ActionModule(ActionBase):
             self._display.display(hidden(line))
         data = plan.to_data()
         told = json.loads(hidden(json.dumps(data)))
-        self._write(arguments["path"], json.dumps(told, indent=2) + "\n")
-        self._write(arguments["markdown"], hidden(plan.markdown()))
+        try:
+            self._write(arguments["path"], json.dumps(told, indent=2) + "\n")
+            self._write(arguments["markdown"], hidden(plan.markdown()))
+        except OSError as error:
+            return {
+                "failed": True,
+                "exit_status": ERROR,
+                "msg": f"{error.filename} cannot be written: {error.strerror}",
+            }
         answer = {"changed": False, "exit_status": plan.status, "summary": told["summary"]}
         if plan.status == ERROR:
             # Ansible prints the whole of a result that failed.
@@ -82,7 +89,9 @@ class ActionModule(ActionBase):
         return frozenset(everything.get("ansible_play_hosts_all", ())) if everything.get("ansible_limit") else None
 
     @staticmethod
-    def _require_folder(path: str | None) -> None:
+    def _require_place(path: str | None) -> None:
+        if path and os.path.isdir(path):
+            raise AnsibleError(f"{path} is a folder: give the path of a file")
         folder = os.path.dirname(path or "") or "."
         if not os.path.isdir(folder):
             raise AnsibleError(f"{path}: there is no folder {folder}")

@@ -87,7 +87,7 @@ from jinja2.runtime import Context
 from ansible_collections.katran.fleet.plugins.module_utils._model.written import number_fault
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_values import host_variable
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import plain
-from ansible_collections.katran.fleet.plugins.plugin_utils.sites import Candidate, at_site, zones_fault
+from ansible_collections.katran.fleet.plugins.plugin_utils.sites import Candidate, at_site_by_family, zones_fault
 from ansible_collections.katran.fleet.plugins.plugin_utils.weights_file import WeightsError, read_weights, weights_path
 
 
@@ -106,7 +106,7 @@ def host_addresses(context: Context, host: str, name: str, family: str | None) -
     addresses = [value] if isinstance(value, str) and value else value
     if not isinstance(addresses, list) or not addresses:
         raise AnsibleFilterError(f"katran.fleet.{name}: host {host} has no katran_real_address")
-    return [address for address in map(str, addresses) if family is None or (":" in address) == (family == "ipv6")]
+    return [address for address in map(str, addresses) if family in (None, _family(address))]
 
 
 @pass_context
@@ -126,12 +126,22 @@ def reals(
         if own:
             candidates.append(_candidate(context, host, zone is not None))
             addresses.append(own)
+    families = [list(dict.fromkeys(map(_family, own))) for own in addresses]
     if zone is not None:
-        candidates = at_site(candidates, _word(zone, "zone"), *_helping(spill, fallback))
-    for each, own in zip(candidates, addresses, strict=True):
-        given = {name: value for name, value in (("weight", each.weight), ("state", each.state)) if value is not None}
-        found += [{"address": address, **given} for address in own]
+        by_family = at_site_by_family(candidates, families, _word(zone, "zone"), *_helping(spill, fallback))
+    else:
+        by_family = [dict.fromkeys(own, each) for each, own in zip(candidates, families, strict=True)]
+    for each, own in zip(by_family, addresses, strict=True):
+        found += [{"address": address, **_given(each[_family(address)])} for address in own]
     return found
+
+
+def _given(real: Candidate) -> dict[str, t.Any]:
+    return {name: value for name, value in (("weight", real.weight), ("state", real.state)) if value is not None}
+
+
+def _family(address: str) -> str:
+    return "ipv6" if ":" in address else "ipv4"
 
 
 def _candidate(context: Context, host: str, zoned: bool) -> Candidate:

@@ -30,6 +30,10 @@ class Candidate(t.NamedTuple):
         own = self.zones.get(zone, {})
         return self._replace(weight=own.get("weight", self.weight), state=own.get("state", self.state))
 
+    def is_near(self, zone: str) -> bool:
+        """Whether balancers of a zone take it for one of their own."""
+        return self.zone == zone or "weight" in self.zones.get(zone, {})
+
     @property
     def whole(self) -> int:
         """Its weight, as a number; what is none, module vips tells."""
@@ -70,7 +74,7 @@ def at_site(
     together, or in the order of `fallback`, a zone at a time until there is enough. A helping real has its own weight.
     """
     here = [each.at(zone) for each in candidates]
-    near = [each.zone == zone or "weight" in each.zones.get(zone, {}) for each in here]
+    near = [each.is_near(zone) for each in here]
     whole = sum(each.whole for each, is_near in zip(here, near, strict=True) if is_near)
     active = sum(each.active for each, is_near in zip(here, near, strict=True) if is_near)
     helping: set[str] = set()
@@ -87,3 +91,27 @@ def at_site(
         each if is_near or each.zone in helping else each._replace(weight=0)
         for each, is_near in zip(here, near, strict=True)
     ]
+
+
+def at_site_by_family(
+    candidates: Sequence[Candidate],
+    families: Sequence[Sequence[str]],
+    zone: str,
+    spill: int = 0,
+    fallback: Sequence[str] | None = None,
+) -> list[dict[str, Candidate]]:
+    """The same for each family of a real's addresses, since a VIP's reals mostly are of its family alone.
+
+    `families`: those of each real. Where no near real has a family, what holds for all of them holds for it.
+    """
+    found = [
+        dict.fromkeys(own, each) for each, own in zip(at_site(candidates, zone, spill, fallback), families, strict=True)
+    ]
+    for family in dict.fromkeys(each for own in families for each in own):
+        of = [number for number, own in enumerate(families) if family in own]
+        if any(candidates[number].is_near(zone) for number in of):
+            for number, each in zip(
+                of, at_site([candidates[number] for number in of], zone, spill, fallback), strict=True
+            ):
+                found[number][family] = each
+    return found

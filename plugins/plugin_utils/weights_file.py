@@ -47,7 +47,8 @@ def read_weights(path: str) -> Mapping[str, int]:
 def _read(path: str, _changed: int, _size: int) -> Mapping[str, int]:
     """What a file has, read once as long as it is the same."""
     try:
-        with open(path, encoding="utf-8", newline="") as source:
+        # A table that Windows saved begins with a mark.
+        with open(path, encoding="utf-8-sig", newline="") as source:
             rows = _of_csv(source) if path.endswith(".csv") else _of_yaml(source)
     except (UnicodeDecodeError, csv.Error, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
@@ -59,6 +60,9 @@ def _read(path: str, _changed: int, _size: int) -> Mapping[str, int]:
         if number_fault(value) or not 0 <= int(value) <= MAX_WEIGHT:
             raise WeightsError(f"{path}: {visible(name)[:80]}: {value!s:.80} is not a weight (0 to {MAX_WEIGHT})")
         weights[name] = int(value)
+    if not weights:
+        # Mostly a file that its writer did not get to fill, and not that all reals are to have the same weight.
+        raise WeightsError(f"{path} has no weight of any real")
     return MappingProxyType(weights)
 
 

@@ -133,6 +133,7 @@ def test_all_faults_of_the_new_one_are_told(repository: Path) -> None:
         (["-e", "katran_plan_old=main:nowhere", "-e", "katran_plan_new=site"], "main has no nowhere"),
         (["-e", "katran_plan_old=--output=x:site", "-e", "katran_plan_new=site"], "neither a path nor a git revision"),
         (["-i", "site", "-e", "katran_plan_old=main", "-e", "katran_plan_json=no/such/x.json"], "no folder no/such"),
+        (["-i", "site", "-e", "katran_plan_old=main", "-e", "katran_plan_json=site"], "site is a folder"),
     ],
 )
 def test_what_cannot_be_compared_is_an_error(repository: Path, arguments: list[str], sentence: str) -> None:

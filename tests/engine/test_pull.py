@@ -114,6 +114,38 @@ def test_it_applies_the_branch_to_this_host_alone_and_tells_failures(site: Site)
     assert line.startswith("katran-pull: not applied: git fetch: ")
 
 
+def test_a_checkout_that_a_power_cut_left_is_mended(site: Site) -> None:
+    (site.repository / "site.yml").write_text("[{hosts: all, gather_facts: false}]")
+    site.commit("quick")
+    folder = site.state / "checkout/.git"
+    assert site.pull()[0] == 0
+    for name in ("index.lock", "shallow.lock"):
+        (folder / name).touch()
+    status, line = site.pull()
+    assert status == 0, line
+    for path in folder.glob("objects/??/*"):
+        path.chmod(0o644)
+        path.write_bytes(b"")
+    (site.state / "last.json").write_text("[]")
+    status, line = site.pull()
+    assert status == 0, line
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"), [("none.yml", "", "the repository has no none.yml"), ("bad.yml", "a: [", "status 1")]
+)
+def test_an_inventory_that_cannot_be_read_is_a_failure(site: Site, name: str, text: str, sentence: str) -> None:
+    if text:
+        (site.repository / name).write_text(text)
+        site.commit("one")
+    site.settings["inventory"] = name
+    (site.state).mkdir()
+    (site.state / "last.json").write_text("[]")
+    status, line = site.pull()
+    assert (status, site.told("failed")) == (1, 1), line
+    assert sentence in line
+
+
 def test_what_nobody_signed_is_not_even_checked_out(site: Site) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(site.key)], check=True)
     public = site.key.with_suffix(".pub").read_text()

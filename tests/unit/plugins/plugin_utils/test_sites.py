@@ -11,7 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.katran.fleet.plugins.plugin_utils.sites import Candidate, at_site, zones_fault
+from ansible_collections.katran.fleet.plugins.plugin_utils.sites import (
+    Candidate,
+    at_site,
+    at_site_by_family,
+    zones_fault,
+)
 
 A1, A2 = Candidate("a1", "ams", 3), Candidate("a2", "ams")
 F1, L1 = Candidate("f1", "fra", 2), Candidate("l1", "lon")
@@ -46,6 +51,24 @@ def weights(candidates: list[Candidate], *arguments: Any) -> list[Any]:
 def test_spilling(first: Any, second: Any, spill: int, fallback: Any, found: list[Any]) -> None:
     near = [A1._replace(state=first), A2._replace(state=second)]
     assert weights([*near, F1, L1], spill, fallback) == found
+
+
+def test_each_family_is_a_site_of_its_own() -> None:
+    both = ["ipv4", "ipv6"]
+    here = [A1, A2._replace(state="down"), F1]
+    # Of IPv6 nobody near is active; of IPv4 nobody near is down.
+    found = at_site_by_family(here, [["ipv4"], ["ipv6"], both], "ams")
+    assert [{family: each.weight for family, each in own.items()} for own in found] == [
+        {"ipv4": 3},
+        {"ipv6": None},
+        {"ipv4": 0, "ipv6": 2},
+    ]
+    # Where nobody near has a family, a VIP may have reals of both.
+    found = at_site_by_family([A1, F1], [["ipv4"], ["ipv6"]], "ams")
+    assert [own.popitem()[1].weight for own in found] == [3, 0]
+    assert at_site_by_family(here, [both] * 3, "ams", 90) == [
+        dict.fromkeys(both, each) for each in at_site(here, "ams", 90)
+    ]
 
 
 def test_a_zone_without_reals_of_its_own() -> None:

@@ -34,10 +34,16 @@ def test_the_same_in_every_form(tmp_path: Path, name: str, text: str) -> None:
     assert read_weights(str(path)) == {"web1": 3, "web2": 0}
 
 
+def test_a_table_that_windows_saved(tmp_path: Path) -> None:
+    path = tmp_path / "w.csv"
+    path.write_bytes(b"\xef\xbb\xbfname,weight\r\nweb1,3\r\n")
+    assert read_weights(str(path)) == {"web1": 3}
+
+
 def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "w.yml"
-    path.write_text("")
-    assert read_weights(str(path)) == {}
+    path.write_text("web1: 9\nweb2: 3\n")
+    assert read_weights(str(path)) == {"web1": 9, "web2": 3}
     path.write_text("web1: 10\n")
     assert read_weights(str(path)) == {"web1": 10}
 
@@ -55,6 +61,9 @@ def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
         ("w.yml", "a: [\n", "is neither YAML nor JSON"),
         ("w.yml", "a: !!python/object:os.system x\n", "is neither YAML nor JSON"),
         ("w.yml", "[" * 5000, "is neither YAML nor JSON"),
+        ("w.yml", "", "has no weight of any real"),
+        ("w.yml", "{}\n", "has no weight of any real"),
+        ("w.csv", "name,weight\n", "has no weight of any real"),
         ("w.csv", "web1;3\n", "web1;3 is not a name and a weight"),
     ],
 )
