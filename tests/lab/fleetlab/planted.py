@@ -14,8 +14,8 @@ _PARTS = ("bpf", "meta", "playbooks", "plugins", "roles", "galaxy.yml")
 _COUNTED = "\tif (is_delivered_here(vip, real))"
 
 
-def _with(folder: Path, statement: str) -> Path:
-    """Make a collection in a folder whose program has one more statement there; its search path."""
+def plant(folder: Path, address: str) -> Path:
+    """Make a collection in a folder whose balancers drop what they have counted for an IPv4 VIP; its search path."""
     copy = folder / "ansible_collections/katran/fleet"
     for part in _PARTS:
         source = PROJECT / part
@@ -26,17 +26,12 @@ def _with(folder: Path, statement: str) -> Path:
             shutil.copy(source, copy / part)
     program = copy / "bpf/balancer.bpf.c"
     text = program.read_text(encoding="utf-8")
-    assert text.count(_COUNTED) == 1, "the program is another: say anew where the statement goes"
-    program.write_text(text.replace(_COUNTED, statement + _COUNTED), encoding="utf-8")
+    assert text.count(_COUNTED) == 1, "the program is another: say anew where the fault goes"
+    fault = f"\tif (vip->key->vip[0] == htonl({int(ipaddress.IPv4Address(address))}u))\n\t\treturn XDP_DROP;\n"
+    program.write_text(text.replace(_COUNTED, fault + _COUNTED), encoding="utf-8")
     return folder
 
 
-def plant(folder: Path, address: str) -> Path:
-    """A collection whose balancers drop what they have counted for an IPv4 VIP."""
-    number = int(ipaddress.IPv4Address(address))
-    return _with(folder, f"\tif (vip->key->vip[0] == htonl({number}u))\n\t\treturn XDP_DROP;\n")
-
-
 def rebuild(folder: Path) -> Path:
-    """A collection whose program has other bytecode, and does the same."""
-    return _with(folder, '\tasm volatile("r0 = 0" : : : "r0");\n')
+    """A collection whose program has other bytecode, and does the same: it drops what is for an address of no VIP."""
+    return plant(folder, "240.0.0.1")
