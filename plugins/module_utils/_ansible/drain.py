@@ -41,6 +41,9 @@ def run_drain() -> None:
         output = steps_result(module, "drain", found.result.changes, [], found.result.before, found.result.after)
         output |= _told(found)
         if found.trouble:
+            # Only what ends well may pass warnings on.
+            for warning in output.pop("warnings"):
+                module.warn(warning)
             # The word is kept, so that something changed all the same.
             module.fail_json(msg=found.trouble, **output)
         return output

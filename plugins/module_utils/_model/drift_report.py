@@ -215,8 +215,9 @@ class Fleet:
         if not bad:
             return f"no drift: {fleet or 'no host'} as the inventory says"
         unknown = [host for host, finding in self.findings if finding.kind == UNKNOWN]
-        only = sorted(set(bad) - set(unknown))
-        parts = [f"{counted(len(self.findings), 'difference')} on {some(bad)}"] if only else []
+        # A host of which a part was not compared may differ in the others.
+        differ = [host for host, finding in self.findings if finding.kind != UNKNOWN]
+        parts = [f"{counted(len(differ), 'difference')} on {some(sorted(set(differ)))}"] if differ else []
         if unknown:
             parts.append(f"not compared: {some(sorted(set(unknown)))}")
         return f"drift: {'; '.join(parts)} ({fleet})"

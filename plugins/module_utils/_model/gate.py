@@ -10,7 +10,8 @@ Little traffic proves nothing, so every rule about counters asks for enough of i
   of the window before, where it has ENOUGH packets of that kind, and that of the program's whole life; each with three
   deviations and nine added, since a small number is known badly (the "rule of three" for a count of none, widened).
 - An absence (of a VIP's packets, of new flows, of any frame) is a fault where there were at least STEADY in each of the
-  PARTS of the window before, and none in all of the window after. A burst that is shorter than the window before is no steady traffic.
+  PARTS of the window before, and none in all of the window after. A burst shorter than the window before is no steady
+  traffic; what ends between the two windows cannot be told from a fault.
 - What a sound program never does (count a packet for a VIP and for no real, use fallback_cache where it was never used)
   and what a simulated flow shows needs no statistics, but for the packets that pass between two reads of counters.
 """
