@@ -31,13 +31,17 @@ ADDRESSES = ("198.18.200.1", "fd6b:6174:7261:200::1")
 BOTH = ("lb1", "lb2")
 
 
+def forget(fleet: Fleet) -> None:
+    """Of the client's ports, few are left that no test has used while the rings were others: docs/readiness.md."""
+    for name in BOTH:
+        fleet.module(name, "katran.fleet.flows", {"allow_all": True})
+
+
 @pytest.fixture(scope="module")
 def announced(fleet: Fleet) -> Iterator[Fleet]:
     """The fleet as its agents announce it; the router knows no other way to the VIPs."""
     fleet.deploy()
-    # Of the client's ports, few are left that no test has used while the rings were others: docs/readiness.md.
-    for name in BOTH:
-        fleet.module(name, "katran.fleet.flows", {"allow_all": True})
+    forget(fleet)
     # On a busy machine, BFD misses 300 ms now and then: with one of two away, that would be nobody's way to the VIPs.
     on_host(
         fleet.lab,
@@ -176,6 +180,7 @@ def test_an_upgrade_swaps_programs_without_traffic_and_agents_restart_unnoticed(
     announced: Fleet, tmp_path: Path
 ) -> None:
     """One balancer after the other: traffic leaves, its program becomes another, traffic is back before the next."""
+    forget(announced)
     before = announced.programs()
     other = rebuild(tmp_path)
     one_by_one = json.dumps({"katran_serial": 1, "katran_gate_seconds": 2, "katran_drain_timeout": 60})
