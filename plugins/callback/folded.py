@@ -4,16 +4,6 @@
 
 from __future__ import annotations
 
-import atexit
-import os
-import time
-import typing as t
-
-from ansible.plugins.callback.default import CallbackModule as Default
-
-from ansible_collections.katran.fleet.plugins.module_utils._model.folding import fold, names_text
-from ansible_collections.katran.fleet.plugins.plugin_utils.folding import HOST, Recorder, TaskOutput, told_again
-
 DOCUMENTATION = """
 name: folded
 type: stdout
@@ -65,6 +55,16 @@ seealso:
   - plugin: ansible.builtin.default
     plugin_type: callback
 """
+
+import atexit
+import os
+import time
+import typing as t
+
+from ansible.plugins.callback.default import CallbackModule as Default
+
+from ansible_collections.katran.fleet.plugins.module_utils._model.folding import fold, names_text
+from ansible_collections.katran.fleet.plugins.plugin_utils.folding import HOST, Recorder, TaskOutput, told_again
 
 FREE = ("free", "host_pinned", "ansible.builtin.free", "ansible.builtin.host_pinned")
 MIB = 1 << 20

@@ -47,8 +47,8 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.limits import 
 from ansible_collections.katran.fleet.plugins.module_utils._model.options import Spec
 from ansible_collections.katran.fleet.plugins.module_utils._model.resources import config_faults
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import BALANCER, parse_settings
-from ansible_collections.katran.fleet.plugins.plugin_utils.fleet import option_faults
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import plain
+from ansible_collections.katran.fleet.plugins.plugin_utils.role_options import option_faults
 
 
 def faults(options: Mapping[str, t.Any]) -> list[str]:

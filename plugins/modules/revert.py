@@ -38,6 +38,13 @@ options:
       - The number of an applied configuration, as C(katran history) shows it on this host. V(0) is what was there
         before the first run on record.
     type: int
+  stays:
+    description:
+      - Whether a program that comes back is noted as rolled back by hand, so that runs leave it until its sources or
+        settings change, or O(katran.fleet.balancer#module:end_rollback) ends it. Without, the next run brings the
+        program of its sources again, as after the rollback of a batch.
+    type: bool
+    default: true
 seealso:
   - module: katran.fleet.balancer
   - module: katran.fleet.vips

@@ -24,6 +24,8 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.bird_conf impo
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import VipKey
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, run, sandbox
 
+ALONE = True
+
 BIRD = Path(__file__).resolve().parents[2] / ".cache/bird"
 """Unpacked by scripts/setup: as a package it would start a daemon on this machine."""
 

@@ -6,9 +6,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -111,3 +114,25 @@ def test_a_limit_that_leaves_no_balancer_is_an_error(tmp_path: Path, name: str) 
     done = subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stdout
     assert "--limit r1 leaves no balancer" in done.stdout
+
+
+def delegated(node: Any) -> Iterator[dict[str, Any]]:
+    """The tasks that another host does, of what a file of tasks or plays says."""
+    if isinstance(node, list):
+        for each in node:
+            yield from delegated(each)
+    elif isinstance(node, dict):
+        if "delegate_to" in node:
+            yield node
+        for value in node.values():
+            yield from delegated(value)
+
+
+def test_a_task_for_another_host_does_not_lead_back_to_this_one() -> None:
+    """An `ansible_host` made of `inventory_hostname` would: where a task is delegated, that is this host's."""
+    files = [*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/*.yml")]
+    tasks = [task for path in files for task in delegated(yaml.safe_load(path.read_text(encoding="utf-8")))]
+    assert tasks
+    for task in tasks:
+        asked = task["delegate_to"].strip("{} ")
+        assert f"hostvars[{asked}].ansible_host" in task.get("vars", {}).get("ansible_host", ""), task["name"]

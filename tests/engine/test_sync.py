@@ -19,6 +19,8 @@ from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.tests.engine import two_balancers as two
 from ansible_collections.katran.fleet.tests.engine.two_balancers import ADDRESSES, EAST, WEST
 
+ALONE = True
+
 BEFORE, AFTER = (1, 2, 3, 4, 5), (1, 2, 3, 4, 6)
 
 

@@ -42,12 +42,6 @@ def asking(fleet: Fleet, targets: list[Target]) -> Iterator[Future[list[Flow]]]:
             over.set()
 
 
-def programs(fleet: Fleet) -> dict[str, tuple[int, str]]:
-    """Balancer → id and tag of the program that it runs."""
-    found = fleet.module("balancers", "katran.fleet.balancer_info", {"gather": ["program"]})
-    return {host: (result["program"]["id"], result["program"]["tag"]) for host, result in found.items()}
-
-
 def deploy(
     fleet: Fleet, variables: dict[str, Any], collections: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
@@ -67,7 +61,7 @@ def tcp(fleet: Fleet, kept: Callable[[Target], bool] = lambda _target: True) -> 
 def test_a_planted_fault_ends_at_the_first_balancer_and_a_change_then_loses_nothing(
     deployed: Fleet, tmp_path: Path
 ) -> None:
-    before = programs(deployed)
+    before = deployed.programs()
     bad = next(target.address for target in tcp(deployed) if "." in target.address)
     collections = plant(tmp_path, bad)
 
@@ -82,7 +76,7 @@ def test_a_planted_fault_ends_at_the_first_balancer_and_a_change_then_loses_noth
     assert "lb1: program, VIPs and tables are again what they were before this run, verified" in said, said[-3000:]
     assert "untouched: lb2" in said
     assert "run katran.fleet.deploy again" in said
-    after = programs(deployed)
+    after = deployed.programs()
     assert (after["lb1"][1], after["lb2"]) == (before["lb1"][1], before["lb2"])
 
     # The next run, with the sound program and other weights, resumes: under load, one balancer after the other.

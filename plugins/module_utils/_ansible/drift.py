@@ -68,7 +68,7 @@ _OF_KERNEL = ("net/", "MTU ", "MSS ")
 _BALANCERS = ("balancer",)
 """Without any of these, a host has no ring."""
 
-SPEC: Spec = {**COMMON, "applied": {"type": "list", "elements": "dict", "required": True}}
+SPEC: Spec = {**COMMON, "preflight": {"type": "dict"}, "applied": {"type": "list", "elements": "dict"}}
 
 
 def run_drift_info() -> None:
@@ -80,6 +80,8 @@ def run_drift_info() -> None:
     leave_nothing()
     try:
         parse_instance(module.params["instance"], module.params["bpffs"])
+        if module.params["applied"] is None:
+            raise ConfigError("applied: is missing; the action plugin of this module makes it of preflight")
     except ConfigError as error:
         module.fail_json(msg=str(error), invocation={})
     began = time.monotonic()

@@ -47,7 +47,7 @@ class RingWeights:
 
 
 def weights_of(owners: array[int], addresses: Mapping[int, str], build: Build = build_ring) -> RingWeights:
-    """The smallest weights that give this ring; where none do, those that come nearest.
+    """Small weights that give this ring; where none are found, those that come nearest.
 
     `owners`: slot → real id; `addresses`: id → address of the reals that there are.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A copy of the collection whose program has a fault that its self-test cannot know: it drops one VIP's packets."""
+"""Copies of the collection with another program: one that does the same, one with a fault no self-test can know."""
 
 from __future__ import annotations
 
@@ -30,3 +30,8 @@ def plant(folder: Path, address: str) -> Path:
     fault = f"\tif (vip->key->vip[0] == htonl({int(ipaddress.IPv4Address(address))}u))\n\t\treturn XDP_DROP;\n"
     program.write_text(text.replace(_COUNTED, fault + _COUNTED), encoding="utf-8")
     return folder
+
+
+def rebuild(folder: Path) -> Path:
+    """A collection whose program has other bytecode, and does the same: it drops what is for an address of no VIP."""
+    return plant(folder, "240.0.0.1")

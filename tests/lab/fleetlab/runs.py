@@ -103,6 +103,11 @@ class Fleet:
         decode = json.JSONDecoder().raw_decode
         return {host: decode(text)[0] for host, text in zip(found[1::2], found[2::2], strict=True)}
 
+    def programs(self) -> dict[str, tuple[int, str]]:
+        """Balancer → id and tag of the program that it runs."""
+        found = self.module("balancers", "katran.fleet.balancer_info", {"gather": ["program"]})
+        return {host: (result["program"]["id"], result["program"]["tag"]) for host, result in found.items()}
+
     def vips(self) -> list[Vip]:
         """The VIPs of the inventory."""
         return read_vips(self.inventory, self.lab.prefix)

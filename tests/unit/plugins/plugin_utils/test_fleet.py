@@ -14,8 +14,9 @@ from ansible.template import Templar, trust_as_template
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.layout import VIP_FLAGS
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
-from ansible_collections.katran.fleet.plugins.plugin_utils.fleet import Fleet, message, option_faults, report
+from ansible_collections.katran.fleet.plugins.plugin_utils.fleet import Fleet, message, report
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import HostVariables
+from ansible_collections.katran.fleet.plugins.plugin_utils.role_options import option_faults
 
 ROOT = Path(__file__).resolve().parents[4]
 WEB = [{"address": "10.0.0.1"}, {"address": "10.0.0.2"}]

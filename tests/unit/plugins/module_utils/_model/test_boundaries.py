@@ -102,7 +102,8 @@ def test_the_options_of_a_resources_module() -> None:
     }
     overlay, marks = RealStates(), TABLES["healthcheck_destinations"]
     config = {"type": "list", "elements": "dict"}
-    assert overlay.spec() == {"config": {**config, "options": overlay.options}, **common, **PURGE, **PLANNED}
+    own = {**PURGE, "newest": {"type": "bool", "default": False}}
+    assert overlay.spec() == {"config": {**config, "options": overlay.options}, **common, **own, **PLANNED}
     assert marks.spec() == {"config": {**config, "options": marks.options}, **common}
     overlay.spec()["state"]["default"] = "deleted"
     assert overlay.spec()["state"]["default"] == "merged"
