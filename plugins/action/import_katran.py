@@ -12,7 +12,7 @@ import yaml
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
-from ansible_collections.katran.fleet.plugins.plugin_utils.katran_inventory import Written, inventory_of
+from ansible_collections.katran.fleet.plugins.plugin_utils.katran_inventory import HEAD, Written, inventory_of
 
 OPTIONS = {
     "found": {"type": "str", "required": True},
@@ -58,14 +58,17 @@ class ActionModule(ActionBase):
         }
 
     def _write(self, written: Written, path: str, force: bool) -> list[str]:
-        """A line for each file that is, or in check mode would be, written. ConfigError where one is another's."""
+        """A line for each file that is, or in check mode would be, written or removed.
+
+        ConfigError where one is another's.
+        """
         there: dict[str, str] = {}
         for name in written.files:
             place = os.path.join(path, name)
             if os.path.lexists(place):
-                with open(place, encoding="utf-8") as source:
-                    there[name] = source.read()
-        others = sorted(name for name in there if there[name] != written.files[name])
+                there[name] = _read(place)
+        left = _left(written, path)
+        others = sorted([*left, *(name for name in there if there[name] != written.files[name])])
         if others and not force:
             raise ConfigError(
                 f"{', '.join(os.path.join(path, name) for name in others)} exists, and is not what would be written:"
@@ -78,6 +81,10 @@ class ActionModule(ActionBase):
             changes.append(f"write {os.path.join(path, name)}")
             if not self._task.check_mode:
                 _write(os.path.join(path, name), text)
+        for name in left:
+            changes.append(f"remove {os.path.join(path, name)}")
+            if not self._task.check_mode:
+                os.unlink(os.path.join(path, name))
         return changes
 
     def _read_back(self, written: Written, path: str) -> dict[str, t.Any]:
@@ -93,6 +100,20 @@ class ActionModule(ActionBase):
                         told.update(yaml.safe_load(source))
             found[host] = told.get("katran_vips", [])
         return found
+
+
+def _left(written: Written, path: str) -> list[str]:
+    """Files of an earlier import whose variables are the group's now: they would be stronger."""
+    names = [f"host_vars/{host}.yml" for host in written.vips if f"host_vars/{host}.yml" not in written.files]
+    places = {name: os.path.join(path, name) for name in names}
+    head = HEAD.partition("{}")[0]
+    return [name for name, place in places.items() if os.path.lexists(place) and _read(place).startswith(head)]
+
+
+def _read(path: str) -> str:
+    """A file's text, whatever it is."""
+    with open(path, encoding="utf-8", errors="surrogateescape") as source:
+        return source.read()
 
 
 def _write(path: str, text: str) -> None:

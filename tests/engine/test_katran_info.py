@@ -17,6 +17,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.katran_maps import Place
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import EngineError
+from ansible_collections.katran.fleet.plugins.plugin_utils.katran_inventory import HEAD
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, BPFFS, compiled_once, put_other, sandbox
 from ansible_collections.katran.fleet.tests.engine.standin import Standin, health_checker, provision
 
@@ -166,8 +167,12 @@ def test_the_playbook_writes_an_inventory_that_preflight_takes_and_compares_it(t
     done = play(*inventory)
     assert done.returncode == 2
     assert "fleet/hosts.yml exists, and is not what would be written" in done.stdout
+    # What an earlier import found on this host alone would be stronger than what the group has now.
+    (tmp_path / "fleet/host_vars").mkdir()
+    (tmp_path / "fleet/host_vars/lb1.yml").write_text(f"{HEAD.format('lb1')}katran_vips: []\n")
     done = play(*inventory, "-e", "katran_import_force=true")
     assert done.returncode == 0, done.stdout
+    assert not (tmp_path / "fleet/host_vars/lb1.yml").exists()
     assert "17 ring slots differ from what runs there" in done.stdout
     assert (tmp_path / "fleet/group_vars/balancers.yml").exists()
     assert "hold no checks" in (tmp_path / "fleet/notes.txt").read_text()
