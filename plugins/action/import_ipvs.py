@@ -75,7 +75,8 @@ class ActionModule(ActionBase):
     def _read(arguments: Mapping[str, t.Any], remarks: Remarks) -> tuple[Configured, dict[Key, Service], list[str]]:
         """What keepalived.conf and the kernel's table say, and sentences that say what was read."""
         configured, kernel, origin = Configured(), dict[Key, Service](), list[str]()
-        path, source = arguments["keepalived"], t.cast("FileSource", OnDisk(arguments["keepalived"] or ""))
+        source: FileSource = OnDisk(arguments["keepalived"] or "")
+        path = arguments["keepalived"]
         host = arguments["host"] or "the host"
         if arguments["files"]:
             path, source = arguments["configuration"], Sent(_sent(arguments["files"], remarks))

@@ -74,7 +74,7 @@ def _of_csv(source: t.TextIO) -> list[tuple[str, t.Any]]:
     for row in rows:
         if len(row) != 2:
             raise csv.Error(f"{','.join(row)[:80]} is not a name and a weight")
-    return [(name, weight) for name, weight in rows]
+    return [(row[0], row[1]) for row in rows]
 
 
 def _of_yaml(source: t.TextIO) -> list[tuple[str, t.Any]]:

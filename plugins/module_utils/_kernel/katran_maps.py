@@ -184,7 +184,7 @@ def health_maps(held: ExitStack) -> list[Map]:
 
 def inner_maps(outer: Map) -> t.Iterator[tuple[bytes, Map]]:
     """(key, map) of each map in a map of maps. EngineError where one is of another layout."""
-    spec = INNER[next(name for name in INNER if name[:NAME_BYTES] == outer.info.name)]
+    spec = {name[:NAME_BYTES]: spec for name, spec in INNER.items()}[outer.info.name]
     for key, value in outer.items():
         with contextlib.suppress(FileNotFoundError), bpf.map_by_id(layout.parse_u32(value)) as inner:
             if (inner.info.key_size, inner.info.value_size) != (spec.key_size, spec.value_size):

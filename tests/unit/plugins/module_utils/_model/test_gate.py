@@ -165,7 +165,7 @@ def test_the_same_traffic_raises_no_alarm(seed: int, rate: float, share: float) 
     chance = random.Random(seed)
 
     def count(seconds: float) -> tuple[int, int]:
-        trains = [chance.randint(1, 4) for _ in range(int(rate * seconds / 2.5))]
+        trains = [chance.randint(1, 4) for _each in range(int(rate * seconds / 2.5))]
         return sum(trains), sum(train for train in trains if chance.random() < share)
 
     def window(seconds: float) -> Window:
