@@ -369,7 +369,10 @@ def _tell_health(seen: KatranSeen, notes: list[str]) -> None:
 def health_destinations(seen: KatranSeen) -> list[dict[str, t.Any]]:
     """Mark → real, as module healthcheck_destinations takes them."""
     entries = seen.entries.get("hc_reals_map", {})
-    return TABLES["healthcheck_destinations"].rows_in({"hc_reals_map": entries})
+    # The map has them in the order of their hashes.
+    return sorted(
+        TABLES["healthcheck_destinations"].rows_in({"hc_reals_map": entries}), key=lambda row: int(row["mark"])
+    )
 
 
 INNER: dict[str, MapSpec] = {
