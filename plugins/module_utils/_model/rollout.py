@@ -20,7 +20,7 @@ _PERCENT = re.compile(r"([0-9]{1,3})%")
 
 def serial_faults(value: t.Any) -> list[str]:
     """What is wrong with katran_serial: one size or several, each a number of hosts or a share such as 25%."""
-    sizes = value if isinstance(value, (list, tuple)) else [value]
+    sizes = _listed(value)
     if not sizes:
         return ["katran_serial is empty: it lists the sizes of batches, such as [1, 25%, 100%]"]
     wrong = [size for size in sizes if not _is_size(size)]
@@ -29,13 +29,15 @@ def serial_faults(value: t.Any) -> list[str]:
     ]
 
 
+def _listed(value: t.Any) -> Sequence[t.Any]:
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
 def _is_size(size: t.Any) -> bool:
-    if isinstance(size, bool):
-        return False
-    if isinstance(size, int):
-        return size >= 1
-    found = _PERCENT.fullmatch(size) if isinstance(size, str) else None
-    return (found is not None and 1 <= int(found[1]) <= 100) or (isinstance(size, str) and _is_count(size))
+    if isinstance(size, str):
+        found = _PERCENT.fullmatch(size)
+        return 1 <= int(found[1]) <= 100 if found else _is_count(size)
+    return isinstance(size, int) and not isinstance(size, bool) and size >= 1
 
 
 def _is_count(text: str) -> bool:
@@ -45,8 +47,7 @@ def _is_count(text: str) -> bool:
 
 def sizes_of(value: t.Any) -> list[int | str]:
     """The sizes of batches, as Ansible's serial takes them, of a value without faults."""
-    sizes = value if isinstance(value, (list, tuple)) else [value]
-    return [int(size) if isinstance(size, str) and _is_count(size) else size for size in sizes]
+    return [int(size) if isinstance(size, str) and _is_count(size) else size for size in _listed(value)]
 
 
 def agreed_sizes(said: Mapping[str, t.Any]) -> tuple[list[int | str], list[str]]:
@@ -130,15 +131,15 @@ def rule(batch: Sequence[Host], failed_before: int, most: int) -> Ruling:
     be in the others, too.
     """
     failed = {host.name: host.failed or "it does not answer" for host in batch if host.failed or not host.reached}
-    stop = failed_before + len(failed) > most
-    back = [host for host in batch if host.reached and (host.name in failed or (stop and failed))]
+    stop = bool(failed) and failed_before + len(failed) > most
+    back = [host for host in batch if host.reached and (stop or host.name in failed)]
     return Ruling(
-        tuple(host.name for host in batch if host.name not in failed and not (stop and failed)),
+        tuple(host.name for host in batch if not stop and host.name not in failed),
         tuple(host.name for host in back if not host.bare),
         tuple(host.name for host in back if host.bare),
         tuple(host.name for host in batch if not host.reached),
         failed,
-        stop and bool(failed),
+        stop,
     )
 
 
