@@ -53,7 +53,8 @@ DROPS = {
 }
 """Reason → what became of the packets."""
 
-_COUNTED = ("real_outside_map", "ring_slot_empty", "encapsulation_failures_v4", "encapsulation_failures_v6", DENIED)
+_NO_TUNNEL = ("encapsulation_failures_v4", "encapsulation_failures_v6")
+_COUNTED = ("real_outside_map", "ring_slot_empty", *_NO_TUNNEL, DENIED)
 Counts = Mapping[str, int]
 
 
@@ -85,21 +86,17 @@ class Window:
         if len(readings) < 2:
             return cls()
         first, last = readings[0], readings[-1]
+        # No VIP is called as a counter is.
         parts = [
-            (_differences(one.named, two.named), _differences(one.vips, two.vips)) for one, two in _pairs(readings)
+            {**_differences(one.named, two.named), **_differences(one.vips, two.vips)}
+            for one, two in itertools.pairwise(readings)
         ]
         counts, vips = _differences(first.named, last.named), _differences(first.vips, last.vips)
         counts["to_vips"], counts["to_reals"] = sum(vips.values()), last.reals - min(first.reals, last.reals)
         counts["unsaid"] = unsaid(counts)
-        steady = {name for name in vips if all(part.get(name, 0) >= STEADY for _named, part in parts)}
-        for name in ("frames_seen", "lru_misses"):
-            if all(part.get(name, 0) >= STEADY for part, _vips in parts):
-                steady.add(name)
-        return cls(last.at - first.at, counts, vips, frozenset(steady))
-
-
-def _pairs(readings: Sequence[Reading]) -> list[tuple[Reading, Reading]]:
-    return list(itertools.pairwise(readings))
+        names = ("frames_seen", "lru_misses", *vips)
+        steady = frozenset(name for name in names if all(part.get(name, 0) >= STEADY for part in parts))
+        return cls(last.at - first.at, counts, vips, steady)
 
 
 def _differences(before: Counts, after: Counts) -> dict[str, int]:
@@ -239,7 +236,7 @@ def _lost(window: Window) -> list[str]:
     counts = window.counts
     to_vips, to_reals = counts.get("to_vips", 0), counts.get("to_reals", 0)
     # What cannot be put into a tunnel is judged with the other reasons to drop.
-    left = sum(counts.get(name, 0) for name in ("frames_sent", "frames_passed", *_COUNTED[2:4]))
+    left = sum(counts.get(name, 0) for name in ("frames_sent", "frames_passed", *_NO_TUNNEL))
     found = []
     if is_lost(to_vips, to_reals):
         found.append(f"VIPs took {to_vips} packets, and reals were sent {to_reals}")
