@@ -8,8 +8,8 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterable
 
+from ansible_collections.katran.fleet.plugins.module_utils._model.gate import LONGEST
 from ansible_collections.katran.fleet.plugins.module_utils._model.rollout import (
-    LONGEST_GATE,
     SERIAL,
     number_faults,
     serial_faults,
@@ -56,4 +56,4 @@ def _faults(name: str, value: t.Any) -> list[str]:
         return serial_faults(value)
     if name == "max_failed":
         return number_faults("katran_max_failed", value, MOST_HOSTS, True)
-    return number_faults("katran_gate_seconds", value, LONGEST_GATE, False)
+    return number_faults("katran_gate_seconds", value, LONGEST, False)

@@ -9,11 +9,9 @@ import typing as t
 
 from .._engine.gate import look_before, watch
 from .._model.errors import ConfigError
-from .._model.gate import Sample
+from .._model.gate import LONGEST, Sample
 from .module import guarded, module_of
 from .request import request_of
-
-LONGEST = 3600
 
 
 def run_gate() -> None:
@@ -32,12 +30,12 @@ def run_gate() -> None:
         if not 0 <= params["seconds"] <= LONGEST:
             raise ConfigError(f"seconds: {params['seconds']:g} is not a number of seconds (0 to {LONGEST})")
         request = request_of(params, True)
-        if module.check_mode or not params["seconds"]:
-            return (
-                {"changed": False, "sample": Sample().to_data()} if params["phase"] == "before" else {"changed": False}
-            )
+        looks = params["seconds"] and not module.check_mode
         if params["phase"] == "before":
-            return {"changed": False, "sample": look_before(request).to_data()}
+            sample = look_before(request) if looks else Sample()
+            return {"changed": False, "sample": sample.to_data()}
+        if not looks:
+            return {"changed": False}
         before = Sample.from_data(params["before"]) if params["before"] else Sample()
         found = watch(request, before, params["seconds"], params["drained"])
         told: dict[str, t.Any] = {

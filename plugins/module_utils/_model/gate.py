@@ -37,6 +37,9 @@ STEADY = 5
 ENOUGH = 50
 """Packets below which a share says nothing."""
 
+LONGEST = 3600
+"""Seconds that a gate may watch."""
+
 MOST_BY_CHANCE = 30
 CLUMP = 4
 LEAST_WINDOW = 2.0

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 SERIAL: tuple[int | str, ...] = (1, "25%", "100%")
 """One balancer first (the canary), then a quarter of them, then all that are left."""
 
-LONGEST_GATE = 3600
-
 _PERCENT = re.compile(r"([0-9]{1,3})%")
 
 
