@@ -5,11 +5,17 @@
 
 from __future__ import annotations
 
+from .._kernel.agent_lock import is_held
 from .._kernel.run_files import RunFiles
 from .._model.announcement import DRAINING, READY, Told
 
 STATES = {0: "withdrawn", READY: "announced", DRAINING: "draining"}
 """Metric of a place → what it is called."""
+
+
+def has_agent(instance: str) -> bool:
+    """Whether an agent announces a balancer."""
+    return is_held(RunFiles(instance).folder)
 
 
 def read_told(files: RunFiles) -> Told:

@@ -22,9 +22,9 @@ from .._model.announcement import DRAINING
 from .._model.errors import FleetError, StateError
 from .._model.faults import counted
 from .._model.handed_over import UNREACHABLE, WAITING, HandedOver, handed_sentence, missing_sentence, peers_in
-from .announced import read_told
+from .announced import has_agent, read_told
 from .drain import clear_drain, read_drain, set_drain
-from .leaving_traffic import has_agent, metrics, unannounced, until_still, until_told
+from .leaving_traffic import metrics, unannounced, until_still, until_told
 from .request import Request, Result
 
 HEARD_SECONDS = 5.0

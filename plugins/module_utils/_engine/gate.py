@@ -11,7 +11,6 @@ import typing as t
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .._kernel.agent_lock import is_held
 from .._kernel.run_files import RunFiles
 from .._kernel.state_files import StateFile
 from .._model.errors import StateError
@@ -19,8 +18,8 @@ from .._model.gate import PARTS, Reading, Sample, Seen, Window, judge, may_end_e
 from .._model.gate_flows import flow_faults, flows_to
 from .._model.state import State
 from .._model.verdicts import words_of
-from .._model.vips import vips_from_config
-from .announced import read_told
+from .._model.vips import Vip, VipKey, vips_from_config
+from .announced import has_agent, read_told
 from .counters import CounterReader
 from .request import Request
 from .simulate import simulate
@@ -40,18 +39,16 @@ class _Records:
     state: State = field(init=False)
     _stamp: t.Any = None
 
-    def read(self) -> bool:
-        """Whether state.json is another than it was. StateError where it is damaged."""
+    def read(self) -> None:
+        """Read state.json where it is another than it was. StateError where it is damaged."""
         file = StateFile(self.request.instance, self.request.bpffs)
         try:
-            status = os.stat(os.path.join(file.directory, "state.json"))
+            status = os.stat(file.path)
             stamp: t.Any = (status.st_ino, status.st_mtime_ns, status.st_size)
         except FileNotFoundError:
             stamp = ()
-        if stamp == self._stamp:
-            return False
-        self._stamp, self.state = stamp, file.read()
-        return True
+        if stamp != self._stamp:
+            self._stamp, self.state = stamp, file.read()
 
     def out(self) -> dict[tuple[str, str], str]:
         """The (VIP, real) that checks have out, or would but for the floor → why."""
@@ -77,10 +74,6 @@ class _Records:
             return {}
         return {place: (bool(ready.metric), "; ".join(ready.reasons)) for place, ready in told.places.items()}
 
-    def has_agent(self) -> bool:
-        """Whether an agent runs for the balancer."""
-        return is_held(RunFiles(self.request.instance).folder)
-
 
 def _reading(reader: CounterReader) -> Reading:
     at, counted = time.monotonic(), reader.read()
@@ -101,9 +94,8 @@ def look_before(request: Request) -> Sample:
     records.read()
     ready = tuple(place for place, (announced, _why) in records.places().items() if announced)
     whole = readings[-1].named
-    return Sample(
-        True, Window.between(readings), whole, tuple(records.out()), records.checked(), ready, records.has_agent()
-    )
+    agent = has_agent(request.instance)
+    return Sample(True, Window.between(readings), whole, tuple(records.out()), records.checked(), ready, agent)
 
 
 @dataclass(frozen=True)
@@ -126,7 +118,8 @@ def watch(request: Request, before: Sample, seconds: float, drained: bool) -> Ve
     if not first.named:
         return Verdict(["no balancer is loaded"], 0.0, 0, Window())
     began, suspected = first.at, False
-    simulated, number = _simulated(request, records.state)
+    simulated, number = _simulated(request, records.state, vips)
+    names = frozenset(map(str, vips))
     until = min(seconds, _EARLIEST) if may_end_early(before) else seconds
     while True:
         time.sleep(max(0.0, min(_LOOK_SECONDS, began + until - time.monotonic())))
@@ -138,10 +131,10 @@ def watch(request: Request, before: Sample, seconds: float, drained: bool) -> Ve
             window,
             last.named,
             tuple(simulated),
-            frozenset(map(str, vips)),
+            names,
             records.out(),
             _unready(records.places()),
-            records.has_agent(),
+            has_agent(request.instance),
         )
         faults = judge(before, seen, over, drained)
         # What counters say at one look may be the time between two of their reads.
@@ -154,9 +147,8 @@ def _unready(places: Mapping[str, tuple[bool, str]]) -> dict[str, str]:
     return {place: why for place, (announced, why) in places.items() if not announced}
 
 
-def _simulated(request: Request, state: State) -> tuple[list[str], int]:
+def _simulated(request: Request, state: State, vips: Mapping[VipKey, Vip]) -> tuple[list[str], int]:
     """What is wrong with flows that the loaded bytecode answers for, and how many there were."""
-    vips = vips_from_config(state.vips)
     flows = flows_to(list(vips.values()))
     if not flows:
         return [], 0

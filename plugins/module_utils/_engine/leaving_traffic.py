@@ -8,22 +8,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from .._kernel.agent_lock import is_held
 from .._kernel.announce_routes import by_place, read_routes
 from .._kernel.run_files import RunFiles
 from .._kernel.state_folder import read_bpffs
 from .._model.announcement import DRAINING, NOT_WANTED, READY, is_left
-from .announced import read_told
+from .announced import has_agent, read_told
 from .counters import CounterReader
 
 _LOOK_SECONDS = 0.1
 STILL_SECONDS = 3.0
 """As long nothing has to come for what leaves to have left."""
-
-
-def has_agent(instance: str) -> bool:
-    """Whether an agent announces a balancer."""
-    return is_held(RunFiles(instance).folder)
 
 
 def metrics(instance: str) -> Mapping[str, int]:
