@@ -42,7 +42,7 @@ class ActionModule(ActionBase):
             return self._end(look, play, everything["inventory_hostname"], arguments["playbook"])
         batch, answering = everything["ansible_play_batch"], set(everything["ansible_play_hosts"])
         earlier = look.judged(play)
-        known = {host for ruling in earlier for host in (*ruling["done"], *ruling["failures"], *ruling["back"])}
+        known = _hosts(earlier)
         # Who fell silent is in no batch any more: of those whose turn has not come, nobody can have.
         silent = [host for host in play if host not in answering and host not in known]
         hosts = [look.host(host, host not in silent) for host in play if host in batch or host in silent]
@@ -55,7 +55,7 @@ class ActionModule(ActionBase):
         ruling, others = look.ruling(host), look.judged(play)
         earlier = [other for other in others if not _same(other, ruling.to_data())]
         done = [name for other in earlier for name in other["done"]]
-        seen = {name for other in others for name in (*other["done"], *other["failures"], *other["back"])}
+        seen = _hosts(others)
         # In a review, nothing was done that could be taken back.
         back = {} if self._task.check_mode else {name: look.went_back(name) for name in ruling.revert}
         lines = told(ruling, back, [name for name in play if name not in seen], playbook, done)
@@ -76,6 +76,11 @@ def _sum(rulings: list[Results], playbook: str) -> dict[str, t.Any]:
         "msg": f"balancers that failed, no more than katran_max_failed lets: {len(failed)} ({why}). Mend the cause and"
         f" run {playbook} again: what is done already costs nothing",
     }
+
+
+def _hosts(rulings: list[Results]) -> set[str]:
+    """The hosts that rulings are about."""
+    return {host for ruling in rulings for host in (*ruling["done"], *ruling["failures"], *ruling["back"])}
 
 
 def _same(one: Results, two: Results) -> bool:
