@@ -22,7 +22,9 @@ def tasks_of(path: Path) -> list[dict[str, Any]]:
 
 
 def play(name: str) -> dict[str, Any]:
-    (found,) = tasks_of(ROOT / "playbooks" / f"{name}.yml")
+    """The play over balancers, before which one sees that a balancer is meant."""
+    meant, found = tasks_of(ROOT / "playbooks" / f"{name}.yml")
+    assert [task["ansible.builtin.import_role"]["tasks_from"] for task in meant["tasks"]] == ["somebody"]
     return found
 
 
@@ -42,16 +44,18 @@ def test_one_task_on_every_host_drains_and_none_comes_before_it(name: str, state
 @pytest.mark.parametrize("name", ["drain", "undrain"])
 def test_who_is_meant_is_clear_before_a_balancer_is_asked(name: str) -> None:
     assert play(name)["tasks"][0]["ansible.builtin.import_role"]["tasks_from"] == "departing"
-    first, second, *asked = tasks_of(TASKS / "departing.yml")
+    first, second, own, others, last = tasks_of(TASKS / "departing.yml")
     for task in (first, second):
         assert ON_CONTROLLER.intersection(task)
         assert task["run_once"] is True
     # What nobody may answer counts for nothing.
-    assert [task["ignore_unreachable"] for task in asked[:2]] == [True, True]
-    assert "ansible.builtin.fail" in asked[2]
+    assert others["ansible.builtin.include_tasks"] == "departing_elsewhere.yml"
+    elsewhere = tasks_of(TASKS / "departing_elsewhere.yml")[0]
+    assert [task["ignore_unreachable"] for task in (own, elsewhere)] == [True, True]
+    assert "ansible.builtin.fail" in last
 
 
-@pytest.mark.parametrize("name", ["departing", "words"])
+@pytest.mark.parametrize("name", ["departing_elsewhere", "words_elsewhere", "words_told"])
 def test_another_balancer_that_cannot_be_reached_ends_no_run(name: str) -> None:
     """Of a task that runs once, Ansible fails every host for one that is unreachable, unless errors are ignored."""
     delegated = [task for task in tasks_of(TASKS / f"{name}.yml") if "delegate_to" in task]
