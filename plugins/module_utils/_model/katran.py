@@ -12,6 +12,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from . import layout
 from .errors import EngineError
@@ -132,12 +133,13 @@ class KatranSeen:
     cpus: int = 0
     array: int = 0
 
-    @property
+    # Each VIP asks for these.
+    @cached_property
     def sizes(self) -> Sizes:
         """Of VIPs and rings."""
         return sizes_of(self.maps)
 
-    @property
+    @cached_property
     def reals(self) -> dict[int, VipReal]:
         """Id → real."""
         return reals_in(self.entries)
@@ -227,8 +229,9 @@ def imported(seen: KatranSeen) -> Imported:
 
 def _known(name: str, seen: KatranSeen, notes: list[str]) -> dict[str, Mapping[bytes, bytes]]:
     """The entries of a table's maps without those that lead to no real, which are told."""
-    found: dict[str, Mapping[bytes, bytes]] = {"reals": {layout.u32(0): b""}}
-    found["reals"] = {key: value for key, value in seen.entries["reals"].items() if any(key) and any(value)}
+    found: dict[str, Mapping[bytes, bytes]] = {
+        "reals": {key: value for key, value in seen.entries["reals"].items() if any(key) and any(value)}
+    }
     leads = TABLES[name].leads_to_reals
     for each in TABLES[name].maps:
         entries = seen.entries.get(each, {})
@@ -291,8 +294,7 @@ def _reals(ring: RingWeights, local: Iterable[str]) -> list[dict[str, t.Any]]:
 def _down(key: VipKey, seen: KatranSeen) -> list[str]:
     """The reals whose flows move away, of a VIP."""
     ids = seen.down.get(layout.vip_definition(key.packed, key.port, layout.PROTOCOLS[key.protocol]), ())
-    reals = seen.reals
-    return sorted(reals[number].address for number in ids if number in reals)
+    return sorted(seen.reals[number].address for number in ids if number in seen.reals)
 
 
 def _settings(seen: KatranSeen, notes: list[str]) -> dict[str, t.Any]:
