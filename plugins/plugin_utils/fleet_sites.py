@@ -9,6 +9,7 @@ import difflib
 import typing as t
 from collections.abc import Callable, Collection, Iterable, Mapping
 
+from ansible_collections.katran.fleet.plugins.module_utils._model.faults import some
 from ansible_collections.katran.fleet.plugins.module_utils._model.inventory import Resources
 from ansible_collections.katran.fleet.plugins.module_utils._model.inventory_rings import (
     Announcer,
@@ -76,8 +77,7 @@ def _file_faults(file: t.Any, folder: t.Any, reals: Collection[str]) -> list[str
         return []
     near = difflib.get_close_matches(unknown[0], sorted(reals), 1, 0.7)
     meant = f"; did you mean {near[0]}?" if near else ""
-    more = f" and {len(unknown) - 4} more" if len(unknown) > 4 else ""
-    return [f"katran_weights_file {file}: {', '.join(unknown[:4])}{more}: there is no such real{meant}"]
+    return [f"katran_weights_file {file}: {some(unknown, 4)}: there is no such real{meant}"]
 
 
 def real_warnings(reals: Iterable[str], get: Get) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ import typing as t
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ansible_collections.katran.fleet.plugins.module_utils._model.faults import some
 from ansible_collections.katran.fleet.plugins.module_utils._model.written import visible
 
 MAX_TEXT = 16 << 20
@@ -106,12 +107,7 @@ class Remarks:
     def sentences(self) -> list[str]:
         """Each thing in a sentence that begins with its places, for people."""
         return [
-            f"{_places(list(places))}: {remark.subject}: {remark.meaning}"
+            f"{some(list(places), 4)}: {remark.subject}: {remark.meaning}"
             + (f"; {remark.remedy}" if remark.remedy else "")
             for remark, places in self._places.items()
         ]
-
-
-def _places(places: list[str]) -> str:
-    more = f" and {len(places) - 4} more" if len(places) > 4 else ""
-    return ", ".join(places[:4]) + more

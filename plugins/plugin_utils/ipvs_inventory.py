@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import read_address
+from ansible_collections.katran.fleet.plugins.module_utils._model.faults import some
 from ansible_collections.katran.fleet.plugins.module_utils._model.inventory import starved_vips
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
 from ansible_collections.katran.fleet.plugins.module_utils._model.probe_rate import MAX_PROBES, MOST_PROBES
@@ -122,8 +123,7 @@ def _starved(entries: Sequence[Mapping[str, t.Any]]) -> dict[str, t.Any]:
     names = [f"{vip['address']} {vip['port']} {vip['protocol']}" for vip in starved_vips(entries, 1)]
     if not names:
         return {}
-    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    return {"katran_min_active": Told(0, [f"No real takes new flows of {shown}: each has weight 0."])}
+    return {"katran_min_active": Told(0, [f"No real takes new flows of {some(names, 4)}: each has weight 0."])}
 
 
 def wanted_of(options: Mapping[str, t.Any], interfaces: Sequence[str], origin: Sequence[str]) -> Wanted:

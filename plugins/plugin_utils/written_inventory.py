@@ -17,6 +17,7 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ansible_collections.katran.fleet.plugins.module_utils._model.faults import some
 from ansible_collections.katran.fleet.plugins.module_utils._model.written import visible
 
 Files = Mapping[str, str]
@@ -231,8 +232,7 @@ def changes(folder: str, files: Files, overwrite: bool = False) -> list[Change]:
     kept = [each.path for each in found if each.replaces]
     if kept and not overwrite:
         raise InventoryError(
-            f"{folder} has {', '.join(kept[:4])}{f' and {len(kept) - 4} more' if len(kept) > 4 else ''} already, with"
-            " another content: give another folder, or have it overwritten"
+            f"{folder} has {some(kept, 4)} already, with another content: give another folder, or have it overwritten"
         )
     return found
 

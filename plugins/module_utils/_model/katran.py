@@ -16,6 +16,7 @@ from functools import cached_property
 
 from . import layout
 from .errors import EngineError
+from .faults import some
 from .map_specs import (
     DEFAULT_SIZES,
     DOWN_SET,
@@ -349,8 +350,8 @@ def _tell_reals(seen: KatranSeen, variables: Mapping[str, t.Any], notes: list[st
     idle = sorted({real.address for real in seen.reals.values()} - led)
     if idle:
         notes.append(
-            f"to {', '.join(idle[:20])}{f' and {len(idle) - 20} more' if idle[20:] else ''} nothing leads: if they are"
-            " reals that were drained (weight 0), no map tells of which VIP; add them to it"
+            f"to {some(idle, 20)} nothing leads: if they are reals that were drained (weight 0), no map tells of which"
+            " VIP; add them to it"
         )
 
 
@@ -362,9 +363,8 @@ def _tell_health(seen: KatranSeen, notes: list[str]) -> None:
     """What is known of health checks."""
     rows = health_destinations(seen)
     if rows:
-        told = ", ".join(f"{row['mark']} → {row['real']}" for row in rows[:20])
-        more = f" and {len(rows) - 20} more" if rows[20:] else ""
-        notes.append(f"marks of a health checker lead to reals ({told}{more}); our agent gives out marks of its own")
+        told = some([f"{row['mark']} → {row['real']}" for row in rows], 20)
+        notes.append(f"marks of a health checker lead to reals ({told}); our agent gives out marks of its own")
     notes.append(_CHECKS)
 
 
