@@ -20,7 +20,7 @@ from .._kernel.state_files import StateFile
 from .._model.entries import Asked
 from .._model.limits import Limits, limits_of_settings
 from .._model.operations import BlankSlots, PutRing, blank
-from .._model.ring import Job
+from .._model.ring import Job, hashable_job
 from .._model.ring_slots import ring_slots
 from .._model.shape import as_told
 from .._model.state import State
@@ -135,8 +135,8 @@ class _FilledMaps(MemoryMaps):
         super().__init__(shape)
         self._ring_size = _SMALL_RING
         self._jobs: dict[int, tuple[Job, tuple[int, ...]]] = {}
-        self._built: dict[tuple[t.Any, ...], array[int]] = {}
-        self._slots: dict[tuple[t.Any, ...], memoryview] = {}
+        self._built: dict[Job, array[int]] = {}
+        self._slots: dict[tuple[Job, tuple[int, ...]], memoryview] = {}
         self.tokens: dict[int, str] = {}
 
     def settle(self, state: State) -> State:
@@ -158,23 +158,19 @@ class _FilledMaps(MemoryMaps):
     def build(self, numbers: Iterable[int]) -> None:
         """Build the rings of these VIPs together, which is faster than one by one."""
         jobs = [self._jobs[number][0] for number in numbers if number in self._jobs]
-        self._built.update(zip(map(_hashable, jobs), build_rings(jobs), strict=True))
+        self._built.update(zip(map(hashable_job, jobs), build_rings(jobs), strict=True))
 
     def ring(self, number: int) -> memoryview:
         """The slots of a VIP's ring."""
         if number not in self._jobs:
             return super().ring(number)
         job, ids = self._jobs[number]
-        key = (_hashable(job), ids)
+        key = (hashable_job(job), ids)
         if key not in self._slots:
             if key[0] not in self._built:
                 self.build([number])
             self._slots[key] = memoryview(ring_slots(self._built[key[0]], ids))
         return self._slots[key]
-
-
-def _hashable(job: Job) -> tuple[t.Any, ...]:
-    return tuple(job[0]), job[1], job[2]
 
 
 class _NextMaps(PlannedMaps):
