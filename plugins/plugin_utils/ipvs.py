@@ -43,6 +43,12 @@ class Key(t.NamedTuple):
         return f"{host}:{self.port}/{self.protocol}"
 
 
+def read_mark(text: str) -> int:
+    """A mark of firewalls, 1 to 2^32 - 1 in decimal; 0 where a text is none."""
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 11 else 0
+    return number if number < 1 << 32 else 0
+
+
 class Server(t.NamedTuple):
     """One real of a service. `method`: NAT, DR or TUN; `check`: the options of a check, empty where there is none."""
 

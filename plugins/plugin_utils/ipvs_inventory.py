@@ -17,7 +17,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs impo
 from ansible_collections.katran.fleet.plugins.module_utils._model.probe_rate import MAX_PROBES, MOST_PROBES
 from ansible_collections.katran.fleet.plugins.module_utils._model.shape import is_number
 from ansible_collections.katran.fleet.plugins.module_utils._model.written import visible
-from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs import Key, Remarks, Service
+from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs import Key, Remarks, Service, read_mark
 from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs_vips import Vips
 from ansible_collections.katran.fleet.plugins.plugin_utils.written_inventory import Inventory, InventoryError, Told
 
@@ -145,7 +145,7 @@ def wanted_of(options: Mapping[str, t.Any], interfaces: Sequence[str], origin: S
 def _marks(given: Mapping[str, t.Any]) -> dict[int, list[Key]]:
     found: dict[int, list[Key]] = {}
     for mark, places in given.items():
-        number = int(mark) if str(mark).isascii() and str(mark).isdecimal() and len(str(mark)) < 11 else 0
+        number = read_mark(str(mark))
         if not number or not isinstance(places, Sequence) or isinstance(places, str):
             raise InventoryError(
                 f"marks.{visible(str(mark))[:40]}: is no mark with a list of address, port and protocol"

@@ -8,7 +8,15 @@ from __future__ import annotations
 import shlex
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import read_address
-from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs import MAX_TEXT, Key, Place, Remarks, Server, Service
+from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs import (
+    MAX_TEXT,
+    Key,
+    Place,
+    Remarks,
+    Server,
+    Service,
+    read_mark,
+)
 from ansible_collections.katran.fleet.plugins.plugin_utils.keepalived_words import NO_CSUM, NO_SCTP
 
 _LONG = {
@@ -115,8 +123,9 @@ class _Line:
             self._tell(*NO_SCTP)
             return None
         if named[0] == "f":
-            if text.isascii() and text.isdecimal() and 0 < int(text[:11]) < 1 << 32:
-                return Key("", 0, "", int(text))
+            mark = read_mark(text)
+            if mark:
+                return Key("", 0, "", mark)
             self._tell(f"{text[:60]} is no mark of a firewall")
             return None
         place = _address_and_port(text)

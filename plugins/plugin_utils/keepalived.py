@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import Prefix, read_address, read_prefix
 from ansible_collections.katran.fleet.plugins.plugin_utils import keepalived_words as words
-from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs import Key, Place, Remarks, Server, Service
+from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs import (
+    Key,
+    Place,
+    Remarks,
+    Server,
+    Service,
+    read_mark,
+)
 from ansible_collections.katran.fleet.plugins.plugin_utils.keepalived_checks import (
     SPEEDS,
     Checks,
@@ -181,13 +188,8 @@ class _Reader:
             if values[1] not in self._groups:
                 self._remarks.add(statement.where, statement.text, "names a group that is not there", _HAND)
             return self._groups.get(values[1], [])
-        if (
-            values[:1] == ["fwmark"]
-            and len(values) == 2
-            and values[1].isdecimal()
-            and 0 < int(values[1][:10]) < 1 << 32
-        ):
-            return [(Key("", 0, "", int(values[1])), statement.place)]
+        if values[:1] == ["fwmark"] and len(values) == 2 and (mark := read_mark(values[1])):
+            return [(Key("", 0, "", mark), statement.place)]
         place = self._address_and_port(statement, "virtual server")
         return [(Key(*place, "tcp"), statement.place)] if place else []
 
