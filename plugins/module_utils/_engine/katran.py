@@ -172,8 +172,7 @@ def _compare(found: KatranMaps, seen: KatranSeen, config: Config) -> Compared:
     def work(part: Sequence[VipKey]) -> list[t.Any]:
         rings: dict[t.Any, array[int]] = {}
         return [
-            _differing(wanted[key], read_owners(slots_map, live[key][1], seen.sizes.ring), ids, rings)
-            for key in part
+            _differing(wanted[key], read_owners(slots_map, live[key][1], seen.sizes.ring), ids, rings) for key in part
         ]
 
     for key, slots in zip(both, spread(both, work), strict=True):
