@@ -55,13 +55,19 @@ def real_faults(reals: Iterable[str], get: Get) -> dict[str, list[str]]:
     """Real → what is wrong with what its variables say of zones and weights."""
     found: dict[str, list[str]] = {}
     known = frozenset(reals)
+    # Mostly all reals have one file, which may name them all.
+    by_file: dict[str, list[str]] = {}
     for host in sorted(known):
         zones = get(host, "katran_real_zones")
         fault = zones_fault(zones) if zones is not None else None
         file = get(host, "katran_weights_file")
         told = [fault] if fault else []
         if file is not None:
-            told += _file_faults(file, get(host, "inventory_dir"), known)
+            folder = get(host, "inventory_dir")
+            place = repr((file, folder))
+            if place not in by_file:
+                by_file[place] = _file_faults(file, folder, known)
+            told += by_file[place]
         if told:
             found[host] = told
     return found
