@@ -266,16 +266,20 @@ class _Balancer:
                 last[each.number] = each
                 if isinstance(each, BlankSlots):
                     blanked.add(each.number)
+        old, new = (
+            {number: address for address, number in ids.assigned.items()} for ids in (was.real_ids, now.real_ids)
+        )
         # Where ids were given to other reals, slots are written twice, and one that is written may lead where it did.
         return {
-            kept[number]: each.changed if number not in blanked else self._elsewhere(was, each, now.real_ids.assigned)
+            kept[number]: each.changed if number not in blanked else self._elsewhere(each, old, new)
             for number, each in last.items()
         }
 
-    def _elsewhere(self, state: State, each: PutRing | BlankSlots, ids: Mapping[str, int]) -> int:
-        """How many slots of a ring lead to another real once this is the last that was done to it."""
-        old = {number: address for address, number in state.real_ids.assigned.items()}
-        new = {number: address for address, number in ids.items()}
+    def _elsewhere(self, each: PutRing | BlankSlots, old: Mapping[int, str], new: Mapping[int, str]) -> int:
+        """How many slots of a ring lead to another real once this is the last that was done to it.
+
+        `old`, `new`: real by its id, before and after.
+        """
         live = self.maps.ring(each.number)
         slots = blank(live, each.ids) if isinstance(each, BlankSlots) else each.slots(self.maps.ring_size())
         pairs = zip(live.cast("Q"), memoryview(slots).cast("Q"), strict=True)
