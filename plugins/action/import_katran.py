@@ -11,8 +11,13 @@ import typing as t
 import yaml
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
 from ansible_collections.katran.fleet.plugins.plugin_utils.katran_inventory import HEAD, Written, inventory_of
+from ansible_collections.katran.fleet.plugins.plugin_utils.written_inventory import (
+    InventoryError,
+    changes,
+    text_of,
+    write,
+)
 
 OPTIONS = {
     "found": {"type": "str", "required": True},
@@ -45,14 +50,14 @@ class ActionModule(ActionBase):
         plain = json.loads(json.dumps({"found": found, "group": arguments["group"]}))
         written = inventory_of(plain["found"], plain["group"])
         try:
-            changes = self._write(written, arguments["path"], arguments["force"])
-        except (ConfigError, OSError) as error:
+            lines = self._write(written, arguments["path"], arguments["force"])
+        except (InventoryError, OSError) as error:
             return {"failed": True, "msg": str(error)}
         for line in (*silent, *written.notes):
             self._display.display(line)
         return {
-            "changed": bool(changes),
-            "changes": changes,
+            "changed": bool(lines),
+            "changes": lines,
             "notes": [*silent, *written.notes],
             "vips": self._read_back(written, arguments["path"]),
         }
@@ -60,32 +65,24 @@ class ActionModule(ActionBase):
     def _write(self, written: Written, path: str, force: bool) -> list[str]:
         """A line for each file that is, or in check mode would be, written or removed.
 
-        ConfigError where one is another's.
+        InventoryError where one is another's.
         """
-        there: dict[str, str] = {}
-        for name in written.files:
-            place = os.path.join(path, name)
-            if os.path.lexists(place):
-                there[name] = _read(place)
+        wanted = changes(path, written.files, overwrite=True)
         left = _left(written, path)
-        others = sorted([*left, *(name for name in there if there[name] != written.files[name])])
+        others = sorted([*left, *(each.path for each in wanted if each.replaces)])
         if others and not force:
-            raise ConfigError(
+            raise InventoryError(
                 f"{', '.join(os.path.join(path, name) for name in others)} exists, and is not what would be written:"
                 " give another folder (katran_import_path), or katran_import_force: true to write over it"
             )
-        changes = []
-        for name, text in written.files.items():
-            if there.get(name) == text:
-                continue
-            changes.append(f"write {os.path.join(path, name)}")
-            if not self._task.check_mode:
-                _write(os.path.join(path, name), text)
-        for name in left:
-            changes.append(f"remove {os.path.join(path, name)}")
-            if not self._task.check_mode:
+        if not self._task.check_mode:
+            write(path, wanted)
+            for name in left:
                 os.unlink(os.path.join(path, name))
-        return changes
+        return [
+            *(f"write {os.path.join(path, each.path)}" for each in wanted),
+            *(f"remove {os.path.join(path, name)}" for name in left),
+        ]
 
     def _read_back(self, written: Written, path: str) -> dict[str, t.Any]:
         """Host → the VIPs that its files say, which check mode has not written."""
@@ -105,21 +102,5 @@ class ActionModule(ActionBase):
 def _left(written: Written, path: str) -> list[str]:
     """Files of an earlier import whose variables are the group's now: they would be stronger."""
     names = [f"host_vars/{host}.yml" for host in written.vips if f"host_vars/{host}.yml" not in written.files]
-    places = {name: os.path.join(path, name) for name in names}
     head = HEAD.partition("{}")[0]
-    return [name for name, place in places.items() if os.path.lexists(place) and _read(place).startswith(head)]
-
-
-def _read(path: str) -> str:
-    """A file's text, whatever it is."""
-    with open(path, encoding="utf-8", errors="surrogateescape") as source:
-        return source.read()
-
-
-def _write(path: str, text: str) -> None:
-    """Put a file in place of what is there, whole or not at all."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    beside = f"{path}.new"
-    with open(beside, "w", encoding="utf-8") as target:
-        target.write(text)
-    os.replace(beside, path)
+    return [name for name in names if (text_of(os.path.join(path, name)) or "").startswith(head)]

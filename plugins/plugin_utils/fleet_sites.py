@@ -9,6 +9,7 @@ import difflib
 import typing as t
 from collections.abc import Callable, Collection, Iterable, Mapping
 
+from ansible_collections.katran.fleet.plugins.module_utils._model.faults import some
 from ansible_collections.katran.fleet.plugins.module_utils._model.inventory import Resources
 from ansible_collections.katran.fleet.plugins.module_utils._model.inventory_rings import (
     Announcer,
@@ -54,13 +55,19 @@ def real_faults(reals: Iterable[str], get: Get) -> dict[str, list[str]]:
     """Real → what is wrong with what its variables say of zones and weights."""
     found: dict[str, list[str]] = {}
     known = frozenset(reals)
+    # Mostly all reals have one file, which may name them all.
+    by_file: dict[str, list[str]] = {}
     for host in sorted(known):
         zones = get(host, "katran_real_zones")
         fault = zones_fault(zones) if zones is not None else None
         file = get(host, "katran_weights_file")
         told = [fault] if fault else []
         if file is not None:
-            told += _file_faults(file, get(host, "inventory_dir"), known)
+            folder = get(host, "inventory_dir")
+            place = repr((file, folder))
+            if place not in by_file:
+                by_file[place] = _file_faults(file, folder, known)
+            told += by_file[place]
         if told:
             found[host] = told
     return found
@@ -76,8 +83,7 @@ def _file_faults(file: t.Any, folder: t.Any, reals: Collection[str]) -> list[str
         return []
     near = difflib.get_close_matches(unknown[0], sorted(reals), 1, 0.7)
     meant = f"; did you mean {near[0]}?" if near else ""
-    more = f" and {len(unknown) - 4} more" if len(unknown) > 4 else ""
-    return [f"katran_weights_file {file}: {', '.join(unknown[:4])}{more}: there is no such real{meant}"]
+    return [f"katran_weights_file {file}: {some(unknown, 4)}: there is no such real{meant}"]
 
 
 def real_warnings(reals: Iterable[str], get: Get) -> dict[str, list[str]]:

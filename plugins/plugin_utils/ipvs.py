@@ -9,6 +9,7 @@ import typing as t
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ansible_collections.katran.fleet.plugins.module_utils._model.faults import some
 from ansible_collections.katran.fleet.plugins.module_utils._model.written import visible
 
 MAX_TEXT = 16 << 20
@@ -40,6 +41,12 @@ class Key(t.NamedTuple):
             return f"fwmark {self.mark}"
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"{host}:{self.port}/{self.protocol}"
+
+
+def read_mark(text: str) -> int:
+    """A mark of firewalls, 1 to 2^32 - 1 in decimal; 0 where a text is none."""
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 11 else 0
+    return number if number < 1 << 32 else 0
 
 
 class Server(t.NamedTuple):
@@ -106,12 +113,7 @@ class Remarks:
     def sentences(self) -> list[str]:
         """Each thing in a sentence that begins with its places, for people."""
         return [
-            f"{_places(list(places))}: {remark.subject}: {remark.meaning}"
+            f"{some(list(places), 4)}: {remark.subject}: {remark.meaning}"
             + (f"; {remark.remedy}" if remark.remedy else "")
             for remark, places in self._places.items()
         ]
-
-
-def _places(places: list[str]) -> str:
-    more = f" and {len(places) - 4} more" if len(places) > 4 else ""
-    return ", ".join(places[:4]) + more

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import read_address
+from ansible_collections.katran.fleet.plugins.module_utils._model.faults import some
 from ansible_collections.katran.fleet.plugins.module_utils._model.inventory import starved_vips
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
 from ansible_collections.katran.fleet.plugins.module_utils._model.probe_rate import MAX_PROBES, MOST_PROBES
 from ansible_collections.katran.fleet.plugins.module_utils._model.shape import is_number
 from ansible_collections.katran.fleet.plugins.module_utils._model.written import visible
-from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs import Key, Remarks, Service
+from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs import Key, Remarks, Service, read_mark
 from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs_vips import Vips
 from ansible_collections.katran.fleet.plugins.plugin_utils.written_inventory import Inventory, InventoryError, Told
 
@@ -122,8 +123,7 @@ def _starved(entries: Sequence[Mapping[str, t.Any]]) -> dict[str, t.Any]:
     names = [f"{vip['address']} {vip['port']} {vip['protocol']}" for vip in starved_vips(entries, 1)]
     if not names:
         return {}
-    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    return {"katran_min_active": Told(0, [f"No real takes new flows of {shown}: each has weight 0."])}
+    return {"katran_min_active": Told(0, [f"No real takes new flows of {some(names, 4)}: each has weight 0."])}
 
 
 def wanted_of(options: Mapping[str, t.Any], interfaces: Sequence[str], origin: Sequence[str]) -> Wanted:
@@ -145,7 +145,7 @@ def wanted_of(options: Mapping[str, t.Any], interfaces: Sequence[str], origin: S
 def _marks(given: Mapping[str, t.Any]) -> dict[int, list[Key]]:
     found: dict[int, list[Key]] = {}
     for mark, places in given.items():
-        number = int(mark) if str(mark).isascii() and str(mark).isdecimal() and len(str(mark)) < 11 else 0
+        number = read_mark(str(mark))
         if not number or not isinstance(places, Sequence) or isinstance(places, str):
             raise InventoryError(
                 f"marks.{visible(str(mark))[:40]}: is no mark with a list of address, port and protocol"

@@ -193,9 +193,9 @@ class Vips:
 
     @staticmethod
     def _flags(service: Service) -> list[str]:
-        by_client = service.scheduler in _BY_CLIENT and f"{service.scheduler}-port" not in service.flags
         # The kernel prints the flags of sh by number, unless it knows their names.
-        by_client = by_client and not (service.scheduler in _BY_CLIENT and "flag-2" in service.flags)
+        with_port = {f"{service.scheduler}-port", "flag-2"}
+        by_client = service.scheduler in _BY_CLIENT and with_port.isdisjoint(service.flags)
         found = ["hash_no_src_port"] if by_client or service.persistence else []
         return [*found, *(["no_lru"] if "ops" in service.flags else [])]
 
@@ -226,9 +226,9 @@ class Vips:
         chosen = next(server.check for server in servers if repr(sorted(server.check.items())) == usual)
         for server in servers:
             if server.check != chosen:
-                had = "another check" if server.check else "no check"
-                told = f"had {had} than most; a VIP has one for all its reals"
-                self._remarks.add(server.place, f"{key} {server}", told.replace("no check than most", "no check"))
+                had = "another check than most" if server.check else "no check"
+                told = f"had {had}; a VIP has one for all its reals"
+                self._remarks.add(server.place, f"{key} {server}", told)
         check = dict(chosen)
         if check.get("port") == key.port:
             del check["port"]

@@ -6,11 +6,18 @@
 from __future__ import annotations
 
 import shlex
-import typing as t
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import read_address
-from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs import MAX_TEXT, Key, Place, Remarks, Server, Service
-from ansible_collections.katran.fleet.plugins.plugin_utils.keepalived_words import NO_CSUM
+from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs import (
+    MAX_TEXT,
+    Key,
+    Place,
+    Remarks,
+    Server,
+    Service,
+    read_mark,
+)
+from ansible_collections.katran.fleet.plugins.plugin_utils.keepalived_words import NO_CSUM, NO_SCTP
 
 _LONG = {
     "add-service": "A",
@@ -113,11 +120,12 @@ class _Line:
             return None
         text = self._options[named[0]]
         if named[0] == "sctp":
-            self._tell("a service of SCTP", "balancers take TCP and UDP alone; leave this service where it is")
+            self._tell(*NO_SCTP)
             return None
         if named[0] == "f":
-            if text.isascii() and text.isdecimal() and 0 < int(text[:11]) < 1 << 32:
-                return Key("", 0, "", int(text))
+            mark = read_mark(text)
+            if mark:
+                return Key("", 0, "", mark)
             self._tell(f"{text[:60]} is no mark of a firewall")
             return None
         place = _address_and_port(text)
@@ -194,6 +202,3 @@ def _address_and_port(text: str, default: int | None = None) -> tuple[str, int] 
     address = read_address(host)
     good = colon and port.isascii() and port.isdecimal() and len(port) < 6 and int(port) < 1 << 16
     return (address.text, int(port)) if address and good else None
-
-
-Table = t.Mapping[Key, Service]

@@ -14,11 +14,19 @@ from dataclasses import dataclass, field
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import Prefix, read_address, read_prefix
 from ansible_collections.katran.fleet.plugins.plugin_utils import keepalived_words as words
-from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs import Key, Place, Remarks, Server, Service
+from ansible_collections.katran.fleet.plugins.plugin_utils.ipvs import (
+    Key,
+    Place,
+    Remarks,
+    Server,
+    Service,
+    read_mark,
+)
 from ansible_collections.katran.fleet.plugins.plugin_utils.keepalived_checks import (
     SPEEDS,
     Checks,
     number_of,
+    read_speed,
 )
 from ansible_collections.katran.fleet.plugins.plugin_utils.keepalived_text import FileSource, Statement, parse
 
@@ -180,19 +188,20 @@ class _Reader:
             if values[1] not in self._groups:
                 self._remarks.add(statement.where, statement.text, "names a group that is not there", _HAND)
             return self._groups.get(values[1], [])
-        if (
-            values[:1] == ["fwmark"]
-            and len(values) == 2
-            and values[1].isdecimal()
-            and 0 < int(values[1][:10]) < 1 << 32
-        ):
-            return [(Key("", 0, "", int(values[1])), statement.place)]
+        if values[:1] == ["fwmark"] and len(values) == 2 and (mark := read_mark(values[1])):
+            return [(Key("", 0, "", mark), statement.place)]
+        place = self._address_and_port(statement, "virtual server")
+        return [(Key(*place, "tcp"), statement.place)] if place else []
+
+    def _address_and_port(self, statement: Statement, noun: str) -> tuple[str, int] | None:
+        """The address and port (0 where none is said) behind a word; None, and told, where there are none."""
+        values = statement.values
         address = read_address(values[0]) if values else None
         ports = _ports(values[1]) if len(values) == 2 else [0] if len(values) == 1 else []
         if address is None or len(ports) != 1:
-            self._remarks.add(statement.where, statement.text, "is no virtual server with an address and a port", _HAND)
-            return []
-        return [(Key(address.text, ports[0], "tcp"), statement.place)]
+            self._remarks.add(statement.where, statement.text, f"is no {noun} with an address and a port", _HAND)
+            return None
+        return address.text, ports[0]
 
     def _virtual_server(self, statement: Statement) -> None:
         server = _Server(Service(Key("", 0, "tcp"), statement.place))
@@ -220,7 +229,7 @@ class _Reader:
     def _server_option(self, server: _Server, each: Statement) -> None:
         service, value = server.service, each.values[0] if each.values else ""
         if each.keyword in SPEEDS:
-            self._speed(each, server.speeds)
+            read_speed(each, self._remarks, server.speeds)
         elif each.keyword in ("lb_algo", "lvs_sched") and value:
             service.scheduler = value
         elif each.keyword in _SCHEDULER_FLAGS:
@@ -247,12 +256,6 @@ class _Reader:
         else:
             self._without([each], "virtual_server", words.SERVER, _KNOWN_SERVER)
 
-    def _speed(self, statement: Statement, speeds: dict[str, float]) -> None:
-        value = number_of(statement, self._remarks)
-        if value is not None:
-            word = statement.keyword
-            speeds["retry" if word in ("nb_get_retry", "nb_sock_retry") else word] = value
-
     def _weight(self, statement: Statement, default: int) -> int:
         value = number_of(statement, self._remarks, "a weight of 0 or more")
         return default if value is None else int(value)
@@ -276,17 +279,15 @@ class _Reader:
 
     def _real(self, server: _Server, statement: Statement) -> list[Server]:
         """A real; empty, and told, where its address is none."""
-        values = statement.values
-        address = read_address(values[0]) if values else None
-        ports = _ports(values[1]) if len(values) == 2 else [0] if len(values) == 1 else []
-        if address is None or len(ports) != 1:
-            self._remarks.add(statement.where, statement.text, "is no real server with an address and a port", _HAND)
+        place = self._address_and_port(statement, "real server")
+        if place is None:
             return []
+        address, port = place
         weight, method, inhibit = server.weight, server.method, server.inhibit
         virtualhost, speeds, checks = server.virtualhost, dict(server.speeds), []
         for each in statement.block or ():
             if each.keyword in SPEEDS:
-                self._speed(each, speeds)
+                read_speed(each, self._remarks, speeds)
             elif each.keyword == "weight":
                 weight = self._weight(each, weight)
             elif each.keyword == "inhibit_on_failure":
@@ -299,12 +300,12 @@ class _Reader:
                 checks.append(each)
             else:
                 self._without([each], "real_server", words.REAL, _KNOWN_REAL)
-        reader = Checks(self._remarks, self._unknown, ports[0], address.text)
+        reader = Checks(self._remarks, self._unknown, port, address)
         check: Mapping[str, t.Any] = reader.of(checks, speeds, virtualhost)
         if check and inhibit:
             # Weight 0 instead of removal: connections stay where they are.
             check = {**check, "on_down": "keep"}
-        return [Server(address.text, ports[0], weight, statement.place, method, check)]
+        return [Server(address, port, weight, statement.place, method, check)]
 
 
 _HAND = "write the VIP by hand"

@@ -47,6 +47,14 @@ def number_of(statement: Statement, remarks: Remarks, noun: str = "a number") ->
     return None
 
 
+def read_speed(statement: Statement, remarks: Remarks, speeds: dict[str, float]) -> None:
+    """Take up what one of SPEEDS says; several words for one thing are one here."""
+    value = number_of(statement, remarks)
+    if value is not None:
+        word = statement.keyword
+        speeds["retry" if word in ("nb_get_retry", "nb_sock_retry") else word] = value
+
+
 class Checks:
     """The checks of one real."""
 
@@ -82,9 +90,7 @@ class Checks:
         speeds, options, rest = dict(under), Options(), []
         for each in check.block or ():
             if each.keyword in SPEEDS:
-                value = number_of(each, self._remarks)
-                if value is not None:
-                    speeds[_one_word(each.keyword)] = value
+                read_speed(each, self._remarks, speeds)
             elif not self._place(each, options):
                 rest.append(each)
         kind = _KINDS[check.keyword]
@@ -235,7 +241,3 @@ class Checks:
 
 
 _ONE = "have the service say by one answer all that matters"
-
-
-def _one_word(word: str) -> str:
-    return "retry" if word in ("nb_get_retry", "nb_sock_retry") else word

@@ -37,20 +37,22 @@ class Cluster:
 
     def add(self, saved: t.Any, where: str) -> None:
         """What kubectl printed, a list or one object. KubernetesError for what is neither nodes nor slices."""
-        for index, item in enumerate(_items(saved, where)):
+        found: dict[str, list[Mapping[str, t.Any]]] = {"Node": [], "EndpointSlice": []}
+        items = _items(saved, where)
+        for index, item in enumerate(items):
             kind = item.get("kind")
             place = f"{where}: items[{index}]"
-            if kind == "Node":
-                self.nodes = [*(self.nodes or ()), item]
-            elif kind == "EndpointSlice":
-                self.slices = [*(self.slices or ()), item]
-            else:
+            # Whatever it is: a list is the key of no dictionary.
+            if kind not in tuple(found):
                 raise KubernetesError(f"{place} is neither a Node nor an EndpointSlice, but {kind!s:.60}")
             _name(item, place)
-        if isinstance(saved, Mapping) and not _items(saved, where):
-            # An empty list says of which kind it is only where kubectl had more than one item to name.
-            self.nodes = self.nodes if saved.get("kind") != "NodeList" else self.nodes or []
-            self.slices = self.slices if saved.get("kind") != "EndpointSliceList" else self.slices or []
+            found[kind].append(item)
+        # An empty list says of which kind it is only where kubectl had more than one item to name.
+        empty = saved.get("kind") if not items else None
+        if found["Node"] or empty == "NodeList":
+            self.nodes = [*(self.nodes or ()), *found["Node"]]
+        if found["EndpointSlice"] or empty == "EndpointSliceList":
+            self.slices = [*(self.slices or ()), *found["EndpointSlice"]]
 
 
 def _items(saved: t.Any, where: str) -> list[Mapping[str, t.Any]]:

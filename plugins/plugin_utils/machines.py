@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.announcement import TABLE
 from ansible_collections.katran.fleet.plugins.module_utils._model.beside import Instance, Machine, machine_of
@@ -27,8 +28,16 @@ class Machines:
 
     def beside(self, host: str) -> list[str]:
         """The other balancers that are on the same host."""
-        mine = self._machine(host)
-        return [each for each in self._balancers if each != host and self._machine(each) == mine]
+        return [each for each in self._on.get(self._machine(host), ()) if each != host]
+
+    # Of each of thousands of balancers it is asked several times which others are there.
+    @cached_property
+    def _on(self) -> dict[Machine, list[str]]:
+        """Machine → the balancers on it."""
+        found: dict[Machine, list[str]] = {}
+        for each in self._balancers:
+            found.setdefault(self._machine(each), []).append(each)
+        return found
 
     def instance(self, host: str, syncs: bool) -> Instance:
         """A balancer as others on its host see it. `syncs`: whether it tells others of flows.

@@ -17,6 +17,7 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ansible_collections.katran.fleet.plugins.module_utils._model.faults import some
 from ansible_collections.katran.fleet.plugins.module_utils._model.written import visible
 
 Files = Mapping[str, str]
@@ -210,11 +211,12 @@ def _escaped(char: str) -> str:
 
 @dataclass(frozen=True)
 class Change:
-    """A file that is to become another. `before` is empty where there is none yet."""
+    """A file that is to become another. `before` is empty where there is none yet; `replaces`: whether there is one."""
 
     path: str
     before: str
     after: str
+    replaces: bool
 
 
 def changes(folder: str, files: Files, overwrite: bool = False) -> list[Change]:
@@ -222,18 +224,15 @@ def changes(folder: str, files: Files, overwrite: bool = False) -> list[Change]:
 
     `overwrite`: replace them. What is neither a file nor absent is never replaced.
     """
-    found, kept = [], []
+    found = []
     for path, after in files.items():
-        before = _read(os.path.join(folder, path))
-        if before == after:
-            continue
-        if before is not None and not overwrite:
-            kept.append(path)
-        found.append(Change(path, before or "", after))
-    if kept:
+        before = text_of(os.path.join(folder, path))
+        if before != after:
+            found.append(Change(path, before or "", after, before is not None))
+    kept = [each.path for each in found if each.replaces]
+    if kept and not overwrite:
         raise InventoryError(
-            f"{folder} has {', '.join(kept[:4])}{f' and {len(kept) - 4} more' if len(kept) > 4 else ''} already, with"
-            " another content: give another folder, or have it overwritten"
+            f"{folder} has {some(kept, 4)} already, with another content: give another folder, or have it overwritten"
         )
     return found
 
@@ -252,8 +251,8 @@ def write(folder: str, wanted: Sequence[Change]) -> None:
             raise InventoryError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _read(path: str) -> str | None:
-    """What a file has; None where there is none."""
+def text_of(path: str) -> str | None:
+    """What a file has; None where there is none. InventoryError where something else is there."""
     try:
         if not stat.S_ISREG(os.lstat(path).st_mode):
             raise InventoryError(f"{path} is there and is no file")

@@ -20,7 +20,7 @@ from .._kernel.state_files import StateFile
 from .._model.entries import Asked
 from .._model.limits import Limits, limits_of_settings
 from .._model.operations import BlankSlots, PutRing, blank
-from .._model.ring import Job
+from .._model.ring import Job, hashable_job
 from .._model.ring_slots import ring_slots
 from .._model.shape import as_told
 from .._model.state import State
@@ -135,8 +135,8 @@ class _FilledMaps(MemoryMaps):
         super().__init__(shape)
         self._ring_size = _SMALL_RING
         self._jobs: dict[int, tuple[Job, tuple[int, ...]]] = {}
-        self._built: dict[tuple[t.Any, ...], array[int]] = {}
-        self._slots: dict[tuple[t.Any, ...], memoryview] = {}
+        self._built: dict[Job, array[int]] = {}
+        self._slots: dict[tuple[Job, tuple[int, ...]], memoryview] = {}
         self.tokens: dict[int, str] = {}
 
     def settle(self, state: State) -> State:
@@ -158,23 +158,19 @@ class _FilledMaps(MemoryMaps):
     def build(self, numbers: Iterable[int]) -> None:
         """Build the rings of these VIPs together, which is faster than one by one."""
         jobs = [self._jobs[number][0] for number in numbers if number in self._jobs]
-        self._built.update(zip(map(_hashable, jobs), build_rings(jobs), strict=True))
+        self._built.update(zip(map(hashable_job, jobs), build_rings(jobs), strict=True))
 
     def ring(self, number: int) -> memoryview:
         """The slots of a VIP's ring."""
         if number not in self._jobs:
             return super().ring(number)
         job, ids = self._jobs[number]
-        key = (_hashable(job), ids)
+        key = (hashable_job(job), ids)
         if key not in self._slots:
             if key[0] not in self._built:
                 self.build([number])
             self._slots[key] = memoryview(ring_slots(self._built[key[0]], ids))
         return self._slots[key]
-
-
-def _hashable(job: Job) -> tuple[t.Any, ...]:
-    return tuple(job[0]), job[1], job[2]
 
 
 class _NextMaps(PlannedMaps):
@@ -270,16 +266,20 @@ class _Balancer:
                 last[each.number] = each
                 if isinstance(each, BlankSlots):
                     blanked.add(each.number)
+        old, new = (
+            {number: address for address, number in ids.assigned.items()} for ids in (was.real_ids, now.real_ids)
+        )
         # Where ids were given to other reals, slots are written twice, and one that is written may lead where it did.
         return {
-            kept[number]: each.changed if number not in blanked else self._elsewhere(was, each, now.real_ids.assigned)
+            kept[number]: each.changed if number not in blanked else self._elsewhere(each, old, new)
             for number, each in last.items()
         }
 
-    def _elsewhere(self, state: State, each: PutRing | BlankSlots, ids: Mapping[str, int]) -> int:
-        """How many slots of a ring lead to another real once this is the last that was done to it."""
-        old = {number: address for address, number in state.real_ids.assigned.items()}
-        new = {number: address for address, number in ids.items()}
+    def _elsewhere(self, each: PutRing | BlankSlots, old: Mapping[int, str], new: Mapping[int, str]) -> int:
+        """How many slots of a ring lead to another real once this is the last that was done to it.
+
+        `old`, `new`: real by its id, before and after.
+        """
         live = self.maps.ring(each.number)
         slots = blank(live, each.ids) if isinstance(each, BlankSlots) else each.slots(self.maps.ring_size())
         pairs = zip(live.cast("Q"), memoryview(slots).cast("Q"), strict=True)

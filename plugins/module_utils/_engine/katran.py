@@ -166,14 +166,13 @@ def _compare(found: KatranMaps, seen: KatranSeen, config: Config) -> Compared:
         elif flag_bits(wanted[key].flags) != live[key][0]:
             compared.lines.append(f"vip {key}: its flags differ")
     both = [key for key in sorted(wanted) if key in live and live[key][1] in seen.rings]
-    addresses = {number: real.address for number, real in seen.reals.items()}
+    ids = {real.address: number for number, real in seen.reals.items()}
     slots_map = found.maps["ch_rings"]
 
     def work(part: Sequence[VipKey]) -> list[t.Any]:
         rings: dict[t.Any, array[int]] = {}
         return [
-            _differing(wanted[key], read_owners(slots_map, live[key][1], seen.sizes.ring), addresses, rings)
-            for key in part
+            _differing(wanted[key], read_owners(slots_map, live[key][1], seen.sizes.ring), ids, rings) for key in part
         ]
 
     for key, slots in zip(both, spread(both, work), strict=True):
@@ -183,13 +182,12 @@ def _compare(found: KatranMaps, seen: KatranSeen, config: Config) -> Compared:
     return compared
 
 
-def _differing(vip: Vip, owners: array[int], addresses: Mapping[int, str], rings: dict[t.Any, array[int]]) -> int:
-    """How many slots lead to another real than these VIPs would have. `rings`: those that were built."""
+def _differing(vip: Vip, owners: array[int], ids: Mapping[str, int], rings: dict[t.Any, array[int]]) -> int:
+    """How many slots lead to another real than this VIP has. `ids`: by address; `rings`: those that were built."""
     members = ring_members(vip, NO_WORDS)
     job = (tuple(members), vip.hash)
     if job not in rings:
         rings[job] = build_ring(members, len(owners), vip.hash)
-    ids = {address: number for number, address in addresses.items()}
     return differing(rings[job], [ids.get(address, 0) for address, _weight in members], owners)
 
 

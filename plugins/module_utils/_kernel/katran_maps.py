@@ -11,7 +11,7 @@ import socket
 import typing as t
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .._model import layout
 from .._model.errors import EngineError
@@ -43,7 +43,6 @@ class KatranMaps:
     interfaces: Mapping[str, str]
     maps: Mapping[str, Map]
     array: int = 0
-    missing: list[str] = field(default_factory=list)
 
     @property
     def where(self) -> str:

@@ -12,7 +12,7 @@ from .written import visible
 
 MAX_FAULTS = 20
 _SOME = 5
-"""As many prefixes, ids, VIPs or reals are named in a line."""
+"""As many are named in a line, mostly."""
 
 
 def shortened(lines: list[str], rest: str) -> list[str]:
@@ -21,10 +21,10 @@ def shortened(lines: list[str], rest: str) -> list[str]:
     return lines if more <= 0 else [*lines[:MAX_FAULTS], rest.format(more)]
 
 
-def some(words: Sequence[str]) -> str:
+def some(words: Sequence[str], most: int = _SOME) -> str:
     """The first words, and how many more there are."""
-    more = len(words) - _SOME
-    return ", ".join(words) if more <= 0 else f"{', '.join(words[:_SOME])} and {more} more"
+    more = len(words) - most
+    return ", ".join(words) if more <= 0 else f"{', '.join(words[:most])} and {more} more"
 
 
 def counted(number: int, noun: str) -> str:

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from .faults import counted
+from .faults import counted, some
 from .folding import names_text
 from .settings import COMPILED
 
@@ -204,7 +204,7 @@ def _vip_lines(vips: Iterable[VipDelta]) -> Iterator[str]:
         if len(found) == 1:
             who = f"vip {found[0].vip}"
         else:
-            who = f"{len(found)} VIPs ({_some([each.vip for each in found])})"
+            who = f"{len(found)} VIPs ({_few([each.vip for each in found])})"
         moved = _moved(found)
         if len(changes) == 1:
             yield f"{who}: {changes[0]}{f'; {moved}' if moved else ''}"
@@ -226,14 +226,15 @@ def _percent(share: float) -> str:
     return "under 0.1" if 0 < share < 0.1 else f"{share:.1f}"
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= FEW + 1 else f"{', '.join(names[:FEW])} and {len(names) - FEW} more"
+def _few(names: Sequence[str]) -> str:
+    # Instead of "and 1 more", that one.
+    return some(names, FEW if len(names) > FEW + 1 else FEW + 1)
 
 
 def short_names(names: Sequence[str]) -> str:
     """Names of hosts in few words, however they are called."""
     text = names_text(names)
-    return text if len(text) <= 80 or len(names) <= FEW else f"{', '.join(names[:FEW])} and {len(names) - FEW} more"
+    return text if len(text) <= 80 or len(names) <= FEW else some(names, FEW)
 
 
 def clean(text: str) -> str:
@@ -304,7 +305,7 @@ def _difference(name: str, was: t.Any, now: t.Any) -> str:
     if isinstance(was, list) and isinstance(now, list) and not any(isinstance(each, Mapping) for each in (*was, *now)):
         signs = [f"+ {each}" for each in now if each not in was] + [f"− {each}" for each in was if each not in now]
         if signs:
-            return _some(signs)
+            return _few(signs)
         return "in another order"
     return f"{_value(was)} → {_value(now)}"
 

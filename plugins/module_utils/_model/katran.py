@@ -12,9 +12,11 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from . import layout
 from .errors import EngineError
+from .faults import some
 from .map_specs import (
     DEFAULT_SIZES,
     DOWN_SET,
@@ -132,12 +134,13 @@ class KatranSeen:
     cpus: int = 0
     array: int = 0
 
-    @property
+    # Each VIP asks for these.
+    @cached_property
     def sizes(self) -> Sizes:
         """Of VIPs and rings."""
         return sizes_of(self.maps)
 
-    @property
+    @cached_property
     def reals(self) -> dict[int, VipReal]:
         """Id → real."""
         return reals_in(self.entries)
@@ -227,8 +230,9 @@ def imported(seen: KatranSeen) -> Imported:
 
 def _known(name: str, seen: KatranSeen, notes: list[str]) -> dict[str, Mapping[bytes, bytes]]:
     """The entries of a table's maps without those that lead to no real, which are told."""
-    found: dict[str, Mapping[bytes, bytes]] = {"reals": {layout.u32(0): b""}}
-    found["reals"] = {key: value for key, value in seen.entries["reals"].items() if any(key) and any(value)}
+    found: dict[str, Mapping[bytes, bytes]] = {
+        "reals": {key: value for key, value in seen.entries["reals"].items() if any(key) and any(value)}
+    }
     leads = TABLES[name].leads_to_reals
     for each in TABLES[name].maps:
         entries = seen.entries.get(each, {})
@@ -291,8 +295,7 @@ def _reals(ring: RingWeights, local: Iterable[str]) -> list[dict[str, t.Any]]:
 def _down(key: VipKey, seen: KatranSeen) -> list[str]:
     """The reals whose flows move away, of a VIP."""
     ids = seen.down.get(layout.vip_definition(key.packed, key.port, layout.PROTOCOLS[key.protocol]), ())
-    reals = seen.reals
-    return sorted(reals[number].address for number in ids if number in reals)
+    return sorted(seen.reals[number].address for number in ids if number in seen.reals)
 
 
 def _settings(seen: KatranSeen, notes: list[str]) -> dict[str, t.Any]:
@@ -347,8 +350,8 @@ def _tell_reals(seen: KatranSeen, variables: Mapping[str, t.Any], notes: list[st
     idle = sorted({real.address for real in seen.reals.values()} - led)
     if idle:
         notes.append(
-            f"to {', '.join(idle[:20])}{f' and {len(idle) - 20} more' if idle[20:] else ''} nothing leads: if they are"
-            " reals that were drained (weight 0), no map tells of which VIP; add them to it"
+            f"to {some(idle, 20)} nothing leads: if they are reals that were drained (weight 0), no map tells of which"
+            " VIP; add them to it"
         )
 
 
@@ -360,9 +363,8 @@ def _tell_health(seen: KatranSeen, notes: list[str]) -> None:
     """What is known of health checks."""
     rows = health_destinations(seen)
     if rows:
-        told = ", ".join(f"{row['mark']} → {row['real']}" for row in rows[:20])
-        more = f" and {len(rows) - 20} more" if rows[20:] else ""
-        notes.append(f"marks of a health checker lead to reals ({told}{more}); our agent gives out marks of its own")
+        told = some([f"{row['mark']} → {row['real']}" for row in rows], 20)
+        notes.append(f"marks of a health checker lead to reals ({told}); our agent gives out marks of its own")
     notes.append(_CHECKS)
 
 

@@ -191,6 +191,16 @@ def test_what_is_told(inside: str, check: str, more: str, sentence: str) -> None
     assert sentence in told(inside, check, more)
 
 
+@pytest.mark.parametrize("mark", ["0", "4294967296", "42949672950", "1" * 5000, "-1", "0x7"])
+def test_what_is_no_mark(mark: str) -> None:
+    remarks = Remarks()
+    server = f"virtual_server fwmark {mark} {{\nreal_server 10.0.0.1 80 {{\n}}\n}}"
+    assert not read_keepalived("k", Sent({"k": server}), remarks).services
+    assert not read_ipvsadm(f"-A -f {mark} -s rr", "i", remarks)
+    assert "is no virtual server with an address and a port" in remarks.sentences[0]
+    assert f"{mark[:60]} is no mark of a firewall" in remarks.sentences[1]
+
+
 def test_groups_and_marks() -> None:
     text = (
         "virtual_server_group g {\n198.51.100.1-2 80\n198.51.100.254-198.51.101.0 81\n203.0.113.8/31 82\n"
