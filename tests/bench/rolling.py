@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -32,9 +31,8 @@ from fleetlab.plan import PROJECT, Lab, hosts_of, lab_named
 from fleetlab.planted import plant
 from fleetlab.runs import Fleet
 from fleetlab.system import Progress, network
+from performance_page import machine, write_figures
 
-DOCUMENT = PROJECT / "docs/performance.md"
-BEGIN, END = "<!-- figures of tests/bench/rolling.py -->", "<!-- end of these figures -->"
 NAME = os.environ.get("KATRAN_ROLLING_LAB", "kfroll")
 BALANCERS, CONNECTIONS = 4, 100
 # The swap's own canary refuses a program that drops a twentieth of all packets: this is the gate's turn.
@@ -204,7 +202,7 @@ def _tag(lab: Lab) -> str:
 
 def main() -> None:
     lab, progress = lab_named(NAME, plan=hosts_of(BALANCERS, 3)), Progress(NAME)
-    lines = [f"Linux {platform.release()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before", ""]
+    lines = [f"{machine()}, load {os.getloadavg()[0]:.1f} before", ""]
     missed: list[str] = []
     lifecycle.up(lab, progress)
     try:
@@ -219,13 +217,10 @@ def main() -> None:
             lines += fault(fleet, targets, bad, Path(folder), missed)
     finally:
         lifecycle.down(lab, progress)
-    text = "\n".join(lines)
-    print(text)
+    print("\n".join(lines))
     if missed:
         sys.exit("\n".join(missed))
-    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
-    document = DOCUMENT.read_text(encoding="utf-8")
-    DOCUMENT.write_text(pattern.sub(lambda _found: f"{BEGIN}\n\n```\n{text}\n```\n\n{END}", document), encoding="utf-8")
+    write_figures("rolling.py", lines)
 
 
 if __name__ == "__main__":
