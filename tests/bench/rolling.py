@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetlab import flows, lifecycle, routes
+from fleetlab.client import in_client
 from fleetlab.flows import Connection, Flow, Target
 from fleetlab.plan import PROJECT, Lab, hosts_of, lab_named
 from fleetlab.planted import plant
@@ -77,12 +78,6 @@ def write_inventory(folder: Path, lab: Lab) -> Path:
     return inventory
 
 
-def in_client(lab: Lab, call: Callable[[], Any]) -> Any:
-    # In the calling thread only: a namespace belongs to a thread.
-    with network(lab.namespace_path(lab.host("client"))):
-        return call()
-
-
 def keep_connections(targets: list[Target], load: Load, ready: threading.Event, over: threading.Event) -> None:
     """Long connections, over each of which a request is made every second or so."""
     connections = [Connection(targets[index % len(targets)], 30.0) for index in range(CONNECTIONS)]
@@ -129,19 +124,13 @@ def run(fleet: Fleet, name: str, collections: Path | None = None, **variables: A
     return done.returncode, done.stdout, time.monotonic() - began
 
 
-def programs(fleet: Fleet) -> dict[str, tuple[int, str]]:
-    """Balancer → id and tag of its program."""
-    found = fleet.module("balancers", "katran.fleet.balancer_info", {"gather": ["program"]})
-    return {host: (result["program"]["id"], result["program"]["tag"]) for host, result in found.items()}
-
-
 def upgrade(fleet: Fleet, targets: list[Target], missed: list[str]) -> str:
     """A rolling upgrade to another feature."""
-    before = programs(fleet)
+    before = fleet.programs()
     with under_load(fleet.lab, targets, targets) as load:
         status, said, seconds = run(fleet, "katran.fleet.upgrade", katran_extra_features=["icmp_too_big"])
     drained = len(re.findall(r"TASK \[katran.fleet.balancer : Let traffic leave\] \*+\s+changed", said))
-    after = programs(fleet)
+    after = fleet.programs()
     if status or any(before[host][1] == after[host][1] for host in before):
         missed.append(f"the upgrade failed: {said[-3000:]}")
     if load.failed or load.broken:
@@ -151,7 +140,7 @@ def upgrade(fleet: Fleet, targets: list[Target], missed: list[str]) -> str:
 
 def fault(fleet: Fleet, targets: list[Target], bad: Target, folder: Path, missed: list[str]) -> list[str]:
     """A planted fault, and the run that resumes."""
-    collections, before = plant(folder, bad.address), programs(fleet)
+    collections, before = plant(folder, bad.address), fleet.programs()
     sound = [target for target in targets if target.address != bad.address]
     load_on = [sound[index % len(sound)] for index in range(SHARE_OF_FAULTY - 1)] + [bad]
     swapped: list[float] = []
@@ -169,7 +158,7 @@ def fault(fleet: Fleet, targets: list[Target], bad: Target, folder: Path, missed
         status, said, seconds = run(fleet, "katran.fleet.deploy", collections)
         over.set()
         watched.result()
-    after, to_bad = programs(fleet), [flow for flow in load.requests if flow.target == bad]
+    after, to_bad = fleet.programs(), [flow for flow in load.requests if flow.target == bad]
     lost = [flow for flow in load.failed if flow.target == bad]
     gone_for = swapped[1] - swapped[0] if len(swapped) == 2 else float("inf")
     if status != 2 or "the gate found: vip" not in said or "untouched: lb2, lb3, lb4" not in " ".join(said.split()):
