@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import re
 import subprocess
 import sys
 import threading
@@ -26,12 +24,12 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
+from performance_page import machine, write_figures
+
 from ansible_collections.katran.fleet.tests.engine import two_balancers as two
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, compiled_once, run, sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENT = ROOT / "docs/performance.md"
-BEGIN, END = "<!-- figures of tests/bench/drain_real.py -->", "<!-- end of these figures -->"
 CONNECTIONS = 1000
 REALS = (1, 2, 3, 4)
 DRAINED = "10.0.0.1"
@@ -136,13 +134,11 @@ def main() -> None:
     parser.add_argument("--forks", type=int, default=50)
     options = parser.parse_args()
     load = os.getloadavg()[0]
-    lines = [f"Linux {platform.release()}, {os.cpu_count()} cores, load {load:.1f} before", ""]
+    lines = [f"{machine()}, load {load:.1f} before", ""]
     for number in options.balancers:
         lines.append(measure(number, options.forks))
         print(lines[-1], flush=True)
-    block = "\n".join([BEGIN, "", "```", *lines, "```", "", END])
-    text = DOCUMENT.read_text(encoding="utf-8")
-    DOCUMENT.write_text(re.sub(f"{BEGIN}.*?{END}", lambda _match: block, text, flags=re.DOTALL), encoding="utf-8")
+    write_figures("drain_real.py", lines)
 
 
 if __name__ == "__main__":

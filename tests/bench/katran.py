@@ -9,8 +9,6 @@ two marks into docs/performance.md. The first argument is another number of runs
 from __future__ import annotations
 
 import os
-import platform
-import re
 import statistics
 import struct
 import subprocess
@@ -18,7 +16,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+
+from performance_page import machine, write_figures
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.resource import apply_resource
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
@@ -30,8 +29,6 @@ from ansible_collections.katran.fleet.tests.engine import large
 from ansible_collections.katran.fleet.tests.engine.katran import FOLDER, install
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, ensure_balancer, request, sandbox
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs/performance.md"
-BEGIN, END = "<!-- figures of tests/bench/katran.py -->", "<!-- end of these figures -->"
 RUNS = 10
 TOP_READINGS = 20
 LOOKS = (["status"], ["vips"], ["vips", "198.18.0.1"], ["reals"], ["names", "vips", "reals"])
@@ -87,14 +84,12 @@ def top(words: Sequence[str] = ()) -> float:
 
 def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
-    lines = [f"Linux {platform.release()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"]
+    lines = [f"{machine()}, load {os.getloadavg()[0]:.1f}"]
     with host():
         lines += [look(words, runs) for words in LOOKS]
         lines.append(f"katran top: {top() * 100:.1f} % of a core at a reading a second")
-    block = "\n".join([BEGIN, "", "```", *lines, "```", "", END])
-    print(block)
-    text = DOCUMENT.read_text(encoding="utf-8")
-    DOCUMENT.write_text(re.sub(f"{BEGIN}.*?{END}", lambda _match: block, text, flags=re.DOTALL), encoding="utf-8")
+    print("\n".join(lines))
+    write_figures("katran.py", lines)
 
 
 if __name__ == "__main__":

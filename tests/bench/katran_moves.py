@@ -8,12 +8,11 @@ and between their marks into docs/performance.md.
 from __future__ import annotations
 
 import os
-import platform
 import random
-import re
 import sys
 import time
-from pathlib import Path
+
+from performance_page import machine, write_figures
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.katran import read_katran
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.katran_maps import Place
@@ -33,17 +32,7 @@ from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, compiled_
 from ansible_collections.katran.fleet.tests.engine.standin import provision
 from ansible_collections.katran.fleet.tests.engine.test_take_over import SCENARIO, take_over
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs/performance.md"
 VIPS, REALS, RING = 512, 100, 65537
-
-
-def write(part: str, lines: list[str]) -> None:
-    """Put figures between their marks."""
-    begin, end = f"<!-- figures of tests/bench/katran_moves.py {part} -->", f"<!-- end of katran_moves.py {part} -->"
-    head = f"Linux {platform.release()}, {os.cpu_count()} cores"
-    block = "\n".join([begin, "", "```", head, *lines, "```", "", end])
-    text = DOCUMENT.read_text(encoding="utf-8")
-    DOCUMENT.write_text(re.sub(f"{begin}.*?{end}", lambda _match: block, text, flags=re.DOTALL), encoding="utf-8")
 
 
 def import_of(shared: bool) -> str:
@@ -130,7 +119,7 @@ def main() -> None:
         lines = swaps(int(options[0]) if options else 20)
     else:
         lines = mixed(float(options[0]) if options else 600)
-    write(part, lines)
+    write_figures(f"katran_moves.py {part}", [machine(), *lines])
 
 
 if __name__ == "__main__":

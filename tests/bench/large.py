@@ -9,17 +9,14 @@ between their two marks into docs/performance.md. The first argument is another 
 from __future__ import annotations
 
 import os
-import platform
-import re
 import statistics
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+
+from performance_page import machine, write_figures
 
 from ansible_collections.katran.fleet.tests.engine.large import ALONE, NICE, WAYS, Large, Trial, large, trials
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs/performance.md"
-BEGIN, END = "<!-- figures of tests/bench/large.py -->", "<!-- end of these figures -->"
 TRIALS = 10
 IDLE_SECONDS = 10.0
 MODES = {"as the machine is": NICE, "before all others": ALONE}
@@ -54,13 +51,11 @@ def measure(name: str, prefix: Sequence[str], number: int) -> list[str]:
 
 def main() -> None:
     number = int(sys.argv[1]) if len(sys.argv) > 1 else TRIALS
-    lines = [f"Linux {platform.release()}, {os.cpu_count()} cores", ""]
+    lines = [machine(), ""]
     for name, prefix in MODES.items():
         lines += measure(name, prefix, number)
-    block = "\n".join([BEGIN, "", "```", *lines[:-1], "```", "", END])
-    print(block)
-    text = DOCUMENT.read_text(encoding="utf-8")
-    DOCUMENT.write_text(re.sub(f"{BEGIN}.*?{END}", lambda _match: block, text, flags=re.DOTALL), encoding="utf-8")
+    print("\n".join(lines[:-1]))
+    write_figures("large.py", lines[:-1])
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import re
 import resource
 import subprocess
 import sys
@@ -18,9 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from performance_page import machine, write_figures
+
 PROJECT = Path(__file__).resolve().parents[2]
-DOCUMENT = PROJECT / "docs/performance.md"
-BEGIN, END = "<!-- figures of tests/bench/plan.py -->", "<!-- end of these figures of plan.py -->"
 BALANCERS, VIPS, REALS = 50, 512, 100
 SECONDS, LINES = 15.0, 20
 
@@ -99,10 +97,8 @@ def main() -> None:
         ("32 VIPs more", inventory({}, vips=VIPS - 32), same),
     ]
     found = [measure(*each) for each in cases]
-    title = f"Linux {platform.release()}, {os.cpu_count()} cores, load before {os.getloadavg()[2]:.1f}"
-    block = "\n".join([BEGIN, "", "```", title, "", *(line for line, _seconds, _lines in found), "```", "", END])
-    text = DOCUMENT.read_text(encoding="utf-8")
-    DOCUMENT.write_text(re.sub(f"{BEGIN}.*?{END}", lambda _match: block, text, flags=re.DOTALL), encoding="utf-8")
+    title = f"{machine()}, load before {os.getloadavg()[2]:.1f}"
+    write_figures("plan.py", [title, "", *(line for line, _seconds, _lines in found)])
     _line, seconds, lines = found[1]
     print(f"one weight: {seconds:.1f} s (target {SECONDS:.0f} s), {lines} lines (target {LINES})")
     raise SystemExit(0 if seconds <= SECONDS and lines <= LINES else 1)

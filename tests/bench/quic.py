@@ -8,14 +8,13 @@ connections.
 
 from __future__ import annotations
 
-import os
-import platform
-import re
 import resource
 import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
+
+from performance_page import machine, write_figures
 
 from ansible_collections.katran.fleet.tests.engine.quic_fleet import (
     CHANGES,
@@ -28,8 +27,6 @@ from ansible_collections.katran.fleet.tests.engine.quic_fleet import (
 )
 from ansible_collections.katran.fleet.tests.engine.quic_layouts import PORTS
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs/performance.md"
-BEGIN, END = "<!-- figures of tests/bench/quic.py -->", "<!-- end of these figures -->"
 CONNECTIONS = 1000
 WORDS = {
     "katran1": "Katran, layout 1",
@@ -60,7 +57,7 @@ def measure(client: Client, name: str, number: int) -> str:
 
 def main() -> None:
     number = int(sys.argv[1]) if len(sys.argv) > 1 else CONNECTIONS
-    lines = [f"Linux {platform.release()}, {os.cpu_count()} cores", ""]
+    lines = [machine(), ""]
     with tempfile.TemporaryDirectory() as folder, quic_fleet(Path(folder)) as client:
         for name in PORTS:
             lines.append(measure(client, name, number))
@@ -68,9 +65,7 @@ def main() -> None:
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     lines += ["", f"{spent.ru_utime + spent.ru_stime:.0f} s of CPU for all clients and servers"]
     print(lines[-1])
-    block = "\n".join([BEGIN, "", "```", *lines, "```", "", END])
-    text = DOCUMENT.read_text(encoding="utf-8")
-    DOCUMENT.write_text(re.sub(f"{BEGIN}.*?{END}", lambda _match: block, text, flags=re.DOTALL), encoding="utf-8")
+    write_figures("quic.py", lines)
 
 
 if __name__ == "__main__":

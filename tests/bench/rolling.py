@@ -12,14 +12,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,14 +26,14 @@ from pathlib import Path
 from typing import Any
 
 from fleetlab import flows, lifecycle, routes
+from fleetlab.client import in_client
 from fleetlab.flows import Connection, Flow, Target
 from fleetlab.plan import PROJECT, Lab, hosts_of, lab_named
 from fleetlab.planted import plant
 from fleetlab.runs import Fleet
 from fleetlab.system import Progress, network
+from performance_page import machine, write_figures
 
-DOCUMENT = PROJECT / "docs/performance.md"
-BEGIN, END = "<!-- figures of tests/bench/rolling.py -->", "<!-- end of these figures -->"
 NAME = os.environ.get("KATRAN_ROLLING_LAB", "kfroll")
 BALANCERS, CONNECTIONS = 4, 100
 # The swap's own canary refuses a program that drops a twentieth of all packets: this is the gate's turn.
@@ -77,12 +76,6 @@ def write_inventory(folder: Path, lab: Lab) -> Path:
     )
     hosts.write_text(known.replace("    reals:\n", f"{more}    reals:\n", 1), encoding="utf-8")
     return inventory
-
-
-def in_client(lab: Lab, call: Callable[[], Any]) -> Any:
-    # In the calling thread only: a namespace belongs to a thread.
-    with network(lab.namespace_path(lab.host("client"))):
-        return call()
 
 
 def keep_connections(targets: list[Target], load: Load, ready: threading.Event, over: threading.Event) -> None:
@@ -131,19 +124,13 @@ def run(fleet: Fleet, name: str, collections: Path | None = None, **variables: A
     return done.returncode, done.stdout, time.monotonic() - began
 
 
-def programs(fleet: Fleet) -> dict[str, tuple[int, str]]:
-    """Balancer → id and tag of its program."""
-    found = fleet.module("balancers", "katran.fleet.balancer_info", {"gather": ["program"]})
-    return {host: (result["program"]["id"], result["program"]["tag"]) for host, result in found.items()}
-
-
 def upgrade(fleet: Fleet, targets: list[Target], missed: list[str]) -> str:
     """A rolling upgrade to another feature."""
-    before = programs(fleet)
+    before = fleet.programs()
     with under_load(fleet.lab, targets, targets) as load:
         status, said, seconds = run(fleet, "katran.fleet.upgrade", katran_extra_features=["icmp_too_big"])
     drained = len(re.findall(r"TASK \[katran.fleet.balancer : Let traffic leave\] \*+\s+changed", said))
-    after = programs(fleet)
+    after = fleet.programs()
     if status or any(before[host][1] == after[host][1] for host in before):
         missed.append(f"the upgrade failed: {said[-3000:]}")
     if load.failed or load.broken:
@@ -153,7 +140,7 @@ def upgrade(fleet: Fleet, targets: list[Target], missed: list[str]) -> str:
 
 def fault(fleet: Fleet, targets: list[Target], bad: Target, folder: Path, missed: list[str]) -> list[str]:
     """A planted fault, and the run that resumes."""
-    collections, before = plant(folder, bad.address), programs(fleet)
+    collections, before = plant(folder, bad.address), fleet.programs()
     sound = [target for target in targets if target.address != bad.address]
     load_on = [sound[index % len(sound)] for index in range(SHARE_OF_FAULTY - 1)] + [bad]
     swapped: list[float] = []
@@ -171,7 +158,7 @@ def fault(fleet: Fleet, targets: list[Target], bad: Target, folder: Path, missed
         status, said, seconds = run(fleet, "katran.fleet.deploy", collections)
         over.set()
         watched.result()
-    after, to_bad = programs(fleet), [flow for flow in load.requests if flow.target == bad]
+    after, to_bad = fleet.programs(), [flow for flow in load.requests if flow.target == bad]
     lost = [flow for flow in load.failed if flow.target == bad]
     gone_for = swapped[1] - swapped[0] if len(swapped) == 2 else float("inf")
     if status != 2 or "the gate found: vip" not in said or "untouched: lb2, lb3, lb4" not in " ".join(said.split()):
@@ -204,7 +191,7 @@ def _tag(lab: Lab) -> str:
 
 def main() -> None:
     lab, progress = lab_named(NAME, plan=hosts_of(BALANCERS, 3)), Progress(NAME)
-    lines = [f"Linux {platform.release()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before", ""]
+    lines = [f"{machine()}, load {os.getloadavg()[0]:.1f} before", ""]
     missed: list[str] = []
     lifecycle.up(lab, progress)
     try:
@@ -219,13 +206,10 @@ def main() -> None:
             lines += fault(fleet, targets, bad, Path(folder), missed)
     finally:
         lifecycle.down(lab, progress)
-    text = "\n".join(lines)
-    print(text)
+    print("\n".join(lines))
     if missed:
         sys.exit("\n".join(missed))
-    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
-    document = DOCUMENT.read_text(encoding="utf-8")
-    DOCUMENT.write_text(pattern.sub(lambda _found: f"{BEGIN}\n\n```\n{text}\n```\n\n{END}", document), encoding="utf-8")
+    write_figures("rolling.py", lines)
 
 
 if __name__ == "__main__":

@@ -7,17 +7,12 @@ between their two marks into docs/performance.md.
 
 from __future__ import annotations
 
-import os
-import platform
-import re
-from pathlib import Path
+from performance_page import machine, write_figures
 
 from ansible_collections.katran.fleet.tests.engine.two_balancers import Figures, measure
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs/performance.md"
 ROUNDS = 3
 SIZES = ((10_000, 20_000), (100_000, 40_000), (1_000_000, 250_000))
-BEGIN, END = "<!-- figures of tests/bench/sync.py -->", "<!-- end of these figures -->"
 
 
 def worst(found: list[Figures]) -> Figures:
@@ -26,13 +21,11 @@ def worst(found: list[Figures]) -> Figures:
 
 
 def main() -> None:
-    lines = [f"Linux {platform.release()}, {os.cpu_count()} cores, the worst of {ROUNDS} rounds", ""]
+    lines = [f"{machine()}, the worst of {ROUNDS} rounds", ""]
     for count, room in SIZES:
         lines.append(str(worst([measure(count, room) for _round in range(ROUNDS)])))
         print(lines[-1], flush=True)
-    block = "\n".join([BEGIN, "", "```", *lines, "```", "", END])
-    text = DOCUMENT.read_text(encoding="utf-8")
-    DOCUMENT.write_text(re.sub(f"{BEGIN}.*?{END}", lambda _match: block, text, flags=re.DOTALL), encoding="utf-8")
+    write_figures("sync.py", lines)
 
 
 if __name__ == "__main__":

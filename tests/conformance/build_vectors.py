@@ -1819,6 +1819,83 @@ def local_delivery() -> Set:
     return s
 
 
+def chained() -> list[Set]:
+    """What one balancer passes goes on to those behind it in the slots of a root program's array."""
+    first = [vip(v4(1), 80, "tcp", r4(1, 2, 3)), vip(v6(1), 80, "tcp", r6(1, 2, 3))]
+    middle = [
+        vip(v4(1), 80, "tcp", r4(9)),
+        vip(v4(1), 443, "tcp", r4(4)),
+        vip(v4(2), 80, "tcp", r4(4, 5)),
+        vip(v4(2), 53, "udp", r6(4, 5)),
+        vip(v6(2), 0, "udp", r6(4, 5)),
+    ]
+    last = [vip(v4(2), 80, "tcp", r4(9)), vip(v4(3), 80, "tcp", r4(6, 7)), vip(v6(3), 80, "tcp", r6(6, 7))]
+    return [_three_slots(first, middle, last), _one_slot_free(first, last)]
+
+
+def _three_slots(first: list[dict[str, Any]], middle: list[dict[str, Any]], last: list[dict[str, Any]]) -> Set:
+    s = Set("chain_ipip", first, features=["chain"], modules={"behind": {"1": middle, "2": last}})
+    s.balances("VIP of the first; the second has it too", tcp(v4(1)))
+    s.balances("IPv6 VIP of the first", tcp(v6(1)))
+    for number, flags in enumerate(("S", "A", "FA", "R")):
+        s.balances(
+            f"VIP of the second; the third has it too: {flags}", tcp(v4(2), sport=number, flags=flags), to=middle[2]
+        )
+    s.balances("address of the first, port of the second", tcp(v4(1), 443), to=middle[1])
+    s.balances("UDP to the second, IPv6 real", udp(v4(2)), to=middle[3])
+    s.balances("IPv6 VIP of the second", udp(v6(2), 9), to=middle[4])
+    s.balances("VIP of the third", tcp(v4(3)), to=last[1])
+    s.balances("IPv6 VIP of the third", tcp(v6(3)), to=last[2])
+    s.balances(
+        "ICMP error about a flow of the third",
+        icmp_error(v4(3), answer_of(tcp(CLIENT4, 9, 80, source=v4(3)))),
+        to=last[1],
+        client=CLIENT4,
+        sport=9,
+        dport=80,
+    )
+    for address in (v4(1), v4(2), v4(3)):
+        request = ip(CLIENT4, address) / ICMP() / Raw(PAYLOAD)
+        s.sends(f"echo request to {address}", request, echo_reply(request))
+    s.drops("fragment to an address of the first", _with_ip_flags(tcp(v4(1), 443), 1, 0))
+    s.drops("fragment to an address of the third", _with_ip_flags(tcp(v4(3)), 1, 0))
+    s.drops("1515 bytes to the second", tcp(v4(2), payload=bytes(1461)))
+    s.passes("no VIP of any", tcp(v4(77)))
+    s.passes("IPv6: no VIP of any", tcp(v6(77)))
+    s.passes("address of the third, port of none", tcp(v4(3), 81))
+    s.passes("ARP", frame(ARP()))
+    return s
+
+
+def _one_slot_free(first: list[dict[str, Any]], last: list[dict[str, Any]]) -> Set:
+    """Nobody is in the slot between; and what goes on is what the first has made of the packet."""
+    s = Set(
+        "chain_gue",
+        first,
+        encapsulation="gue",
+        features=["chain", "inline_decap", "vlan"],
+        modules={"behind": {"2": last}},
+    )
+    tags = Dot1AD(vlan=3) / Dot1Q(vlan=4)
+    s.balances("VIP of the first", tcp(v4(1)))
+    s.balances("VIP of the last", tcp(v4(3)), to=last[1])
+    s.balances("VIP of the last, two tags", frame(tcp(v6(3)), tags), to=last[2])
+    for kind in ENCAPSULATIONS:
+        s.balances(
+            f"{kind} to this host, with a packet for the last",
+            tunnelled(OWN4, tcp(v4(3)), kind),
+            to=last[1],
+            decapsulated=frame(tcp(v4(3), ttl=63)),
+        )
+        s.passes(
+            f"{kind} to this host, with a packet for none",
+            tunnelled(OWN4, tcp(v4(77)), kind),
+            frame(tcp(v4(77), ttl=63)),
+        )
+    s.passes("no VIP of any", tcp(v4(77)))
+    return s
+
+
 def migration() -> list[Set]:
     """Step 11d: UDP flows leave a real that is down."""
 
@@ -2413,6 +2490,7 @@ def every_set() -> list[Set]:
         *source_routing(),
         *global_lru(),
         local_delivery(),
+        *chained(),
         *migration(),
         *flood(),
         timeout(),

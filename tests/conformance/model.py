@@ -373,6 +373,7 @@ class Model:
         self.global_table: dict[bytes, int] = {}
         self.flow_debug: dict[tuple[bytes, bytes, int, int, int], tuple[bytes, bytes]] = {}
         self.events: list[tuple[int, int, bytes]] = []
+        self.behind: dict[str, Model] = {}
 
         self.general = [[0, 0] for _ in range(22)]
         self.vip_stats: dict[int, list[int]] = defaultdict(lambda: [0, 0])
@@ -417,7 +418,7 @@ class Model:
         return number
 
     def provision(self, scenario: Scenario) -> None:
-        """Make the provisioned state exactly *scenario*; connection tables and counters stay."""
+        """Make the provisioned state exactly *scenario*; connection tables and counters stay, but for those behind."""
         self._apply_settings(Settings.from_options(scenario["balancer"]))
         self.reals = {}
         self.vips, self.cidr_vips = {}, {}
@@ -432,6 +433,10 @@ class Model:
         self.server_ids = {entry["id"]: self.real_id(entry["real"]) for entry in scenario.get("server_ids", ())}
         self.decap_destinations = {
             packed(entry["address"]): entry.get("egress", False) for entry in scenario.get("decap_destinations", ())
+        }
+        self.behind = {
+            slot: Model.from_scenario({"balancer": scenario["balancer"], "vips": vips}, self._build_ring)
+            for slot, vips in sorted(scenario.get("behind", {}).items())
         }
 
     def load_tables(self, tables: Mapping[str, Any]) -> None:
@@ -530,6 +535,8 @@ class Model:
             "stable_rt_stats": dict(sorted(self.stable_rt_stats.items())),
             "src_denied": by_vip(self.src_denied),
         }
+        for slot, other in self.behind.items():
+            tables |= {f"slot {slot}: {name}": table for name, table in other.counters().items()}
         return {name: table for name, table in tables.items() if table}
 
     def flows(self) -> dict[bytes, tuple[str, bool]]:
@@ -559,7 +566,16 @@ class Model:
     # The packet
 
     def run(self, frame: bytes, now: int) -> Verdict:
-        """Answer *frame* at time *now* (ns): the action and the whole frame as it leaves the program."""
+        """Answer *frame* at time *now* (ns): the action and the whole frame as it leaves the last program."""
+        action, answer = self._run_alone(frame, now)
+        if "chain" in self._features:
+            for other in self.behind.values():
+                if action != PASS:
+                    break
+                action, answer = other.run(answer, now)
+        return action, answer
+
+    def _run_alone(self, frame: bytes, now: int) -> Verdict:
         for _ in range(MAX_TAIL_CALLS + 1):
             if len(frame) < 14:
                 return DROP, frame

@@ -110,6 +110,8 @@ def counters(balancer: Balancer) -> dict[str, Any]:
     for name, (table, fields) in STRUCTS.items():
         values = balancer.counters(table).get(0, ())
         found[name] = {field: value for field, value in zip(fields.split(), values, strict=False) if value}
+    for slot, other in balancer.behind.items():
+        found |= {f"slot {slot}: {name}": table for name, table in counters(other).items()}
     return {name: table for name, table in found.items() if table}
 
 

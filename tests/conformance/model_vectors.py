@@ -3,7 +3,8 @@
 
 A file maps set names to sets: ``{"scenario": {module: options}, "packets": [{"description", "in", "action", "out"}]}``
 with frames in base64; ``"follows"`` names the set whose program and tables a set continues. Our own sets add:
-``"tables"`` in a set (see Model.load_tables), ``"after"`` in a packet (seconds to wait before it), and ``"counters"``
+``"tables"`` in a set (see Model.load_tables), ``"behind"`` in a scenario (the VIPs of balancers in the slots behind
+this one's, by slot, all with its options), ``"after"`` in a packet (seconds to wait before it), and ``"counters"``
 in a set (Model.counters() at its end).
 """
 

@@ -92,6 +92,8 @@ class Balancer:
     reals: dict[str, int] = field(default_factory=dict)
     vips: dict[tuple[str, int, str], int] = field(default_factory=dict)
     prog_fd: int = -1
+    behind: dict[str, Balancer] = field(default_factory=dict)
+    """Slot of a root program's array -> the balancer in it, of those behind this one."""
 
     def real(self, address: str, local: bool = False) -> int:
         """The real's id, assigned on first sight."""
@@ -209,7 +211,24 @@ class Balancer:
         counted = self.counters("reals_stats")
         return {real: counted[number] for real, number in self.reals.items() if number in counted}
 
+    def set_behind(self, options: Scenario, behind: t.Mapping[str, t.Sequence[Scenario]]) -> None:
+        """Put balancers with these options into the slots behind this one's, and into no other; slot -> VIPs."""
+        self._close_behind()
+        self.maps["next_programs"].delete_many([layout.u32(slot) for slot in range(3)])
+        for slot, vips in sorted(behind.items(), reverse=True):
+            other = provision({"balancer": options, "vips": vips})
+            for place, later in self.behind.items():
+                other.maps["next_programs"].update(layout.u32(int(place)), layout.u32(later.prog_fd))
+            self.behind[slot] = other
+            self.maps["next_programs"].update(layout.u32(int(slot)), layout.u32(other.prog_fd))
+
+    def _close_behind(self) -> None:
+        for other in self.behind.values():
+            other.close()
+        self.behind = {}
+
     def close(self) -> None:
+        self._close_behind()
         for opened in self.maps.values():
             opened.close()
         if self.prog_fd >= 0:
@@ -255,7 +274,10 @@ def provision(scenario: Scenario, cpu: int | None = None) -> Balancer:
 
 
 def fill(balancer: Balancer, scenario: Scenario) -> None:
-    """Write the scenario's VIPs, reals, routes and ids into the balancer's maps; what is there already stays."""
+    """Write the scenario's VIPs, reals, routes and ids into the balancer's maps; what is there already stays.
+
+    The balancers behind it are the scenario's alone: one of an earlier scenario would answer what this one passes.
+    """
     options = scenario["balancer"]
     balancer.maps["ctl_array"].update(
         layout.u32(layout.CTL_GATEWAY_MAC), layout.mac_bytes(options.get("gateway_mac", "00:00:00:00:00:00"))
@@ -278,6 +300,8 @@ def fill(balancer: Balancer, scenario: Scenario) -> None:
     for entry in scenario.get("decap_destinations", ()):
         flags = layout.DECAP_EGRESS * entry.get("egress", False)
         balancer.maps["decap_dst"].update(layout.pack_address(entry["address"]), layout.u32(flags))
+    if "next_programs" in balancer.maps:
+        balancer.set_behind(options, scenario.get("behind", {}))
 
 
 SOURCE_PREFIXES = {4: "172.16.0.0/16", 6: "100::/64"}

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from ansible_collections.katran.fleet.tests.engine.playbooks import run_playbook
+
 INVENTORY = """
 all:
   vars: {ansible_connection: local, ansible_python_interpreter: /usr/bin/python3}
@@ -66,8 +65,7 @@ def play(folder: Path, sizes: str, most: int, *failing: str) -> tuple[int, str, 
     (folder / "hosts.yml").write_text(INVENTORY)
     (folder / "play.yml").write_text(PLAYBOOK)
     extra = f'{{"sizes": {sizes}, "most": {most}, "failing": {json.dumps(failing)}}}'
-    command = [sys.executable, "-m", "ansible", "playbook", "-i", str(folder / "hosts.yml"), str(folder / "play.yml")]
-    done = subprocess.run([*command, "-e", extra], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_playbook("-i", folder / "hosts.yml", folder / "play.yml", "-e", extra)
     turns = re.split(r"^PLAY \[Batch\]", done.stdout, flags=re.MULTILINE)[1:]
     back = [
         re.findall(r"^ok: \[(lb\d)\]", turn.partition("TASK [Revert]")[2].partition("TASK [End]")[0], re.MULTILINE)

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +12,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.katran.fleet.tests.engine.host import Entry, apply, drop, real, vip
+from ansible_collections.katran.fleet.tests.engine.playbooks import ROOT, run_playbook
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, GATEWAY, compiled_once, ensure_balancer, sandbox
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZES = {"vips": 32, "reals": 64, "ring": 4093, "flows": 4000, "server_ids": 5000, "source_routes": 300}
 
 ONE = vip("198.51.100.1", real("10.0.0.1"), real("10.0.0.2"))
@@ -40,19 +38,17 @@ def printed(folder: Path, module: str, form: str = "json", **options: Any) -> st
     variables = {"ansible_python_interpreter": sys.executable}
     play = {"hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": [task]}
     (folder / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "ansible", "playbook", "-c", "local", "--check", "--diff", str(folder / "play.yml")],
+    done = run_playbook(
+        "-c",
+        "local",
+        "--check",
+        "--diff",
+        folder / "play.yml",
         cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
-            "ANSIBLE_CALLBACK_RESULT_FORMAT": form,
-            "ANSIBLE_NOCOLOR": "1",
-            "LC_ALL": "C.UTF-8",
-        },
+        ANSIBLE_COLLECTIONS_PATH=str(ROOT / "collections"),
+        ANSIBLE_CALLBACK_RESULT_FORMAT=form,
+        ANSIBLE_NOCOLOR="1",
+        LC_ALL="C.UTF-8",
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.split("***\n", 2)[2].split("\nchanged: [localhost]")[0]

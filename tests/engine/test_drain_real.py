@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +18,10 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.entries import
 from ansible_collections.katran.fleet.plugins.module_utils._model.overlay import ended_of, overlay_of
 from ansible_collections.katran.fleet.tests.engine import two_balancers as two
 from ansible_collections.katran.fleet.tests.engine.host import module
+from ansible_collections.katran.fleet.tests.engine.playbooks import Done, run_playbook
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS
 from ansible_collections.katran.fleet.tests.engine.two_balancers import EAST, WEST
 
-ROOT = Path(__file__).resolve().parents[2]
 WEB1 = ["10.0.0.1", "fc00::1"]
 INVENTORY: dict[str, Any] = {
     "all": {
@@ -55,7 +53,7 @@ def balancers() -> Iterator[None]:
         yield
 
 
-def play(folder: Path, name: str, *words: str, away: str = "", limit: str = "all") -> subprocess.CompletedProcess[str]:
+def play(folder: Path, name: str, *words: str, away: str = "", limit: str = "all") -> Done:
     """Run a playbook; `away`: a balancer that does not answer."""
     inventory = json.loads(json.dumps(INVENTORY))
     if away:
@@ -63,20 +61,8 @@ def play(folder: Path, name: str, *words: str, away: str = "", limit: str = "all
     path = folder / "hosts.json"
     path.write_text(json.dumps(inventory), encoding="utf-8")
     extra = [item for word in words for item in ("-e", word)]
-    command = [
-        sys.executable,
-        "-m",
-        "ansible",
-        "playbook",
-        "-i",
-        str(path),
-        f"katran.fleet.{name}",
-        "--limit",
-        limit,
-        *extra,
-    ]
-    environment = {**os.environ, "LC_ALL": "C.UTF-8", "ANSIBLE_LOCAL_TEMP": str(folder)}
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
+    words = ("-i", path, f"katran.fleet.{name}", "--limit", limit, *extra)
+    done = run_playbook(*words, LC_ALL="C.UTF-8", ANSIBLE_LOCAL_TEMP=str(folder))
     print(done.stdout, done.stderr)
     return done
 

@@ -6,14 +6,13 @@ from __future__ import annotations
 import json
 import os
 import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from ansible_collections.katran.fleet.tests.engine.playbooks import Done, run_playbook
+
 CONFIGURATION = """
 $CHECK= \\
 HTTP_GET { \\
@@ -46,13 +45,11 @@ virtual_server 198.51.100.1 80 {
 TABLE = "-A -t 198.51.100.1:80 -s wlc\n-a -t 198.51.100.1:80 -r 10.0.0.1:80 -i -w 0\n"
 
 
-def play(*arguments: str, path: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ansible", "playbook", *arguments]
-    environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"]}
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
+def play(*arguments: str, path: str = "") -> Done:
+    return run_playbook(*arguments, PATH=f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"])
 
 
-def run(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *more: str) -> Done:
     given = {"keepalived": folder / "keepalived.conf", "ipvsadm": folder / "table", "path": folder / "new"}
     wanted = [f"katran_import_{name}={path}" for name, path in given.items()]
     arguments = [word for each in (*wanted, "katran_import_balancers=lb1,lb2") for word in ("-e", each)]

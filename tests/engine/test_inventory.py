@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from ansible_collections.katran.fleet.tests.engine.playbooks import ROOT, Done, run_playbook
 
 # As in the design: the VIPs are the balancers' variables, and the reals have none of them.
 INVENTORY = """
@@ -54,9 +52,8 @@ PLAY = """
 """
 
 
-def play(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ansible", "playbook", "-c", "local", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def play(*arguments: str) -> Done:
+    return run_playbook("-c", "local", *arguments)
 
 
 Defaults = dict[str, tuple[list[str] | None, int]]

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from ansible_collections.katran.fleet.tests.engine.playbooks import ROOT, run_playbook
+
 PLAY = """
 - hosts: all
   gather_facts: false
@@ -32,8 +31,7 @@ def preflight(folder: Path, *inventories: str) -> tuple[dict[str, Any], str]:
     """What preflight answers, and what is printed."""
     (folder / "play.yml").write_text(PLAY)
     options = [word for each in inventories for word in ("-i", str(folder / each))]
-    command = [sys.executable, "-m", "ansible", "playbook", *options, str(folder / "play.yml")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_playbook(*options, folder / "play.yml")
     assert done.returncode == 0, done.stdout
     return json.loads((folder / "answer.json").read_text()), " ".join((done.stdout + done.stderr).split())
 

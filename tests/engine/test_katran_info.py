@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,11 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel.katran_maps i
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import EngineError
 from ansible_collections.katran.fleet.plugins.plugin_utils.katran_inventory import HEAD
+from ansible_collections.katran.fleet.tests.engine.playbooks import Done, run_playbook
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, BPFFS, compiled_once, put_other, sandbox
 from ansible_collections.katran.fleet.tests.engine.standin import Standin, health_checker, provision
 
 LINK, SHARED = "lb0", "lb1"
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def reals(*weights: int, family: int = 4) -> list[dict[str, Any]]:
@@ -153,9 +151,8 @@ all:
 """
 
 
-def play(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ansible", "playbook", "katran.fleet.import_katran", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def play(*arguments: str) -> Done:
+    return run_playbook("katran.fleet.import_katran", *arguments)
 
 
 @pytest.mark.usefixtures("katran")

@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ansible_collections.katran.fleet.tests.engine.playbooks import ROOT, run_playbook
 from ansible_collections.katran.fleet.tests.engine.sandbox import run, sandbox
 
-ROOT = Path(__file__).resolve().parents[2]
 PLAY = """
 - hosts: balancers
   gather_facts: false
@@ -52,25 +51,8 @@ def found(
     }
     (folder / "hosts.json").write_text(json.dumps(inventory))
     (folder / "play.yml").write_text(PLAY.replace("ROOT", str(ROOT)))
-    command = [
-        sys.executable,
-        "-m",
-        "ansible",
-        "playbook",
-        "-c",
-        "local",
-        "-i",
-        "hosts.json",
-        "play.yml",
-    ]
     environment = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")}
-    done = subprocess.run(
-        ["env", *(f"{name}={value}" for name, value in environment.items()), *command],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_playbook("-c", "local", "-i", "hosts.json", "play.yml", cwd=folder, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     sources, unknown = json.loads((folder / "told.json").read_text())
     return sources, unknown

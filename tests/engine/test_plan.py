@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from ansible_collections.katran.fleet.tests.engine.playbooks import ROOT, Done, run_playbook
 
 INVENTORY = """
 all:
@@ -41,13 +41,10 @@ WORD = "correct horse"
 VALUE = "c2l4dGVlbiBieXRlcyBvciB0aGlydHktdHdvIGhlcmU="
 
 
-def plan(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def plan(folder: Path, *arguments: str, **environment: str) -> Done:
     # Display wraps what it says to the width of a terminal.
     more = {"COLUMNS": "500", "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), **environment}
-    command = [sys.executable, "-m", "ansible", "playbook", "katran.fleet.plan", *arguments]
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, **more}, timeout=120
-    )
+    return run_playbook("katran.fleet.plan", *arguments, cwd=folder, timeout=120, **more)
 
 
 def git(folder: Path, *words: str) -> str:

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from ansible_collections.katran.fleet.tests.engine.playbooks import ROOT, Done, run_playbook
 
 # Every module would fail: a host that is reached shows.
 INVENTORY = """
@@ -36,15 +34,14 @@ all:
 """
 
 
-def deploy(folder: Path, *wrong: str) -> subprocess.CompletedProcess[str]:
+def deploy(folder: Path, *wrong: str) -> Done:
     """Deploy; `wrong`: variables of hosts, each as HOST NAME VALUE."""
     (folder / "hosts.yml").write_text(INVENTORY)
     (folder / "host_vars").mkdir()
     for each in wrong:
         host, name, value = each.split(" ", 2)
         (folder / "host_vars" / f"{host}.yml").write_text(f"{name}: {value}\n")
-    command = [sys.executable, "-m", "ansible", "playbook", "-i", str(folder / "hosts.yml"), "katran.fleet.deploy"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return run_playbook("-i", folder / "hosts.yml", "katran.fleet.deploy")
 
 
 def plays_of(printed: str) -> list[str]:
@@ -90,8 +87,7 @@ def test_without_a_fault_the_reals_are_reached_first(tmp_path: Path) -> None:
 )
 def test_a_rollback_to_nowhere_reaches_no_host(tmp_path: Path, said: str, sentence: str) -> None:
     (tmp_path / "hosts.yml").write_text(INVENTORY)
-    command = [sys.executable, "-m", "ansible", "playbook", "-i", str(tmp_path / "hosts.yml"), "katran.fleet.rollback"]
-    done = subprocess.run([*command, "-e", said], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_playbook("-i", tmp_path / "hosts.yml", "katran.fleet.rollback", "-e", said)
     assert done.returncode == 2, done.stdout
     assert sentence in done.stdout
     assert "/bin/false" not in done.stdout
@@ -99,8 +95,7 @@ def test_a_rollback_to_nowhere_reaches_no_host(tmp_path: Path, said: str, senten
 
 def test_the_batches_of_a_rollback_are_those_of_the_inventory(tmp_path: Path) -> None:
     (tmp_path / "hosts.yml").write_text(INVENTORY.replace("hosts: {lb1: ,", "hosts: {lb1: {katran_serial: half},"))
-    command = [sys.executable, "-m", "ansible", "playbook", "-i", str(tmp_path / "hosts.yml"), "katran.fleet.rollback"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_playbook("-i", tmp_path / "hosts.yml", "katran.fleet.rollback")
     assert done.returncode == 2, done.stdout
     assert "katran_serial: half is not the size of a batch" in done.stdout
     assert "'rollback_decided' | katran.fleet.batches" in (ROOT / "playbooks/rollback.yml").read_text()
@@ -109,9 +104,8 @@ def test_the_batches_of_a_rollback_are_those_of_the_inventory(tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["drain", "undrain", "drain_real", "undrain_real", "rollback", "restart_agents"])
 def test_a_limit_that_leaves_no_balancer_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / "hosts.yml").write_text(INVENTORY)
-    command = [sys.executable, "-m", "ansible", "playbook", "-i", str(tmp_path / "hosts.yml"), f"katran.fleet.{name}"]
     more = ("--limit", "r1", "-e", "katran_real=r1 katran_drain=lb1")
-    done = subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_playbook("-i", tmp_path / "hosts.yml", f"katran.fleet.{name}", *more)
     assert done.returncode == 2, done.stdout
     assert "--limit r1 leaves no balancer" in done.stdout
 

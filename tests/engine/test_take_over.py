@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,10 +44,10 @@ from ansible_collections.katran.fleet.tests.engine.life import (
     vips,
     wanted,
 )
+from ansible_collections.katran.fleet.tests.engine.playbooks import run_playbook
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, BPFFS, compiled_once, killed_after, sandbox
 from ansible_collections.katran.fleet.tests.engine.standin import Standin, provision
 
-ROOT = Path(__file__).resolve().parents[2]
 SCENARIO: dict[str, Any] = {
     "sources": BPF,
     # Another timeout, so that the kernel's tag of it is another than ours.
@@ -266,16 +264,15 @@ def test_a_deploy_of_the_imported_inventory_takes_the_place(katran: Standin, tmp
     for name, text in {**files, **{f"hosts/{name}": text for name, text in found.files.items()}}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    command = [sys.executable, "-m", "ansible", "playbook", "-i", f"{tmp_path}/hosts", f"{tmp_path}/play.yml"]
     # Of the role's, the tasks alone: the sources are in the sandbox already.
-    command += ["-e", "balancer_library=/run"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    words = ("-i", f"{tmp_path}/hosts", f"{tmp_path}/play.yml", "-e", "balancer_library=/run")
+    done = run_playbook(*words)
     assert done.returncode == 0, done.stdout
     assert "stays until VIPs are applied" in done.stdout + done.stderr
     assert attached() == (pinned(), "native")
     names = our_ids()
     assert {flow: names[flows()[flow][0]] for flow in known} == known
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    again = run_playbook(*words)
     assert "changed=0" in again.stdout, again.stdout
 
 

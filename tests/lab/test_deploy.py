@@ -3,56 +3,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import statistics
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from fleetlab import flows, traffic
-from fleetlab.flows import Flow, Target
-from fleetlab.plan import Lab, LabError
+from fleetlab.client import asking_meanwhile, in_client
+from fleetlab.plan import LabError
 from fleetlab.runs import Fleet, Recap, on_host
-from fleetlab.system import network
 
 FLOWS_PER_VIP = 3000
-T = TypeVar("T")
 
 
 def real_of(vip: dict[str, Any], name: str) -> dict[str, Any]:
     """The real of a VIP's configuration that is host *name*: real1 is …21…, real2 …22…, real3 …23…."""
     number = f"2{name.removeprefix('real')}"
     return next(real for real in vip["reals"] if number in real["address"].replace(":", ".").split("."))
-
-
-def in_client(lab: Lab, call: Callable[[], T]) -> T:
-    with network(lab.namespace_path(lab.host("client"))):
-        return call()
-
-
-@contextmanager
-def asking_meanwhile(lab: Lab, targets: list[Target], concurrency: int, at_least: int) -> Iterator[Future[list[Flow]]]:
-    """Make connections from the client for as long as the with block lasts, and at least *at_least*."""
-    over = threading.Event()
-
-    def ask() -> list[Flow]:
-        # In this thread only: a namespace belongs to a thread.
-        return in_client(lab, lambda: asyncio.run(flows.keep_asking(targets, concurrency, at_least, over.is_set)))
-
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(ask)
-        try:
-            yield future
-        finally:
-            over.set()
 
 
 def test_a_review_of_fresh_hosts_says_what_a_deploy_would_do(

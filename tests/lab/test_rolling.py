@@ -3,43 +3,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fleetlab import flows
-from fleetlab.flows import Flow, Target
+from fleetlab.client import asking_meanwhile
+from fleetlab.flows import Target
 from fleetlab.planted import plant
 from fleetlab.runs import Fleet
-from fleetlab.system import network
 
 BATCHES = {"katran_serial": [1, 1], "katran_gate_seconds": 3}
 """For two balancers, one after the other."""
-
-
-@contextmanager
-def asking(fleet: Fleet, targets: list[Target]) -> Iterator[Future[list[Flow]]]:
-    """Make connections from the client for as long as the with block lasts."""
-    over = threading.Event()
-
-    def ask() -> list[Flow]:
-        # In this thread only: a namespace belongs to a thread.
-        with network(fleet.lab.namespace_path(fleet.lab.host("client"))):
-            return asyncio.run(flows.keep_asking(targets, 20, 500, over.is_set))
-
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(ask)
-        try:
-            yield future
-        finally:
-            over.set()
 
 
 def deploy(
@@ -66,7 +43,7 @@ def test_a_planted_fault_ends_at_the_first_balancer_and_a_change_then_loses_noth
     collections = plant(tmp_path, bad)
 
     # Of the VIP that is dropped, nobody asks: what finds the fault is no client's trouble.
-    with asking(deployed, tcp(deployed, lambda target: target.address != bad)) as asked:
+    with asking_meanwhile(deployed.lab, tcp(deployed, lambda target: target.address != bad), 20, 500) as asked:
         done = deploy(deployed, {}, collections)
     assert [flow for flow in asked.result() if flow.error] == []
     assert done.returncode == 2, done.stdout[-4000:]
@@ -83,7 +60,7 @@ def test_a_planted_fault_ends_at_the_first_balancer_and_a_change_then_loses_noth
     config = deployed.config()
     for vip in config:
         vip["reals"][0]["weight"] = 3
-    with asking(deployed, tcp(deployed)) as asked:
+    with asking_meanwhile(deployed.lab, tcp(deployed), 20, 500) as asked:
         done = deploy(deployed, {"katran_vips": config})
     assert done.returncode == 0, done.stdout[-4000:]
     assert [flow for flow in asked.result() if flow.error] == []

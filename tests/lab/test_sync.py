@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from fleetlab import cgroup, lifecycle, xdp_pass
+from fleetlab.client import in_client
 from fleetlab.flows import Connection, Target
 from fleetlab.names import TESTED
 from fleetlab.plan import PROJECT, ROUTER, VIPS_IPV4, Lab, hosts_of, lab_named
@@ -143,11 +144,6 @@ def kill(fleet: Fleet, name: str) -> None:
     route_by(fleet.lab, PEER)
 
 
-def in_client(fleet: Fleet, work: Any) -> Any:
-    with network(fleet.lab.namespace_path(fleet.lab.host("client"))):
-        return work()
-
-
 def replace_and_kill(fleet: Fleet, sync: bool) -> tuple[int, list[str], int]:
     """(connections to reals that remain, which of them broke, flows that the other balancer held)."""
     deploy(fleet, BEFORE, sync)
@@ -156,12 +152,12 @@ def replace_and_kill(fleet: Fleet, sync: bool) -> tuple[int, list[str], int]:
     held = 0
     with ThreadPoolExecutor(1) as pool:
         try:
-            in_client(fleet, lambda: crowd.connect(Target(VIP, 80, "tcp")))
+            in_client(fleet.lab, lambda: crowd.connect(Target(VIP, 80, "tcp")))
         except BaseException:
             crowd.close()
             raise
         remaining = sum(name != "real5" for _connection, name in crowd.kept.values())
-        asking = pool.submit(in_client, fleet, lambda: crowd.keep_asking(over))
+        asking = pool.submit(in_client, fleet.lab, lambda: crowd.keep_asking(over))
         try:
             deploy(fleet, AFTER, sync)
             changed = time.monotonic()

@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 from fleetlab import flows
+from fleetlab.client import in_client
 from fleetlab.flows import Connection, Flow, Target
-from fleetlab.plan import Lab
 from fleetlab.runs import Fleet
 from fleetlab.stream import PORT, Passage, stream
 from fleetlab.system import network, run
@@ -90,12 +90,6 @@ class Load:
             f" requests ({len(self.broken)} broken), {self.passage.entered} datagrams at {self.passage.rate:.0f}/s"
             f" ({len(self.passage.lost)} lost, {self.passage.unseen} unseen)"
         )
-
-
-def in_client(lab: Lab, call: Callable[[], Any]) -> Any:
-    # In the calling thread only: a namespace belongs to a thread.
-    with network(lab.namespace_path(lab.host("client"))):
-        return call()
 
 
 def keep_connections(targets: list[Target], load: Load, over: threading.Event) -> None:
