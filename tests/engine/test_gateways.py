@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -127,6 +128,38 @@ def test_one_interface_takes_its_best_gateway() -> None:
     # Of several next hops, the first that answers.
     ip("route replace default metric 10 nexthop via 192.0.1.99 dev lb0 nexthop via 192.0.1.8 dev lb0 weight 9")
     assert [gateway_mac([LINK]) for _time in range(3)] == ["02:00:00:00:00:f8"] * 3
+
+
+def test_a_link_to_another_namespace_is_above_none_of_this_one() -> None:
+    """The kernel tells of a veth which number its peer has, and numbers count in each namespace from 1."""
+    run("ip", "netns", "add", "elsewhere")
+    for number, link in enumerate(LINKS):
+        index = str(socket.if_nametoindex(link))
+        run(*f"ip link add other{number} type veth peer name far{number} index {index} netns elsewhere".split())
+        ip(f"addr add 192.0.{number + 8}.7/24 dev other{number}\nlink set other{number} up")
+        ip(f"neigh replace 192.0.{number + 8}.1 lladdr {THIRD} dev other{number}")
+        ip(f"route add default via 192.0.{number + 8}.1 metric {number}")
+    ip("route add default via 192.0.1.1 metric 20\nroute add default via 192.0.2.1 metric 30")
+    assert gateway_mac([LINK]) == FIRST
+    assert gateway_mac([OTHER]) == SECOND
+
+
+def test_what_leaves_by_a_tunnel_or_by_a_peer_is_not_behind_their_interfaces() -> None:
+    run("ip", "link", "add", "tunnel", "type", "vxlan", "id", "9", "dev", LINK, "dstport", "4789")
+    run("ip", "link", "add", "near", "type", "veth", "peer", "name", "next")
+    for net, link in (("8", "tunnel"), ("9", "near")):
+        ip(f"addr add 192.0.{net}.7/24 dev {link}\nlink set {link} up")
+        ip(f"neigh replace 192.0.{net}.1 lladdr {THIRD} dev {link}\nroute add default via 192.0.{net}.1 metric {net}")
+    for name in (LINK, "next"):
+        with pytest.raises(NetworkError, match=f"no IPv4 default route over {name}, no IPv6 default route"):
+            gateway_mac([name])
+
+
+def test_one_that_sends_by_the_interface_leads_on() -> None:
+    run("ip", "link", "add", "link", LINK, "name", "above", "type", "macvlan")
+    ip("addr add 192.0.9.7/24 dev above\nlink set above up")
+    ip(f"neigh replace 192.0.9.1 lladdr {THIRD} dev above\nroute add default via 192.0.9.1")
+    assert gateway_mac([LINK]) == THIRD
 
 
 def test_a_route_without_gateway() -> None:

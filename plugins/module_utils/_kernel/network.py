@@ -29,13 +29,30 @@ CONFIRMED = 0x02 | 0x40 | 0x80
 """Those in which it does not doubt it: reachable, noarp, permanent."""
 
 
+_ON_ANOTHER = ("vlan", "macvlan", "macvtap", "ipvlan", "ipvtap")
+"""Kinds of interfaces that send to their neighbours by another one, IFLA_LINK.
+
+That of a veth is its peer, and that of a tunnel where its packets leave: neighbours of theirs are not behind these.
+"""
+
+
+def _lower(link: t.Any) -> int | None:
+    """The interface of this namespace that one sends by, where it is not one of its own."""
+    # With a namespace's id, the number is of that namespace: here it is that of any interface, or of none.
+    if link.get_attr("IFLA_LINK_NETNSID") is not None:
+        return None
+    about = link.get_attr("IFLA_LINKINFO")
+    kind = about.get_attr("IFLA_INFO_KIND") if about else ""
+    return t.cast("int | None", link.get_attr("IFLA_LINK")) if kind in _ON_ANOTHER else None
+
+
 def carriers(route: t.Any, names: Sequence[str]) -> set[int]:
     """The interfaces, and those above them that carry their addresses and routes: bonds, bridges, VLANs."""
     links = list(route.get_links())
     found = {link["index"] for link in links if link.get_attr("IFLA_IFNAME") in names}
     while True:
         above = {link.get_attr("IFLA_MASTER") for link in links if link["index"] in found}
-        above |= {link["index"] for link in links if link.get_attr("IFLA_LINK") in found}
+        above |= {link["index"] for link in links if _lower(link) in found}
         if above - {None} <= found:
             return found
         found |= above - {None}
