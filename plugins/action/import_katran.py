@@ -13,6 +13,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import ConfigError
 from ansible_collections.katran.fleet.plugins.plugin_utils.katran_inventory import HEAD, Written, inventory_of
+from ansible_collections.katran.fleet.plugins.plugin_utils.whole_file import write_whole
 
 OPTIONS = {
     "found": {"type": "str", "required": True},
@@ -78,9 +79,11 @@ class ActionModule(ActionBase):
         for name, text in written.files.items():
             if there.get(name) == text:
                 continue
-            changes.append(f"write {os.path.join(path, name)}")
+            place = os.path.join(path, name)
+            changes.append(f"write {place}")
             if not self._task.check_mode:
-                _write(os.path.join(path, name), text)
+                os.makedirs(os.path.dirname(place), exist_ok=True)
+                write_whole(place, text)
         for name in left:
             changes.append(f"remove {os.path.join(path, name)}")
             if not self._task.check_mode:
@@ -114,12 +117,3 @@ def _read(path: str) -> str:
     """A file's text, whatever it is."""
     with open(path, encoding="utf-8", errors="surrogateescape") as source:
         return source.read()
-
-
-def _write(path: str, text: str) -> None:
-    """Put a file in place of what is there, whole or not at all."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    beside = f"{path}.new"
-    with open(beside, "w", encoding="utf-8") as target:
-        target.write(text)
-    os.replace(beside, path)
