@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
 import typing as t
 from collections.abc import Mapping
 
@@ -14,6 +13,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.katran.fleet.plugins.module_utils._model.doctor.answers import Answered, report_of
 from ansible_collections.katran.fleet.plugins.module_utils._model.doctor.correlate import diagnose
 from ansible_collections.katran.fleet.plugins.module_utils._model.doctor.expected import inventory_of
+from ansible_collections.katran.fleet.plugins.plugin_utils.whole_file import PRIVATE, write_whole
 
 OPTIONS = {
     "preflight": {"type": "dict", "required": True},
@@ -55,7 +55,7 @@ class ActionModule(ActionBase):
         for line in diagnosis.lines:
             self._display.display(line)
         if arguments["path"] and not self._task.check_mode:
-            _write(arguments["path"], told)
+            write_whole(arguments["path"], json.dumps(told, indent=2) + "\n", PRIVATE)
         return told
 
     @staticmethod
@@ -74,12 +74,3 @@ class ActionModule(ActionBase):
         if "reals" in preflight:
             return [role for role in named if host in preflight[f"{role}s"]]
         return [role for role in named if host in groups.get(everything.get(named[role], usual[role]), ())]
-
-
-def _write(path: str, told: Mapping[str, t.Any]) -> None:
-    """Put a file in place of what is there, whole or not at all."""
-    beside = f"{path}.new"
-    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as target:
-        json.dump(told, target, indent=2)
-        target.write("\n")
-    os.replace(beside, path)

@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import json
-import os
 import typing as t
 from collections.abc import Mapping
 
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.drift_report import Compared, Fleet, compared_of
+from ansible_collections.katran.fleet.plugins.plugin_utils.whole_file import PRIVATE, write_whole
 
 OPTIONS = {
     "preflight": {"type": "dict", "required": True},
@@ -47,7 +47,7 @@ class ActionModule(ActionBase):
         told = _told(fleet)
         if path and not self._task.check_mode:
             try:
-                _write(path, told)
+                write_whole(path, json.dumps(told, indent=2) + "\n", PRIVATE)
             except OSError as error:
                 return self._failed(f"path: {path} cannot be written: {error.strerror}")
         return told
@@ -79,12 +79,3 @@ def _host(host: Compared) -> dict[str, t.Any]:
         "compared": dict(host.compared),
         "timings": dict(host.timings),
     }
-
-
-def _write(path: str, told: Mapping[str, t.Any]) -> None:
-    """Put a file in place of what is there, whole or not at all."""
-    beside = f"{path}.new"
-    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as target:
-        json.dump(told, target, indent=2)
-        target.write("\n")
-    os.replace(beside, path)

@@ -15,6 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.katran.fleet.plugins.module_utils._model.fleet_plan import ERROR, FleetPlan, clean
 from ansible_collections.katran.fleet.plugins.plugin_utils.fleet_difference import Difference
 from ansible_collections.katran.fleet.plugins.plugin_utils.inventories import of_run, opened, read_sealed
+from ansible_collections.katran.fleet.plugins.plugin_utils.whole_file import PRIVATE, write_whole
 
 OPTIONS = {
     "old": {"type": "str", "required": True},
@@ -97,10 +98,5 @@ class ActionModule(ActionBase):
             raise AnsibleError(f"{path}: there is no folder {folder}")
 
     def _write(self, path: str | None, text: str) -> None:
-        """Put a file in place of what is there, whole or not at all."""
-        if path is None or self._task.check_mode:
-            return
-        beside = f"{path}.new"
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as target:
-            target.write(text)
-        os.replace(beside, path)
+        if path is not None and not self._task.check_mode:
+            write_whole(path, text, PRIVATE)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.faults import some
 from ansible_collections.katran.fleet.plugins.module_utils._model.written import visible
+from ansible_collections.katran.fleet.plugins.plugin_utils.whole_file import write_whole
 
 Files = Mapping[str, str]
 """Path of a file, relative to the inventory's folder → its text."""
@@ -241,12 +242,9 @@ def write(folder: str, wanted: Sequence[Change]) -> None:
     """Write what `changes` found, each file whole or not at all. InventoryError where that is not possible."""
     for each in wanted:
         path = os.path.join(folder, each.path)
-        beside = f"{path}.new"
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(beside, "w", encoding="utf-8") as target:
-                target.write(each.after)
-            os.replace(beside, path)
+            write_whole(path, each.after)
         except OSError as error:
             raise InventoryError(f"{path} cannot be written: {error.strerror}") from error
 

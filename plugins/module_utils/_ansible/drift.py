@@ -23,7 +23,7 @@ from .._model.decap_record import DecapRecord
 from .._model.decap_settings import parse_real
 from .._model.drift_finding import CHANGED, UNKNOWN, Finding, findings_of, settings_ahead
 from .._model.errors import ConfigError, FleetError
-from .._model.host_plan import HOST, HostWanted
+from .._model.host_plan import HOST
 from .._model.options import COMMON, Spec, parse_instance
 from .._model.server_id_record import ServerIdRecord
 from .._model.server_id_settings import parse_server_id
@@ -33,7 +33,7 @@ from .bgp import _request
 from .borrowed import Borrowed, borrowed, validated
 from .decap import run_decap
 from .healthcheck import run_healthcheck
-from .host import links_of, parse_real_host
+from .host import wanted_of
 from .module import _use_system_python
 from .request import request_of
 from .resource import run_resource
@@ -64,9 +64,6 @@ _FOREIGN = " that is not ours "
 
 _OF_KERNEL = ("net/", "MTU ", "MSS ")
 """How sentences about what a real needs of its kernel begin, of which the last run's settings are on record."""
-
-_BALANCERS = ("balancer",)
-"""Without any of these, a host has no ring."""
 
 SPEC: Spec = {**COMMON, "preflight": {"type": "dict"}, "applied": {"type": "list", "elements": "dict"}}
 
@@ -108,7 +105,7 @@ class Drift:
         told: dict[str, t.Any] = {}
         if "agent" in areas:
             self._timed("routes", lambda: self.findings.extend(route_findings(self.request.instance)))
-        if set(_BALANCERS).intersection(areas):
+        if "balancer" in areas:
             self._timed("compared", lambda: told.update(compared(self.request)))
         return {
             "findings": [{**each._asdict(), "since": each.since._asdict()} for each in dict.fromkeys(self.findings)],
@@ -168,14 +165,7 @@ class Drift:
 
     def _host(self, options: Mapping[str, t.Any]) -> None:
         params = validated(options, HOST)
-        wanted = HostWanted(
-            params["files"],
-            real=parse_real_host(params["real"]),
-            links=links_of(params["real"], params["mtu_check"]),
-            agent=params["agent"],
-            sync=params["sync"],
-            command=params["files"] is not None,
-        )
+        wanted = wanted_of(params)
         outcome = ensure_host(HostRequest(wanted, tuple(params["packages"]), None, True))
         kernel = [line for line in outcome.changes if line.startswith(_OF_KERNEL)]
         self._add("host", kernel, None, None if wanted.real is None else read_record().real == wanted.real)

@@ -26,14 +26,7 @@ def run_host() -> None:
     params = module.params
     try:
         request = HostRequest(
-            HostWanted(
-                params["files"],
-                real=parse_real_host(params["real"]),
-                links=links_of(params["real"], params["mtu_check"]),
-                agent=params["agent"],
-                sync=params["sync"],
-                command=params["files"] is not None,
-            ),
+            wanted_of(params),
             tuple(params["packages"]),
             params["contents"],
             module.check_mode,
@@ -53,6 +46,18 @@ def run_host() -> None:
     if module._diff:  # pylint: disable=protected-access
         output["diff"] = {"prepared": "".join(f"{line}\n" for line in outcome.changes)}
     module.exit_json(**output)
+
+
+def wanted_of(params: Mapping[str, t.Any]) -> HostWanted:
+    """What the options ask of a host. ConfigError lists what is wrong with `real`."""
+    return HostWanted(
+        params["files"],
+        real=parse_real_host(params["real"]),
+        links=links_of(params["real"], params["mtu_check"]),
+        agent=params["agent"],
+        sync=params["sync"],
+        command=params["files"] is not None,
+    )
 
 
 def links_of(real: Mapping[str, t.Any] | None, check: str) -> Links | None:

@@ -105,11 +105,11 @@ class Times:
 
     def _of_file(self, area: str, sentence: str) -> Since | None:
         path = ""
-        match = _PATH.match(sentence)
+        match, unit = _PATH.match(sentence), _UNIT.search(sentence)
         if area == "host" and match:
             path = match[1] if match[1].startswith("/") else os.path.join(LIBRARY, match[1])
-        elif area == "host" and sentence.startswith("link the unit ") and _UNIT.search(sentence):
-            path = os.path.join(FOLDER, _UNIT.search(sentence)[1])  # type: ignore[index]  # it was just found
+        elif area == "host" and unit and sentence.startswith("link the unit "):
+            path = os.path.join(FOLDER, unit[1])
         elif area == "bgp" and CONF in sentence:
             path = CONF
         elif sentence.startswith("pin ") or " pin" in sentence:
@@ -151,7 +151,9 @@ def route_findings(instance: str) -> list[Finding]:
 def compared(request: Request) -> dict[str, t.Any]:
     """What balancers are compared by: the rings as the kernel has them, the program, and what both are made of."""
     with locked(request.instance, False, request.lock_timeout):
-        if not StateFile(request.instance, request.bpffs).read().settings:
+        file = StateFile(request.instance, request.bpffs)
+        state = file.read()
+        if not state.settings:
             return {}
         found: dict[str, t.Any] = {}
 
@@ -159,8 +161,7 @@ def compared(request: Request) -> dict[str, t.Any]:
             found.update(_rings(maps, state))
             return Result()
 
-        with_balancer(replace(request, check=True), work)
-        state = StateFile(request.instance, request.bpffs).read()
+        with_balancer(replace(request, check=True), work, file)
         info = pinned_info(KernelEdges(), Paths(request.bpffs, request.instance, "balancer").program)
     found["program"] = {
         "tag": info.tag if info else "",
