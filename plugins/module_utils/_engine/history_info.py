@@ -5,18 +5,15 @@
 
 from __future__ import annotations
 
-import typing as t
-from collections.abc import Mapping, Sequence
-
 from .._kernel.history_files import HistoryFiles
 from .._kernel.state_files import StateFile
 from .._kernel.state_folder import read_bpffs
 from .._model.errors import StateError
 from .._model.history import Entry, Known, Opening, entry_of
 from .._model.history_diff import Configuration, configuration_of
-from .._model.state import State
 from .._model.table_rows import read_rows
 from .._model.tables import BALANCER_TABLES
+from .kept import Rows, kept_rows, kept_state
 
 
 class History:
@@ -44,22 +41,14 @@ class History:
     def configuration(self, number: int) -> Configuration:
         """What an entry has. StateError where that is damaged."""
         entry = self.entry(number)
-        folder = f"{self.files.directory}/{number}"
-        text = self.files.read_kept(entry, "state.json")
-        state = None if text is None else State.from_json(text, f"{folder}.state.json")
-        kept = {name: self.files.read_kept(entry, table.file) for name, table in BALANCER_TABLES.items()}
-        return configuration_of(state, _rows(kept, folder, "."))
+        return configuration_of(kept_state(self.files, entry), kept_rows(self.files, entry))
 
     def now(self) -> Configuration:
         """What is applied now."""
         state = self.file.read()
-        kept = {name: self.file.read_file(table.file) for name, table in BALANCER_TABLES.items()}
-        return configuration_of(None if state.lost else state, _rows(kept, self.file.directory, "/"))
-
-
-def _rows(texts: Mapping[str, str | None], folder: str, joint: str) -> dict[str, Sequence[t.Any]]:
-    return {
-        name: read_rows(BALANCER_TABLES[name], text, f"{folder}{joint}{BALANCER_TABLES[name].file}")
-        for name, text in texts.items()
-        if text is not None
-    }
+        rows: dict[str, Rows] = {}
+        for name, table in BALANCER_TABLES.items():
+            text = self.file.read_file(table.file)
+            if text is not None:
+                rows[name] = read_rows(table, text, f"{self.file.directory}/{table.file}")
+        return configuration_of(None if state.lost else state, rows)

@@ -8,8 +8,7 @@ What a person said of reals (the overlay) and what checks say stay as they are t
 
 from __future__ import annotations
 
-import typing as t
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -25,12 +24,12 @@ from .._model.limits import limits_of_settings
 from .._model.operations import Put
 from .._model.revert_plan import ProgramBack, program_back
 from .._model.state import State
-from .._model.table_rows import read_rows
 from .._model.tables import BALANCER_TABLES
 from .._program.requirements import require_capabilities
 from .._program.swap import PREVIOUS_FILE, PROGRAM, Swap
 from .balancer import Balancer
 from .flows import purge_gone
+from .kept import Rows, kept_rows, kept_state
 from .known_tables import known_table
 from .opened import open_maps, shape_of
 from .recording import recorded
@@ -40,8 +39,6 @@ from .resource import apply_locked
 from .run import run_locked
 from .tables import BalancerTableRun
 from .vips import VipRun
-
-Rows = Sequence[Mapping[str, t.Any]]
 
 
 @dataclass
@@ -145,13 +142,11 @@ def _choose(history: HistoryFiles, run: str | None, to: int | None) -> Reverted:
 
 def _read(history: HistoryFiles, file: StateFile, entry: Entry) -> _Target:
     """What an entry kept. StateError where that is damaged, and where all was lost there is nothing to keep."""
-    text = history.read_kept(entry, "state.json")
-    state = None if text is None else State.from_json(text, f"{history.directory}/{entry.number}.state.json")
+    state, kept = kept_state(history, entry), kept_rows(history, entry)
     rows: dict[str, Rows] = {"vips": state.vips if state is not None else []}
     for name, table in BALANCER_TABLES.items():
-        kept = history.read_kept(entry, table.file)
-        if kept is not None:
-            rows[name] = read_rows(table, kept, f"{history.directory}/{entry.number}.{table.file}")
+        if name in kept:
+            rows[name] = kept[name]
         elif file.read_file(table.file) is not None:
             rows[name] = []
     return _Target(entry, state, rows)

@@ -33,10 +33,15 @@ def write_durably(path: str, text: str) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
-        opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
+        sync_folder(directory)
     except OSError as error:
         raise StateError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def sync_folder(path: str) -> None:
+    """Have the disk know the names in a directory. OSError where it does not take them."""
+    opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from .._model.errors import StateError
 from .._model.history import FOLDER, REMEDY, Entry, Opening
 from .._model.records import damaged
+from .durable import sync_folder
 from .private import make_private
 from .state_folder import StateFolder
 
@@ -90,11 +91,7 @@ class HistoryFiles(StateFolder):
             for name in entry.files:
                 if not self.is_as_now(entry, name):
                     self._link(self._now(name), os.path.join(self.directory, f"{entry.number}.{name}"))
-            opened = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(opened)
-            finally:
-                os.close(opened)
+            sync_folder(self.directory)
         except OSError as error:
             raise StateError(f"{self.directory} cannot be written: {error.strerror}") from error
 
