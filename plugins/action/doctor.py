@@ -55,7 +55,10 @@ class ActionModule(ActionBase):
         for line in diagnosis.lines:
             self._display.display(line)
         if arguments["path"] and not self._task.check_mode:
-            write_whole(arguments["path"], json.dumps(told, indent=2) + "\n", PRIVATE)
+            try:
+                write_whole(arguments["path"], json.dumps(told, indent=2) + "\n", PRIVATE)
+            except OSError as error:
+                return {"failed": True, "msg": f"path: {arguments['path']} cannot be written: {error.strerror}"}
         return told
 
     @staticmethod
