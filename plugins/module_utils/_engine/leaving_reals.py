@@ -1,12 +1,11 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Flows that are to leave reals, counted while they do."""
+"""Flows that leave reals, counted while they do."""
 
 from __future__ import annotations
 
 import time
-import typing as t
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,14 +13,12 @@ from .counters import CounterReader
 from .flows_info import find_flows
 from .request import Request
 
-_FILTERS: dict[str, t.Any] = {"vip": None, "client": None, "limit": 0}
-
 
 @dataclass
 class RealTraffic:
     """What goes to some reals. `known`: those that the balancer has; `flows`: entries of connection tables.
 
-    `rates`: packets per second, one for each second; `quiet`: for how many seconds there has been none at the end.
+    `rates`: packets per second, each second; `quiet`: for how many seconds there is none at the end.
     """
 
     known: list[str] = field(default_factory=list)
@@ -33,14 +30,13 @@ class RealTraffic:
 def watch_reals(request: Request, reals: Sequence[str], seconds: float) -> RealTraffic:
     """Count what goes to these reals for so many seconds.
 
-    StateError where the balancer's state is damaged, EngineError where there is none.
+    StateError where its state is damaged, EngineError where there is none.
     """
     reader = CounterReader(request.instance, request.bpffs)
     found = RealTraffic()
-    wanted = set(reals)
 
     def packets() -> int:
-        counted = {real: pair[0] for real, pair in reader.read().reals.items() if real in wanted}
+        counted = {real: pair[0] for real, pair in reader.read().reals.items() if real in reals}
         found.known = sorted(counted)
         return sum(counted.values())
 
@@ -54,5 +50,6 @@ def watch_reals(request: Request, reals: Sequence[str], seconds: float) -> RealT
         found.rates.append(round((count - before) / (now - at), 1))
         at, before = now, count
     found.quiet = round(at - moved, 1)
-    found.flows = sum(find_flows(request, {**_FILTERS, "real": real}).total for real in found.known)
+    asked = ({"vip": None, "client": None, "limit": 0, "real": real} for real in found.known)
+    found.flows = sum(find_flows(request, each).total for each in asked)
     return found

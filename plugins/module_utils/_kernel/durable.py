@@ -39,7 +39,7 @@ def write_durably(path: str, text: str) -> None:
 
 
 def sync_folder(path: str) -> None:
-    """Have the disk know the names in a directory. OSError where it does not take them."""
+    """Write the names in a directory to the disk."""
     opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(opened)
