@@ -166,7 +166,11 @@ def _loaded(manager: InventoryManager, loader: DataLoader, seals: Seals, name: s
     groups = manager.get_groups_dict()
 
     def match(pattern: str) -> list[str]:
-        return [host.name for host in manager.get_hosts(pattern, ignore_limits=True, ignore_restrictions=True)]
+        try:
+            return [host.name for host in manager.get_hosts(pattern, ignore_limits=True, ignore_restrictions=True)]
+        except AnsibleError:
+            # host_pattern_mismatch = error. No hosts, as inventory_hostnames has it, which answers for the run's inventory.
+            return []
 
     found = Inventory(variables, loader, groups, _patterns(variables, groups), match)
     return Loaded(name, found, seals)

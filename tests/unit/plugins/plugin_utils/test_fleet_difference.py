@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible import constants
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 
@@ -189,6 +190,8 @@ def test_what_is_no_inventory(tmp_path: Path, text: str, sentence: str) -> None:
         pass
 
 
-def test_no_inventory_at_all_is_one_without_hosts() -> None:
+@pytest.mark.parametrize("mismatch", ["ignore", "warning", "error"])
+def test_no_inventory_at_all_is_one_without_hosts(monkeypatch: pytest.MonkeyPatch, mismatch: str) -> None:
+    monkeypatch.setattr(constants, "HOST_PATTERN_MISMATCH", mismatch)
     with opened(NOTHING, [], DataLoader()) as loaded:
         assert loaded.inventory.members() == {"katran_balancers_group": [], "katran_reals_group": []}
