@@ -17,6 +17,7 @@ from ..._kernel.announce_routes import by_place, read_routes
 from ..._kernel.lock import LOCK_ROOT
 from ..._kernel.run_files import RunFiles
 from ..._kernel.state_files import StateFile
+from ..._kernel.state_folder import instances
 from ..._model.agent_settings import AGENT_FILE
 from ..._model.checks_view import Seen
 from ..._model.doctor.announced import Session, no_daemon, of_sessions, places, sessions
@@ -109,5 +110,8 @@ def look_at_sessions(file: StateFile, seen: dict[str, t.Any]) -> Iterable[Findin
         return [no_daemon(told.table, str(error))]
     by_name = {name: places(lines) for name, lines in zip(up, exported, strict=True)}
     seen["sessions"] = {session.name: session.up for session in found}
-    # Of the routes, those of other balancers on this host have a table of their own or the same: all are compared.
-    return of_sessions(ready, routes, told.table, found if routes or os.path.exists(RECORD) else [], by_name)
+    shared = len(instances()) > 1
+    if shared:
+        # Each balancer of the host tells of its own routes; bird may be asked to announce those of some of them only.
+        routes = {place: metric for place, metric in routes.items() if place in told.places}
+    return of_sessions(ready, routes, told.table, found if routes or os.path.exists(RECORD) else [], by_name, shared)

@@ -72,11 +72,12 @@ def of_sessions(
     table: int,
     found: Sequence[Session],
     told: Mapping[str, set[str]],
+    shared: bool = False,
 ) -> Iterator[Finding]:
     """What no neighbour is told of.
 
     `ready`: what the agent announces; `routes`: place → metric, of the kernel's table; `told`: session → the places
-    that bird exports to it.
+    that bird exports to it. `shared`: bird is that of other balancers, too, and `routes` are those of this one.
     """
     lost = sorted(set(ready) - set(routes))
     if lost:
@@ -87,6 +88,15 @@ def of_sessions(
             "systemctl restart katran-agent adds it again; find out what flushes routes (a network manager, bird's"
             " kernel protocol)",
         )
+    if shared and routes and told and not any(places & set(routes) for places in told.values()):
+        yield Finding(
+            "route_filtered",
+            "bird",
+            "bird, which announces VIPs of other balancers of this host, tells no neighbour of this one's",
+            "right where its routers have another way to them; else give it katran_bgp as the others have, and deploy",
+            error=False,
+        )
+        return
     family = {"ipv4": False, "ipv6": True}
     for session in found:
         if not session.up:

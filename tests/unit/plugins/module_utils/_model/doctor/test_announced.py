@@ -67,3 +67,15 @@ def test_what_neighbours_are_told() -> None:
     assert lost.about == "192.0.2.1"
     names = {each.name for each in (filtered, down, lost, no_daemon(198, "there is no socket"))}
     assert names == {"route_filtered"}
+
+
+def test_of_several_balancers_on_a_host_some_are_not_announced() -> None:
+    routes = {"198.51.100.1": 1}
+    (silent,) = of_sessions(routes, routes, 198, [UP], {UP.name: {"198.51.100.2"}}, shared=True)
+    assert not silent.error and "katran_bgp" in silent.remedy
+    # One of which neighbours are told something, or whose neighbours are away, is as announced as any.
+    (filtered,) = of_sessions([], {**routes, "198.51.100.3": 1}, 198, [UP], {UP.name: {"198.51.100.1"}}, shared=True)
+    assert filtered.error and "198.51.100.3" in filtered.cause
+    (down,) = of_sessions(routes, routes, 198, [DOWN], {}, shared=True)
+    assert down.error and down.about == DOWN.name
+    assert list(of_sessions([], {}, 198, [UP], {UP.name: set()}, shared=True)) == []
