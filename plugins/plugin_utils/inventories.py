@@ -169,7 +169,7 @@ def _loaded(manager: InventoryManager, loader: DataLoader, seals: Seals, name: s
         try:
             return [host.name for host in manager.get_hosts(pattern, ignore_limits=True, ignore_restrictions=True)]
         except AnsibleError:
-            # host_pattern_mismatch = error. No hosts, as inventory_hostnames has it, which answers for the run's inventory.
+            # By host_pattern_mismatch = error. None, as inventory_hostnames has it, which answers for the run.
             return []
 
     found = Inventory(variables, loader, groups, _patterns(variables, groups), match)
