@@ -242,7 +242,10 @@ def test_a_real_gives_an_address_up_when_no_balancer_sends_to_it_any_more(fleet:
         assert old
         with asking_meanwhile(fleet.lab, http, concurrency=20, at_least=5000) as answers:
             review, recap = fleet.deploy(after, "--check"), fleet.deploy(after)
-            assert review == recap
+            # What a run makes sure of after a change is not part of a review.
+            assert {name: each.changed for name, each in review.items()} == {
+                name: each.changed for name, each in recap.items()
+            }
         assert vips_on(fleet, "real3") == {other}
         assert vips_on(fleet, "real2") == every
         # What is open when its real goes is reset by another at once; nothing is sent where nobody answers.
