@@ -9,6 +9,9 @@ import typing as t
 from ansible_collections.katran.fleet.plugins.plugin_utils.library import digests, library, sources
 from ansible_collections.katran.fleet.plugins.plugin_utils.packages import InstallingAction
 
+# Ansible loads this file before it forks a worker for each host: what is read here is read once for all of them.
+digests()
+
 
 class ActionModule(InstallingAction):
     """Sends digests, and contents and packages only where the host lacks them."""
@@ -16,7 +19,7 @@ class ActionModule(InstallingAction):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
         files = library()
-        options = {**self._task.args, "files": digests(files)}
+        options = {**self._task.args, "files": dict(digests())}
         found = self._module(options, task_vars)
         if self._task.check_mode and not found.get("failed"):
             found["sources"] = sources(options["files"])

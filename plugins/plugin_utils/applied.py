@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from ansible.errors import AnsibleError
 
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import plain
-from ansible_collections.katran.fleet.plugins.plugin_utils.library import COLLECTION, digests, library, sources
+from ansible_collections.katran.fleet.plugins.plugin_utils.library import COLLECTION, digests, sources
 
 _PREFIX = "katran.fleet."
 _TASKS = ("ansible.builtin.import_tasks", "ansible.builtin.include_tasks")
@@ -84,7 +84,7 @@ def _is_met(templar: t.Any, condition: t.Any) -> bool:
 def of_host(templar: t.Any, loader: t.Any, variables: Mapping[str, t.Any], preflight: Task) -> list[dict[str, t.Any]]:
     """What a deploy applies to the host that `variables` are of, as balancer and as real."""
     host = variables["inventory_hostname"]
-    files = digests(library())
+    files = digests()
     # As the task that compares the library tells the ones after it in a review.
     seen = {"host_compared": {"sources": sources(files)}, "balancer_attached": {}}
     applied = Applied(templar, loader, {**variables, **seen})

@@ -27,9 +27,10 @@ def library() -> Mapping[str, str]:
     return found | _folder("bpf", _SOURCES, (".c", ".h")) | _folder("roles/host/files", "", ("",))
 
 
-def digests(files: Mapping[str, str]) -> dict[str, str]:
-    """Path → SHA-256 of its content."""
-    return {path: hashlib.sha256(content.encode()).hexdigest() for path, content in files.items()}
+@cache
+def digests() -> Mapping[str, str]:
+    """Path in the library → SHA-256 of its content."""
+    return {path: hashlib.sha256(content.encode()).hexdigest() for path, content in library().items()}
 
 
 def sources(files: Mapping[str, str]) -> dict[str, str]:
