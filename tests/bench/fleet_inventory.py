@@ -55,6 +55,9 @@ def write(
     for source, target in (("reals.yml", "reals.yml"), ("balancers/vips.yml", "balancers/lab.yml")):
         text = (LAB_INVENTORY / "group_vars" / source).read_text(encoding="utf-8")
         (variables / target).write_text(text, encoding="utf-8")
+    # Every balancer checks every real: hosts that share two cores would do little else.
+    seldom = {"katran_check_defaults": {"interval": 30, "timeout": 5}}
+    (variables / "balancers/checks.yml").write_text(json.dumps(seldom), encoding="utf-8")
     more = {"katran_vips__more": [_vip(number) for number in range(LAB_VIPS, vips)]}
     (variables / "balancers/more.yml").write_text(json.dumps(more if vips > LAB_VIPS else {}), encoding="utf-8")
     return directory / "hosts.yml"

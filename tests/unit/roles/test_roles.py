@@ -141,10 +141,10 @@ def variables_in(value: Any) -> set[str]:
 def test_the_roles_run_these_modules() -> None:
     assert sorted((role, file, module) for role, file, module, _arguments in TASKS) == [
         ("balancer", "agent.yml", "agent"),
-        ("balancer", "agent.yml", "agent"),
-        ("balancer", "agent.yml", "healthcheck"),
         ("balancer", "agent.yml", "healthcheck"),
         ("balancer", "attach.yml", "balancer"),
+        ("balancer", "let_go.yml", "agent"),
+        ("balancer", "let_go.yml", "healthcheck"),
         ("balancer", "preflight.yml", "preflight"),
         ("balancer", "run.yml", "vips"),
         ("balancer", "tables.yml", "decap_destinations"),
