@@ -80,7 +80,7 @@ def payloads() -> Payloads:
         # Lists of clients and layouts of connection ids (QUIC-LB) are read, planned and told.
         # What is applied is recorded, in the history and in the journal.
         # What was said of reals of the whole fleet is kept and told with its moment, and what ended as well.
-        *((name, 657) for name in RESOURCES),
+        *((name, 658) for name in RESOURCES),
         # What the agent knows of checks is read and judged as the agent does it. What the command katran shows is made
         # by the same files.
         ("balancer_info", 768),
