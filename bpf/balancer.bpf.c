@@ -332,6 +332,15 @@ is_delivered_here(const struct vip *vip, const struct real_definition *real)
 #endif
 }
 
+/* What is for a VIP of ours is for no balancer behind this one. */
+static __always_inline int deliver_here(struct packet *p)
+{
+#ifdef FEATURE_CHAIN
+	p->is_here = true;
+#endif
+	return XDP_PASS;
+}
+
 /* Step 12. */
 static __always_inline int send_to_real(struct packet *p,
 					const struct vip *vip,
@@ -345,7 +354,7 @@ static __always_inline int send_to_real(struct packet *p,
 	add_stats(stats_of(vip->num), 1, p->bytes);
 	add_stats(real_stats_of(choice->id), 1, p->bytes);
 	if (is_delivered_here(vip, real))
-		return XDP_PASS;
+		return deliver_here(p);
 
 	inner = inner_of(p, choice->client, v6);
 	if (real->flags & REAL_IPV6) {
@@ -456,7 +465,7 @@ int balancer(struct xdp_md *ctx)
 		count_pair(COUNT_PASSED, 1, p.frame);
 #ifdef FEATURE_CHAIN
 	/* Not ours: a balancer in a slot behind may know the VIP. */
-	if (action == XDP_PASS) {
+	if (action == XDP_PASS && !p.is_here) {
 		next_programs.call(ctx, 1);
 		next_programs.call(ctx, 2);
 	}

@@ -75,6 +75,11 @@ struct packet {
 	volatile u32 frame;
 	u32 tag_bytes;
 
+#ifdef FEATURE_CHAIN
+	/* Whether a real on this host takes it. */
+	bool is_here;
+#endif
+
 	/* IPv4 tot_len or IPv6 payload_len, host order. */
 	u32 bytes;
 	u8 tos;

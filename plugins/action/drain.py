@@ -10,6 +10,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.falling import falling
+from ansible_collections.katran.fleet.plugins.module_utils._model.written import as_decimal
 
 _SLICE = 5.0
 """Seconds from line to line."""
@@ -55,8 +56,5 @@ class ActionModule(ActionBase):
 
 def _seconds(value: t.Any) -> float | None:
     """How long is to be waited; None where that is not at all, or no number of seconds."""
-    try:
-        found = float(value)
-    except (TypeError, ValueError):
-        return None
-    return found if 0 < found <= 86_400 else None
+    found = as_decimal(value)
+    return found if found and found <= 86_400 else None

@@ -47,6 +47,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.katran.fleet.plugins.module_utils._model import inventory
 from ansible_collections.katran.fleet.plugins.module_utils._model.dual_stack import expanded
+from ansible_collections.katran.fleet.plugins.module_utils._model.written import number_fault
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import plain
 
 
@@ -57,11 +58,10 @@ def starved_vips(vips: Sequence[Mapping[str, t.Any]], minimum: int) -> list[Mapp
     for index, vip in enumerate(vips):
         if not isinstance(vip, Mapping):
             raise AnsibleFilterError(f"katran.fleet.starved_vips: entry {index} is not a mapping")
-    try:
-        least = int(minimum)
-    except (TypeError, ValueError):
-        raise AnsibleFilterError(f"katran.fleet.starved_vips: {minimum} is not a whole number") from None
-    return inventory.starved_vips(expanded(vips)[0], least)
+    told = number_fault(minimum)
+    if told:
+        raise AnsibleFilterError(f"katran.fleet.starved_vips: {told}")
+    return inventory.starved_vips(expanded(vips)[0], int(minimum))
 
 
 class FilterModule:

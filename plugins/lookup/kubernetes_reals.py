@@ -16,6 +16,8 @@ description:
   - A node is V(active) where it is ready, V(draining) where it is cordoned or going away, and V(down) where it is not.
     Its real is the first C(InternalIP) of each family. Nodes with the label
     C(node.kubernetes.io/exclude-from-external-load-balancers) are left out.
+  - A warning names what is left out because it does not say where it is, such as a node without an C(InternalIP), or
+    an endpoint on a node that no file has.
   - An endpoint is V(active) where it is ready, V(draining) where it still serves while it ends, and V(down) otherwise.
 options:
   _terms:
@@ -88,6 +90,7 @@ from ansible_collections.katran.fleet.plugins.plugin_utils.kubernetes import (
     Asked,
     Cluster,
     KubernetesError,
+    left_out,
     reals_of,
 )
 
@@ -112,7 +115,10 @@ class LookupModule(LookupBase):
         try:
             for term in terms:
                 cluster.add(self._saved(str(term), variables), str(term))
-            return reals_of(cluster, asked)
+            found = reals_of(cluster, asked)
+            for told in left_out(cluster, asked):
+                Display().warning(f"katran.fleet.kubernetes_reals: {', '.join(map(str, terms))}: {told}")
+            return found
         except KubernetesError as error:
             raise AnsibleLookupError(f"katran.fleet.kubernetes_reals: {error}") from error
 

@@ -270,7 +270,7 @@ class _Reader:
             more = more[1:]
         kind, port = (more[0].lower() if more else ""), (more[2] if more[1:2] == ["PORT"] else "")
         service.tunnel = kind if kind in ("ipip", "gue") else ""
-        service.tunnel_port = int(port) if port.isdecimal() and len(port) < 6 else 0
+        service.tunnel_port = int(port) if port.isascii() and port.isdecimal() and len(port) < 6 else 0
         if any(word in ("CSUM", "REMCSUM") for word in more):
             self._remarks.add(statement.where, statement.text, *words.NO_CSUM)
         if kind not in ("", "ipip", "gue", "nocsum"):

@@ -205,9 +205,14 @@ _BY_HAND = "write what it stands for into the file, and import again"
 _CONFIG_ID = "give config_id, which keepalived takes for the host's name"
 
 
+_COUNTED = re.compile(r"[+-]?(0[xX])?[0-9a-fA-F]{1,9}", re.ASCII)
+
+
 def _counted(inside: str, as_hex: bool) -> Iterator[dict[str, str]]:
     """The rounds of ~SEQ(var, start, step, end). ValueError for what is none."""
     name, *texts = (part.strip() for part in inside.split(","))
+    if not all(_COUNTED.fullmatch(text) for text in texts):
+        raise ValueError(inside)
     numbers = [int(text, 16 if as_hex and text.lower().startswith("0x") else 10) for text in texts]
     if not 1 <= len(numbers) <= 3 or not name.isidentifier():
         raise ValueError(inside)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.addresses import Address, read_host
+from ansible_collections.katran.fleet.plugins.module_utils._model.faults import counted, some
 
 STATES = ("active", "draining", "down")
 """From the best to the worst."""
@@ -162,6 +163,45 @@ def reals_of(cluster: Cluster, asked: Asked) -> list[dict[str, t.Any]]:
         options = {**({} if state == "active" else {"state": state}), **({} if weight == 1 else {"weight": weight})}
         found += [{"address": address, **options} for address in node_addresses(node, asked.ipv6)]
     return found
+
+
+def left_out(cluster: Cluster, asked: Asked) -> list[str]:
+    """What reals_of leaves out though nobody asked for that, in sentences. KubernetesError as there."""
+    if asked.pods:
+        return _without(_endpoints(_of_service(cluster.slices, asked)), "addresses", "an address that can be read")
+    named = {_name(node, "a node"): node for node in cluster.nodes or ()}
+    wanted = {name: node for name, node in named.items() if _wanted(node, asked.labels)}
+    found = []
+    if named and asked.labels and not wanted:
+        labels = ", ".join(f"{name}={value}" for name, value in sorted(asked.labels.items()))
+        found.append(f"none of {counted(len(named), 'node')} has the labels {labels}, and may take packets")
+    bare = [name for name, node in wanted.items() if not node_addresses(node, asked.ipv6)]
+    if bare:
+        family = "" if asked.ipv6 is None else f" of {'IPv6' if asked.ipv6 else 'IPv4'}"
+        found.append(f"without an InternalIP{family}, and so left out: node {some(sorted(bare))}")
+    if asked.local:
+        endpoints = list(_endpoints(_of_service(cluster.slices, asked)))
+        found += _without(endpoints, "nodeName", "the name of its node")
+        serving = {str(each.get("nodeName")) for each in endpoints if each.get("nodeName") and _serves(each)}
+        strange = sorted(serving - set(named))
+        if strange:
+            found.append(f"with endpoints that serve, but not among the nodes that were saved: node {some(strange)}")
+    return found
+
+
+def _serves(endpoint: Mapping[str, t.Any]) -> bool:
+    return endpoint_state(endpoint) != "down"
+
+
+def _without(endpoints: Iterable[Mapping[str, t.Any]], name: str, noun: str) -> list[str]:
+    """That endpoints that serve do not say where they are."""
+    missing = 0
+    for each in endpoints:
+        told = each.get(name)
+        if name == "addresses":
+            told = isinstance(told, list) and told and isinstance(read_host(told[0]), Address)
+        missing += not told and _serves(each)
+    return [f"{counted(missing, 'endpoint')} left out, without {noun}"] if missing else []
 
 
 def _wanted(node: Mapping[str, t.Any], labels: Mapping[str, str]) -> bool:

@@ -1830,7 +1830,7 @@ def chained() -> list[Set]:
         vip(v6(2), 0, "udp", r6(4, 5)),
     ]
     last = [vip(v4(2), 80, "tcp", r4(9)), vip(v4(3), 80, "tcp", r4(6, 7)), vip(v6(3), 80, "tcp", r6(6, 7))]
-    return [_three_slots(first, middle, last), _one_slot_free(first, last)]
+    return [_three_slots(first, middle, last), _one_slot_free(first, last), _delivered_here()]
 
 
 def _three_slots(first: list[dict[str, Any]], middle: list[dict[str, Any]], last: list[dict[str, Any]]) -> Set:
@@ -1892,6 +1892,23 @@ def _one_slot_free(first: list[dict[str, Any]], last: list[dict[str, Any]]) -> S
             tunnelled(OWN4, tcp(v4(77)), kind),
             frame(tcp(v4(77), ttl=63)),
         )
+    s.passes("no VIP of any", tcp(v4(77)))
+    return s
+
+
+def _delivered_here() -> Set:
+    """What the first leaves to a real on this host is its own: no other balancer's that would take it."""
+    here, here6 = [{"address": "10.0.0.9", "local": True}], [{"address": "fd00::9", "local": True}]
+    first = [vip(v4(1), 80, "tcp", here, "local"), vip(v6(1), 80, "tcp", here6, "local"), vip(v4(2), 80, "tcp", here)]
+    behind = [vip(v4(1), 0, "tcp", r4(4)), vip(v6(1), 0, "tcp", r6(4)), vip(v4(3), 80, "tcp", here, "local")]
+    s = Set("chain_local", first, features=["chain", "local_delivery"], modules={"behind": {"1": behind}})
+    for number, flags in enumerate(("S", "A", "FA", "R")):
+        s.passes(f"local VIP of the first; the second has it too: {flags}", tcp(v4(1), sport=number, flags=flags))
+    s.passes("IPv6: local VIP of the first; the second has it too", tcp(v6(1)))
+    s.passes("ICMP error about a local flow", icmp_error(v4(1), answer_of(tcp(CLIENT4, 6, 80, source=v4(1)))))
+    s.balances("address of the first, port of the second", tcp(v4(1), 443), to=behind[0])
+    s.balances("local real of the first, but not a local VIP", tcp(v4(2)))
+    s.passes("local VIP of the second", tcp(v4(3)))
     s.passes("no VIP of any", tcp(v4(77)))
     return s
 

@@ -374,6 +374,7 @@ class Model:
         self.flow_debug: dict[tuple[bytes, bytes, int, int, int], tuple[bytes, bytes]] = {}
         self.events: list[tuple[int, int, bytes]] = []
         self.behind: dict[str, Model] = {}
+        self._is_here = False
 
         self.general = [[0, 0] for _ in range(22)]
         self.vip_stats: dict[int, list[int]] = defaultdict(lambda: [0, 0])
@@ -570,12 +571,13 @@ class Model:
         action, answer = self._run_alone(frame, now)
         if "chain" in self._features:
             for other in self.behind.values():
-                if action != PASS:
+                if action != PASS or self._is_here:
                     break
                 action, answer = other.run(answer, now)
         return action, answer
 
     def _run_alone(self, frame: bytes, now: int) -> Verdict:
+        self._is_here = False
         for _ in range(MAX_TAIL_CALLS + 1):
             if len(frame) < 14:
                 return DROP, frame
@@ -1197,6 +1199,7 @@ class Model:
             stats[1] += packet.ip_bytes
         target = self.reals[real]
         if vip.local and target.local and "local_delivery" in self._features:
+            self._is_here = True
             return PASS, packet.frame
         to_ipv6 = len(target.address) == 16
         if packet.ipv6 and not to_ipv6:

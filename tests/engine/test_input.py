@@ -231,3 +231,27 @@ def test_another_bpffs(tmp_path: Path) -> None:
         )
     finally:
         run("umount", str(tmp_path))
+
+
+@pytest.mark.parametrize("loose", [True, "1_0"])
+@pytest.mark.parametrize(
+    ("name", "options", "where"),
+    [
+        ("revert", {"to": None}, "to"),
+        ("drain", {"wait": None}, "wait"),
+        ("flows_info", {"limit": None}, "limit"),
+        ("bgp", {"table": None, "config": {"as": 65001, "neighbors": []}}, "table"),
+        ("vips", {"config": [], "max_probes": None}, "max_probes"),
+    ],
+)
+def test_what_is_no_number_but_python_takes_for_one(
+    name: str, options: dict[str, Any], where: str, loose: bool | str
+) -> None:
+    assert module(name, {**options, where: loose}).msg.startswith(f"{where}: {loose} is not a ")
+
+
+def test_numbers_of_entries_that_python_takes_for_one() -> None:
+    told = module("vips", {"config": [{**vip("198.51.100.9"), "port": "8_0"}]})
+    assert told.msg == "config[0].port: 8_0 is not a whole number"
+    told = module("host", {"real": {"interfaces": ["lb0"], "mss": True}})
+    assert told.msg.startswith("real.mss: True is not a whole number")

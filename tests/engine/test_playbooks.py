@@ -122,11 +122,58 @@ def delegated(node: Any) -> Iterator[dict[str, Any]]:
             yield from delegated(value)
 
 
+WAY = ("ansible_host", "ansible_port", "ansible_user", "ansible_ssh_private_key_file")
+
+
 def test_a_task_for_another_host_does_not_lead_back_to_this_one() -> None:
-    """An `ansible_host` made of `inventory_hostname` would: where a task is delegated, that is this host's."""
+    """What is made of `inventory_hostname` would: where a task is delegated, that is this host's."""
     files = [*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/*.yml")]
     tasks = [task for path in files for task in delegated(yaml.safe_load(path.read_text(encoding="utf-8")))]
     assert tasks
     for task in tasks:
         asked = task["delegate_to"].strip("{} ")
-        assert f"hostvars[{asked}].ansible_host" in task.get("vars", {}).get("ansible_host", ""), task["name"]
+        for name in WAY:
+            assert f"hostvars[{asked}].{name} " in task.get("vars", {}).get(name, ""), task["name"]
+
+
+OTHERS = """
+all:
+  vars: {ansible_ssh_executable: SSH, numbers: {lb1: 2201, lb2: 2202}}
+  children:
+    made:
+      vars:
+        ansible_host: "{{ inventory_hostname }}.example.net"
+        ansible_port: "{{ numbers[inventory_hostname] }}"
+        ansible_user: "user-{{ inventory_hostname }}"
+        ansible_ssh_private_key_file: "/keys/{{ inventory_hostname }}"
+      hosts: {lb1: , lb2: }
+    plain:
+      hosts: {lb3: }
+"""
+ASK = """
+- name: Ask others
+  hosts: lb1
+  gather_facts: false
+  tasks:
+    - name: Each
+      ansible.builtin.include_tasks: ROOT/roles/balancer/tasks/words_elsewhere.yml
+      loop: [lb2, lb3]
+      loop_control: {loop_var: balancer_elsewhere}
+"""
+
+
+def test_another_host_is_reached_as_its_own_variables_say(tmp_path: Path) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\nexit 255\n')
+    ssh.chmod(0o755)
+    (tmp_path / "hosts.yml").write_text(OTHERS.replace("SSH", str(ssh)))
+    (tmp_path / "ask.yml").write_text(ASK.replace("ROOT", str(ROOT)))
+    run_playbook("-i", tmp_path / "hosts.yml", str(tmp_path / "ask.yml"), "-u", "somebody")
+    made, plain = (tmp_path / "asked").read_text().splitlines()
+    for word in (" lb2.example.net ", "Port=2202 ", 'User="user-lb2"', 'IdentityFile="/keys/lb2"'):
+        assert word in made
+    # What it does not say is as for any host.
+    assert " lb3 " in plain
+    assert 'User="somebody"' in plain
+    assert "Port=" not in plain
+    assert "IdentityFile=" not in plain

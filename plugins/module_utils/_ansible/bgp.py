@@ -8,7 +8,6 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_text
 
 from .._engine.bgp import BgpRequest, ensure_bgp
@@ -16,12 +15,12 @@ from .._model.bgp_settings import BGP, bgp_warnings, parse_bgp, parse_table, rea
 from .._model.bird_plan import CONF
 from .._model.errors import FleetError
 from .diffs import diff_of, remarks
-from .module import named
+from .module import Strict, named
 
 
 def run_bgp() -> None:
     """The whole of module bgp; its action plugin installs the package where it is missing."""
-    module = AnsibleModule(argument_spec=BGP, supports_check_mode=True, required_if=[("state", "present", ("config",))])
+    module = Strict(BGP, required_if=[("state", "present", ("config",))])
     try:
         request, warnings = _request(module.params, module.check_mode)
         outcome = ensure_bgp(request)

@@ -13,6 +13,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from .._model.errors import ConfigError
 from .._model.options import Spec
+from .._model.shape import loose_numbers
 from .module import reviewing
 
 
@@ -34,6 +35,9 @@ class Borrowed:
 
 def validated(options: Mapping[str, t.Any], spec: Spec) -> dict[str, t.Any]:
     """Options as AnsibleModule reads them. ConfigError lists what is wrong with them."""
+    loose = list(loose_numbers(options, spec))
+    if loose:
+        raise ConfigError("; ".join(loose))
     found = ArgumentSpecValidator(spec).validate(dict(options))
     if found.error_messages:
         raise ConfigError("; ".join(found.error_messages))

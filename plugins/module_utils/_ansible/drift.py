@@ -11,8 +11,6 @@ import typing as t
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from ansible.module_utils.basic import AnsibleModule
-
 from .._engine.bgp import ensure_bgp
 from .._engine.drift import Times, compared, route_findings
 from .._engine.host import HostRequest, ensure_host, read_record
@@ -34,7 +32,7 @@ from .borrowed import Borrowed, borrowed, validated
 from .decap import run_decap
 from .healthcheck import run_healthcheck
 from .host import wanted_of
-from .module import _use_system_python
+from .module import Strict, _use_system_python
 from .request import request_of
 from .resource import run_resource
 from .server_id_option import run_server_id_option
@@ -71,7 +69,7 @@ SPEC: Spec = {**COMMON, "preflight": {"type": "dict"}, "applied": {"type": "list
 def run_drift_info() -> None:
     """The whole of module drift_info."""
     # Options of other modules are among its own, secrets too: none is logged.
-    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True, no_log=True)
+    module = Strict(SPEC, no_log=True)
     _use_system_python()
     gc.disable()
     leave_nothing()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_text
 
 from .._engine.host import HostRequest, ensure_host
@@ -17,12 +16,12 @@ from .._model.faults import Faults
 from .._model.host_plan import HOST, HostWanted, RealHost
 from .._model.link_mtu import Links, Tunnel
 from .._model.options import parse_interfaces
-from .module import named
+from .module import Strict, named
 
 
 def run_host() -> None:
     """The whole of module host; its action plugin gives `files` and, where some differ, `contents`."""
-    module = AnsibleModule(argument_spec=HOST, supports_check_mode=True)
+    module = Strict(HOST)
     params = module.params
     try:
         request = HostRequest(

@@ -17,7 +17,7 @@ from ansible.module_utils.common.text.converters import to_text
 
 from .._model.errors import FleetError
 from .._model.options import COMMON, Spec, parse_instance
-from .._model.shape import shape_faults
+from .._model.shape import loose_numbers, shape_faults
 from .diffs import settings_diff
 
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -40,14 +40,32 @@ def _use_system_python() -> None:
         respawn_module(interpreter)
 
 
-class Module(AnsibleModule):
+class Strict(AnsibleModule):
+    """A module that takes for a number only what is written as one, where Ansible takes true as 1 and 1_0 as 10."""
+
+    def __init__(self, spec: Spec, **options: t.Any) -> None:
+        self._loose: list[str] = []
+        # Ansible annotates little of itself.
+        t.cast(t.Any, super()).__init__(argument_spec=spec, supports_check_mode=True, **options)
+        if self._loose:
+            super().fail_json(msg="; ".join(self._loose[:_MOST_TOLD]))
+
+    def _load_params(self) -> None:
+        """Look at the options as they came, before Ansible makes numbers of them."""
+        t.cast(t.Any, super())._load_params()
+        self._loose = list(loose_numbers(self.params, self.argument_spec))
+
+
+_MOST_TOLD = 20
+
+
+class Module(Strict):
     """A module that names the entries at fault where Ansible itself would name the first option alone."""
 
     def __init__(self, spec: Spec, resource: str) -> None:
         self._resource = resource
         self._valid = False
-        # Ansible annotates little of itself.
-        t.cast(t.Any, super()).__init__(argument_spec=spec, supports_check_mode=True)
+        super().__init__(spec)
         self._valid = True
 
     def fail_json(self, msg: str, **kwargs: t.Any) -> t.NoReturn:

@@ -25,6 +25,7 @@ from .._engine.rates import Rate, RateReader, Rates
 from .command import Command
 from .shared import WELL, balancers, common_arguments, number
 from .tables import screen_width, table
+from .values import decimal, whole
 
 _ALTERNATE, _BACK = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 _HOME, _REST_OF_LINE, _REST = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -174,17 +175,9 @@ def _screen() -> Iterator[Waiter]:
         os.close(woken)
 
 
-def times(value: str) -> int:
-    """What --count takes."""
-    found = int(value)
-    if found < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
-    return found
-
-
 def interval(value: str) -> float:
     """What --interval takes."""
-    found = float(value)
+    found = decimal(value)
     if not 0.1 <= found <= 3600:
         raise argparse.ArgumentTypeError(f"{value} is not in 0.1 to 3600")
     return found
@@ -192,7 +185,7 @@ def interval(value: str) -> float:
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interval", type=interval, default=1.0, metavar="SECONDS", help="between readings (1)")
-    parser.add_argument("--count", type=times, metavar="N", help="print so many readings, and end")
+    parser.add_argument("--count", type=whole(1), metavar="N", help="print so many readings, and end")
     parser.add_argument("--once", action="store_true", help="print one reading, after an interval, and end")
     parser.add_argument("--reals", action="store_true", help="reals, not VIPs, at the beginning")
     common_arguments(parser)

@@ -23,7 +23,7 @@ from .capture import interrupt
 from .command import Command
 from .instances import one_instance
 from .tables import table
-from .values import seconds_until
+from .values import seconds_until, whole
 
 NO_REAL = 1
 _LOCK_SECONDS = 10.0
@@ -98,7 +98,7 @@ def _show_misses(told: Missed, as_json: bool) -> int:
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", nargs="?", metavar="CLIENT[:PORT]", help="of the flow (port 40000)")
     parser.add_argument("destination", nargs="?", metavar="ADDR:PORT[/PROTO]", help="to which it goes (tcp)")
-    parser.add_argument("--server-id", type=int, metavar="ID", help="that its packet names")
+    parser.add_argument("--server-id", type=whole(0), metavar="ID", help="that its packet names")
     parser.add_argument("--misses", metavar="VIP", help="count instead, by real, what is new to the connection tables")
     parser.add_argument(
         "--seconds", type=seconds_until(86_400), default=10.0, metavar="S", help="how long --misses counts (10)"

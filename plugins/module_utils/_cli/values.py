@@ -8,24 +8,39 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from .._model.written import as_decimal, number_fault
 
-def whole(least: int, most: int) -> Callable[[str], int]:
-    """Reads a whole number."""
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Reads a whole number, of any size without a `most`."""
 
     def number(value: str) -> int:
+        told = number_fault(value)
+        if told:
+            raise argparse.ArgumentTypeError(told)
         found = int(value)
-        if not least <= found <= most:
+        if most is None and found < least:
+            raise argparse.ArgumentTypeError(f"{value} is not {least} or more")
+        if most is not None and not least <= found <= most:
             raise argparse.ArgumentTypeError(f"{value} is not in {least} to {most}")
         return found
 
     return number
 
 
+def decimal(value: str) -> float:
+    """Reads a number from 0 on."""
+    found = as_decimal(value)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{value} is not a number of seconds")
+    return found
+
+
 def seconds_until(most: int) -> Callable[[str], float]:
     """Reads how long to wait at most."""
 
     def seconds(value: str) -> float:
-        found = float(value)
+        found = decimal(value)
         if not 0 < found <= most:
             raise argparse.ArgumentTypeError(f"{value} is not more than 0 and at most {most}")
         return found

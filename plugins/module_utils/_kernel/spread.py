@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -15,40 +17,58 @@ from collections.abc import Callable, Sequence
 from .._model.errors import EngineError
 
 T = t.TypeVar("T")
+_PR_SET_PDEATHSIG = 1
 
 
 def spread(items: Sequence[T], work: Callable[[Sequence[T]], list[t.Any]], processes: int = 8) -> list[t.Any]:
     """What `work` answers for the items, in their order: values of JSON, one for each item.
 
-    Up to *processes* processes do it, one for each CPU, this one among them; none is left when this returns or raises.
+    Up to *processes* processes do it, one for each CPU, this one among them; none is left when this returns or raises,
+    or when this process is killed. What the kernel has no more processes or descriptors for, this one does.
     """
     shares = min(processes, len(os.sched_getaffinity(0)), len(items) // 2)
     # Forking with threads alive may leave a lock locked for ever in the child.
     if shares < 2 or threading.active_count() > 1:
         return work(items)
-    helpers = [_Helper(items[share::shares], work) for share in range(1, shares)]
+    helpers: dict[int, _Helper] = {}
     answers: list[t.Any] = [None] * len(items)
     try:
-        answers[::shares] = work(items[::shares])
-        for share, helper in enumerate(helpers, 1):
+        for share in range(1, shares):
+            with contextlib.suppress(OSError):
+                helpers[share] = _Helper(items[share::shares], work)
+        for share in range(shares):
+            if share not in helpers:
+                answers[share::shares] = work(items[share::shares])
+        for share, helper in helpers.items():
             answers[share::shares] = helper.answers()
     finally:
-        for helper in helpers:
+        for helper in helpers.values():
             helper.stop()
     return answers
 
 
 class _Helper:
-    """A child process with its part."""
+    """A child process with its part. OSError where the kernel has no room for one."""
 
     def __init__(self, items: Sequence[T], work: Callable[[Sequence[T]], list[t.Any]]) -> None:
+        parent = os.getpid()
         self._from, into = os.pipe()
-        self.pid = os.fork()
+        try:
+            self.pid = os.fork()
+        except OSError:
+            os.close(self._from)
+            os.close(into)
+            raise
         if self.pid:
             os.close(into)
             return
         code = 1
         try:
+            # It has what its parent has open, an instance's lock among them, which would be held on.
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                # It died before the kernel knew what then is to happen.
+                return
             with os.fdopen(into, "w", encoding="utf-8") as out:
                 json.dump(work(items), out)
             code = 0

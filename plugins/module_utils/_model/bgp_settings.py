@@ -14,7 +14,7 @@ from .announcement import TABLE
 from .communities import Community, read_community
 from .faults import Faults
 from .options import Spec, is_interface
-from .written import number_fault
+from .written import as_decimal, number_fault
 
 FAMILIES = ("ipv4", "ipv6")
 
@@ -255,13 +255,11 @@ class _Options:
     def milliseconds(self, name: str, default: int, low: int, high: int) -> int:
         """A number of seconds, as milliseconds."""
         value = self.value(name, default / 1000)
-        try:
-            # A truth value is a number to Python.
-            seconds = float(str(value))
-            found = round(seconds * 1000)
-        except (ValueError, OverflowError):
+        seconds = as_decimal(value)
+        if seconds is None:
             self.fault(name, f"{value} is not a number of seconds")
             return default
+        found = round(seconds * 1000)
         if not low <= found <= high:
             meant = f"; for {value} milliseconds write {seconds / 1000:g}" if low <= seconds <= high else ""
             self.fault(name, f"{value} is in seconds, and not in {low / 1000:g} to {high / 1000:g}{meant}")

@@ -9,10 +9,11 @@ import json
 import re
 import typing as t
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
-from .drift_finding import AHEAD, CHANGED, KINDS, UNKNOWN, Finding, Since
+from .drift_finding import AHEAD, CHANGED, DIFFERS, KINDS, UNKNOWN, Finding, Since
 from .faults import counted, some
 from .folding import Folded, fold, names_text
 
@@ -56,12 +57,25 @@ def _groups(said: Mapping[str, t.Hashable]) -> list[tuple[list[str], t.Hashable]
     return sorted(((list(each.hosts), each.said) for each in found), key=lambda each: -len(each[0]))
 
 
-def _odd(said: Mapping[str, t.Hashable]) -> Iterator[tuple[str, list[str]]]:
-    """(host, what most have it in common with) of those that say something else than most."""
-    most, *others = _groups(said)
-    for hosts, _said in others:
-        for host in hosts:
-            yield host, most[0]
+def _sides(sides: Sequence[Sequence[str]]) -> str:
+    return " and ".join(map(names_text, sides))
+
+
+class _Odd(t.NamedTuple):
+    """Who says something else than `most` do; or, where nobody can say who is right, `sides` that differ."""
+
+    hosts: Sequence[str] = ()
+    most: Sequence[str] = ()
+    sides: Sequence[Sequence[str]] = ()
+
+
+def _odd(said: Mapping[str, t.Hashable], wrong: Collection[str]) -> _Odd:
+    """`wrong`: hosts that are known not to be as the inventory says: as long as there are others, those are right."""
+    sound = {host: value for host, value in said.items() if host not in wrong} or said
+    (most, value), *others = _groups(sound)
+    if others and len(others[0][0]) == len(most):
+        return _Odd(sides=[most, *(hosts for hosts, _said in others)])
+    return _Odd([host for host, own in said.items() if own != value], most)
 
 
 class Fleet:
@@ -108,9 +122,11 @@ class Fleet:
                 plain = {host: self.balancers[host]["rings"][name] for host in hosts if self._said(host, name) == ""}
                 if len(set(plain.values())) > 1:
                     differs = True
-                    for host, most in _odd(plain):
-                        sentence = f"vip {name}: its ring is another than that of {names_text(most)}"
-                        self._find(host, "vips", sentence)
+                    odd = _odd(plain, self._wrong("vips", f"vip {name}: "))
+                    for host in odd.hosts:
+                        self._find(host, "vips", f"vip {name}: its ring is another than that of {names_text(odd.most)}")
+                    for host in chain(*odd.sides):
+                        self._find(host, "vips", f"vip {name}: {_sides(odd.sides)} differ in its ring")
                 for host in hosts:
                     why = self._said(host, name)
                     if why and len(hosts) > 1:
@@ -119,6 +135,14 @@ class Fleet:
             same += not differs
         if len(self.balancers) > 1 and same:
             self.same.append(f"the rings of {counted(same, 'VIP')}")
+
+    def _wrong(self, area: str, what: str) -> set[str]:
+        """Hosts that by their own comparison are not as they should be in this."""
+        return {
+            host
+            for host, each in self.findings
+            if each.area == area and each.kind in (CHANGED, DIFFERS) and what in each.what
+        }
 
     def _said(self, host: str, vip: str) -> str:
         return " and ".join(self.balancers[host].get("words", {}).get(vip, ()))
@@ -131,10 +155,14 @@ class Fleet:
             key = json.dumps([program["made_of"], program["kernel"], program["sources"]], sort_keys=True)
             made.setdefault(key, {})[host] = program["tag"]
         for tags in made.values():
-            for host, most in _odd(tags):
-                of_most = tags[most[0]]
-                sentence = f"its program has tag {tags[host] or 'none'}, and that of {names_text(most)} {of_most}"
-                self._find(host, "balancer", f"{sentence}, though sources, settings and kernel are the same")
+            odd, same = _odd(tags, self._wrong("balancer", "program")), "sources, settings and kernel are the same"
+            for host in odd.hosts:
+                sentence = f"its program has tag {tags[host] or 'none'}, and that of {names_text(odd.most)}"
+                self._find(host, "balancer", f"{sentence} {tags[odd.most[0]] or 'none'}, though {same}")
+            if odd.sides:
+                sides = " and ".join(f"{names_text(side)} ({tags[side[0]] or 'none'})" for side in odd.sides)
+                for host in chain(*odd.sides):
+                    self._find(host, "balancer", f"{sides} differ in the program's tag, though {same}")
         every = {told["program"]["tag"] for told in self.balancers.values()}
         if len(self.balancers) > 1 and len(every) == 1:
             self.same.append(f"the program ({every.pop()})")

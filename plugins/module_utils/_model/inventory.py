@@ -26,6 +26,7 @@ from .shape import as_told, words
 from .tables import LEADING, TABLES
 from .verdicts import NO_WORDS
 from .vips_input import Vips, resolve_vips
+from .written import number_fault
 
 VARIABLES = frozenset(
     f"katran_{name}"
@@ -256,10 +257,10 @@ def resources_faults(resources: Resources, allow_empty: t.Any, min_active: t.Any
             f"{', '.join(emptied)}: the list is empty and would remove every entry; set katran_allow_empty if that is"
             " meant, and remove the variable to leave the entries alone"
         )
-    try:
-        least = int(min_active)
-    except (TypeError, ValueError):
-        return [*found, f"katran_min_active: {min_active} is not a whole number"]
+    told = number_fault(min_active)
+    if told:
+        return [*found, f"katran_min_active: {told}"]
+    least = int(min_active)
     starved = resources.starved(least)
     if starved:
         found.append(f"katran_min_active is {least}, but too few reals are active behind {', '.join(starved)}")

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from .announcement import READY
 from .faults import shortened, some
-from .written import visible
+from .written import as_decimal, number_fault, visible
 
 Info = Mapping[str, t.Any]
 
@@ -49,9 +49,9 @@ def option_faults(options: Mapping[str, t.Any]) -> list[str]:
         text = visible(str(value))
         if value is None:
             continue
-        if name == "drain_timeout" and not _is_number(value, _LONGEST):
+        if name == "drain_timeout" and not _is_seconds(value):
             found.append(f"katran_drain_timeout: {text} is not a number of seconds (0 to {_LONGEST})")
-        elif name == "drain_flows" and not str(value).isdecimal():
+        elif name == "drain_flows" and (number_fault(value) or int(value) < 0):
             found.append(f"katran_drain_flows: {text} is not a number of flows")
         elif name in ("drain_last", "drain_withdraw") and str(value).lower() not in _TRUTHS:
             found.append(f"katran_{name}: {text} is neither true nor false")
@@ -60,11 +60,9 @@ def option_faults(options: Mapping[str, t.Any]) -> list[str]:
     return found
 
 
-def _is_number(value: t.Any, most: int) -> bool:
-    try:
-        return not isinstance(value, bool) and 0 <= float(value) <= most
-    except (TypeError, ValueError):
-        return False
+def _is_seconds(value: t.Any) -> bool:
+    seconds = as_decimal(value)
+    return seconds is not None and seconds <= _LONGEST
 
 
 def chosen_balancers(asked: t.Any, limited: bool, playing: Collection[str], group: Sequence[str]) -> Chosen:

@@ -10,6 +10,8 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .written import as_decimal, number_fault
+
 SERIAL: tuple[int | str, ...] = (1, "25%", "100%")
 """One balancer first (the canary), then a quarter of them, then all that are left."""
 
@@ -40,7 +42,7 @@ def _is_size(size: t.Any) -> bool:
 
 def _is_count(text: str) -> bool:
     # From the command line (-e katran_serial=2) every number is a text.
-    return text.isascii() and text.isdigit() and int(text) >= 1
+    return number_fault(text) is None and int(text) >= 1
 
 
 def sizes_of(value: t.Any) -> list[int | str]:
@@ -68,10 +70,7 @@ def agreed_sizes(said: Mapping[str, t.Any]) -> tuple[list[int | str], list[str]]
 
 def number_faults(name: str, value: t.Any, most: float, whole: bool) -> list[str]:
     """What is wrong with a number from 0 on; one from the command line is a text."""
-    try:
-        number = None if isinstance(value, bool) else int(str(value)) if whole else float(str(value))
-    except ValueError:
-        number = None
+    number = as_decimal(value) if not whole else int(value) if number_fault(value) is None else None
     if number is None or not 0 <= number <= most:
         return [f"{name}: {value} is not a {'whole ' if whole else ''}number from 0 to {most:g}"]
     return []

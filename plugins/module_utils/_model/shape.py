@@ -42,6 +42,29 @@ def shape_faults(name: str, config: t.Any, options: Options) -> str:
     return str(faults)
 
 
+def loose_numbers(given: t.Any, options: Options, where: str = "") -> Iterator[str]:
+    """What of an argument spec's numbers Ansible would take for one that was not meant, in sentences.
+
+    It takes true (which yes becomes) as 1, and of a text all that Python reads as a number, such as 1_0.
+    """
+    if not isinstance(given, Mapping):
+        return
+    for name, option in options.items():
+        value, kind = given.get(name), option["type"]
+        nested = option.get("options")
+        if value is None or type(value) is int:
+            continue
+        if nested and kind == "list" and isinstance(value, (list, tuple)):
+            for index, each in enumerate(value):
+                yield from loose_numbers(each, nested, f"{where}{name}[{index}].")
+        elif nested and kind == "dict":
+            yield from loose_numbers(value, nested, f"{where}{name}.")
+        elif kind in ("int", "float") and isinstance(value, (bool, str)):
+            told = number_fault(value)
+            if told and (isinstance(value, bool) or not value.isascii() or "_" in value):
+                yield f"{where}{name}: {told if kind == 'int' else told.replace('a whole number', 'a number')}"
+
+
 def entry_shape(where: str, entry: t.Any, options: Options, faults: Faults) -> None:
     """Add what of an entry does not have the shape of the options."""
     if not isinstance(entry, Mapping):

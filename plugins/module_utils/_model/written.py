@@ -77,5 +77,23 @@ def number_fault(value: t.Any) -> str | None:
     return f"{visible(text)} is not a whole number"
 
 
+_DECIMAL = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?", re.ASCII)
+
+
+def as_decimal(value: t.Any) -> float | None:
+    """A number from 0 on, of a number or of a text as one writes it; None for what is none, nan and inf among them.
+
+    Python's float() takes more: truth values, 1_0, digits of any script.
+    """
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, (int, float)):
+        return float(value) if 0 <= value < _HUGE else None
+    return float(value) if isinstance(value, str) and _DECIMAL.fullmatch(value) else None
+
+
+_HUGE = 10**15
+
+
 OCTAL = {int(str(port), 8): port for port in (443, 465, 514, 554, 636, 1433, 2055, 3306, 5060, 5061, 5432, 6443)}
 """What YAML 1.1 makes of a well-known port that is written with a 0 before it → the port. Nothing else tells it."""

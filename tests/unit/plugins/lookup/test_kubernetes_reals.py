@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.utils.display import Display
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.katran.fleet.plugins.lookup.kubernetes_reals import age_warning, read_saved
+from ansible_collections.katran.fleet.plugins.lookup.kubernetes_reals import LookupModule, age_warning, read_saved
 from ansible_collections.katran.fleet.plugins.plugin_utils.kubernetes import (
     EXCLUDED,
     Asked,
     Cluster,
     KubernetesError,
     endpoint_state,
+    left_out,
     node_state,
     reals_of,
 )
@@ -201,9 +203,56 @@ def test_anything_is_told(inside: Any, kind: str, pods: bool) -> None:
         found = Cluster()
         found.add({"items": [item]}, "x")
         reals = reals_of(found, Asked(pods=pods, local=not pods))
+        assert all(isinstance(each, str) for each in left_out(found, Asked(pods=pods, local=not pods)))
     except KubernetesError:
         return
     assert all(set(each) <= {"address", "state", "weight"} for each in reals)
+
+
+def test_what_is_left_out_is_told() -> None:
+    for asked in (Asked(), Asked(local=True), Asked(pods=True), Asked(labels={"pool": "edge"})):
+        assert left_out(cluster(*NODES, *SLICES), asked) == []
+    bare = [*NODES, node("n7"), node("n8", "10.0.0.300", ready="False"), node("n9", labels={EXCLUDED: ""})]
+    assert left_out(cluster(*bare), Asked()) == ["without an InternalIP, and so left out: node n7, n8"]
+    assert left_out(cluster(*NODES), Asked(ipv6=True)) == [
+        "without an InternalIP of IPv6, and so left out: node n3, n4, n5"
+    ]
+    assert left_out(cluster(*NODES), Asked(labels={"pool": "egde"})) == [
+        "none of 6 nodes has the labels pool=egde, and may take packets"
+    ]
+
+
+def test_endpoints_that_are_left_out_are_told() -> None:
+    lost = slice_of(
+        endpoint("10.1.0.7", "n7", "g"),
+        endpoint("10.1.0.8", "n8", "h", ready=False, serving=False),
+        # A node that takes no packets of balancers is left out on purpose.
+        endpoint("10.1.0.9", "n6", "i"),
+        {"addresses": ["10.1.0.10"]},
+        {"addresses": ["web.example.net"], "nodeName": "n1"},
+    )
+    found = cluster(*NODES, *SLICES, lost)
+    assert left_out(found, Asked(local=True)) == [
+        "1 endpoint left out, without the name of its node",
+        "with endpoints that serve, but not among the nodes that were saved: node n7",
+    ]
+    assert left_out(found, Asked(pods=True)) == ["1 endpoint left out, without an address that can be read"]
+    # What nobody asks for where the service is reached at every node.
+    assert left_out(found, Asked()) == []
+
+
+def test_warnings_of_the_lookup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "nodes.json"
+    path.write_text(json.dumps({"kind": "NodeList", "items": [*NODES, node("n7")]}))
+    told: list[str] = []
+    monkeypatch.setattr(Display, "warning", lambda _self, text: told.append(text))
+    options = {"service": "", "policy": "cluster", "family": None, "labels": {}, "weigh": False, "max_age": 0}
+    lookup = LookupModule()
+    monkeypatch.setattr(lookup, "set_options", lambda **_options: None)
+    monkeypatch.setattr(lookup, "get_option", options.get)
+    monkeypatch.setattr(lookup, "find_file_in_search_path", lambda _variables, _folder, term, **_options: term)
+    assert len(lookup.run([str(path)], {})) == 7
+    assert told == [f"katran.fleet.kubernetes_reals: {path}: without an InternalIP, and so left out: node n7"]
 
 
 def test_files(tmp_path: Path) -> None:

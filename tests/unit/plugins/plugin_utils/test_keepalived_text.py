@@ -84,6 +84,7 @@ def test_included_files() -> None:
         ("}\na", "keepalived.conf:1: }: ends a block that nothing begins"),
         ("{\n}", "keepalived.conf:1: {: begins a block that has no name"),
         ("a ${B}", "keepalived.conf:1: $B: is a variable that nothing before defines"),
+        ("~SEQ(A, 1_0) y", "repeats a line in a way that was not understood"),
         ("~SEQ(A, x) y", "repeats a line in a way that was not understood"),
         ("~SEQ(A, 1, 0, 5) y", "repeats a line in a way that was not understood"),
         ("~LST(A) y", "repeats a line in a way that was not understood"),

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.katran.fleet.plugins.module_utils._cli.shared import chooser, exit_status, number, percent
-from ansible_collections.katran.fleet.plugins.module_utils._cli.top import interval, times
+from ansible_collections.katran.fleet.plugins.module_utils._cli.top import interval
 from ansible_collections.katran.fleet.plugins.module_utils._cli.values import seconds_until, whole
 from ansible_collections.katran.fleet.plugins.module_utils._engine.flows_info import MAX_LIMIT
 from ansible_collections.katran.fleet.plugins.module_utils._engine.status import BalancerStatus
@@ -97,10 +97,10 @@ def test_what_is_chosen() -> None:
 @pytest.mark.parametrize(
     ("reader", "good", "bad"),
     [
-        (whole(0, MAX_LIMIT), ["0", "100000"], ["-1", "100001"]),
-        (times, ["1", "7"], ["0", "-1"]),
-        (interval, ["0.1", "3600"], ["0.09", "3601", "nan"]),
-        (seconds_until(86_400), ["0.1", "86400"], ["0", "-1", "nan", "86401"]),
+        (whole(0, MAX_LIMIT), ["0", "100000"], ["-1", "100001", "1_0", "\u0661", "1.0"]),
+        (whole(1), ["1", "7"], ["0", "-1", "1_0"]),
+        (interval, ["0.1", "3600"], ["0.09", "3601", "nan", "1_0", "\u0661"]),
+        (seconds_until(86_400), ["0.1", "86400"], ["0", "-1", "nan", "86401", "1_0", "1e2"]),
     ],
 )
 def test_what_options_take(reader: Callable[[str], float], good: list[str], bad: list[str]) -> None:

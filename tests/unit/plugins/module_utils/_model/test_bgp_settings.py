@@ -112,6 +112,7 @@ def test_everything_that_may_be_said() -> None:
         ({"bfd": {"interval": 0.009}}, "katran_bgp.bfd.interval: 0.009 is in seconds, and not in 0.01 to 10"),
         ({"bfd": {"interval": "100 ms"}}, "katran_bgp.bfd.interval: 100 ms is not a number of seconds"),
         ({"bfd": {"interval": "nan"}}, "katran_bgp.bfd.interval: nan is not a number of seconds"),
+        ({"bfd": {"interval": "1_0"}}, "katran_bgp.bfd.interval: 1_0 is not a number of seconds"),
         ({"bfd": {"interval": "inf"}}, "katran_bgp.bfd.interval: inf is not a number of seconds"),
         ({"bfd": {"interval": True}}, "katran_bgp.bfd.interval: True is not a number of seconds"),
         ({"bfd": {"multiplier": 0}}, "katran_bgp.bfd.multiplier: 0 is not in 1 to 255"),

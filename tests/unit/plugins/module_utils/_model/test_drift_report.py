@@ -72,6 +72,45 @@ def test_who_has_another_ring_is_named() -> None:
     assert not any("rings" in line for line in found.same)
 
 
+def told(found: Fleet) -> list[tuple[str, str]]:
+    return [(host, each.what) for host, each in found.findings]
+
+
+def test_of_two_that_differ_neither_is_blamed() -> None:
+    sentence = f"vip {VIP}: lb1 and lb2 differ in its ring"
+    found = fleet(lb1=answer(ring="r2"), lb2=answer())
+    assert told(found) == [("lb1", sentence), ("lb2", sentence)]
+    assert f"  lb1, lb2: vips: {sentence}" in list(found.lines())
+    found = fleet(lb1=answer(), lb2=answer(), lb3=answer(ring="r2"), lb4=answer(ring="r2"))
+    assert {what for _host, what in told(found)} == {f"vip {VIP}: lb1, lb2 and lb3, lb4 differ in its ring"}
+
+
+def test_who_is_known_to_be_another_than_the_inventory_is_named() -> None:
+    own = finding("vips", CHANGED, f"vip {VIP}: 12 ring slots changed")
+    found = fleet(lb1=answer(own, ring="r2"), lb2=answer())
+    assert told(found) == [
+        ("lb1", f"vip {VIP}: 12 ring slots changed"),
+        ("lb1", f"vip {VIP}: its ring is another than that of lb2"),
+    ]
+    # More of them than of the others.
+    found = fleet(lb1=answer(own, ring="r2"), lb2=answer(own, ring="r2"), lb3=answer())
+    assert [host for host, what in told(found) if "that of lb3" in what] == ["lb1", "lb2"]
+    # Another VIP is another matter, and so is an inventory that went on.
+    for other in (finding("vips", CHANGED, "vip x: 1 ring slot changed"), finding("vips", AHEAD, f"vip {VIP}: added")):
+        assert fleet(lb1=answer(other, ring="r2"), lb2=answer()).findings[-1][1].what.endswith("differ in its ring")
+    # Nobody is left who is right by the inventory.
+    found = fleet(lb1=answer(own, ring="r2"), lb2=answer(own))
+    assert told(found)[1] == ("lb1", f"vip {VIP}: lb1 and lb2 differ in its ring")
+
+
+def test_of_two_programs_neither_is_blamed() -> None:
+    found = fleet(lb1=answer(tag="t1"), lb2=answer(tag="t2"))
+    sentence = "lb1 (t1) and lb2 (t2) differ in the program's tag, though sources, settings and kernel are the same"
+    assert told(found) == [("lb1", sentence), ("lb2", sentence)]
+    own = finding("balancer", CHANGED, "the program is another than the one on record")
+    assert [host for host, _what in told(fleet(lb1=answer(own, tag="t1"), lb2=answer(tag="t2")))] == ["lb1", "lb1"]
+
+
 def test_a_ring_that_a_person_or_a_check_made_another_is_no_drift() -> None:
     found = fleet(lb1=answer(), lb2=answer(ring="r2", words=("by hand", "by check")), lb3=answer())
     assert found.exit_status == 0

@@ -66,8 +66,13 @@ def test_which_are_meant(asked: t.Any, limited: bool, playing: list[str], hosts:
 @pytest.mark.parametrize(
     ("name", "good", "bad", "sentence"),
     [
-        ("drain_timeout", [0, "90", 1.5, None, 86400], ["soon", -1, True, [1], 86401], "is not a number of seconds"),
-        ("drain_flows", [0, "12"], ["few", -1, 1.5, ""], "is not a number of flows"),
+        (
+            "drain_timeout",
+            [0, "90", 1.5, None, 86400],
+            ["soon", -1, True, [1], 86401, "1_0", "\u0661"],
+            "is not a number of seconds",
+        ),
+        ("drain_flows", [0, "12"], ["few", -1, 1.5, "", "1_0", "\u0661", True], "is not a number of flows"),
         ("drain_last", [True, "yes", "False", 0], ["perhaps", 2, ""], "is neither true nor false"),
         ("drain_withdraw", [False, "on"], ["later"], "is neither true nor false"),
         ("on_timeout", ["stop", "purge", "go_on"], ["", "go on", ["stop"]], "is none of stop, purge, go_on"),

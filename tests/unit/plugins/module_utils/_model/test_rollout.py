@@ -53,12 +53,13 @@ def test_what_hosts_agree_upon() -> None:
 def test_numbers() -> None:
     for good in (0, 3, "2"):
         assert number_faults("katran_max_failed", good, 10, True) == []
-    for wrong in (-1, 11, "two", True, 1.5, None, float("nan")):
+    for wrong in (-1, 11, "two", True, 1.5, None, float("nan"), "1_0", "\u0661"):
         assert number_faults("katran_max_failed", wrong, 10, True) == [
             f"katran_max_failed: {wrong} is not a whole number from 0 to 10"
         ]
     assert number_faults("katran_gate_seconds", "2.5", 10, False) == []
-    assert number_faults("katran_gate_seconds", float("nan"), 10, False)
+    for loose in (float("nan"), "1_0", "\u0661", True, "inf"):
+        assert number_faults("katran_gate_seconds", loose, 10, False)
 
 
 def test_a_batch_in_which_nobody_failed_is_done() -> None:

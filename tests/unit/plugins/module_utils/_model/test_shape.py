@@ -14,6 +14,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.resources impo
 from ansible_collections.katran.fleet.plugins.module_utils._model.shape import (
     UNREADABLE,
     as_told,
+    loose_numbers,
     numbered,
     shape_faults,
 )
@@ -104,3 +105,31 @@ def test_what_cannot_be_read_is_left_out_and_the_rest_keeps_its_place() -> None:
     assert told["reals"] == [{}, {"address": "10.0.0.1"}, {}]
     assert [index for index, _real in numbered(told["reals"])] == [1]
     assert "reals" not in as_told({**vip, "reals": "10.0.0.1"}, options)
+
+
+def test_what_ansible_would_take_for_a_number() -> None:
+    options = {
+        "to": {"type": "int"},
+        "wait": {"type": "float"},
+        "name": {"type": "str"},
+        "config": {"type": "list", "elements": "dict", "options": {"port": {"type": "int"}}},
+        "bfd": {"type": "dict", "options": {"interval": {"type": "float"}}},
+    }
+    good = {
+        "to": "10",
+        "wait": "1.5",
+        "name": True,
+        "config": [{"port": 1}, {"port": None}, 7],
+        "bfd": {"interval": 1e-5},
+    }
+    assert list(loose_numbers(good, options)) == []
+    wrong = {"to": True, "wait": "1_0", "config": [{}, {"port": "\u0661"}], "bfd": {"interval": False}}
+    truth = "YAML reads yes, no, on and off without quotes as truth values"
+    assert list(loose_numbers(wrong, options)) == [
+        f"to: True is not a whole number: {truth}",
+        "wait: 1_0 is not a number",
+        "config[1].port: \u0661 is not a whole number",
+        f"bfd.interval: False is not a number: {truth}",
+    ]
+    # What Ansible itself refuses, it tells.
+    assert list(loose_numbers({"to": "x", "wait": [1]}, options)) == list(loose_numbers("x", options)) == []

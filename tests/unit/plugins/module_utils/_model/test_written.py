@@ -14,6 +14,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.written import
     OF_ADDRESS,
     OF_MAC,
     as_base_60,
+    as_decimal,
     base_60,
     hidden_in,
     number_fault,
@@ -114,3 +115,26 @@ def test_ports_that_begin_with_0_and_are_numbers_of_base_8() -> None:
     # 0443 is 291; 389 or 993 have a digit that base 8 does not.
     assert OCTAL[291] == 443
     assert all(int(f"{port}", 8) == value for value, port in OCTAL.items())
+
+
+def test_numbers_that_need_not_be_whole() -> None:
+    for value, number in ((0, 0.0), (1.5, 1.5), ("0", 0.0), ("10", 10.0), ("0.25", 0.25)):
+        assert as_decimal(value) == number
+    for other in (
+        True,
+        -1,
+        float("nan"),
+        float("inf"),
+        None,
+        [1],
+        "",
+        "1_0",
+        "\u0661",
+        " 1",
+        "1e3",
+        "nan",
+        ".5",
+        "5.",
+        "9" * 16,
+    ):
+        assert as_decimal(other) is None
