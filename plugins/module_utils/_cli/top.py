@@ -22,10 +22,11 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 from .._engine.rates import Rate, RateReader, Rates
+from .._model.written import as_decimal
 from .command import Command
 from .shared import WELL, balancers, common_arguments, number
 from .tables import screen_width, table
-from .values import decimal, whole
+from .values import whole
 
 _ALTERNATE, _BACK = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 _HOME, _REST_OF_LINE, _REST = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -177,8 +178,8 @@ def _screen() -> Iterator[Waiter]:
 
 def interval(value: str) -> float:
     """What --interval takes."""
-    found = decimal(value)
-    if not 0.1 <= found <= 3600:
+    found = as_decimal(value)
+    if found is None or not 0.1 <= found <= 3600:
         raise argparse.ArgumentTypeError(f"{value} is not in 0.1 to 3600")
     return found
 

@@ -28,20 +28,12 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
     return number
 
 
-def decimal(value: str) -> float:
-    """Reads a number from 0 on."""
-    found = as_decimal(value)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{value} is not a number of seconds")
-    return found
-
-
 def seconds_until(most: int) -> Callable[[str], float]:
     """Reads how long to wait at most."""
 
     def seconds(value: str) -> float:
-        found = decimal(value)
-        if not 0 < found <= most:
+        found = as_decimal(value)
+        if found is None or not 0 < found <= most:
             raise argparse.ArgumentTypeError(f"{value} is not more than 0 and at most {most}")
         return found
 
