@@ -79,7 +79,7 @@ def number_fault(value: t.Any) -> str | None:
 
 _DECIMAL = re.compile(r"\s*\+?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2})?\s*", re.ASCII)
 _LONGEST_DECIMAL = 40
-"""Characters of a text; Python itself writes up to 24, such as 3.3333333333333335 of 10 / 3."""
+"""Characters; Python itself writes up to 24."""
 _HUGE = 10**15
 
 
