@@ -169,7 +169,8 @@ def _loaded(manager: InventoryManager, loader: DataLoader, seals: Seals, name: s
         try:
             return [host.name for host in manager.get_hosts(pattern, ignore_limits=True, ignore_restrictions=True)]
         except AnsibleError:
-            # By host_pattern_mismatch = error. None, as inventory_hostnames has it, which answers for the run.
+            # With host_pattern_mismatch = error Ansible raises where nobody matches; inventory_hostnames, which reads
+            # the inventory of the run, answers with nobody then.
             return []
 
     found = Inventory(variables, loader, groups, _patterns(variables, groups), match)

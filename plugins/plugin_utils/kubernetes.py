@@ -174,7 +174,8 @@ def left_out(cluster: Cluster, asked: Asked) -> list[str]:
     found = []
     if named and asked.labels and not wanted:
         labels = ", ".join(f"{name}={value}" for name, value in sorted(asked.labels.items()))
-        found.append(f"none of {counted(len(named), 'node')} has the labels {labels}, and may take packets")
+        nodes = counted(len(named), "node")
+        found.append(f"none of {nodes} has the labels {labels} and is not excluded from load balancers")
     bare = [name for name, node in wanted.items() if not node_addresses(node, asked.ipv6)]
     if bare:
         family = "" if asked.ipv6 is None else f" of {'IPv6' if asked.ipv6 else 'IPv4'}"

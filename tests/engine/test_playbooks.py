@@ -162,14 +162,19 @@ ASK = """
 """
 
 
-def test_another_host_is_reached_as_its_own_variables_say(tmp_path: Path) -> None:
+def asked_of(tmp_path: Path, others: str, ask: str, *options: str) -> list[str]:
+    """How ssh was called for each of them."""
     ssh = tmp_path / "ssh"
     ssh.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\nexit 255\n')
     ssh.chmod(0o755)
-    (tmp_path / "hosts.yml").write_text(OTHERS.replace("SSH", str(ssh)))
-    (tmp_path / "ask.yml").write_text(ASK.replace("ROOT", str(ROOT)))
-    run_playbook("-i", tmp_path / "hosts.yml", str(tmp_path / "ask.yml"), "-u", "somebody")
-    made, plain = (tmp_path / "asked").read_text().splitlines()
+    (tmp_path / "hosts.yml").write_text(others.replace("SSH", str(ssh)))
+    (tmp_path / "ask.yml").write_text(ask.replace("ROOT", str(ROOT)))
+    run_playbook("-i", tmp_path / "hosts.yml", str(tmp_path / "ask.yml"), *options)
+    return (tmp_path / "asked").read_text().splitlines()
+
+
+def test_another_host_is_reached_as_its_own_variables_say(tmp_path: Path) -> None:
+    made, plain = asked_of(tmp_path, OTHERS, ASK, "-u", "somebody")
     for word in (" lb2.example.net ", "Port=2202 ", 'User="user-lb2"', 'IdentityFile="/keys/lb2"'):
         assert word in made
     # What it does not say is as for any host.
@@ -177,3 +182,27 @@ def test_another_host_is_reached_as_its_own_variables_say(tmp_path: Path) -> Non
     assert 'User="somebody"' in plain
     assert "Port=" not in plain
     assert "IdentityFile=" not in plain
+
+
+def test_what_a_play_says_of_the_way_wins_over_the_inventory(tmp_path: Path) -> None:
+    way = "{ansible_user: admin, ansible_port: 2022, ansible_ssh_private_key_file: /keys/admin}"
+    others = OTHERS.replace("lb3: ", "lb3: {ansible_port: 2203, ansible_user: third}")
+    for line in asked_of(tmp_path, others, ASK.replace("  tasks:", f"  vars: {way}\n  tasks:")):
+        for word in ("Port=2022 ", 'User="admin"', 'IdentityFile="/keys/admin"'):
+            assert word in line
+
+
+def test_what_the_command_line_says_of_the_way_does_not_win(tmp_path: Path) -> None:
+    own = "{ansible_port: 2203, ansible_user: third, ansible_ssh_private_key_file: /keys/3}"
+    others = OTHERS.replace("lb3: ", f"lb3: {own}")
+    # The host that asks has neither user nor key of its own.
+    others = others.replace("hosts: {lb1: , lb2: }", "hosts: {lb2: }").replace("hosts: {lb3", "hosts: {lb1: , lb3")
+    _made, plain = asked_of(tmp_path, others, ASK, "-u", "somebody", "--private-key", "/keys/somebody")
+    for word in (" lb3 ", "Port=2203 ", 'User="third"', 'IdentityFile="/keys/3"'):
+        assert word in plain
+
+
+def test_an_empty_port_is_none(tmp_path: Path) -> None:
+    _made, plain = asked_of(tmp_path, OTHERS.replace("lb3: ", "lb3: {ansible_port: ''}"), ASK)
+    assert " lb3 " in plain
+    assert "Port=" not in plain

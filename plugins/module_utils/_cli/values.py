@@ -6,18 +6,21 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 
-from .._model.written import as_decimal, number_fault
+from .._model.written import as_decimal, visible
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,100}", re.ASCII)
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
     """Reads a whole number, of any size without a `most`."""
 
     def number(value: str) -> int:
-        told = number_fault(value)
-        if told:
-            raise argparse.ArgumentTypeError(told)
+        # Not as in YAML, 05 is 5 to a shell.
+        if not _WHOLE.fullmatch(value):
+            raise argparse.ArgumentTypeError(f"{visible(value)} is not a whole number")
         found = int(value)
         if most is None and found < least:
             raise argparse.ArgumentTypeError(f"{value} is not {least} or more")

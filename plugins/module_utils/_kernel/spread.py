@@ -64,10 +64,10 @@ class _Helper:
             return
         code = 1
         try:
-            # It has what its parent has open, an instance's lock among them, which would be held on.
+            # What the parent has open, this process has too: it would go on holding the lock of an instance.
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
-                # It died before the kernel knew what then is to happen.
+                # The parent died before prctl asked for the signal.
                 return
             with os.fdopen(into, "w", encoding="utf-8") as out:
                 json.dump(work(items), out)

@@ -257,7 +257,9 @@ def resources_faults(resources: Resources, allow_empty: t.Any, min_active: t.Any
             f"{', '.join(emptied)}: the list is empty and would remove every entry; set katran_allow_empty if that is"
             " meant, and remove the variable to leave the entries alone"
         )
-    told = number_fault(min_active)
+    # What a template divides or rounds is a float, as 2.0.
+    whole = isinstance(min_active, float) and min_active.is_integer()
+    told = None if whole else number_fault(min_active)
     if told:
         return [*found, f"katran_min_active: {told}"]
     least = int(min_active)

@@ -77,22 +77,24 @@ def number_fault(value: t.Any) -> str | None:
     return f"{visible(text)} is not a whole number"
 
 
-_DECIMAL = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?", re.ASCII)
+_DECIMAL = re.compile(r"\s*\+?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2})?\s*", re.ASCII)
+_LONGEST_DECIMAL = 40
+"""Characters; Python itself writes up to 24."""
+_HUGE = 10**15
 
 
 def as_decimal(value: t.Any) -> float | None:
-    """A number from 0 on, of a number or of a text as one writes it; None for what is none, nan and inf among them.
+    """A number from 0 on, of a number or of a text that is one; None for what is none, nan and inf among them.
 
-    Python's float() takes more: truth values, 1_0, digits of any script.
+    Python's float() takes more: truth values, 1_0, digits of any script. To YAML, 1e3 is a text.
     """
     if isinstance(value, bool):
         return None
-    if isinstance(value, (int, float)):
-        return float(value) if 0 <= value < _HUGE else None
-    return float(value) if isinstance(value, str) and _DECIMAL.fullmatch(value) else None
-
-
-_HUGE = 10**15
+    if isinstance(value, str):
+        if len(value) > _LONGEST_DECIMAL or not _DECIMAL.fullmatch(value):
+            return None
+        value = float(value)
+    return float(value) if isinstance(value, (int, float)) and 0 <= value < _HUGE else None
 
 
 OCTAL = {int(str(port), 8): port for port in (443, 465, 514, 554, 636, 1433, 2055, 3306, 5060, 5061, 5432, 6443)}

@@ -50,7 +50,7 @@ def test_who_is_meant_is_clear_before_a_balancer_is_asked(name: str) -> None:
         assert task["run_once"] is True
     # What nobody may answer counts for nothing.
     assert others["ansible.builtin.include_tasks"] == "departing_elsewhere.yml"
-    elsewhere = tasks_of(TASKS / "departing_elsewhere.yml")[0]
+    _way, elsewhere, _note = tasks_of(TASKS / "departing_elsewhere.yml")
     assert [task["ignore_unreachable"] for task in (own, elsewhere)] == [True, True]
     assert "ansible.builtin.fail" in last
 

@@ -92,6 +92,11 @@ def _patiently() -> list[Session]:
         time.sleep(0.1)
 
 
+def is_kept(instance: str) -> bool:
+    """Whether there is a balancer of that name: a folder may be left that has nothing in it."""
+    return StateFile(instance, "").read_file("state.json") is not None
+
+
 def look_at_sessions(file: StateFile, seen: dict[str, t.Any]) -> Iterable[Finding]:
     """Whether bird tells its neighbours of what the agent announces; nothing where somebody else announces."""
     told = read_told(RunFiles(file.instance))
@@ -110,8 +115,8 @@ def look_at_sessions(file: StateFile, seen: dict[str, t.Any]) -> Iterable[Findin
         return [no_daemon(told.table, str(error))]
     by_name = {name: places(lines) for name, lines in zip(up, exported, strict=True)}
     seen["sessions"] = {session.name: session.up for session in found}
-    shared = len(instances()) > 1
+    shared = any(name != file.instance and is_kept(name) for name in instances())
     if shared:
-        # Each balancer of the host tells of its own routes; bird may be asked to announce those of some of them only.
+        # Each balancer of the host tells of its own routes; which of them bird announces is what katran_bgp says.
         routes = {place: metric for place, metric in routes.items() if place in told.places}
     return of_sessions(ready, routes, told.table, found if routes or os.path.exists(RECORD) else [], by_name, shared)

@@ -88,12 +88,15 @@ def of_sessions(
             "systemctl restart katran-agent adds it again; find out what flushes routes (a network manager, bird's"
             " kernel protocol)",
         )
-    if shared and routes and told and not any(places & set(routes) for places in told.values()):
+    told_of = {place for places in told.values() for place in places}
+    # Where neighbours are told of nothing at all, the fault is not that this balancer was left out.
+    if shared and routes and told_of and not told_of & set(routes):
         yield Finding(
             "route_filtered",
             "bird",
-            "bird, which announces VIPs of other balancers of this host, tells no neighbour of this one's",
-            "right where its routers have another way to them; else give it katran_bgp as the others have, and deploy",
+            "bird announces what other balancers of this host have, and none of this balancer's VIPs",
+            "leave it so where routers reach its VIPs in another way; else give it katran_bgp as the others have,"
+            " and deploy",
             error=False,
         )
         return

@@ -218,7 +218,7 @@ def test_what_is_left_out_is_told() -> None:
         "without an InternalIP of IPv6, and so left out: node n3, n4, n5"
     ]
     assert left_out(cluster(*NODES), Asked(labels={"pool": "egde"})) == [
-        "none of 6 nodes has the labels pool=egde, and may take packets"
+        "none of 6 nodes has the labels pool=egde and is not excluded from load balancers"
     ]
 
 

@@ -97,10 +97,10 @@ def test_what_is_chosen() -> None:
 @pytest.mark.parametrize(
     ("reader", "good", "bad"),
     [
-        (whole(0, MAX_LIMIT), ["0", "100000"], ["-1", "100001", "1_0", "\u0661", "1.0"]),
+        (whole(0, MAX_LIMIT), ["0", "100000", "05"], ["-1", "100001", "1_0", "\u0661", "1.0", "", "9" * 5000]),
         (whole(1), ["1", "7"], ["0", "-1", "1_0"]),
-        (interval, ["0.1", "3600"], ["0.09", "3601", "nan", "1_0", "\u0661"]),
-        (seconds_until(86_400), ["0.1", "86400"], ["0", "-1", "nan", "86401", "1_0", "1e2"]),
+        (interval, ["0.1", ".5", "3600"], ["0.09", "3601", "nan", "1_0", "\u0661"]),
+        (seconds_until(86_400), ["0.1", "86400", "1e2"], ["0", "-1", "nan", "86401", "1_0"]),
     ],
 )
 def test_what_options_take(reader: Callable[[str], float], good: list[str], bad: list[str]) -> None:

@@ -186,7 +186,8 @@ def test_what_would_be_emptied() -> None:
     ]
     assert resources_faults(empty, True, 1) == []
     assert resources_faults(empty, True, "abc") == ["katran_min_active: abc is not a whole number"]
-    for loose in ("1_0", "\u0661", 1.5, True):
+    assert resources_faults(empty, True, 0.0) == resources_faults(empty, True, "0") == []
+    for loose in ("1_0", "\u0661", 1.5, True, float("nan")):
         assert resources_faults(empty, True, loose)[0].startswith(f"katran_min_active: {loose} is not a whole number")
 
 

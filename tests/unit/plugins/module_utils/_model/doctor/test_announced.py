@@ -74,6 +74,9 @@ def test_of_several_balancers_on_a_host_some_are_not_announced() -> None:
     (silent,) = of_sessions(routes, routes, 198, [UP], {UP.name: {"198.51.100.2"}}, shared=True)
     assert not silent.error
     assert "katran_bgp" in silent.remedy
+    # A session that is told of nothing is no sign of another balancer's being announced.
+    (all_filtered,) = of_sessions(routes, routes, 198, [UP], {UP.name: set()}, shared=True)
+    assert all_filtered.error
     # One of which neighbours are told something, or whose neighbours are away, is as announced as any.
     (filtered,) = of_sessions([], {**routes, "198.51.100.3": 1}, 198, [UP], {UP.name: {"198.51.100.1"}}, shared=True)
     assert filtered.error
