@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What Ansible sends to a host for each module beside the module itself, by its own reckoning: JSON on stdout.
 
-A process of its own, because Ansible finds collections by an importer that would stay. By hand, with --table:
-bytes and files of each module.
+A process of its own, because Ansible finds collections by an importer that would stay. For the modules that are named,
+or all. By hand, with --table: bytes and files of each.
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ def payload(module: Path) -> Mapping[str, int]:
 def main() -> None:
     here = FLEET / "collections"
     init_plugin_loader([str(here if here.is_dir() else FLEET.parents[2])])
-    found = {path.stem: payload(path) for path in sorted((FLEET / "plugins/modules").glob("*.py"))}
-    if sys.argv[1:] == ["--table"]:
+    wanted = [each for each in sys.argv[1:] if each != "--table"]
+    paths = sorted((FLEET / "plugins/modules").glob("*.py"))
+    found = {path.stem: payload(path) for path in paths if path.stem in wanted or not wanted}
+    if "--table" in sys.argv:
         for name, files in found.items():
             print(f"{name:26}{len(files):4} files{sum(files.values()):9} bytes")
     else:

@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,18 +32,15 @@ LIFE = ("compiler", "known_packets", "selftest", "canary", "migration", "rehash"
 """What a program's life takes, in room _program."""
 
 
-Payloads = Mapping[str, Mapping[str, int]]
-
-
-@pytest.fixture(scope="module")
-def payloads() -> Payloads:
-    """Module → file of module_utils → bytes."""
+@cache
+def payload(module: str) -> Mapping[str, int]:
+    """File of module_utils → bytes. For each module by itself: ansible-test has a process for each test of modules."""
     # Of Ansible, ansible-test puts only what modules may use on PYTHONPATH.
-    command = [sys.executable, "-E", str(Path(__file__).with_name("payloads.py"))]
+    command = [sys.executable, "-E", str(Path(__file__).with_name("payloads.py")), module]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    found: Payloads = json.loads(done.stdout)
-    return found
+    found: dict[str, dict[str, int]] = json.loads(done.stdout)
+    return found[module]
 
 
 @pytest.mark.parametrize(
@@ -90,20 +88,20 @@ def payloads() -> Payloads:
         ("drift_info", 1208),
     ],
 )
-def test_no_more_than_it_takes(payloads: Payloads, module: str, kib: int) -> None:
-    files = payloads[module]
+def test_no_more_than_it_takes(module: str, kib: int) -> None:
+    files = payload(module)
     assert sum(files.values()) <= kib * KIB, sorted(files.items(), key=lambda item: -item[1])
 
 
 @pytest.mark.parametrize("module", [*RESOURCES, "balancer_info", "flows", "flows_info", "tree"])
-def test_who_only_reads_or_fills_maps_carries_no_programs_life(payloads: Payloads, module: str) -> None:
-    carried = payloads[module]
+def test_who_only_reads_or_fills_maps_carries_no_programs_life(module: str) -> None:
+    carried = payload(module)
     assert not [name for name in LIFE if f"_program/{name}" in carried]
     assert not [name for name in ("balancer", "decap", "healthcheck", "simulate") if f"_engine/{name}" in carried]
 
 
-def test_a_small_module_carries_no_engine(payloads: Payloads) -> None:
-    assert not [name for name in payloads["tree"] if name.startswith(("_engine/", "_program/"))]
+def test_a_small_module_carries_no_engine() -> None:
+    assert not [name for name in payload("tree") if name.startswith(("_engine/", "_program/"))]
 
 
 def test_what_every_module_does_knows_no_engine() -> None:
