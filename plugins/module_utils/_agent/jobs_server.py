@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import json
 import os
@@ -15,22 +14,19 @@ import sys
 import typing as t
 from collections.abc import Callable, Mapping
 
+from .._kernel.parent import end_with
 from .._model.errors import FleetError, LockedError
 
 Jobs = Mapping[str, Callable[..., t.Any]]
 """Name of a job → what does it; its arguments and its result are JSON's."""
 
-_PR_SET_PDEATHSIG = 1
 _NICE = 5
 """Below the agent itself, so that probes come first where there is one CPU."""
 
 
 def serve(jobs: Jobs) -> int:
     """Do jobs until standard input ends; answers go where standard output led, and what is printed to the journal."""
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        # The agent died before the kernel knew what then is to happen.
+    if not end_with(os.getppid()):
         return 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -15,9 +14,9 @@ import typing as t
 from collections.abc import Callable, Sequence
 
 from .._model.errors import EngineError
+from .parent import end_with
 
 T = t.TypeVar("T")
-_PR_SET_PDEATHSIG = 1
 
 
 def spread(items: Sequence[T], work: Callable[[Sequence[T]], list[t.Any]], processes: int = 8) -> list[t.Any]:
@@ -65,9 +64,7 @@ class _Helper:
         code = 1
         try:
             # What the parent has open, this process has too: it would go on holding the lock of an instance.
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:
-                # The parent died before prctl asked for the signal.
+            if not end_with(parent):
                 return
             with os.fdopen(into, "w", encoding="utf-8") as out:
                 json.dump(work(items), out)
