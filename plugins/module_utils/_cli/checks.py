@@ -17,9 +17,10 @@ import typing as t
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from .._kernel.kept_balancers import kept_balancers
 from .._kernel.run_files import RunFiles
 from .._kernel.state_files import StateFile
-from .._kernel.state_folder import instances, read_bpffs
+from .._kernel.state_folder import read_bpffs
 from .._model.checks import Target
 from .._model.checks_view import CheckRow, Seen, exit_status
 from .._model.errors import EngineError, StateError
@@ -81,7 +82,7 @@ def filter_of(which: str | None) -> Callable[[VipKey, str], bool]:
 def _instances(name: str | None) -> list[str]:
     if name is not None and not is_instance(name):
         raise EngineError(f"{visible(name)} is not the name of an instance")
-    there = [each for each in instances() if StateFile(each, "").read_file("state.json") is not None]
+    there = kept_balancers()
     if name is None and there:
         return there
     if name in there and name is not None:

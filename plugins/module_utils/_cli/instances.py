@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from .._kernel.state_files import StateFile
-from .._kernel.state_folder import instances
+from .._kernel.kept_balancers import kept_balancers
 from .._model.errors import EngineError
 from .._model.options import is_instance
 from .._model.written import visible
@@ -16,7 +15,7 @@ def one_instance(name: str | None) -> str:
     """The one that is named, or the only one there is. EngineError where that is none."""
     if name is not None and not is_instance(name):
         raise EngineError(f"{visible(name)} is not the name of an instance")
-    there = [each for each in instances() if StateFile(each, "").read_file("state.json") is not None]
+    there = kept_balancers()
     if name in there and name is not None:
         return name
     if name is None and len(there) == 1:

@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from ..._kernel import bird, bird_view
 from ..._kernel.agent_lock import is_held
 from ..._kernel.announce_routes import by_place, read_routes
+from ..._kernel.kept_balancers import kept_balancers
 from ..._kernel.lock import LOCK_ROOT
 from ..._kernel.run_files import RunFiles
 from ..._kernel.state_files import StateFile
-from ..._kernel.state_folder import instances
 from ..._model.agent_settings import AGENT_FILE
 from ..._model.checks_view import Seen
 from ..._model.doctor.announced import Session, no_daemon, of_sessions, places, sessions
@@ -92,11 +92,6 @@ def _patiently() -> list[Session]:
         time.sleep(0.1)
 
 
-def is_kept(instance: str) -> bool:
-    """Whether there is a balancer of that name: a folder may be left that has nothing in it."""
-    return StateFile(instance, "").read_file("state.json") is not None
-
-
 def look_at_sessions(file: StateFile, seen: dict[str, t.Any]) -> Iterable[Finding]:
     """Whether bird tells its neighbours of what the agent announces; nothing where somebody else announces."""
     told = read_told(RunFiles(file.instance))
@@ -115,7 +110,7 @@ def look_at_sessions(file: StateFile, seen: dict[str, t.Any]) -> Iterable[Findin
         return [no_daemon(told.table, str(error))]
     by_name = {name: places(lines) for name, lines in zip(up, exported, strict=True)}
     seen["sessions"] = {session.name: session.up for session in found}
-    shared = any(name != file.instance and is_kept(name) for name in instances())
+    shared = any(name != file.instance for name in kept_balancers())
     if shared:
         # Each balancer of the host tells of its own routes; which of them bird announces is what katran_bgp says.
         routes = {place: metric for place, metric in routes.items() if place in told.places}
