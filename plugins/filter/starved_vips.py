@@ -47,7 +47,6 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.katran.fleet.plugins.module_utils._model import inventory
 from ansible_collections.katran.fleet.plugins.module_utils._model.dual_stack import expanded
-from ansible_collections.katran.fleet.plugins.module_utils._model.written import number_fault
 from ansible_collections.katran.fleet.plugins.plugin_utils.host_variables import plain
 
 
@@ -58,7 +57,7 @@ def starved_vips(vips: Sequence[Mapping[str, t.Any]], minimum: int) -> list[Mapp
     for index, vip in enumerate(vips):
         if not isinstance(vip, Mapping):
             raise AnsibleFilterError(f"katran.fleet.starved_vips: entry {index} is not a mapping")
-    told = number_fault(minimum)
+    told = inventory.minimum_fault(minimum)
     if told:
         raise AnsibleFilterError(f"katran.fleet.starved_vips: {told}")
     return inventory.starved_vips(expanded(vips)[0], int(minimum))

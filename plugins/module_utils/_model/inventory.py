@@ -248,6 +248,12 @@ def _is_active(real: t.Any) -> bool:
     return state in (None, "active") and (weight is None or str(weight) != "0")
 
 
+def minimum_fault(value: t.Any) -> str | None:
+    """Why it is no number of reals; a template that divides or rounds makes a float of one, such as 2.0."""
+    whole = isinstance(value, float) and value.is_integer()
+    return None if whole else number_fault(value)
+
+
 def resources_faults(resources: Resources, allow_empty: t.Any, min_active: t.Any) -> list[str]:
     """What is wrong with resources beyond their entries."""
     found = []
@@ -257,9 +263,7 @@ def resources_faults(resources: Resources, allow_empty: t.Any, min_active: t.Any
             f"{', '.join(emptied)}: the list is empty and would remove every entry; set katran_allow_empty if that is"
             " meant, and remove the variable to leave the entries alone"
         )
-    # What a template divides or rounds is a float, as 2.0.
-    whole = isinstance(min_active, float) and min_active.is_integer()
-    told = None if whole else number_fault(min_active)
+    told = minimum_fault(min_active)
     if told:
         return [*found, f"katran_min_active: {told}"]
     least = int(min_active)

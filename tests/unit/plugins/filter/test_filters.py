@@ -211,6 +211,7 @@ def test_starved_vips() -> None:
     bare: dict[str, Any] = {}
     assert starved_vips.starved_vips([full, drained, empty, bare], 1) == [drained, empty, bare]
     assert starved_vips.starved_vips([full], 3) == [full]
+    assert starved_vips.starved_vips([full], 3.0) == [full]
     assert starved_vips.starved_vips([empty, drained], 0) == []
 
 
