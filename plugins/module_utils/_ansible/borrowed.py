@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from .._model.errors import ConfigError
+from .._model.faults import shortened
 from .._model.options import Spec
 from .._model.shape import loose_numbers
 from .module import reviewing
@@ -37,7 +38,7 @@ def validated(options: Mapping[str, t.Any], spec: Spec) -> dict[str, t.Any]:
     """Options as AnsibleModule reads them. ConfigError lists what is wrong with them."""
     loose = list(loose_numbers(options, spec))
     if loose:
-        raise ConfigError("; ".join(loose))
+        raise ConfigError("; ".join(shortened(loose, "and {} more")))
     found = ArgumentSpecValidator(spec).validate(dict(options))
     if found.error_messages:
         raise ConfigError("; ".join(found.error_messages))

@@ -16,6 +16,7 @@ from ansible.module_utils.common.respawn import has_respawned, probe_interpreter
 from ansible.module_utils.common.text.converters import to_text
 
 from .._model.errors import FleetError
+from .._model.faults import shortened
 from .._model.options import COMMON, Spec, parse_instance
 from .._model.shape import loose_numbers, shape_faults
 from .diffs import settings_diff
@@ -48,15 +49,12 @@ class Strict(AnsibleModule):
         # Ansible annotates little of itself.
         t.cast(t.Any, super()).__init__(argument_spec=spec, supports_check_mode=True, **options)
         if self._loose:
-            super().fail_json(msg="; ".join(self._loose[:_MOST_TOLD]))
+            super().fail_json(msg="; ".join(shortened(self._loose, "and {} more")))
 
     def _load_params(self) -> None:
         """Look at the options as they came, before Ansible makes numbers of them."""
         t.cast(t.Any, super())._load_params()
         self._loose = list(loose_numbers(self.params, self.argument_spec))
-
-
-_MOST_TOLD = 20
 
 
 class Module(Strict):

@@ -70,7 +70,9 @@ def agreed_sizes(said: Mapping[str, t.Any]) -> tuple[list[int | str], list[str]]
 
 def number_faults(name: str, value: t.Any, most: float, whole: bool) -> list[str]:
     """What is wrong with a number from 0 on; one from the command line is a text."""
-    number = as_decimal(value) if not whole else int(value) if number_fault(value) is None else None
+    number: float | None = as_decimal(value)
+    if whole:
+        number = None if number_fault(value) else int(value)
     if number is None or not 0 <= number <= most:
         return [f"{name}: {value} is not a {'whole ' if whole else ''}number from 0 to {most:g}"]
     return []

@@ -52,8 +52,6 @@ def loose_numbers(given: t.Any, options: Options, where: str = "") -> Iterator[s
     for name, option in options.items():
         value, kind = given.get(name), option["type"]
         nested = option.get("options")
-        if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-            continue
         if nested and kind == "list" and isinstance(value, (list, tuple)):
             for index, each in enumerate(value):
                 yield from loose_numbers(each, nested, f"{where}{name}[{index}].")

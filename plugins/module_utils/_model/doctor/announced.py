@@ -88,7 +88,7 @@ def of_sessions(
             "systemctl restart katran-agent adds it again; find out what flushes routes (a network manager, bird's"
             " kernel protocol)",
         )
-    told_of = {place for places in told.values() for place in places}
+    told_of = set().union(*told.values())
     # Where neighbours are told of nothing at all, the fault is not that this balancer was left out.
     if shared and routes and told_of and not told_of & set(routes):
         yield Finding(
