@@ -26,6 +26,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel.lock import L
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import EngineError, StateError
+from ansible_collections.katran.fleet.tests.doses import dose
 from ansible_collections.katran.fleet.tests.engine.host import (
     FEATURES,
     RESOURCES,
@@ -52,6 +53,7 @@ from ansible_collections.katran.fleet.tests.engine.sandbox import (
 )
 
 SEED = 20260
+KILLS = dose(15, 40)
 STEADY = vip("198.51.100.99", real("10.0.9.1"), real("10.0.9.2", 2))
 """A VIP that no run changes: its packets must never notice."""
 
@@ -311,6 +313,7 @@ def test_killed_at_any_call(resource: str) -> None:
     assert_settled(both[0], maps[0])
 
 
+@pytest.mark.dosed
 def test_killed_at_any_time() -> None:
     """The same by the clock: amid what is no system call, such as the stores into a ring."""
     both = worlds()
@@ -324,7 +327,7 @@ def test_killed_at_any_time() -> None:
     with Traffic() as traffic:
         # How many of so many runs are still there when their time comes depends on what else the machine does.
         for number in range(600):
-            if kills == 40:
+            if kills == KILLS:
                 break
             wanted = both[number % 2]
             pid = started(lambda each=wanted: [apply(resource, each[resource]) for resource in RESOURCES])
@@ -332,7 +335,7 @@ def test_killed_at_any_time() -> None:
             os.kill(pid, signal.SIGKILL)
             kills += ended(pid) != 0
             assert_whole()
-    assert kills == 40
+    assert kills == KILLS
     assert traffic.wrong == 0
     assert_settled(both[0], maps[0])
     assert_settled(both[1], maps[1])
@@ -341,6 +344,7 @@ def test_killed_at_any_time() -> None:
 # A kernel that refuses
 
 
+@pytest.mark.dosed
 @pytest.mark.parametrize("error", ["EBUSY", "E2BIG", "EPERM"])
 def test_the_kernel_refuses_a_call(error: str, tmp_path: Path) -> None:
     """One call of bpf(2) after another fails: the module says one sentence, and the next run goes on."""
@@ -355,7 +359,7 @@ def test_the_kernel_refuses_a_call(error: str, tmp_path: Path) -> None:
     total = count_calls(trace)
     sentences = set()
     # The last calls are the writes; the first ones look for the maps.
-    for at in [2, total - 1, total, *(turn.randrange(3, total) for _turn in range(5))]:
+    for at in [2, total - 1, total, *(turn.randrange(3, total) for _turn in range(dose(2, 5)))]:
         apply("vips", both[0]["vips"])
         inject = f"inject=bpf:error={error}:when={at}"
         refused = module("vips", arguments, prefix=("strace", "-f", "-e", "trace=bpf", "-e", inject, "-o", str(trace)))

@@ -26,7 +26,7 @@ from ansible_collections.katran.fleet.tests.engine.life import (
     pinned,
     vips,
 )
-from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, GATEWAY, sandbox
+from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, GATEWAY, compiled_once, sandbox
 
 NAMED: dict[str, Any] = {
     "interfaces": [LINK],
@@ -58,7 +58,7 @@ SMALL = {"interfaces": [LINK], "source_dir": BPF, "gateway_mac": GATEWAY, "sizes
 
 @pytest.fixture(autouse=True)
 def host() -> Iterator[None]:
-    with sandbox(LINK, "lb1"):
+    with sandbox(LINK, "lb1"), compiled_once():
         lead_out()
         yield
 
