@@ -166,7 +166,9 @@ def test_an_upgrade() -> None:
     ensure()
     apply([vips()])
     with stream(rate=20) as traffic:
-        steps, _tried = each_step([lambda: ensure(features=["cidr_vips"]), lambda: ensure(features=["inline_decap", "vlan"])])
+        steps, _tried = each_step(
+            [lambda: ensure(features=["cidr_vips"]), lambda: ensure(features=["inline_decap", "vlan"])]
+        )
         result = traffic.stop()
     assert steps > 20
     assert result.lost == []
@@ -188,8 +190,8 @@ def test_a_migration() -> None:
     assert result.lost == []
     now = flows()
     assert {flow: now[flow][0] for flow in known} == known
-    # No packet is counted twice: those above, the stream's and the two of each step that was tried. A run that is killed between its
-    # copy of the counters and its end loses what came meanwhile, at twenty packets a second.
+    # No packet is counted twice: those above, the stream's and the two of each step that was tried. A run that is
+    # killed between its copy of the counters and its end loses what came meanwhile, at twenty packets a second.
     sent = 200 + result.sent + 2 * tried
     assert sent - 2 * tried <= counters()["sent"] <= sent
 

@@ -52,8 +52,10 @@ UNITS = {
     ),
     # One of an earlier version.
     "real1": (
-        f"printf '{SERVICE}[Install]\\nWantedBy=multi-user.target\\n' > {EARLIER}"
-        " && systemctl enable --now -q katran-real.service",
+        (
+            f"printf '{SERVICE}[Install]\\nWantedBy=multi-user.target\\n' > {EARLIER}"
+            " && systemctl enable --now -q katran-real.service"
+        ),
         ["stop katran-real.service", "remove the unit katran-real.service of an earlier version", READ],
     ),
     "real2": (
@@ -72,8 +74,10 @@ FILES = {
         ["write /usr/local/bin/katran", "rewrite bpf/balancer.bpf.c", f"start {AGENT}"],
     ),
     "lb2": (
-        f"sed -i s/WatchdogSec=20/WatchdogSec=30/ {LIBRARY}/systemd/{AGENT} && systemctl daemon-reload;"
-        f" rm {LIBRARY}/bpf/include/choose.h; echo >> {LIBRARY}/katran-restore",
+        (
+            f"sed -i s/WatchdogSec=20/WatchdogSec=30/ {LIBRARY}/systemd/{AGENT} && systemctl daemon-reload;"
+            f" rm {LIBRARY}/bpf/include/choose.h; echo >> {LIBRARY}/katran-restore"
+        ),
         ["write bpf/include/choose.h", "rewrite katran-restore", f"rewrite systemd/{AGENT}", READ, f"restart {AGENT}"],
     ),
     "real1": (

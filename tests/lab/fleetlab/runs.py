@@ -110,7 +110,9 @@ class Fleet:
         """
         config = self.config(checks=True) if vips is None else vips
         found = self.module("balancers", "katran.fleet.vips", {"config": config, "state": "overridden"})
-        wrong = {host: result.get("msg") for host, result in found.items() if "changed" not in result or "msg" in result}
+        wrong = {
+            host: result.get("msg") for host, result in found.items() if "changed" not in result or "msg" in result
+        }
         if wrong or not found:
             raise LabError(f"VIPs were not applied: {wrong}")
 
