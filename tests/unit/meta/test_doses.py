@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from ansible_collections.katran.fleet.tests import doses
@@ -16,7 +18,7 @@ def test_a_part_is_spread_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(part) == 100
     assert part[0] < 10
     assert part[-1] >= 990
-    assert max(after - before for before, after in zip(part, part[1:], strict=False)) <= 11
+    assert max(after - before for before, after in itertools.pairwise(part)) <= 11
 
 
 def test_in_the_end_all_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
