@@ -11,7 +11,8 @@ import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.lock import LOCK_ROOT
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_folder import STATE_ROOT
-from ansible_collections.katran.fleet.tests.engine.host import SIZES, module
+from ansible_collections.katran.fleet.tests.engine.host import SIZES
+from ansible_collections.katran.fleet.tests.engine.host import module_here as module
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, BPFFS, GATEWAY, compiled_once, run, sandbox
 
 ARRAY = f"{BPFFS}/katran/default/maps/root_array"

@@ -14,7 +14,8 @@ import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine import restore
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT
-from ansible_collections.katran.fleet.tests.engine.host import RESOURCES, SIZES, module, world
+from ansible_collections.katran.fleet.tests.engine.host import RESOURCES, SIZES, world
+from ansible_collections.katran.fleet.tests.engine.host import module_here as module
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, GATEWAY, SOURCES, compiled_once, run, sandbox
 
 STATE = Path(STATE_ROOT, "default")

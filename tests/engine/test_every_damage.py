@@ -22,7 +22,7 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.katran.fleet.plugins.module_utils._engine import restore
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT
 from ansible_collections.katran.fleet.tests.doses import some
-from ansible_collections.katran.fleet.tests.engine.host import module
+from ansible_collections.katran.fleet.tests.engine.host import module_here as module
 from ansible_collections.katran.fleet.tests.engine.sandbox import compiled_once, run, sandbox
 from ansible_collections.katran.fleet.tests.engine.test_damaged import DEPLOYED, LOOKING
 

@@ -13,7 +13,8 @@ import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import BALANCER, SETTINGS
-from ansible_collections.katran.fleet.tests.engine.host import Outcome, module
+from ansible_collections.katran.fleet.tests.engine.host import Outcome
+from ansible_collections.katran.fleet.tests.engine.host import module_here as module
 from ansible_collections.katran.fleet.tests.engine.life import (
     LINK,
     SIZES,

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.tests.engine.host import MAPS, apply, module, real, vip
+from ansible_collections.katran.fleet.tests.engine.host import MAPS, apply, real, vip
+from ansible_collections.katran.fleet.tests.engine.host import module_here as module
 from ansible_collections.katran.fleet.tests.engine.life import LINK, SIZES
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, GATEWAY, compiled_once, run, sandbox
 

@@ -71,7 +71,7 @@ FILES = {
     # What is compiled is what the run will have written, not what lies there in a review.
     "lb1": (
         f"systemctl stop {AGENT}; echo >> {LIBRARY}/bpf/balancer.bpf.c; rm /usr/local/bin/katran",
-        ["write /usr/local/bin/katran", "rewrite bpf/balancer.bpf.c", f"start {AGENT}"],
+        ["rewrite bpf/balancer.bpf.c", f"start {AGENT}", "write /usr/local/bin/katran"],
     ),
     "lb2": (
         (
