@@ -59,7 +59,7 @@ def test_a_planted_fault_ends_at_the_first_balancer_and_a_change_then_loses_noth
     # The next run, with the sound program and other weights, resumes: under load, one balancer after the other.
     config = deployed.config(checks=True)
     for vip in config:
-        vip["reals"][0]["weight"] = 3
+        vip["reals"][0]["weight"] = 5
     with asking_meanwhile(deployed.lab, tcp(deployed), 20, 500) as asked:
         done = deploy(deployed, {"katran_vips": config})
     assert done.returncode == 0, done.stdout[-4000:]
