@@ -208,6 +208,7 @@ class Runner:
             "PATH": f"{bin_}:{os.environ['PATH']}",
             "COLUMNS": "160",
             "LANG": "C.UTF-8",
+            "CLONE": str(PROJECT),
             "NO_COLOR": "1",
             "DOCPAGES_STATE": str(self.work.parent / "shell"),
             **self.environment,
