@@ -6,6 +6,7 @@ usage: python docs/site/generate.py FOLDER
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -130,8 +131,6 @@ def collection(source: Path, work: Path) -> None:
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     return {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
 
 
@@ -173,12 +172,11 @@ def _title(name: str, kind: str) -> str:
 
 def _list_of(kind: str, entries: list[tuple[str, str, str]]) -> str:
     about = {
-        "modules": (
-            "What ends in `_info` changes nothing. Modules that manage something take a list `config` and a `state`, check all of it before the"
-            " first write, and return `before`, `after`, `changes` and `operations`."
-        ),
+        "modules": "What ends in `_info` changes nothing. Modules that manage something take a list `config` and a `state`,"
+        " check all of it before the first write, and return `before`, `after`, `changes` and `operations`.",
         "roles": "Their variables, which an inventory sets as `katran_…`, with defaults and meaning.",
-        "plugins": "Filters and lookups for inventories; some are for the collection's own playbooks. A callback that prints what is the same on many hosts once.",
+        "plugins": "Filters and lookups for inventories, some for the collection's own playbooks; a callback that prints"
+        " once what is the same on many hosts.",
     }[kind]
     rows = "".join(f"| [{name}]({stem}.rst) | {text.replace('|', chr(92) + '|')} |\n" for name, stem, text in entries)
     return f"{_SPDX}# {kind.capitalize()}\n\n{about}\n\n| name | what it does |\n|---|---|\n{rows}\n" + toctree(
@@ -211,8 +209,9 @@ def playbooks(source: Path) -> None:
         raise FaultError(f"docs/site/playbooks.toml: what do these mean? {', '.join(sorted(unknown))}")
     rows = "".join(f"| `{name}` | {default} | {known['common'][name]} |\n" for name, default in common.items())
     text = (
-        f"{_SPDX}# Playbooks\n\nEach is `katran.fleet.NAME`. Variables come from the inventory or from `-e`. Those of roles, by which deploy and upgrade"
-        f" go, are on [the roles' pages](roles.md). Most playbooks take these:\n\n| variable | default | |\n|---|---|---|\n{rows}\n{parts}"
+        f"{_SPDX}# Playbooks\n\nEach is `katran.fleet.NAME`. Variables come from the inventory or from `-e`. Those of"
+        " roles, by which deploy and upgrade go, are on [the roles' pages](roles.md). Most playbooks take these:\n\n"
+        f"| variable | default | |\n|---|---|---|\n{rows}\n{parts}"
     )
     write(source / "reference/playbooks.md", text)
 
@@ -248,7 +247,7 @@ def _taken(text: str) -> dict[str, str]:
 
 def command(source: Path) -> None:
     """The page of the command katran, of what makes its man page."""
-    text = f"{_SPDX}# The command katran\n\nWhat `man katran` says on a host; [katran](../katran.md) shows what it prints.\n\n"
+    text = f"{_SPDX}# The command katran\n\nWhat `man katran` says; [katran](../katran.md) shows what it prints.\n\n"
     for name, parser in manual.parsers().items():
         text += f"## katran {name}\n\n{_sentence(parser.description)}\n\n```\n{manual.usage(name, parser)}\n```\n\n"
         rows = ""
