@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from docpages.fleet import as_announced
 from fleetlab import lifecycle, network, routes
 from fleetlab.announced import BOTH, IPV4, IPV6, announce, withdraw
 from fleetlab.names import TESTED
@@ -91,6 +92,13 @@ def bgp(fleet: Fleet) -> Iterator[Fleet]:
             withdraw(fleet.lab, host)
             on_host(fleet.lab, host, f"rm {agent}; systemctl daemon-reload")
         fleet.deploy(None, "--limit", "balancers")
+
+
+@pytest.fixture(scope="module")
+def pages_fleet(fleet: Fleet) -> Iterator[Fleet]:
+    """The fleet as pages of documentation are about it: the router goes by what balancers announce."""
+    with as_announced(fleet):
+        yield fleet
 
 
 @pytest.fixture
