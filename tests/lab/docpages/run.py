@@ -109,12 +109,16 @@ def _top_level(text: str) -> list[tuple[str, str]]:
 
 @dataclass
 class Runner:
-    """Runs a page's parts in a working directory, against a laboratory by its name (none: no host is there)."""
+    """Runs a page's parts in a working directory, against a laboratory by its name (none: no host is there).
+
+    *tools*: a directory of commands that come before all others.
+    """
 
     work: Path
     lab: str
     environment: dict[str, str] = field(default_factory=dict)
     say: Callable[[str], None] = lambda _text: None
+    tools: str = ""
     _groups: list[int] = field(default_factory=list)
 
     def page(self, page: Page, name: str) -> None:
@@ -205,7 +209,7 @@ class Runner:
         }
         return around | _GIT | {
             "HOME": str(home),
-            "PATH": f"{bin_}:{os.environ['PATH']}",
+            "PATH": os.pathsep.join(filter(None, (self.tools, str(bin_), os.environ["PATH"]))),
             "COLUMNS": "160",
             "LANG": "C.UTF-8",
             "NO_COLOR": "1",
