@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The quick start, command by command, from the built collection in a clean venv to bare hosts: how soon is the first packet?"""
+"""The quick start, command by command: the built collection in a clean venv, bare hosts, and the first packet."""
 
 from __future__ import annotations
 
 import time
 
+from docpages import fleet as pages
 from fleetlab.names import TESTED
 from fleetlab.plan import PROJECT
 from fleetlab.runs import Fleet
-
-from docpages import fleet as pages
 
 PAGE = PROJECT / "docs/start/quick-start.md"
 FIRST = "client# wget -qO- http://198.18.200.1/"

@@ -19,6 +19,9 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.ring import bu
 FOLDER = Path(__file__).resolve().parents[3] / "docs/pictures"
 WIDTH = 480
 
+Lines = list[str | tuple[str, str]]
+"""Words, or words and their style."""
+
 _STYLE = """\
 text { font: 14px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: #1f2328; }
 .s { font-size: 12px; }
@@ -63,8 +66,10 @@ class Picture:
 
     def __init__(self, title: str, description: str, height: int) -> None:
         self.parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
-            ' role="img" aria-labelledby="t d">',
+            (
+                f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}"'
+                f' height="{height}" role="img" aria-labelledby="t d">'
+            ),
             "<!-- SPDX-License-Identifier: GPL-3.0-or-later; drawn by scripts/pictures -->",
             f'<title id="t">{escape(title)}</title><desc id="d">{escape(description)}</desc>',
             f"<style>{_STYLE}</style>",
@@ -114,8 +119,8 @@ def fleet() -> Picture:
     """Who is where, and which way packets go."""
     p = Picture(
         "A fleet",
-        "A client's request goes to the router, which chooses balancer 1 or 2; the balancer sends it to real 1, 2 or 3 in a"
-        " tunnel; the real answers the client directly.",
+        "A client's request goes to the router, which chooses balancer 1 or 2; the balancer sends it to real 1,"
+        " 2 or 3 in a tunnel; the real answers the client directly.",
         330,
     )
     p.box(190, 14, 100, 34, ["client"], "net")
@@ -151,8 +156,8 @@ def packet() -> Picture:
     """One request, hop by hop, with the headers that it has there."""
     p = Picture(
         "A packet on its way",
-        "From the client to the VIP; in the tunnel from 172.16.x.y to the real, with the client's packet unchanged inside;"
-        " the answer from the VIP to the client, past the balancer.",
+        "From the client to the VIP; in the tunnel from 172.16.x.y to the real, with the client's packet"
+        " unchanged inside; the answer from the VIP to the client, past the balancer.",
         452,
     )
     rows = [
@@ -162,7 +167,7 @@ def packet() -> Picture:
         ("4", "Real → client", "real", "the answer goes by the real's own gateway: no balancer sees it"),
     ]
     inner = [
-        (214.0, "net", "IP client → VIP", "1.2.3.4 → 198.18.200.1"),
+        (214.0, "net", "IP client → VIP", "192.0.2.7 → 198.18.200.1"),
         (110.0, "box", "TCP", "31337 → 80"),
         (80.0, "box", "data", ""),
     ]
@@ -183,7 +188,7 @@ def packet() -> Picture:
             case _:
                 _packet(
                     p, y + 32,
-                    [(214, "real", "IP VIP → client", "198.18.200.1 → 1.2.3.4"), (110, "box", "TCP", "80 → 31337"),
+                    [(214, "real", "IP VIP → client", "198.18.200.1 → 192.0.2.7"), (110, "box", "TCP", "80 → 31337"),
                      (80, "box", "data", "")],
                 )  # fmt: skip
         if number:
@@ -195,8 +200,9 @@ def steps() -> Picture:
     """What the program does with a frame."""
     p = Picture(
         "What the program does with a frame",
-        "Is it for a VIP? If not, the host gets it. Is the flow in this CPU's table? Then its real. If not, the ring gives the"
-        " real and the table learns the flow. Then encapsulate and send. Malformed packets and empty slots are dropped.",
+        "Is it for a VIP? If not, the host gets it. Is the flow in this CPU's table? Then its real. If not, the"
+        " ring gives the real and the table learns the flow. Then encapsulate and send. Malformed packets and"
+        " empty slots are dropped.",
         520,
     )
     p.box(140, 14, 200, 32, [("a frame comes in", "")], "net")
@@ -257,8 +263,8 @@ def ring() -> Picture:
     others = sum(old != new for old, new in zip(before, after, strict=True)) - gone
     p = Picture(
         "A ring, before and after a real leaves",
-        f"Of {RING_SLOTS} slots, the {gone} of real 2 go to the others; of those that were real 1's and real 3's, {others}"
-        " change hands.",
+        f"Of {RING_SLOTS} slots, the {gone} of real 2 go to the others; of those that were real 1's and real"
+        f" 3's, {others} change hands.",
         372,
     )
     number = {name: str(place) for place, name in enumerate(RING_REALS, 1)}
@@ -292,8 +298,8 @@ def tables() -> Picture:
     """Queues, CPUs, and a flow table for each."""
     p = Picture(
         "A flow table for each CPU",
-        "The network card's hash (RSS) gives each flow to one queue, each queue to one CPU, and each CPU has a flow table of its"
-        " own. Ring, VIPs and reals are common to all.",
+        "The network card's hash (RSS) gives each flow to one queue, each queue to one CPU, and each CPU has a"
+        " flow table of its own. Ring, VIPs and reals are common to all.",
         348,
     )
     p.box(20, 14, 440, 40, [("network card: RSS gives each flow to one queue", "b")], "net")
@@ -334,8 +340,8 @@ def health() -> Picture:
     """From a service that dies to the routers; the worst times of a check at its defaults."""
     p = Picture(
         "From a dead service to the router",
-        "At most 1 second until the next probe; three more, 0.2 seconds apart; then the verdict, and the ring is written without"
-        " the real. Only where too few reals are left is the VIP's route withdrawn.",
+        "At most 1 second until the next probe; three more, 0.2 seconds apart; then the verdict, and the ring"
+        " is written without the real. Only where too few reals are left is the VIP's route withdrawn.",
         390,
     )
     p.text(20, 30, "A service refuses: worst times, default check", "b")
@@ -360,7 +366,8 @@ def run() -> Picture:
     """What a module does, in order."""
     p = Picture(
         "A run",
-        "Lock, finish what a killed run began, read the kernel, plan; check mode ends here. Then note, do, record and report.",
+        "Lock, finish what a killed run began, read the kernel, plan; check mode ends here. Then note, do,"
+        " record and report.",
         420,
     )
     rows = [
@@ -392,8 +399,9 @@ def writers() -> Picture:
     """Who writes what on a balancer."""
     p = Picture(
         "Who writes what on a balancer",
-        "A deploy and a person write through the engine; the agent's verdicts go through the engine too. The engine alone writes"
-        " maps and state. The agent alone writes routes to table 198; bird reads them and tells the routers.",
+        "A deploy and a person write through the engine; the agent's verdicts go through the engine too. The"
+        " engine alone writes maps and state. The agent alone writes routes to table 198; bird reads them and"
+        " tells the routers.",
         430,
     )
     p.box(20, 16, 136, 50, [("inventory", "b"), ("by a deploy", "s")], "net")

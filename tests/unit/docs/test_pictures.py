@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -19,6 +19,10 @@ SVG = "{http://www.w3.org/2000/svg}"
 # What text stands on, by its class: light, dark.
 TEXTS = {"": ("#1f2328", "#e6edf3"), "soft": ("#57606a", "#9ea7b0")}
 SURFACES = ("back", "box", "lb", "real", "net", "bad")
+
+
+def _root(name: str) -> ET.Element:
+    return ET.fromstring(DRAWN[name])  # noqa: S314 - of our own making
 
 
 def fills(style: str) -> dict[str, str]:
@@ -41,14 +45,9 @@ def test_a_picture_is_what_is_drawn(name: str) -> None:
     assert (DOCS / "pictures" / name).read_text(encoding="utf-8") == DRAWN[name], "run scripts/pictures"
 
 
-def test_there_are_no_others() -> None:
-    assert {path.name for path in (DOCS / "pictures").glob("*.svg")} >= set(DRAWN)
-    assert not {path.name for path in (DOCS / "pictures").glob("*.svg")} - set(DRAWN)
-
-
 @pytest.mark.parametrize("name", DRAWN)
 def test_its_text_is_within_it(name: str) -> None:
-    root = ElementTree.fromstring(DRAWN[name])
+    root = _root(name)
     width, height = int(root.attrib["width"]), int(root.attrib["height"])
     assert width <= 480
     for text in root.iter(f"{SVG}text"):
@@ -64,10 +63,12 @@ def test_its_text_is_within_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_it_says_what_it_shows(name: str) -> None:
-    root = ElementTree.fromstring(DRAWN[name])
+    root = _root(name)
     title, description = root.find(f"{SVG}title"), root.find(f"{SVG}desc")
-    assert title is not None and title.text
-    assert description is not None and len(description.text or "") > 40
+    assert title is not None
+    assert title.text
+    assert description is not None
+    assert len(description.text or "") > 40
     shown = [
         path
         for path in DOCS.rglob("*.md")
