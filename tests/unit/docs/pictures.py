@@ -115,7 +115,7 @@ class Picture:
         return "\n".join([*self.parts, "</svg>", ""])
 
 
-def fleet() -> Picture:
+def hosts() -> Picture:
     """Who is where, and which way packets go."""
     p = Picture(
         "A fleet",
@@ -429,7 +429,7 @@ def writers() -> Picture:
     return p
 
 
-PICTURES: tuple[Callable[[], Picture], ...] = (fleet, packet, steps, ring, tables, mtu, health, run, writers)
+PICTURES: tuple[Callable[[], Picture], ...] = (hosts, packet, steps, ring, tables, mtu, health, run, writers)
 
 
 def drawn() -> dict[str, str]:
