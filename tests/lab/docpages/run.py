@@ -212,6 +212,7 @@ class Runner:
             "PATH": os.pathsep.join(filter(None, (self.tools, str(bin_), os.environ["PATH"]))),
             "COLUMNS": "160",
             "LANG": "C.UTF-8",
+            "CLONE": str(PROJECT),
             "NO_COLOR": "1",
             "DOCPAGES_STATE": str(self.work.parent / "shell"),
             **self.environment,
