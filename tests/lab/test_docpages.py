@@ -81,8 +81,8 @@ def test_a_page_says_how_many_hosts_it_needs() -> None:
     ("text", "fault"),
     [
         ("```sh\na\n```", "x.md: has commands and does not say where they run"),
-        ("<!-- doctest: page fleet -->", "x.md:1: doctest: page fleet is none of deployed, bare, new, own, none"),
-        ("<!-- doctest: page deployed reals=2 -->", "x.md:1: doctest: page deployed reals=2: only bare, new and own take"),
+        ("<!-- doctest: page all -->", "x.md:1: doctest: page all is none of deployed, bare, new, own, none"),
+        ("<!-- doctest: page deployed reals=2 -->", "x.md:1: doctest: page deployed reals=2: only bare, new and own"),
         (TOP + "```bash\na\n```", "x.md:2: ```bash: say ```sh"),
         (TOP + "```sh\na\n", "x.md:2: this block is never closed"),
         (TOP + "```console\nhello\n```", "x.md:3: a console block begins with a command"),

@@ -10,7 +10,7 @@ light and dark, so that it can be read on any page.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
@@ -18,9 +18,6 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.ring import bu
 
 FOLDER = Path(__file__).resolve().parents[3] / "docs/pictures"
 WIDTH = 480
-
-Lines = list[str | tuple[str, str]]
-"""Words, or words and their style."""
 
 _STYLE = """\
 text { font: 14px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: #1f2328; }
