@@ -10,7 +10,7 @@ light and dark, so that it can be read on any page.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
