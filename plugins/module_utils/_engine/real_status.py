@@ -102,6 +102,8 @@ def _program(status: RealHostStatus, record: DecapRecord, paths: Paths) -> None:
     if told:
         how = {TC: "at tc ingress of", KERNEL: "behind the kernel's tunnels"}.get(record.way, "by XDP on")
         status.way = f"program {record.tag} {how} {told}{f', as {record.why}' if record.why else ''}"
+    elif record.settings and not places:
+        status.way = "left to another program"
 
 
 def _maps(status: RealHostStatus, paths: Paths) -> None:
