@@ -13,7 +13,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-_LOADED = {("script", "src"), ("img", "src"), ("link", "href"), ("source", "src"), ("iframe", "src"), ("object", "data")}
+_LOADED = {
+    ("script", "src"),
+    ("img", "src"),
+    ("link", "href"),
+    ("source", "src"),
+    ("iframe", "src"),
+    ("object", "data"),
+}
 # What a browser makes itself of a link of this kind, or does not load.
 _NOT_LOADED = {"canonical", "next", "prev", "index", "search"}
 
@@ -73,7 +80,9 @@ def main() -> int:
                 faults.append(f"{page.relative_to(root)}: {fault}")
     for path in root.rglob("*.css"):
         text = path.read_text(encoding="utf-8")
-        faults += [f"{path.relative_to(root)}: loads {url}" for url in re.findall(r"url\(['\"]?(https?:[^)'\"]*)", text)]
+        faults += [
+            f"{path.relative_to(root)}: loads {url}" for url in re.findall(r"url\(['\"]?(https?:[^)'\"]*)", text)
+        ]
     print(*faults, sep="\n", end="\n" if faults else "")
     return 1 if faults else 0
 

@@ -6,12 +6,14 @@ usage: python docs/site/generate.py FOLDER
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,25 +42,30 @@ class FaultError(Exception):
 
 def copy_pages(source: Path) -> None:
     """The pages and their pictures."""
+    faults: list[str] = []
     for path in sorted(DOCS.rglob("*")):
         if path.is_relative_to(HERE) or path.suffix not in _SUFFIXES:
             continue
         target = source / path.relative_to(DOCS)
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".md":
-            target.write_text(_with_links(path), encoding="utf-8")
+            target.write_text(_with_links(path, faults), encoding="utf-8")
         else:
             shutil.copy2(path, target)
+    if faults:
+        raise FaultError("\n".join(faults))
     changes = (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")
-    (source / "changelog.md").write_text(_SPDX + changes, encoding="utf-8")
+    (source / "changelog.md").write_text(_SPDX + re.sub(r"\A# .*", "# Release notes", changes), encoding="utf-8")
 
 
-def _with_links(page: Path) -> str:
+def _with_links(page: Path, faults: list[str]) -> str:
     """A page whose links to files of the clone that are not on the site lead to the repository."""
 
     def link(found: re.Match[str]) -> str:
         path = (page.parent / found[1]).resolve()
         if path.suffix in _SUFFIXES and path.is_relative_to(DOCS):
+            if found[2] and path.suffix == ".md" and path.exists() and found[2][1:] not in _anchors(path):
+                faults.append(f"{page.relative_to(PROJECT)}: GitHub knows no {found[2]} in {path.relative_to(PROJECT)}")
             return found[0]
         if not path.is_relative_to(PROJECT) or not path.exists():
             # Sphinx says that there is nothing, and where.
@@ -69,6 +76,18 @@ def _with_links(page: Path) -> str:
         return f"]({_REPOSITORY}/{kind}/main/{path.relative_to(PROJECT)}{found[2] or ''})"
 
     return re.sub(r"\]\(([^()\s#:]+)(#[^()\s]*)?\)", link, page.read_text(encoding="utf-8"))
+
+
+@cache
+def _anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    text = re.sub(r"^(`{3,}).*?^\1", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ +(.*)$", text, re.MULTILINE):
+        plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading)
+        name = re.sub(r"[^\w\- ]", "", plain.strip().lower()).replace(" ", "-")
+        found.add(name if name not in found else f"{name}-1")
+    return found
 
 
 def write(path: Path, text: str) -> None:
@@ -107,12 +126,11 @@ def collection(source: Path, work: Path) -> None:
         write(source / "reference" / path.name, text)
         listed[_KINDS[kind]].append((name if kind in {"module", "role"} else f"{name} ({kind})", path.stem, about))
     for kind, entries in listed.items():
+        entries.sort()
         write(source / f"reference/{kind}.md", _list_of(kind, entries))
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     return {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
 
 
@@ -134,19 +152,31 @@ def _trimmed(text: str) -> str:
             raise FaultError(f"docs/site/generate.py: where is Ansible's page {label}?")
         return f"`{found[1]} <{_OF_ANSIBLE[label]}>`__"
 
+    # The name, and below it what it does: a heading, and the first sentence.
+    text = re.sub(
+        r"^katran\.fleet\.(\w+) (\w+) -- (.*)\n\++$",
+        lambda found: f"{_title(found[1], found[2])}\n{'+' * 60}\n\n{found[3]}.",
+        text,
+        flags=re.MULTILINE,
+    )
+    text = re.sub(r":ansenvvarref:`([^`]*)`", lambda found: "``" + found[1].replace("\\_", "_") + "``", text)
     text = re.sub(r":envvar:`([^`]*)`", r"``\1``", text)
     text = re.sub(r":ref:`(\w+)`", lambda found: f":ref:`{found[1].replace('_', ' ')} <{found[1]}>`", text)
     return re.sub(r":ref:`([^`<]*?) <([^>]*)>`", reference, text)
 
 
+def _title(name: str, kind: str) -> str:
+    name = name.replace("_", "\\_")
+    return f"Role {name}" if kind == "role" else f"katran.fleet.{name}" + ("" if kind == "module" else f" ({kind})")
+
+
 def _list_of(kind: str, entries: list[tuple[str, str, str]]) -> str:
     about = {
-        "modules": (
-            "What ends in `_info` changes nothing. Modules that manage something take a list `config` and a `state`, check all of it before the"
-            " first write, and return `before`, `after`, `changes` and `operations`."
-        ),
+        "modules": "What ends in `_info` changes nothing. Modules that manage something take a list `config` and a `state`,"
+        " check all of it before the first write, and return `before`, `after`, `changes` and `operations`.",
         "roles": "Their variables, which an inventory sets as `katran_…`, with defaults and meaning.",
-        "plugins": "Filters and lookups for inventories; some are for the collection's own playbooks. A callback that prints what is the same on many hosts once.",
+        "plugins": "Filters and lookups for inventories, some for the collection's own playbooks; a callback that prints"
+        " once what is the same on many hosts.",
     }[kind]
     rows = "".join(f"| [{name}]({stem}.rst) | {text.replace('|', chr(92) + '|')} |\n" for name, stem, text in entries)
     return f"{_SPDX}# {kind.capitalize()}\n\n{about}\n\n| name | what it does |\n|---|---|\n{rows}\n" + toctree(
@@ -160,7 +190,6 @@ def _list_of(kind: str, entries: list[tuple[str, str, str]]) -> str:
 def playbooks(source: Path) -> None:
     """One page of all playbooks."""
     known: dict[str, dict[str, str]] = tomllib.loads((HERE / "playbooks.toml").read_text(encoding="utf-8"))
-    unused = set(known["variables"]) | set(known["common"])
     unknown: set[str] = set()
     parts, common = "", dict.fromkeys(known["common"], "")
     for path in sorted((PROJECT / "playbooks").glob("*.yml")):
@@ -168,7 +197,6 @@ def playbooks(source: Path) -> None:
         commands, sentences = _header(text)
         rows = ""
         for name, default in sorted(_taken(text).items()):
-            unused.discard(name)
             if name in common:
                 common[name] = common[name] or default
             elif name in known["variables"]:
@@ -177,12 +205,13 @@ def playbooks(source: Path) -> None:
                 unknown.add(f"{path.name}: {name}")
         parts += f"## {path.stem}\n\n{sentences}\n\n```\n{commands}\n```\n\n"
         parts += f"| variable | default | |\n|---|---|---|\n{rows}\n" if rows else ""
-    if unknown or unused:
-        raise FaultError(f"docs/site/playbooks.toml: lacks {sorted(unknown)}, has for no playbook {sorted(unused)}")
+    if unknown:
+        raise FaultError(f"docs/site/playbooks.toml: what do these mean? {', '.join(sorted(unknown))}")
     rows = "".join(f"| `{name}` | {default} | {known['common'][name]} |\n" for name, default in common.items())
     text = (
-        f"{_SPDX}# Playbooks\n\nEach is `katran.fleet.NAME`. Variables come from the inventory or from `-e`. Those of roles, by which deploy and upgrade"
-        f" go, are on [the roles' pages](roles.md). Most playbooks take these:\n\n| variable | default | |\n|---|---|---|\n{rows}\n{parts}"
+        f"{_SPDX}# Playbooks\n\nEach is `katran.fleet.NAME`. Variables come from the inventory or from `-e`. Those of"
+        " roles, by which deploy and upgrade go, are on [the roles' pages](roles.md). Most playbooks take these:\n\n"
+        f"| variable | default | |\n|---|---|---|\n{rows}\n{parts}"
     )
     write(source / "reference/playbooks.md", text)
 
@@ -203,7 +232,7 @@ def _header(text: str) -> tuple[str, str]:
 def _taken(text: str) -> dict[str, str]:
     """The variables that a playbook takes, each with its default where that is a value."""
     body = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith(("#", "- name:")))
-    found = {name: "" for name in re.findall(r"-e (\w+)=", text)}
+    found = dict.fromkeys(re.findall(r"-e (\w+)=", text), "")
     for name, default in re.findall(rf"({_VARIABLE}) \| default\(([^()]*)", body):
         value = default.partition(",")[0].strip("' ")
         found[name] = found.get(name) or (f"`{value}`" if re.fullmatch(r"[\w./-]+", value) and value != "omit" else "")
@@ -218,7 +247,7 @@ def _taken(text: str) -> dict[str, str]:
 
 def command(source: Path) -> None:
     """The page of the command katran, of what makes its man page."""
-    text = f"{_SPDX}# The command katran\n\nWhat `man katran` says on a host; [katran](../katran.md) shows what it prints.\n\n"
+    text = f"{_SPDX}# The command katran\n\nWhat `man katran` says; [katran](../katran.md) shows what it prints.\n\n"
     for name, parser in manual.parsers().items():
         text += f"## katran {name}\n\n{_sentence(parser.description)}\n\n```\n{manual.usage(name, parser)}\n```\n\n"
         rows = ""
@@ -298,7 +327,10 @@ def _section(source: Path, entry: dict[str, Any], below: list[str]) -> list[str]
     if not path.exists():
         if not below:
             return []
-        write(path, f"{_SPDX}# {entry['title']}\n\n{entry['text']}\n\n" + toctree([f"/{name}" for name in below], hidden=False))
+        write(
+            path,
+            f"{_SPDX}# {entry['title']}\n\n{entry['text']}\n\n" + toctree([f"/{name}" for name in below], hidden=False),
+        )
     elif below:
         with open(path, "a", encoding="utf-8") as file:
             file.write("\n" + toctree([f"/{name}" for name in below], hidden=True))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from pygments.lexer import Lexer
 from pygments.lexers.shell import BashLexer
-from pygments.token import Comment, Generic, _TokenType
+from pygments.token import Comment, Generic, Number, Text, _TokenType
 
 _PROMPT = re.compile(r"^(?:\$|[a-z][a-z0-9]*#) ")
 
@@ -29,7 +29,9 @@ class ConsoleLexer(Lexer):
             if prompt:
                 yield at, Generic.Prompt, prompt[0]
             if prompt or continued:
-                yield from ((at + begin + place, kind, piece) for place, kind, piece in bash.get_tokens_unprocessed(line[begin:]))
+                for place, kind, piece in bash.get_tokens_unprocessed(line[begin:]):
+                    # An address is one word, and not a number with something behind it.
+                    yield at + begin + place, Text if kind in Number else kind, piece
                 continued = line.endswith("\\\n")
             elif line.strip() == "...":
                 yield at, Comment, line
