@@ -15,6 +15,7 @@ from fleetlab.plan import PROJECT, Lab, LabError, hosts_of, lab_named
 from fleetlab.runs import Fleet, on_host
 from fleetlab.system import Progress
 
+from docpages import newcomer
 from docpages.page import Page, PageError, parse
 from docpages.run import NotSoError, Runner, working_directory
 
@@ -36,7 +37,10 @@ def read(path: Path) -> Page:
 
 
 def pages(*folders: str) -> list[Path]:
-    """The pages that are run, below these folders of docs/; of docs/ itself and README.md for "."."""
+    """The pages that are run, below these folders of docs/; of docs/ itself and README.md for ".".
+
+    Those of kind new have a test of their own (test_quick_start.py).
+    """
     chosen = [
         path
         for path in paths()
@@ -47,7 +51,8 @@ def pages(*folders: str) -> list[Path]:
 
 def _is_run(path: Path) -> bool:
     try:
-        return read(path).runs
+        page = read(path)
+        return page.runs and page.kind != "new"
     except PageError:
         # Its test says what is wrong with it; the others run.
         return True
@@ -100,7 +105,11 @@ def run(path: Path, lab: str, deployed: Callable[[], Fleet], say: Callable[[str]
             Runner(work, "nolab", say=say).page(page, name_of(path))
         else:
             with _own_lab(page, f"{lab[:9]}p") as own:
-                Runner(work, own.prefix, say=say).page(page, name_of(path))
+                if page.kind == "new":
+                    runner = newcomer.runner(Path(place) / "new", own, say)
+                else:
+                    runner = Runner(work, own.prefix, say=say, tools=str(newcomer.tools(Path(place), own)))
+                runner.page(page, name_of(path))
 
 
 def _run_deployed(page: Page, work: Path, fleet: Fleet, say: Callable[[str], None]) -> None:
