@@ -172,10 +172,10 @@ def _title(name: str, kind: str) -> str:
 
 def _list_of(kind: str, entries: list[tuple[str, str, str]]) -> str:
     about = {
-        "modules": "What ends in `_info` changes nothing. Modules that manage something take a list `config` and a `state`,"
+        "modules": "What ends in `_info` changes nothing. Modules that manage something take `config` and a `state`,"
         " check all of it before the first write, and return `before`, `after`, `changes` and `operations`.",
         "roles": "Their variables, which an inventory sets as `katran_…`, with defaults and meaning.",
-        "plugins": "Filters and lookups for inventories, some for the collection's own playbooks; a callback that prints"
+        "plugins": "Filters and lookups for inventories, some for our own playbooks; a callback that prints"
         " once what is the same on many hosts.",
     }[kind]
     rows = "".join(f"| [{name}]({stem}.rst) | {text.replace('|', chr(92) + '|')} |\n" for name, stem, text in entries)
