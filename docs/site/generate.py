@@ -327,14 +327,27 @@ def _section(source: Path, entry: dict[str, Any], below: list[str]) -> list[str]
     if not path.exists():
         if not below:
             return []
-        write(
-            path,
-            f"{_SPDX}# {entry['title']}\n\n{entry['text']}\n\n" + toctree([f"/{name}" for name in below], hidden=False),
-        )
+        listed = "\n".join(_described(source, path, name) for name in below)
+        contents = toctree([f"/{name}" for name in below], hidden=True)
+        write(path, f"{_SPDX}# {entry['title']}\n\n{entry['text']}\n\n{listed}\n\n{contents}")
     elif below:
         with open(path, "a", encoding="utf-8") as file:
             file.write("\n" + toctree([f"/{name}" for name in below], hidden=True))
     return [entry["page"]]
+
+
+def _described(source: Path, page: Path, name: str) -> str:
+    """An entry of a list of pages: a link, and the page's first sentence."""
+    text = (source / f"{name}.md").read_text(encoding="utf-8")
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    title = next((line[2:] for line in text.splitlines() if line.startswith("# ")), name)
+    paragraphs = (part.strip() for part in text.partition(f"# {title}")[2].split("\n\n"))
+    first = " ".join(next((part for part in paragraphs if re.match(r"[\w`*\"]", part)), "").split())
+    # Links of that page lead nowhere from here.
+    first = re.sub(r" ?\(\[[^]]*\]\([^)]*\)\)|\[([^]]*)\]\([^)]*\)", lambda found: found[1] or "", first)
+    sentence = re.match(r".{20,240}?[.:?](?= |$)", first)
+    about = f": {sentence[0].rstrip(':.')}." if sentence else ""
+    return f"- [{title}]({os.path.relpath(source / f'{name}.md', page.parent)}){about}"
 
 
 def main() -> int:
