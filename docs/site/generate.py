@@ -337,17 +337,20 @@ def _section(source: Path, entry: dict[str, Any], below: list[str]) -> list[str]
 
 
 def _described(source: Path, page: Path, name: str) -> str:
-    """An entry of a list of pages: a link, and the page's first sentence."""
+    """An entry of a list of pages: a link, and what contents.toml says of the page, or its first sentence."""
     text = (source / f"{name}.md").read_text(encoding="utf-8")
-    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->|^(`{3,}).*?^\1", "", text, flags=re.DOTALL | re.MULTILINE)
     title = next((line[2:] for line in text.splitlines() if line.startswith("# ")), name)
-    paragraphs = (part.strip() for part in text.partition(f"# {title}")[2].split("\n\n"))
-    first = " ".join(next((part for part in paragraphs if re.match(r"[\w`*\"]", part)), "").split())
-    # Links of that page lead nowhere from here.
-    first = re.sub(r" ?\(\[[^]]*\]\([^)]*\)\)|\[([^]]*)\]\([^)]*\)", lambda found: found[1] or "", first)
-    sentence = re.match(r".{20,240}?[.:?](?= |$)", first)
-    about = f": {sentence[0].rstrip(':.')}." if sentence else ""
-    return f"- [{title}]({os.path.relpath(source / f'{name}.md', page.parent)}){about}"
+    about = tomllib.loads((HERE / "contents.toml").read_text(encoding="utf-8"))["about"].get(name)
+    if about is None:
+        paragraphs = (part.strip() for part in text.partition(f"# {title}")[2].split("\n\n"))
+        first = " ".join(next((part for part in paragraphs if re.match(r"[A-Z`*]", part)), "").split())
+        # Links of that page lead nowhere from here.
+        first = re.sub(r" ?\(\[[^]]*\]\([^)]*\)\)|\[([^]]*)\]\([^)]*\)", lambda found: found[1] or "", first)
+        sentence = re.match(r".{20,260}?[.?](?= |$)", first)
+        about = sentence[0] if sentence else ""
+    link = f"[{title}]({os.path.relpath(source / f'{name}.md', page.parent)})"
+    return f"- {link}. {about}" if about else f"- {link}"
 
 
 def main() -> int:
