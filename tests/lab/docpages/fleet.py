@@ -7,6 +7,7 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 from fleetlab import lifecycle, network, routes
@@ -74,10 +75,15 @@ def skips() -> list[str]:
     return [f"{name_of(path)}:{skip.line}: {skip.reason}" for path in paths() for skip in read(path).skips]
 
 
+@cache
+def _addresses(prefix: str) -> frozenset[str]:
+    """The VIPs' addresses, which Ansible takes a second to tell."""
+    return frozenset(vip.target.address for vip in read_vips(INVENTORY, prefix))
+
+
 def announced(lab: Lab) -> None:
     """Wait until the router knows every VIP of the inventory by every balancer."""
-    vips = {vip.target.address for vip in read_vips(INVENTORY, lab.prefix)}
-    routes.wait(lab, vips, [host.name for host in lab.with_role("balancer")])
+    routes.wait(lab, _addresses(lab.prefix), [host.name for host in lab.with_role("balancer")])
 
 
 def drift(fleet: Fleet) -> str:
