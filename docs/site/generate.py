@@ -250,7 +250,8 @@ def command(source: Path) -> None:
     """The page of the command katran, of what makes its man page."""
     text = f"{_SPDX}# The command katran\n\nWhat `man katran` says; [katran](../katran.md) shows what it prints.\n\n"
     for name, parser in manual.parsers().items():
-        text += f"## katran {name}\n\n{_sentence(parser.description)}\n\n```\n{_wrapped(manual.usage(name, parser))}\n```\n\n"
+        usage = _wrapped(manual.usage(name, parser))
+        text += f"## katran {name}\n\n{_sentence(parser.description)}\n\n```\n{usage}\n```\n\n"
         rows = ""
         for action in parser.actions:
             value = manual.value_of(action)
