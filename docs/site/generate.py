@@ -172,10 +172,10 @@ def _title(name: str, kind: str) -> str:
 
 def _list_of(kind: str, entries: list[tuple[str, str, str]]) -> str:
     about = {
-        "modules": "What ends in `_info` changes nothing. Modules that manage something take a list `config` and a `state`,"
+        "modules": "What ends in `_info` changes nothing. Modules that manage something take `config` and a `state`,"
         " check all of it before the first write, and return `before`, `after`, `changes` and `operations`.",
         "roles": "Their variables, which an inventory sets as `katran_…`, with defaults and meaning.",
-        "plugins": "Filters and lookups for inventories, some for the collection's own playbooks; a callback that prints"
+        "plugins": "Filters and lookups for inventories, some for our own playbooks; a callback that prints"
         " once what is the same on many hosts.",
     }[kind]
     rows = "".join(f"| [{name}]({stem}.rst) | {text.replace('|', chr(92) + '|')} |\n" for name, stem, text in entries)
@@ -327,14 +327,30 @@ def _section(source: Path, entry: dict[str, Any], below: list[str]) -> list[str]
     if not path.exists():
         if not below:
             return []
-        write(
-            path,
-            f"{_SPDX}# {entry['title']}\n\n{entry['text']}\n\n" + toctree([f"/{name}" for name in below], hidden=False),
-        )
+        listed = "\n".join(_described(source, path, name) for name in below)
+        contents = toctree([f"/{name}" for name in below], hidden=True)
+        write(path, f"{_SPDX}# {entry['title']}\n\n{entry['text']}\n\n{listed}\n\n{contents}")
     elif below:
         with open(path, "a", encoding="utf-8") as file:
             file.write("\n" + toctree([f"/{name}" for name in below], hidden=True))
     return [entry["page"]]
+
+
+def _described(source: Path, page: Path, name: str) -> str:
+    """An entry of a list of pages: a link, and what contents.toml says of the page, or its first sentence."""
+    text = (source / f"{name}.md").read_text(encoding="utf-8")
+    text = re.sub(r"<!--.*?-->|^(`{3,}).*?^\1", "", text, flags=re.DOTALL | re.MULTILINE)
+    title = next((line[2:] for line in text.splitlines() if line.startswith("# ")), name)
+    about = tomllib.loads((HERE / "contents.toml").read_text(encoding="utf-8"))["about"].get(name)
+    if about is None:
+        paragraphs = (part.strip() for part in text.partition(f"# {title}")[2].split("\n\n"))
+        first = " ".join(next((part for part in paragraphs if re.match(r"[A-Z`*]", part)), "").split())
+        # Links of that page lead nowhere from here.
+        first = re.sub(r" ?\(\[[^]]*\]\([^)]*\)\)|\[([^]]*)\]\([^)]*\)", lambda found: found[1] or "", first)
+        sentence = re.match(r".{20,260}?[.?](?= |$)", first)
+        about = sentence[0] if sentence else ""
+    link = f"[{title}]({os.path.relpath(source / f'{name}.md', page.parent)})"
+    return f"- {link}. {about}" if about else f"- {link}"
 
 
 def main() -> int:
