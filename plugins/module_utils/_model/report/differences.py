@@ -1,0 +1,223 @@
+# Copyright (c) 2026, the katran.fleet authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What differs between the balancers of a fleet. Pure."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from collections.abc import Callable, Mapping, Sequence
+
+from ..faults import counted
+from ..folding import names_text
+from .hosts import Facts, Told, by_vip, sides, vips_text
+
+_UNSEEN = "–"
+
+
+class Difference(t.NamedTuple):
+    """One thing in which balancers differ. `sides`: (hosts in few words, what they have), what most have first."""
+
+    what: str
+    sides: tuple[tuple[str, str], ...]
+
+
+class Compared(t.NamedTuple):
+    """What differs, what matters most first; and what is the same on all that answered, in a few words each."""
+
+    differences: list[Difference]
+    same: list[str]
+
+
+def compare(told: Sequence[Told]) -> Compared:
+    """Every balancer that answered, beside each other. One alone differs from nobody."""
+    answered = [each for each in told if each.answered]
+    found = Compared([], [])
+    if len(answered) < 2:
+        return found
+    facts = {each.host: each.facts for each in answered}
+    _compare(found, facts, "Program", _program, "program {}")
+    _compare(found, facts, "Runs", _runs, "{}")
+    _vip_sets(found, answered)
+    _configurations(found, answered)
+    _rings(found, answered)
+    _states(found, answered)
+    _compare(found, facts, "Drained", _drained, "none is drained", plain=True)
+    _compare(found, facts, "Agent", lambda each: str(each.get("agent", _UNSEEN)), "agent {}")
+    _compare(found, facts, "Reals by hand", _by_hand, "{}")
+    _compare(found, facts, "Program's sources", _sources, "sources {}")
+    _settings(found, facts)
+    _compare(found, facts, "Kernel", lambda each: str(each.get("kernel", _UNSEEN)), "kernel {}")
+    return found
+
+
+def _compare(
+    found: Compared,
+    facts: Mapping[str, Facts],
+    what: str,
+    said: Callable[[Facts], str],
+    same: str,
+    plain: bool = False,
+) -> None:
+    """One value. `same`: how it is told where all have it; `plain`: only where it is nothing out of the ordinary."""
+    groups = sides(facts, lambda host: said(facts[host]))
+    if len(groups) > 1:
+        found.differences.append(Difference(what, tuple((names_text(hosts), value) for hosts, value in groups)))
+    elif not plain or groups[0][1] == _NOT_DRAINED:
+        found.same.append(same.format(groups[0][1]))
+
+
+def _program(facts: Facts) -> str:
+    if not facts.get("loaded"):
+        return "not loaded"
+    return str((facts.get("program") or {}).get("tag") or "not pinned")
+
+
+def _sources(facts: Facts) -> str:
+    return str(facts.get("sources") or _UNSEEN)[:16]
+
+
+def _runs(facts: Facts) -> str:
+    """In which modes it is attached: the interfaces' names are each host's own."""
+    places = facts.get("attached") or []
+    wrong = sum(1 for each in places if each["wrong"])
+    if wrong or not places:
+        return f"not attached to {counted(wrong, 'interface')} that it is to run on" if wrong else "attached to nothing"
+    modes = sorted({str(each["mode"] or "in a slot of a root program") for each in places})
+    return f"attached, {' and '.join(modes)}"
+
+
+_NOT_DRAINED = "takes part"
+
+
+def _drained(facts: Facts) -> str:
+    drained = facts.get("drained")
+    if not drained:
+        return _NOT_DRAINED
+    return f"drained by {drained['by']}: {'routes withdrawn' if drained['withdraw'] else 'traffic asked to leave'}"
+
+
+def _by_hand(facts: Facts) -> str:
+    words = facts.get("by_hand") or {}
+    told = [f"{real} {word['state']}" for real, word in sorted(words.items())]
+    if not told:
+        return "no real by hand"
+    return ", ".join(told[:8]) + (f" and {len(told) - 8} more" if len(told) > 8 else "")
+
+
+def _settings(found: Compared, facts: Mapping[str, Facts]) -> None:
+    flat = {host: _flat(each.get("made_of") or {}) for host, each in facts.items()}
+    names = sorted({name for each in flat.values() for name in each})
+    before = len(found.differences)
+    for name in names:
+        groups = sides(flat, lambda host, name=name: flat[host].get(name, _UNSEEN))
+        if len(groups) > 1:
+            told = tuple((names_text(hosts), value) for hosts, value in groups)
+            found.differences.append(Difference(f"Setting {name}", told))
+    if len(found.differences) == before and names:
+        found.same.append("settings")
+
+
+def _flat(settings: Mapping[str, t.Any]) -> dict[str, str]:
+    found = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name}.{inner}": _shown(each) for inner, each in value.items()}
+        else:
+            found[name] = _shown(value)
+    return found
+
+
+def _shown(value: t.Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return value if isinstance(value, str) and value else json.dumps(value)
+
+
+def _folded(found: Compared, what: str, each: Mapping[str, tuple[tuple[str, str], ...]]) -> None:
+    """VIPs in which the same hosts differ in the same way, told once."""
+    groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for vip, told in each.items():
+        groups.setdefault(told, []).append(vip)
+    for told, vips in groups.items():
+        found.differences.append(Difference(f"{what} of {vips_text(vips)}", told))
+
+
+def _vip_sets(found: Compared, told: Sequence[Told]) -> None:
+    every = {each.host for each in told}
+    has = by_vip(told)
+    some = {vip: frozenset(hosts) for vip, hosts in has.items() if set(hosts) != every}
+    groups: dict[frozenset[str], list[str]] = {}
+    for vip, hosts in some.items():
+        groups.setdefault(hosts, []).append(vip)
+    for hosts, vips in groups.items():
+        where = ((names_text(hosts), "has"), (names_text(every - hosts), "has not"))
+        found.differences.append(Difference(f"Who has {vips_text(vips)}", where))
+    if has and not some:
+        found.same.append(counted(len(has), "VIP"))
+
+
+def _configurations(found: Compared, told: Sequence[Told]) -> None:
+    each = {}
+    for vip, hosts in by_vip(told).items():
+        groups = sides(hosts, lambda host, hosts=hosts: str(hosts[host].get("configured", "")))
+        if len(groups) > 1:
+            each[vip] = tuple(
+                (names_text(names), f"configuration {value}" if value else "on no record") for names, value in groups
+            )
+    # Each VIP's digest is its own: what counts is who differs from whom.
+    plain = {vip: tuple((names, _letter(place)) for place, (names, _v) in enumerate(said)) for vip, said in each.items()}
+    _folded(found, "Configuration", plain)
+
+
+def _letter(place: int) -> str:
+    """One configuration, another, and so on, where what it is would take a page."""
+    return "one configuration" if place == 0 else "another" if place == 1 else f"another, the {place + 1}th"
+
+
+def _rings(found: Compared, told: Sequence[Told]) -> None:
+    """Balancers that were given the same VIP have the same ring, unless a person or a check said otherwise."""
+    each, same = {}, 0
+    for vip, hosts in by_vip(told).items():
+        configured: dict[str, list[str]] = {}
+        for host, own in hosts.items():
+            configured.setdefault(str(own.get("configured", "")), []).append(host)
+        alike = True
+        for names in configured.values():
+            groups = sides(names, lambda host, hosts=hosts: _ring(hosts[host]))
+            if len({digest for _hosts, (digest, _why) in groups}) > 1:
+                alike = False
+                each[vip] = tuple(
+                    (names_text(members), f"{'one ring' if place == 0 else 'another'}{why}")
+                    for place, (members, (_digest, why)) in enumerate(groups)
+                )
+        same += alike
+    _folded(found, "Ring", each)
+    if same:
+        found.same.append(f"rings of {counted(same, 'VIP')}")
+
+
+def _ring(vip: Facts) -> tuple[str, str]:
+    words = " and ".join(vip.get("words") or ())
+    edited = ", changed by somebody else" if vip.get("edited") else ""
+    empty = ", empty" if not vip.get("ring") else ""
+    return str(vip.get("ring", "")), f"{empty}{f', reals are out {words}' if words else ''}{edited}"
+
+
+def _states(found: Compared, told: Sequence[Told]) -> None:
+    each, same = {}, 0
+    for vip, hosts in by_vip(told).items():
+        groups = sides(hosts, lambda host, hosts=hosts: _state(hosts[host]))
+        if len({state for _hosts, (state, _why) in groups}) > 1:
+            each[vip] = tuple(
+                (names_text(names), f"{state}{f' ({why})' if why else ''}") for names, (state, why) in groups
+            )
+        same += len(groups) == 1 and groups[0][1][0] == "announced"
+    _folded(found, "State", each)
+    if same:
+        found.same.append(f"{counted(same, 'VIP')} announced")
+
+
+def _state(vip: Facts) -> tuple[str, str]:
+    return str(vip["state"]), "; ".join(vip.get("reasons") or ())
