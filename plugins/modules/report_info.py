@@ -36,8 +36,8 @@ EXAMPLES = r"""
 RETURN = r"""
 facts:
   description:
-    - What the balancer tells. VIPs whose reals have the same slots share one of its pools; rows of numbers are texts, in
-      the order of the pool's reals. C(flows) are entries of the connection tables, of at most 200,000 that were
+    - What the balancer tells. VIPs whose reals have the same slots share one of its pools; rows of numbers are texts,
+      in the order of the pool's reals. C(flows) are entries of the connection tables, of at most 200,000 that were
       looked at.
   returned: always
   type: dict

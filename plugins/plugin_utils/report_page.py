@@ -57,6 +57,8 @@ def rendered(report: Report, about: About) -> str:
     )
     environment.filters |= {"number": number, "share": share, "points": points, "size": size}
     style, script = (FILES.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    shares = packed_shares(report.vips)
+    shares["reals"] = list(map(visible, shares["reals"]))
     text = environment.get_template("page.html.j2").render(
         report=report,
         title=about.title,
@@ -74,7 +76,7 @@ def rendered(report: Report, about: About) -> str:
         style_hash=Markup(_hash(style)),  # noqa: S704 - likewise
         script=Markup(script),  # noqa: S704 - likewise
         script_hash=Markup(_hash(script)),  # noqa: S704 - likewise
-        shares=Markup(_json(packed_shares(report.vips))),  # noqa: S704 - nothing in it means anything to HTML
+        shares=Markup(_json(shares)),  # noqa: S704 - nothing in it means anything to HTML
     )
     return text + "\n"
 

@@ -14,7 +14,6 @@ from contextlib import ExitStack, suppress
 from functools import partial
 
 from .._kernel.maps import KernelMaps
-from .._model import layout
 from .._model.doctor.finding import in_order
 from .._model.drift_finding import config_digest, live_digest, why_another
 from .._model.errors import FleetError

@@ -33,19 +33,20 @@
   const percent = (share) => (share * 100).toFixed(share < 0.0995 ? 2 : 1) + " %";
   const grouped = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, ",");
 
+  const realsOf = (place) => {
+    let at = 0;
+    return unpack(data.lists[data.vips[place][0]]).map((step) => data.reals[at += step]);
+  };
+  // Flows are told by how far they are from what is expected: an even number is so many more, an odd one fewer.
   const sharesOf = (place) => {
-    const [list, expected, flows] = data.vips[place];
-    const counts = flows ? unpack(flows) : [];
-    const total = counts.reduce((sum, each) => sum + each, 0);
+    const [, expected, total, offs] = data.vips[place];
     const parts = unpack(data.expected[expected]);
+    const off = unpack(offs).map((each) => (each % 2 ? -(each + 1) / 2 : each / 2));
     const odd = new Set(data.odd[place] || []);
-    return unpack(data.lists[list]).map((real, index) => ({
-      real: data.reals[real],
-      expected: parts[index] / data.whole,
-      flows: counts[index] || 0,
-      seen: total ? counts[index] / total : null,
-      odd: odd.has(index),
-    }));
+    return realsOf(place).map((real, index) => {
+      const flows = total ? Math.floor((parts[index] * total + data.whole / 2) / data.whole) + off[index] : 0;
+      return {real, flows, expected: parts[index] / data.whole, seen: total ? flows / total : null, odd: odd.has(index)};
+    });
   };
 
   // A VIP's shares in a line: what is expected as columns, what is seen as a line over them.
@@ -72,6 +73,12 @@
     svg.append(drawn("rect", {class: "s-expected", width: (160 * each.expected / most).toFixed(1), height: 12, rx: 2}));
     if (each.seen !== null) svg.append(drawn("rect", {class: "used", y: 4, width: (160 * each.seen / most).toFixed(1), height: 4, rx: 1}));
     return svg;
+  };
+
+  const LINE = 4;
+  const belowOf = (row) => {
+    const next = row.nextElementSibling;
+    return next && next.classList.contains("more") ? next : null;
   };
 
   const details = (place, name) => {
@@ -109,30 +116,40 @@
   const signed = (number) => (number < 0 ? "−" : "+") + Math.abs(number).toFixed(2);
 
   // VIPs: the line of shares, and the reals below on demand.
-  for (const row of document.querySelectorAll("tr[data-vip]")) {
-    const place = Number(row.dataset.vip);
-    row.querySelector("td.js").append(spark(sharesOf(place)));
-    const name = row.cells[0].textContent;
-    const button = made("button", name, "open");
-    button.type = "button";
-    button.setAttribute("aria-expanded", "false");
-    button.addEventListener("click", () => {
-      const next = row.nextElementSibling;
-      const open = next && next.classList.contains("more");
-      if (open) next.remove();
-      else row.after(details(place, name));
-      button.setAttribute("aria-expanded", String(!open));
+  const vips = document.getElementById("vip-table");
+  const placeOf = new Map();
+  if (vips) {
+    const title = made("th", "Shares");
+    title.scope = "col";
+    vips.tHead.rows[0].cells[LINE].before(title);
+    [...vips.tBodies[0].rows].forEach((row, place) => {
+      placeOf.set(row, place);
+      const cell = made("td", undefined, "line");
+      cell.append(spark(sharesOf(place)));
+      row.cells[LINE].before(cell);
+      const name = row.cells[0].textContent.trim();
+      const button = made("button", name, "open");
+      button.type = "button";
+      button.setAttribute("aria-expanded", "false");
+      button.addEventListener("click", () => {
+        const open = belowOf(row);
+        if (open) open.remove();
+        else row.after(details(place, name));
+        button.setAttribute("aria-expanded", String(!open));
+      });
+      row.cells[0].replaceChildren(button);
     });
-    row.cells[0].replaceChildren(button);
   }
-  for (const each of document.querySelectorAll(".js, .tools")) each.hidden = false;
+  document.querySelector(".tools").hidden = false;
 
   // Sorting: by a column's button, numbers downwards first.
+  const UNITS = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
   const valueOf = (cell) => {
-    if (cell.dataset.v !== undefined) return Number(cell.dataset.v);
     const text = cell.textContent.trim();
-    const number = /^[▲\s]*([−+-]?[\d,]+(?:\.\d+)?)(?: %| of .*)?$/.exec(text);
-    return number ? Number(number[1].replace("−", "-").replace(/,/g, "")) : text === "–" ? -Infinity : text;
+    const found = /^(?:[▲<]|about)?\s*([−+]?[\d,]+(?:\.\d+)?)(?:–\d+)?(?: (%|[kMGTPE]?B)| of .*)?$/.exec(text);
+    if (!found) return text === "–" ? -Infinity : text;
+    const unit = UNITS.indexOf(found[2]);
+    return Number(found[1].replace("−", "-").replace(/,/g, "")) * (unit > 0 ? 1000 ** unit : 1);
   };
   const natural = new Intl.Collator("en", {numeric: true});
   const compare = (a, b) =>
@@ -146,9 +163,10 @@
       for (const other of table.querySelectorAll("[aria-sort]")) other.removeAttribute("aria-sort");
       th.setAttribute("aria-sort", down ? "descending" : "ascending");
       const body = table.tBodies[0];
-      const rows = [...body.querySelectorAll(":scope > tr[data-find]")].map((row) => {
-        const next = row.nextElementSibling;
-        return {row, more: next && next.classList.contains("more") ? next : null, value: valueOf(row.cells[index])};
+      const bySize = th.dataset.size !== undefined;
+      const rows = [...body.rows].filter((row) => !row.classList.contains("more")).map((row) => {
+        const value = valueOf(row.cells[index]);
+        return {row, more: belowOf(row), value: bySize && Number.isFinite(value) ? Math.abs(value) : value};
       });
       rows.sort((a, b) => compare(a.value, b.value) * (down ? -1 : 1));
       body.append(...rows.flatMap((each) => (each.more ? [each.row, each.more] : [each.row])));
@@ -160,17 +178,16 @@
   let texts = null;
   const search = () => {
     const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
-    texts = texts || [...document.querySelectorAll("[data-find]")].map((row) => {
-      const place = row.dataset.vip;
-      const reals = place === undefined ? "" : unpack(data.lists[data.vips[Number(place)][0]]).map((each) => data.reals[each]).join(" ");
+    texts = texts || [...document.querySelectorAll("main .list > li, main .wrap > table > tbody > tr:not(.more)")].map((row) => {
+      const reals = placeOf.has(row) ? realsOf(placeOf.get(row)).join(" ") : "";
       return {row, text: `${row.textContent} ${reals}`.toLowerCase()};
     });
     let count = 0;
     for (const {row, text} of texts) {
       const shown = words.every((word) => text.includes(word));
       row.hidden = !shown;
-      const next = row.nextElementSibling;
-      if (next && next.classList.contains("more")) next.hidden = !shown;
+      const below = belowOf(row);
+      if (below) below.hidden = !shown;
       count += shown;
     }
     found.textContent = words.length ? `${count} of ${texts.length} entries have it` : "";

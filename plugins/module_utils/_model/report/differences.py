@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ..faults import counted
 from ..folding import names_text
-from .hosts import Facts, Told, by_vip, sides, vips_text
+from .hosts import Facts, Told, by_vip, is_one, sides, vips_text
 
 _UNSEEN = "–"
+_WORDS = 3
+ByVip = Mapping[str, Mapping[str, Facts]]
 
 
 class Difference(t.NamedTuple):
@@ -39,10 +41,11 @@ def compare(told: Sequence[Told]) -> Compared:
     facts = {each.host: each.facts for each in answered}
     _compare(found, facts, "Program", _program, "program {}")
     _compare(found, facts, "Runs", _runs, "{}")
-    _vip_sets(found, answered)
-    _configurations(found, answered)
-    _rings(found, answered)
-    _states(found, answered)
+    has = by_vip(answered)
+    _vip_sets(found, frozenset(facts), has)
+    _configurations(found, has)
+    _rings(found, has)
+    _states(found, has)
     _compare(found, facts, "Drained", _drained, "none is drained", plain=True)
     _compare(found, facts, "Agent", lambda each: str(each.get("agent", _UNSEEN)), "agent {}")
     _compare(found, facts, "Reals by hand", _by_hand, "{}")
@@ -144,80 +147,72 @@ def _folded(found: Compared, what: str, each: Mapping[str, tuple[tuple[str, str]
         found.differences.append(Difference(f"{what} of {vips_text(vips)}", told))
 
 
-def _vip_sets(found: Compared, told: Sequence[Told]) -> None:
-    every = {each.host for each in told}
-    has = by_vip(told)
-    some = {vip: frozenset(hosts) for vip, hosts in has.items() if set(hosts) != every}
+def _vip_sets(found: Compared, every: frozenset[str], has: ByVip) -> None:
     groups: dict[frozenset[str], list[str]] = {}
-    for vip, hosts in some.items():
-        groups.setdefault(hosts, []).append(vip)
-    for hosts, vips in groups.items():
-        where = ((names_text(hosts), "has"), (names_text(every - hosts), "has not"))
+    for vip, hosts in has.items():
+        if len(hosts) != len(every):
+            groups.setdefault(frozenset(hosts), []).append(vip)
+    for some, vips in groups.items():
+        where = ((names_text(some), "has"), (names_text(every - some), "has not"))
         found.differences.append(Difference(f"Who has {vips_text(vips)}", where))
-    if has and not some:
+    if has and not groups:
         found.same.append(counted(len(has), "VIP"))
 
 
-def _configurations(found: Compared, told: Sequence[Told]) -> None:
+def _configurations(found: Compared, has: ByVip) -> None:
     each = {}
-    for vip, hosts in by_vip(told).items():
-        groups = sides(hosts, lambda host, hosts=hosts: str(hosts[host].get("configured", "")))
-        if len(groups) > 1:
+    for vip, hosts in has.items():
+        if not is_one(own["configured"] for own in hosts.values()):
+            groups = sides(hosts, lambda host, hosts=hosts: str(hosts[host]["configured"]))
             each[vip] = tuple(
-                (names_text(names), f"configuration {value}" if value else "on no record") for names, value in groups
+                (names_text(names), f"{_letter(place)} configuration" if digest else "none on record")
+                for place, (names, digest) in enumerate(groups)
             )
-    # Each VIP's digest is its own: what counts is who differs from whom.
-    plain = {vip: tuple((names, _letter(place)) for place, (names, _v) in enumerate(said)) for vip, said in each.items()}
-    _folded(found, "Configuration", plain)
+    _folded(found, "Configuration", each)
 
 
 def _letter(place: int) -> str:
-    """One configuration, another, and so on, where what it is would take a page."""
-    return "one configuration" if place == 0 else "another" if place == 1 else f"another, the {place + 1}th"
+    """One configuration, another, and so on: what they are would take a page."""
+    return ("one", "another", "a third")[place] if place < _WORDS else f"a {place + 1}th"
 
 
-def _rings(found: Compared, told: Sequence[Told]) -> None:
+def _rings(found: Compared, has: ByVip) -> None:
     """Balancers that were given the same VIP have the same ring, unless a person or a check said otherwise."""
     each, same = {}, 0
-    for vip, hosts in by_vip(told).items():
+    for vip, hosts in has.items():
+        if is_one(own["ring"] for own in hosts.values()):
+            same += 1
+            continue
         configured: dict[str, list[str]] = {}
         for host, own in hosts.items():
-            configured.setdefault(str(own.get("configured", "")), []).append(host)
-        alike = True
+            configured.setdefault(own["configured"], []).append(host)
         for names in configured.values():
             groups = sides(names, lambda host, hosts=hosts: _ring(hosts[host]))
-            if len({digest for _hosts, (digest, _why) in groups}) > 1:
-                alike = False
+            if not is_one(digest for _hosts, (digest, _why) in groups):
                 each[vip] = tuple(
-                    (names_text(members), f"{'one ring' if place == 0 else 'another'}{why}")
+                    (names_text(members), f"{_letter(place)} ring{why}")
                     for place, (members, (_digest, why)) in enumerate(groups)
                 )
-        same += alike
     _folded(found, "Ring", each)
     if same:
         found.same.append(f"rings of {counted(same, 'VIP')}")
 
 
 def _ring(vip: Facts) -> tuple[str, str]:
-    words = " and ".join(vip.get("words") or ())
-    edited = ", changed by somebody else" if vip.get("edited") else ""
-    empty = ", empty" if not vip.get("ring") else ""
-    return str(vip.get("ring", "")), f"{empty}{f', reals are out {words}' if words else ''}{edited}"
+    words = " and ".join(vip["words"])
+    edited = ", changed by somebody else" if vip["edited"] else ""
+    empty = ", empty" if not vip["ring"] else ""
+    return vip["ring"], f"{empty}{f', as reals are out {words}' if words else ''}{edited}"
 
 
-def _states(found: Compared, told: Sequence[Told]) -> None:
-    each, same = {}, 0
-    for vip, hosts in by_vip(told).items():
-        groups = sides(hosts, lambda host, hosts=hosts: _state(hosts[host]))
-        if len({state for _hosts, (state, _why) in groups}) > 1:
-            each[vip] = tuple(
-                (names_text(names), f"{state}{f' ({why})' if why else ''}") for names, (state, why) in groups
-            )
-        same += len(groups) == 1 and groups[0][1][0] == "announced"
+def _states(found: Compared, has: ByVip) -> None:
+    each, announced = {}, 0
+    for vip, hosts in has.items():
+        if is_one(own["state"] for own in hosts.values()):
+            announced += next(iter(hosts.values()))["state"] == "announced"
+            continue
+        groups = sides(hosts, lambda host, hosts=hosts: (hosts[host]["state"], "; ".join(hosts[host]["reasons"])))
+        each[vip] = tuple((names_text(names), f"{state}{f': {why}' if why else ''}") for names, (state, why) in groups)
     _folded(found, "State", each)
-    if same:
-        found.same.append(f"{counted(same, 'VIP')} announced")
-
-
-def _state(vip: Facts) -> tuple[str, str]:
-    return str(vip["state"]), "; ".join(vip.get("reasons") or ())
+    if announced:
+        found.same.append(f"{counted(announced, 'VIP')} announced")

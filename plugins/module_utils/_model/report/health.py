@@ -29,7 +29,7 @@ class Trouble(t.NamedTuple):
 
 
 class Out(t.NamedTuple):
-    """A real that takes no new flows, or would not but for a VIP's floor. `vips`: in how many, and the first of them."""
+    """A real that takes no new flows, or would not but for its VIP's floor. `vips`: in how many; `first`: some."""
 
     real: str
     state: str
@@ -83,7 +83,9 @@ def _troubles(told: Sequence[Told]) -> list[Trouble]:
     ]
     every = fold((each.host, _key(finding)) for each in told for finding in each.facts.get("findings", ()))
     for level in (ERROR, WARNING):
-        found += [Trouble(level, *said[1:3], each.names, *said[3:]) for each in every if (said := each.said)[0] == level]
+        found += [
+            Trouble(level, *said[1:3], each.names, *said[3:]) for each in every if (said := each.said)[0] == level
+        ]
     # What the status says is wrong, where doctor found no cause.
     bare = (
         (each.host, problem)
@@ -165,4 +167,3 @@ def health_text(health: Health) -> str:
     if not health.troubles:
         return "nothing is wrong"
     return f"{counted(health.errors, 'error')} and {counted(health.warnings, 'warning')}"
-

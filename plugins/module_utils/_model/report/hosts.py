@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from functools import cache
 
 from ..faults import counted, some
-from ..folding import natural
+from ..folding import names_text, natural
 
 _LONGEST = 300
 _NAMED = 3
@@ -23,7 +24,7 @@ class Told(t.NamedTuple):
     """One balancer of the inventory. `facts`: as module report_info has them; `why`: in their place, why not."""
 
     host: str
-    facts: Facts = {}
+    facts: Facts
     why: str = ""
 
     @property
@@ -48,6 +49,17 @@ def vips_text(vips: Collection[str]) -> str:
     """What has to be said of these VIPs: one by its name, several by their number and the first names."""
     names = list(vips)
     return names[0] if len(names) == 1 else f"{counted(len(names), 'VIP')}: {some(names, _NAMED)}"
+
+
+@cache
+def named(hosts: tuple[str, ...]) -> str:
+    """Hosts in few words. Many VIPs ask for the same ones."""
+    return names_text(hosts)
+
+
+def is_one(values: Iterable[Hashable]) -> bool:
+    """Whether all say the same."""
+    return len(set(values)) < 2
 
 
 def sides(hosts: Iterable[str], said: Callable[[str], H]) -> list[tuple[tuple[str, ...], H]]:

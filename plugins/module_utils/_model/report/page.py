@@ -270,7 +270,5 @@ def _runs(told: Sequence[Told]) -> list[RunRow]:
         texts = sorted(said, key=lambda text: -len(said[text]))
         what = texts[0] if len(texts) == 1 else f"{texts[0]} ({names_text(said[texts[0]])}); {len(texts) - 1} more"
         hosts = names_text(host for host, _entry in entries)
-        found.append(
-            RunRow(minute(first["began"]), first["user"], first["revision"], first["run"][:8], hosts, what)
-        )
+        found.append(RunRow(minute(first["began"]), first["user"], first["revision"], first["run"][:8], hosts, what))
     return sorted(found, key=lambda row: row.began, reverse=True)

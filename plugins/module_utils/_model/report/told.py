@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What one balancer tells for the report of its fleet, in as few values as that takes. Pure.
 
-VIPs of the same reals and slots share a *pool*, and rows of numbers are texts: 512 VIPs of 100 reals are then a thousand
-values for Ansible to carry, not fifty thousand.
+VIPs of the same reals and slots share a *pool*, and rows of numbers are texts: of 512 VIPs with 100 reals, Ansible then
+has some thousand values to carry, not a hundred thousand.
 """
 
 from __future__ import annotations

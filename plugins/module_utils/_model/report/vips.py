@@ -12,11 +12,10 @@ from __future__ import annotations
 import math
 import typing as t
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from ..folding import names_text
-from .hosts import Facts, Told, by_vip
+from .hosts import Facts, Told, by_vip, named
 from .told import numbers
 
 CHANCE = 4.0
@@ -25,19 +24,18 @@ CHANCE = 4.0
 POINTS = 0.01
 """A smaller difference of a share is not worth a word, chance or not."""
 
-WHOLE = 100_000
-"""Expected shares are told in this many parts."""
+WHOLE = 10_000
+"""Expected shares are told to the page's script in this many parts."""
 
 
-@dataclass(frozen=True)
-class Share:
+class Share(t.NamedTuple):
     """A real of a VIP. `expected`, `seen`: shares of 1, `seen` 0 where no flow is; `flows`: those that are."""
 
     real: str
     expected: float
     seen: float
     flows: int
-    is_odd: bool = False
+    is_odd: bool
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class VipRow:
 
     @property
     def level(self) -> str:
-        """error where it is down anywhere, warning where it is not announced everywhere, else ""."""
+        """Its mark: error where it is down anywhere, warning where it is not announced everywhere, else ""."""
         if "down" in self.states or not self.reals_in[0]:
             return "error"
         odd = set(self.states) - {"announced", "ready"} or len(self.states) > 1
@@ -71,7 +69,9 @@ class VipRow:
 
 def vip_rows(told: Sequence[Told]) -> list[VipRow]:
     """Every VIP of every balancer that answered."""
-    pools = {each.host: [_Pool.of(each.facts, pool) for pool in each.facts.get("pools", ())] for each in told}
+    known: dict[t.Hashable, _Pool] = {}
+    lists: dict[tuple[str, ...], int] = {}
+    pools = {each.host: _pools(each.facts, lists, known) for each in told}
     return [
         _row(vip, hosts, {host: pools[host][own["pool"]] for host, own in hosts.items()})
         for vip, hosts in by_vip(told).items()
@@ -79,37 +79,51 @@ def vip_rows(told: Sequence[Told]) -> list[VipRow]:
 
 
 class _Pool(t.NamedTuple):
+    """Reals and their shares of a ring. Balancers that have the same one have this very object."""
+
     reals: tuple[str, ...]
     shares: tuple[float, ...]
 
-    @classmethod
-    def of(cls, facts: Facts, pool: Mapping[str, str]) -> _Pool:
-        names, size = facts["reals"], facts.get("ring_size") or 0
-        reals = tuple(names[place] for place in numbers(pool["reals"]))
-        return cls(reals, tuple(slots / size if size else 0.0 for slots in numbers(pool["slots"])))
+
+def _pools(facts: Facts, lists: dict[tuple[str, ...], int], known: dict[t.Hashable, _Pool]) -> list[_Pool]:
+    """The pools of one balancer. `lists`: reals of balancers → a number, as a long list takes long to look up."""
+    names, size = tuple(facts["reals"]), facts.get("ring_size") or 0
+    number = lists.setdefault(names, len(lists))
+    found = []
+    for pool in facts.get("pools", ()):
+        key = number, size, pool["reals"], pool["slots"]
+        if key not in known:
+            reals = tuple(names[place] for place in numbers(pool["reals"]))
+            known[key] = _Pool(reals, tuple(slots / size if size else 0.0 for slots in numbers(pool["slots"])))
+        found.append(known[key])
+    return found
 
 
 @dataclass
 class _Sum:
-    """Of one real: what is expected, what chance may take off or add, and what was seen."""
+    """Of one real: what is expected, what chance may take off or add, and what was seen; its shares of rings."""
 
     expected: float = 0.0
     variance: float = 0.0
     flows: int = 0
-    shares: list[float] = field(default_factory=list)
+    shares: float = 0.0
 
 
 def _row(vip: str, hosts: Mapping[str, Facts], pools: Mapping[str, _Pool]) -> VipRow:
+    # Fifty balancers mostly have one pool: their flows are added up before anything is reckoned.
+    alike: dict[int, tuple[_Pool, list[str]]] = {}
+    for host in hosts:
+        alike.setdefault(id(pools[host]), (pools[host], []))[1].append(host)
     sums: dict[str, _Sum] = {}
     total = 0
-    for host, own in hosts.items():
-        pool = pools[host]
-        flows = numbers(own["flows"]) or [0] * len(pool.reals)
+    for pool, names in alike.values():
+        rows = [numbers(text) for name in names if (text := hosts[name]["flows"])]
+        flows = list(map(sum, zip(*rows, strict=True))) if rows else [0] * len(pool.reals)
         here = sum(flows)
         total += here
         for real, share, count in zip(pool.reals, pool.shares, flows, strict=True):
             found = sums.setdefault(real, _Sum())
-            found.shares.append(share)
+            found.shares += share * len(names)
             found.flows += count
             found.expected += here * share
             found.variance += here * share * (1 - share)
@@ -120,7 +134,7 @@ def _row(vip: str, hosts: Mapping[str, Facts], pools: Mapping[str, _Pool]) -> Vi
     return VipRow(
         vip,
         len(hosts),
-        {state: names_text(names) for state, names in sorted(where.items(), key=lambda item: -len(item[1]))},
+        {state: named(tuple(names)) for state, names in sorted(where.items(), key=lambda item: -len(item[1]))},
         max(own["reals"] for own in hosts.values()),
         (min(own["reals_in"] for own in hosts.values()), max(own["reals_in"] for own in hosts.values())),
         sum(own["packets"] for own in hosts.values()),
@@ -134,7 +148,7 @@ def _row(vip: str, hosts: Mapping[str, Facts], pools: Mapping[str, _Pool]) -> Vi
 
 def _share(real: str, found: _Sum, total: int, hosts: int) -> Share:
     if not total:
-        return Share(real, sum(found.shares) / hosts, 0.0, 0)
+        return Share(real, found.shares / hosts, 0.0, 0, False)
     far = abs(found.flows - found.expected)
     odd = far > POINTS * total and far > CHANCE * math.sqrt(found.variance + 1)
     return Share(real, found.expected / total, found.flows / total, found.flows, odd)
@@ -175,37 +189,56 @@ def real_rows(told: Sequence[Told], vips: Sequence[VipRow]) -> list[RealRow]:
 # For the page's script
 
 _DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_FIVE_BITS = 32
 
 
-def packed(values: Sequence[int]) -> str:
+def packed(values: Iterable[int]) -> str:
     """Numbers of 0 and more, five bits in each character, the lowest first; all but a number's last have the sixth."""
     found = []
     for value in values:
         left = value
-        while left >= 32:
-            found.append(_DIGITS[left % 32 + 32])
-            left //= 32
+        while left >= _FIVE_BITS:
+            found.append(_DIGITS[left % _FIVE_BITS + _FIVE_BITS])
+            left //= _FIVE_BITS
         found.append(_DIGITS[left])
     return "".join(found)
 
 
 def packed_shares(vips: Sequence[VipRow]) -> dict[str, t.Any]:
-    """Every share of every VIP, each list of reals and of expected shares once.
+    """Every share of every VIP, in as few characters as it takes.
 
-    `reals`: addresses; `lists`: places in `reals`; `expected`: in parts of WHOLE; `vips`: of each VIP the numbers of
-    its list and of its expected shares, and the flows to each real, "" where there are none; `odd`: of each VIP that
-    has some, the places in its list of those that are not chance.
+    `reals`: addresses; `lists`: the places in `reals` of a VIP's, each as its distance from the one before;
+    `expected`: in parts of `whole`; `vips`: of each VIP the numbers of its list and of its expected shares, its flows,
+    and for each real by how many these differ from what is expected (2 n, or 2 n - 1 where they are fewer); `odd`: of
+    VIPs that have some, the places in their lists of shares that are not chance.
     """
     reals: dict[str, int] = {}
     lists: dict[str, int] = {}
     expected: dict[str, int] = {}
     rows: list[list[t.Any]] = []
     odd: dict[int, list[int]] = {}
-    for place, vip in enumerate(vips):
-        own = packed([reals.setdefault(share.real, len(reals)) for share in vip.shares])
-        parts = packed([round(share.expected * WHOLE) for share in vip.shares])
-        flows = packed([share.flows for share in vip.shares]) if vip.flows else ""
-        rows.append([lists.setdefault(own, len(lists)), expected.setdefault(parts, len(expected)), flows])
-        if found := [index for index, share in enumerate(vip.shares) if share.is_odd]:
-            odd[place] = found
-    return {"whole": WHOLE, "reals": list(reals), "lists": list(lists), "expected": list(expected), "vips": rows, "odd": odd}
+    # The first list gives the order; of others the places rise, which makes their distances small.
+    for vip in vips:
+        for share in vip.shares:
+            reals.setdefault(share.real, len(reals))
+    for number, vip in enumerate(vips):
+        shares = sorted(vip.shares, key=lambda share: reals[share.real])
+        places = [reals[share.real] for share in shares]
+        own = packed([place - before for before, place in zip([0, *places], places, strict=False)])
+        parts = [round(share.expected * WHOLE) for share in shares]
+        off = [
+            share.flows - (part * vip.flows + WHOLE // 2) // WHOLE for share, part in zip(shares, parts, strict=True)
+        ]
+        flows = packed([2 * each if each >= 0 else -2 * each - 1 for each in off]) if vip.flows else ""
+        told = expected.setdefault(packed(parts), len(expected))
+        rows.append([lists.setdefault(own, len(lists)), told, vip.flows, flows])
+        if found := [place for place, share in enumerate(shares) if share.is_odd]:
+            odd[number] = found
+    return {
+        "whole": WHOLE,
+        "reals": list(reals),
+        "lists": list(lists),
+        "expected": list(expected),
+        "vips": rows,
+        "odd": odd,
+    }

@@ -84,6 +84,8 @@ def payload(module: str) -> Mapping[str, int]:
         ("balancer_info", 768),
         # Whoever examines a host asks everybody who knows something of it, and compiles the smallest program.
         ("doctor_info", 1180),
+        # The report of a fleet asks the same examiners, and reads the status.
+        ("report_info", 1200),
         # Whoever compares a host has every module review its part.
         ("drift_info", 1208),
     ],

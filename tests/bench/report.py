@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the page of katran.fleet.report takes on the controller, for fifty balancers of 512 VIPs with 100 reals each.
+
+usage: python tests/bench/report.py [FOLDER]     # pages are left there
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from ansible_collections.katran.fleet.plugins.module_utils._model.report.hosts import told_of
+from ansible_collections.katran.fleet.plugins.module_utils._model.report.page import report_of
+from ansible_collections.katran.fleet.plugins.plugin_utils.report_page import About, rendered
+from ansible_collections.katran.fleet.tests.engine.report_fleet import fleet
+
+MOST_BYTES, MOST_SECONDS = 500_000, 5.0
+
+
+def main() -> None:
+    worst = False
+    for words, every, own in (
+        ("100 reals, one pool", 100, False),
+        ("100 reals, weights of each VIP's own", 100, True),
+        ("4,000 reals, reals and weights of each VIP's own", 4000, True),
+    ):
+        results = fleet(50, 512, 100, every, own)
+        sent = max(len(json.dumps(each)) for each in results.values())
+        began, spent = time.monotonic(), time.process_time()
+        page = rendered(report_of([told_of(host, each) for host, each in results.items()]), About(time.time()))
+        seconds, spent = time.monotonic() - began, time.process_time() - spent
+        size = len(page.encode())
+        worst = worst or size > MOST_BYTES or seconds > MOST_SECONDS
+        print(
+            f"50 balancers, 512 VIPs x 100 reals, of {words}: {size / 1000:.0f} kB (at most {MOST_BYTES / 1000:.0f}), "
+            f"{seconds:.1f} s (at most {MOST_SECONDS:.0f}), {spent:.1f} s of CPU; a balancer sends {sent / 1000:.0f} kB"
+        )
+        if len(sys.argv) > 1:
+            Path(sys.argv[1], f"report-{every}-{'own' if own else 'shared'}.html").write_text(page, encoding="utf-8")
+    print(f"(load {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores)")
+    raise SystemExit(worst)
+
+
+if __name__ == "__main__":
+    main()
