@@ -141,6 +141,7 @@
     });
   }
   document.querySelector(".tools").hidden = false;
+  document.getElementById("unscripted")?.remove();
 
   // Sorting: by a column's button, numbers downwards first.
   const UNITS = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
