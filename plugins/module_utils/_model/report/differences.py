@@ -9,11 +9,14 @@ import json
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
 
-from ..faults import counted
+from ..faults import counted, some
 from ..folding import names_text
 from .hosts import Facts, Told, by_vip, is_one, sides, vips_text
 
 _UNSEEN = "–"
+_NAMED = 8
+"""As many reals are named of those that somebody said something of."""
+
 _WORDS = 3
 ByVip = Mapping[str, Mapping[str, Facts]]
 
@@ -64,7 +67,7 @@ def _compare(
     plain: bool = False,
 ) -> None:
     """One value. `same`: how it is told where all have it; `plain`: only where it is nothing out of the ordinary."""
-    groups = sides(facts, lambda host: said(facts[host]))
+    groups = sides({host: said(each) for host, each in facts.items()})
     if len(groups) > 1:
         found.differences.append(Difference(what, tuple((names_text(hosts), value) for hosts, value in groups)))
     elif not plain or groups[0][1] == _NOT_DRAINED:
@@ -106,7 +109,7 @@ def _by_hand(facts: Facts) -> str:
     told = [f"{real} {word['state']}" for real, word in sorted(words.items())]
     if not told:
         return "no real by hand"
-    return ", ".join(told[:8]) + (f" and {len(told) - 8} more" if len(told) > 8 else "")
+    return some(told, _NAMED)
 
 
 def _settings(found: Compared, facts: Mapping[str, Facts]) -> None:
@@ -114,7 +117,7 @@ def _settings(found: Compared, facts: Mapping[str, Facts]) -> None:
     names = sorted({name for each in flat.values() for name in each})
     before = len(found.differences)
     for name in names:
-        groups = sides(flat, lambda host, name=name: flat[host].get(name, _UNSEEN))
+        groups = sides({host: each.get(name, _UNSEEN) for host, each in flat.items()})
         if len(groups) > 1:
             told = tuple((names_text(hosts), value) for hosts, value in groups)
             found.differences.append(Difference(f"Setting {name}", told))
@@ -123,7 +126,7 @@ def _settings(found: Compared, facts: Mapping[str, Facts]) -> None:
 
 
 def _flat(settings: Mapping[str, t.Any]) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):
             found |= {f"{name}.{inner}": _shown(each) for inner, each in value.items()}
@@ -152,8 +155,8 @@ def _vip_sets(found: Compared, every: frozenset[str], has: ByVip) -> None:
     for vip, hosts in has.items():
         if len(hosts) != len(every):
             groups.setdefault(frozenset(hosts), []).append(vip)
-    for some, vips in groups.items():
-        where = ((names_text(some), "has"), (names_text(every - some), "has not"))
+    for who, vips in groups.items():
+        where = ((names_text(who), "has"), (names_text(every - who), "has not"))
         found.differences.append(Difference(f"Who has {vips_text(vips)}", where))
     if has and not groups:
         found.same.append(counted(len(has), "VIP"))
@@ -163,7 +166,7 @@ def _configurations(found: Compared, has: ByVip) -> None:
     each = {}
     for vip, hosts in has.items():
         if not is_one(own["configured"] for own in hosts.values()):
-            groups = sides(hosts, lambda host, hosts=hosts: str(hosts[host]["configured"]))
+            groups = sides({host: str(own["configured"]) for host, own in hosts.items()})
             each[vip] = tuple(
                 (names_text(names), f"{_letter(place)} configuration" if digest else "none on record")
                 for place, (names, digest) in enumerate(groups)
@@ -187,7 +190,7 @@ def _rings(found: Compared, has: ByVip) -> None:
         for host, own in hosts.items():
             configured.setdefault(own["configured"], []).append(host)
         for names in configured.values():
-            groups = sides(names, lambda host, hosts=hosts: _ring(hosts[host]))
+            groups = sides({host: _ring(hosts[host]) for host in names})
             if not is_one(digest for _hosts, (digest, _why) in groups):
                 each[vip] = tuple(
                     (names_text(members), f"{_letter(place)} ring{why}")
@@ -211,7 +214,7 @@ def _states(found: Compared, has: ByVip) -> None:
         if is_one(own["state"] for own in hosts.values()):
             announced += next(iter(hosts.values()))["state"] == "announced"
             continue
-        groups = sides(hosts, lambda host, hosts=hosts: (hosts[host]["state"], "; ".join(hosts[host]["reasons"])))
+        groups = sides({host: (str(own["state"]), "; ".join(own["reasons"])) for host, own in hosts.items()})
         each[vip] = tuple((names_text(names), f"{state}{f': {why}' if why else ''}") for names, (state, why) in groups)
     _folded(found, "State", each)
     if announced:

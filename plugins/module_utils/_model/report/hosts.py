@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from functools import cache
 
 from ..faults import counted, some
@@ -62,11 +62,11 @@ def is_one(values: Iterable[Hashable]) -> bool:
     return len(set(values)) < 2
 
 
-def sides(hosts: Iterable[str], said: Callable[[str], H]) -> list[tuple[tuple[str, ...], H]]:
-    """Which hosts say the same, in natural order; what most say first."""
+def sides(said: Mapping[str, H]) -> list[tuple[tuple[str, ...], H]]:
+    """Which hosts say the same, in natural order; what most say first. `said`: host → what it says."""
     found: dict[H, list[str]] = {}
-    for host in sorted(hosts, key=natural):
-        found.setdefault(said(host), []).append(host)
+    for host in sorted(said, key=natural):
+        found.setdefault(said[host], []).append(host)
     return [(tuple(names), each) for each, names in sorted(found.items(), key=lambda item: -len(item[1]))]
 
 

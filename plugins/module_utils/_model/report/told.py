@@ -59,8 +59,8 @@ def told_vips(vips: Iterable[VipStatus], pools: Pools, flows: Flows) -> list[dic
     `astray`: flows to reals that it has no more.
     """
     every: dict[str, int] = {}
-    for (vip, _real), count in flows.items():
-        every[vip] = every.get(vip, 0) + count
+    for (name, _real), count in flows.items():
+        every[name] = every.get(name, 0) + count
     found = []
     for vip in vips:
         counts = [flows.get((vip.vip, each.real), 0) for each in vip.members]
