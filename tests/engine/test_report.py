@@ -26,14 +26,13 @@ from ansible_collections.katran.fleet.tests.engine.host import (
     RESOURCES,
     SIZES,
     apply,
-    apply_all,
     count_writes,
     module,
     world,
 )
 from ansible_collections.katran.fleet.tests.engine.playbooks import run_playbook
 from ansible_collections.katran.fleet.tests.engine.report_fleet import Result, balancer, fleet, troubled
-from ansible_collections.katran.fleet.tests.engine.sandbox import compiled_once, ensure_balancer, sandbox
+from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, compiled_once, ensure_balancer, run, sandbox
 
 CHROMIUM = "/usr/bin/chromium"
 EVIL = '</script><script>window.hurt = 1</script><img src="http://127.0.0.1:9/x" onerror="window.hurt = 2">&amp;\u202e'
@@ -358,7 +357,10 @@ def test_what_a_real_balancer_tells(tmp_path: Path) -> None:
             assert outcome["changed"] is False
             assert count_writes(trace) == 0
         facts = outcome["facts"]
-        apply_all({})
+        # A program that is gone with its pins, while state.json stays.
+        run("ip", "link", "set", "lb0", "xdp", "off")
+        run("rm", "-r", f"{BPFFS}/katran")
+        bare = module("report_info", {})["facts"]
     assert len(json.dumps(facts)) < 30_000
     report = report_of([told_of("lb1", {"facts": facts})])
     row = next(each for each in report.vips if each.vip == "198.51.100.1:80/tcp")
@@ -381,6 +383,11 @@ def test_what_a_real_balancer_tells(tmp_path: Path) -> None:
     assert [(each.hosts, each.what) for each in report.runs] == [("lb1", "real 10.0.0.2: as its VIPs say → draining")]
     page = rendered(report, About(time.time()))
     assert "One balancer answered: there is nothing to compare." in page
+    both = report_of([told_of("lb1", {"facts": facts}), told_of("lb2", {"facts": bare})])
+    assert [(each.host, each.state, each.vips) for each in both.balancers][1] == ("lb2", "not loaded", 5)
+    assert ("Program", "not loaded") in [(each.what, each.sides[1][1]) for each in both.compared.differences]
+    assert {each.name for each in both.health.troubles if each.hosts == "lb2"} == {"program_detached"}
+    assert ">not loaded<" in rendered(both, About(time.time()))
 
 
 # The playbook

@@ -33,7 +33,9 @@ from .request import Request
 from .status import BalancerStatus, Look, TableFill, read_whole
 
 MOST_FLOWS = 200_000
-"""As many flows are looked at, the same number of each table: the first by the kernel's hash, which no real favours."""
+"""As many flows are looked at, and a batch more: each table's first by the kernel's hash, which favours no real."""
+
+_BATCH = 8192
 
 _EVERY = 16
 """Of the half slots of a ring, every so many are compared between balancers: whole rings are, on their own hosts."""
@@ -161,10 +163,11 @@ def count_flows(maps: KernelMaps, live: Live) -> tuple[dict[tuple[str, str], int
     looked = 0
     with ExitStack() as stack:
         tables = [each for each in open_flow_tables(maps, stack) if each.name in FLOW_TABLES[0]]
-        most = MOST_FLOWS // max(1, len(tables))
-        for each in tables:
-            left, stride = most, each.map.stride
-            for keys, values, count in each.map.batches(min(most, 16384)):
+        # What an emptier table leaves of its part, fuller ones have.
+        tables.sort(key=lambda each: each.map.fill()[0])
+        for done, each in enumerate(tables):
+            left, stride = (MOST_FLOWS - looked) // (len(tables) - done), each.map.stride
+            for keys, values, count in each.map.batches(_BATCH) if left > 0 else ():
                 ids = memoryview(values)[: count * stride].cast("I")[:: stride // 4]
                 for at, number in zip(range(0, count * KEY_BYTES, KEY_BYTES), ids, strict=True):
                     key = keys[at : at + KEY_BYTES]
