@@ -85,9 +85,9 @@ bench-katran: venv ## how long the command katran takes on a balancer of 512 VIP
 bench-report: venv ## how large the report of fifty balancers is, and how long it takes to write; figures beside the targets
 	@PYTHONPATH=collections python tests/bench/report.py
 
-.PHONY: pictures
-pictures: venv ## docs/pictures, of the report of a laboratory of its own with a few things wrong
-	@scripts/pictures
+.PHONY: screenshots
+screenshots: venv ## docs/pictures/report-*.png, of the report of a laboratory of its own with a few things wrong
+	@scripts/screenshots
 
 .PHONY: bench-agent
 bench-agent: venv ## what checks cost the agent: core share, µs and memory by type; figures beside the targets
