@@ -21,11 +21,18 @@ _WORDS = 3
 ByVip = Mapping[str, Mapping[str, Facts]]
 
 
+Sides = tuple[tuple[str, str], ...]
+
+
 class Difference(t.NamedTuple):
-    """One thing in which balancers differ. `sides`: (hosts in few words, what they have), what most have first."""
+    """One thing in which balancers differ. `sides`: (hosts in few words, what they have), what most have first.
+
+    `most`: whether more have the first than any other; else nobody is the odd one out.
+    """
 
     what: str
-    sides: tuple[tuple[str, str], ...]
+    sides: Sides
+    most: bool = True
 
 
 class Compared(t.NamedTuple):
@@ -69,7 +76,7 @@ def _compare(
     """One value. `same`: how it is told where all have it; `plain`: only where it is nothing out of the ordinary."""
     groups = sides({host: said(each) for host, each in facts.items()})
     if len(groups) > 1:
-        found.differences.append(Difference(what, tuple((names_text(hosts), value) for hosts, value in groups)))
+        found.differences.append(_difference(what, groups))
     elif not plain or groups[0][1] == _NOT_DRAINED:
         found.same.append(same.format(groups[0][1]))
 
@@ -119,8 +126,7 @@ def _settings(found: Compared, facts: Mapping[str, Facts]) -> None:
     for name in names:
         groups = sides({host: each.get(name, _UNSEEN) for host, each in flat.items()})
         if len(groups) > 1:
-            told = tuple((names_text(hosts), value) for hosts, value in groups)
-            found.differences.append(Difference(f"Setting {name}", told))
+            found.differences.append(_difference(f"Setting {name}", groups))
     if len(found.differences) == before and names:
         found.same.append("settings")
 
@@ -141,13 +147,19 @@ def _shown(value: t.Any) -> str:
     return value if isinstance(value, str) and value else json.dumps(value)
 
 
-def _folded(found: Compared, what: str, each: Mapping[str, tuple[tuple[str, str], ...]]) -> None:
+def _difference(what: str, groups: Sequence[tuple[tuple[str, ...], str]]) -> Difference:
+    """Of two groups of hosts or more, the largest first."""
+    most = len(groups[0][0]) > len(groups[1][0])
+    return Difference(what, tuple((names_text(hosts), value) for hosts, value in groups), most)
+
+
+def _folded(found: Compared, what: str, each: Mapping[str, Difference]) -> None:
     """VIPs in which the same hosts differ in the same way, told once."""
-    groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    groups: dict[Difference, list[str]] = {}
     for vip, told in each.items():
         groups.setdefault(told, []).append(vip)
     for told, vips in groups.items():
-        found.differences.append(Difference(f"{what} of {vips_text(vips)}", told))
+        found.differences.append(told._replace(what=f"{what} of {vips_text(vips)}"))
 
 
 def _vip_sets(found: Compared, every: frozenset[str], has: ByVip) -> None:
@@ -156,8 +168,9 @@ def _vip_sets(found: Compared, every: frozenset[str], has: ByVip) -> None:
         if len(hosts) != len(every):
             groups.setdefault(frozenset(hosts), []).append(vip)
     for who, vips in groups.items():
-        where = ((names_text(who), "has"), (names_text(every - who), "has not"))
-        found.differences.append(Difference(f"Who has {vips_text(vips)}", where))
+        where = [(tuple(who), "has"), (tuple(every - who), "has not")]
+        where.sort(key=lambda side: -len(side[0]))
+        found.differences.append(_difference(f"Who has {vips_text(vips)}", where))
     if has and not groups:
         found.same.append(counted(len(has), "VIP"))
 
@@ -167,10 +180,11 @@ def _configurations(found: Compared, has: ByVip) -> None:
     for vip, hosts in has.items():
         if not is_one(own["configured"] for own in hosts.values()):
             groups = sides({host: str(own["configured"]) for host, own in hosts.items()})
-            each[vip] = tuple(
-                (names_text(names), f"{_letter(place)} configuration" if digest else "none on record")
+            told = [
+                (names, f"{_letter(place)} configuration" if digest else "none on record")
                 for place, (names, digest) in enumerate(groups)
-            )
+            ]
+            each[vip] = _difference("", told)
     _folded(found, "Configuration", each)
 
 
@@ -192,10 +206,10 @@ def _rings(found: Compared, has: ByVip) -> None:
         for names in configured.values():
             groups = sides({host: _ring(hosts[host]) for host in names})
             if not is_one(digest for _hosts, (digest, _why) in groups):
-                each[vip] = tuple(
-                    (names_text(members), f"{_letter(place)} ring{why}")
-                    for place, (members, (_digest, why)) in enumerate(groups)
-                )
+                told = [
+                    (members, f"{_letter(place)} ring{why}") for place, (members, (_digest, why)) in enumerate(groups)
+                ]
+                each[vip] = _difference("", told)
     _folded(found, "Ring", each)
     if same:
         found.same.append(f"rings of {counted(same, 'VIP')}")
@@ -215,7 +229,7 @@ def _states(found: Compared, has: ByVip) -> None:
             announced += next(iter(hosts.values()))["state"] == "announced"
             continue
         groups = sides({host: (str(own["state"]), "; ".join(own["reasons"])) for host, own in hosts.items()})
-        each[vip] = tuple((names_text(names), f"{state}{f': {why}' if why else ''}") for names, (state, why) in groups)
+        each[vip] = _difference("", [(names, f"{state}{f': {why}' if why else ''}") for names, (state, why) in groups])
     _folded(found, "State", each)
     if announced:
         found.same.append(f"{counted(announced, 'VIP')} announced")

@@ -232,6 +232,13 @@ def test_rings_are_compared_where_the_configuration_is_the_same() -> None:
     assert changed.differences[0].sides[1] == ("lb2", "another ring, empty, changed by somebody else")
 
 
+def test_of_as_many_and_as_many_none_is_the_odd_one() -> None:
+    other = facts(vip(state="down"), kernel="6.12")
+    found = compare(fleet(lb1=facts(), lb2=other, lb3=other, lb4=facts()))
+    assert [(each.what, each.most) for each in found.differences] == [(f"State of {VIP}", False), ("Kernel", False)]
+    assert all(each.most for each in compare(fleet(lb1=facts(), lb2=other, lb3=facts())).differences)
+
+
 # Health
 
 
