@@ -112,6 +112,35 @@ def test_it_does_not_fire(tmp_path: Path, name: str) -> None:
     run_promtool(tmp_path, name, case.series or case.fires, case.quiet, case.at, False)
 
 
+def test_a_session_that_is_down_in_changing_words_is_told(tmp_path: Path) -> None:
+    """bird says of a session that is down now this, now that; each text is a series of its own."""
+    words = {
+        f'state="{word}"': values
+        for word, values in (("Active", "0 stale" + " 0 stale" * 20), ("Idle", "stale" + " 0 stale" * 20))
+    }
+    series = [
+        {"series": f'bird_protocol_up{{instance="lb1", name="tor1", proto="BGP", {word}}}', "values": values}
+        for word, values in words.items()
+    ]
+    case = {
+        "interval": "15s",
+        "input_series": series,
+        "promql_expr_test": [
+            {
+                "expr": 'count(ALERTS{alertname="KatranBgpSessionDown", alertstate="firing"})',
+                "eval_time": "5m",
+                "exp_samples": [{"labels": "{}", "value": 1}],
+            }
+        ],
+    }
+    file = tmp_path / "test.yml"
+    file.write_text(
+        yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "15s", "tests": [case]}), encoding="utf-8"
+    )
+    done = subprocess.run([PROMTOOL, "test", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_fleet_without_any_agent_is_told(tmp_path: Path) -> None:
     run_promtool(tmp_path, "KatranAgentDown", 'up{job="node"}', "1x40", "5m", True)
 
