@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""docs/monitoring/metrics.md has every metric that there is, docs/counters.md every counter; and none that there is not."""
+"""docs/monitoring/metrics.md has every metric, docs/counters.md every counter, and none that there is not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def named(page: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     heading = ""
     for line in page.read_text(encoding="utf-8").splitlines():
-        if line.startswith("## ") or line.startswith("### "):
+        if line.startswith(("## ", "### ")):
             heading = line.lstrip("# ")
         elif line.startswith("| `"):
             names = re.findall(r"`([a-z_A-Z0-9*]+)(?:\{[^`]*)?`", line.split(" | ")[0])
