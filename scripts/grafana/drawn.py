@@ -138,6 +138,20 @@ def _svg(width: float, height: float, parts: Sequence[str]) -> str:
     return f'<svg width="{width:.0f}" height="{height:.0f}">{"".join(parts)}</svg>'
 
 
+def _colours(panel: Mapping[str, t.Any], names: Sequence[str]) -> list[str]:
+    """Of series, in their order: what the panel says of a name, else the next of the palette."""
+    fixed = {
+        each["matcher"]["options"]: one["value"]["fixedColor"]
+        for each in panel["fieldConfig"].get("overrides", ())
+        for one in each["properties"]
+        if one["id"] == "color"
+    }
+    return [
+        _NAMED.get(fixed[name], fixed[name]) if name in fixed else _PALETTE[index % len(_PALETTE)]
+        for index, name in enumerate(names)
+    ]
+
+
 class _Line(t.NamedTuple):
     """A series: `points` as they are drawn, on top of `below` where series are stacked; `values` as they are."""
 
@@ -250,6 +264,7 @@ class Drawing:
         unit, decimals = defaults.get("unit", "short"), defaults.get("decimals")
         stacked = defaults["custom"].get("stacking", {}).get("mode", "none") != "none"
         drawn = _stacked(found, stacked)
+        colours = _colours(panel, [name for name, _points in found])
         # The legend takes what it needs, up to half of the panel.
         rows = min(len(found), int((height / 2 - 30) / 15))
         left, top, right, tall = 62.0, 30.0, width - 10.0, height - 78.0 - rows * 15
@@ -268,7 +283,7 @@ class Drawing:
             parts.append(_rect(left, y, right - left, 0.8, "#25272d"))
             parts.append(_text(left - 6, y + 3.5, number(most * tick / 4, unit, 0 if unit == "percentunit" else None)))
         for index, line in enumerate(drawn):
-            colour = _PALETTE[index % len(_PALETTE)]
+            colour = colours[index]
             above, below = (" ".join(spot(*point) for point in each) for each in (line.points, reversed(line.below)))
             parts.append(f'<polygon points="{above} {below}" fill="{colour}" opacity="{0.4 if stacked else 0.08}"/>')
             parts.append(f'<polyline points="{above}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
@@ -278,7 +293,7 @@ class Drawing:
                 ends = f"{spot(self.start, limit)} {spot(self.end, limit)}"
                 look = f'stroke="{_NAMED["orange"]}" stroke-dasharray="6 5" fill="none"'
                 parts += [f'<polyline points="{ends}" {look}/>'] if limit <= most else []
-        told = "".join(_legend_row(index, line, unit, decimals) for index, line in enumerate(drawn[:rows]))
+        told = "".join(_legend_row(colours[index], line, unit, decimals) for index, line in enumerate(drawn[:rows]))
         head = '<tr><th>Name</th><th class="n">Last</th><th class="n">Max</th></tr>'
         place = "position:absolute;left:0;right:0;bottom:6px"
         names = f'<div class="legend" style="{place}"><table class="legend">{head}{told}</table></div>'
@@ -330,7 +345,8 @@ class Drawing:
                     shown = _said(value, told)
                     steps = told.get("thresholds", {}).get("steps", ())
                     colour = _colour(value, steps) if steps else "transparent"
-                    cells.append(f'<td class="n" style="background:{colour}">{shown}</td>')
+                    look = f"background:{colour}" + ("" if colour == "transparent" else ";color:#111;font-weight:600")
+                    cells.append(f'<td class="n" style="{look}">{shown}</td>')
                 else:
                     text = html.escape(value or "")
                     cells.append(f'<td style="color:{"#6e9fff" if "links" in told else "inherit"}">{text}</td>')
@@ -384,11 +400,11 @@ class Drawing:
         return f'{_svg(width, height, parts)}<div class="legend" style="{place}">{keys}</div>'
 
 
-def _legend_row(index: int, line: _Line, unit: str, decimals: int | None) -> str:
+def _legend_row(colour: str, line: _Line, unit: str, decimals: int | None) -> str:
     told = ("", "")
     if line.values:
         numbers = line.values[-1][1], max(value for _at, value in line.values)
         told = number(numbers[0], unit, decimals), number(numbers[1], unit, decimals)
     cells = "".join(f'<td class="n">{each}</td>' for each in told)
-    mark = f'<i style="background:{_PALETTE[index % len(_PALETTE)]}"></i>'
+    mark = f'<i style="background:{colour}"></i>'
     return f"<tr><td>{mark}{html.escape(line.name)}</td>{cells}</tr>"

@@ -11,7 +11,10 @@ from .panels import (
     NO_JUDGEMENT,
     NONE_IS_BEST,
     ORANGE,
+    PLACES,
     RED,
+    STATES,
+    VERDICTS,
     Column,
     Key,
     Panel,
@@ -167,6 +170,7 @@ def _forwards() -> list[Panel]:
             " frames that are malformed or too big have no reason of their own.",
             unit="pps",
             stacked="normal",
+            colours=VERDICTS,
         ),
         lines(
             "Bits by what became of them",
@@ -179,6 +183,7 @@ def _forwards() -> list[Panel]:
             "The same in bits, of the frames as they came in.",
             unit="bps",
             stacked="normal",
+            colours=VERDICTS,
         ),
         lines(
             "Dropped packets by reason",
@@ -385,6 +390,7 @@ def _control() -> list[Panel]:
             "What is asked, by what is known of it. unknown: no verdict yet since the start.",
             stacked="normal",
             decimals=0,
+            colours=STATES,
         ),
         lines(
             "Probes by answer",
@@ -392,6 +398,7 @@ def _control() -> list[Panel]:
             "unknown: the probe could not be made (no route, no program healthcheck, no descriptor) and proved"
             " nothing; `katran checks` says `not asked` and why.",
             unit="ops",
+            colours=STATES,
         ),
         lines(
             "Runs of the engine",
@@ -404,6 +411,7 @@ def _control() -> list[Panel]:
             "Each change of a verdict makes one. One that met another run is tried again; those that fail: the"
             " journal of katran-agent has the sentence. Alert: KatranEngineRunsFail.",
             unit="short",
+            colours={"done a minute": GREEN, "failed a minute": RED},
         ),
         lines(
             "Addresses by state",
@@ -412,6 +420,7 @@ def _control() -> list[Panel]:
             " announced.",
             stacked="normal",
             decimals=0,
+            colours=PLACES,
         ),
         states(
             "BGP sessions",

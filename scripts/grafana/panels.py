@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from grafana_foundation_sdk.builders import bargauge, common, prometheus, stat, statetimeline, table, timeseries
 from grafana_foundation_sdk.builders import dashboard as build
@@ -21,6 +21,9 @@ STARTED = 'changes(katran_agent_start_time_seconds{instance=~"$instance"}[1m]) >
 GREEN, ORANGE, RED, BLUE, GREY = "green", "orange", "red", "blue", "#808080"
 NONE_IS_GOOD = ((None, GREEN), (1, RED))
 NONE_IS_BEST = ((None, GREEN), (1, ORANGE))
+VERDICTS = {"sent": GREEN, "passed": BLUE, "dropped": RED}
+STATES = {"active": GREEN, "draining": ORANGE, "down": RED, "unknown": GREY}
+PLACES = {"ready": GREEN, "draining": ORANGE, "withdrawn": RED}
 NO_JUDGEMENT = ((None, BLUE),)
 
 Steps = Sequence[tuple[float | None, str]]
@@ -132,8 +135,9 @@ def lines(  # noqa: PLR0913 (a panel has as many)
     steps: Steps = (),
     most: float | None = None,
     decimals: int | None = None,
+    colours: Mapping[str, str] | None = None,
 ) -> timeseries.Panel:
-    """Values over time. `stacked`: normal or percent; `steps`: limits that are drawn as lines."""
+    """Values over time. `stacked`: normal or percent; `steps`: limits that are drawn as lines; `colours`: by name."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -158,6 +162,9 @@ def lines(  # noqa: PLR0913 (a panel has as many)
     )
     for number, (expr, legend) in enumerate(queries):
         panel = panel.with_target(_query(number, expr, legend).range())
+    for name, colour in (colours or {}).items():
+        fixed = {"mode": "fixed", "fixedColor": colour}
+        panel = panel.override_by_name(name, [made.DynamicConfigValue("color", fixed)])
     if stacked:
         panel = panel.stacking(common.StackingConfig().mode(shown.StackingMode(stacked)).group("A"))
     if steps:
