@@ -109,9 +109,10 @@ def _now() -> list[Panel]:
         tile(
             "Fullest flow table",
             f"max(katran_flow_table_fill_ratio{{{HERE}}})",
-            "A full table forgets the flow that was idle longest; should the ring have changed since, that"
-            " connection breaks. Over 90 %: raise sizes.flows. Alert: KatranFlowTableNearFull.",
-            ((None, GREEN), (0.75, ORANGE), (0.9, RED)),
+            "In the end any busy table is full, as entries of TCP stay until others need their room. It is too small"
+            " where connections come that it has forgotten (see connections that a balancer did not know): raise"
+            " sizes.flows. Alert: KatranFlowTableNearFull.",
+            ((None, GREEN), (0.9, ORANGE)),
             unit="percentunit",
             decimals=0,
         ),
@@ -446,7 +447,7 @@ def _room() -> list[Panel]:
             "How full the fullest table of each kind is, counted once a minute. lru_mapping: flows of this balancer;"
             " fallback_cache: flows on CPUs without a table (should be 0); global_lru_maps: exceptions of peers.",
             unit="percentunit",
-            steps=((None, GREEN), (0.75, ORANGE), (0.9, RED)),
+            steps=((None, GREEN), (0.9, ORANGE)),
             most=1,
         ),
         lines(
