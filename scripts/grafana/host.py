@@ -321,8 +321,8 @@ def _tables() -> list[Panel]:
             f"max by (balancer, table) (katran_flow_table_fill_ratio{{{HERE}}})",
             "{{balancer}} {{table}}",
             "How full the fullest table of each kind is, counted once a minute. In the end any busy one is full; it is"
-            " too small where many packets in the middle of connections are unknown (new choices). Then raise sizes.flows."
-            " Alert: KatranFlowTableNearFull.",
+            " too small where many packets in the middle of connections are unknown (new choices). Then raise"
+            " sizes.flows. Alert: KatranFlowTableNearFull.",
             unit="percentunit",
             steps=((None, GREEN), (0.9, ORANGE)),
             most=1,
