@@ -148,6 +148,7 @@ VARIABLES: dict[str, Any] = {
             "protocol": "tcp",
             "deny": ["198.18.1.0/24"],
             "reals": "{{ groups['web'] | katran.fleet.reals(family='ipv4') }}",
+            "check": {"type": "http", "port": 80},
         },
         # One of whose reals one alone has a certificate and a service: its floor holds another one in.
         {
