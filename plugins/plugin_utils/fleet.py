@@ -220,7 +220,7 @@ class Fleet:
 
     def _peer(self, host: str) -> str:
         """The address to which a balancer is told of flows."""
-        told = self._get(host, "katran_sync_address") or self._variables.raw(host).get("ansible_host") or host
+        told = self._get(host, "katran_sync_address") or self._get(host, "ansible_host") or host
         return str(told)
 
     def review(self, hosts: Iterable[str], reals: Iterable[str]) -> None:
