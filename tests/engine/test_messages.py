@@ -34,7 +34,7 @@ def test_each_message_has_a_remedy_and_the_page_is_what_the_code_makes(script: M
     assert script.faults_of() == []
 
 
-SOURCE = '''
+SOURCE = """
 REMEDY = "call somebody"
 
 def look(config, warnings):
@@ -52,7 +52,7 @@ def _why(config):
 
 def _each(names):
     yield from [f"{name} has no oil" for name in names]
-'''
+"""
 
 
 def test_sentences_are_followed_through_names_and_functions(script: ModuleType, tmp_path: Path) -> None:
@@ -62,7 +62,8 @@ def test_sentences_are_followed_through_names_and_functions(script: ModuleType, 
     tasks = tmp_path / "roles/oil/tasks"
     tasks.mkdir(parents=True)
     (tasks / "main.yml").write_text(
-        "- block:\n    - ansible.builtin.fail:\n        msg: No oil on {{ inventory_hostname }} today\n", encoding="utf-8"
+        "- block:\n    - ansible.builtin.fail:\n        msg: No oil on {{ inventory_hostname }} today\n",
+        encoding="utf-8",
     )
     docs = tmp_path / "docs"
     docs.mkdir()
