@@ -145,6 +145,14 @@ bench-plan: venv ## how long a plan of 50 balancers x 512 VIPs x 100 reals takes
 bench-drift: venv ## what playbook drift takes for each host of the laboratory, which is to be up and deployed
 	@KATRAN_LAB=$${KATRAN_LAB:-kf} python tests/bench/drift.py inventories/lab $(BENCH)
 
+.PHONY: importer
+importer: venv ## what Galaxy checks of an upload, on the built artifact
+	@scripts/importer
+
+.PHONY: release
+release: venv ## check, build, importer, SBOM, checksums: .cache/release (docs/releasing.md)
+	@scripts/release
+
 .PHONY: clean
 clean: ## remove caches and build results, not the laboratory (make lab-down)
 	@rm -rf .cache .ansible build tests/output changelogs/.plugin-cache.yaml katran-fleet-*.tar.gz

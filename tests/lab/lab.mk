@@ -5,6 +5,11 @@
 lab: ## a fleet on this machine: build it, deploy, send real traffic through it, deploy again
 	@tests/lab/demonstrate
 
+.PHONY: demo
+demo: ## a tour of five minutes in the laboratory, with traffic: kill, drain, power cut, upgrade, drift
+	@scripts/setup engine lab
+	@.cache/venv/bin/python tests/lab/demo $(DEMO)
+
 .PHONY: lab-down
 lab-down: ## remove the fleet of `make lab` and every trace of it
 	@tests/lab/lab down
