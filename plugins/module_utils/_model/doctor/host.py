@@ -83,15 +83,15 @@ def of_clock(clock: Clock) -> Iterator[Finding]:
             "clock_unfit",
             "",
             f"the clock went back: {clock.newest[1]} was written {ahead:.0f} s from now; verdicts of feeders end late,"
-            " and peers refuse what this balancer tells them of flows",
+            " and what is said of reals from now on counts as older than what was said before",
             remedy,
         )
     if not clock.synchronised and not clock.container:
         yield Finding(
             "clock_unfit",
             "",
-            "nothing keeps the clock right (adjtimex says unsynchronised): certificates, feeders' verdicts and what"
-            " balancers tell each other of flows go by it",
+            "nothing keeps the clock right (adjtimex says unsynchronised): certificates, feeders' verdicts and whose"
+            " word on a real is the newest go by it",
             remedy,
             error=False,
         )
