@@ -98,7 +98,7 @@ def of_clock(clock: Clock) -> Iterator[Finding]:
 
 
 class Disk(t.NamedTuple):
-    """The file system that a folder is on. `free`: bytes that root may still write; `names`: whether files can be made."""
+    """The file system that a folder is on. `free`: bytes that root may write; `names`: whether files can be made."""
 
     folder: str
     read_only: bool
