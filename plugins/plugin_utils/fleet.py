@@ -222,7 +222,7 @@ class Fleet:
         }
 
     def _peer(self, host: str, teller: str) -> str:
-        """The address to which `teller` tells a balancer of flows; empty, and a fault of `teller`, where there is none."""
+        """The address to which `teller` tells a balancer of flows; a fault of `teller`, and empty, without one."""
         told = self._get(host, "katran_sync_address")
         if told:
             return str(told)

@@ -249,7 +249,7 @@ def told_of_facts(reason: str, raw: Variables, name: str) -> str:
 
 
 def told_of_groups(reason: str, raw: Variables, name: str) -> str:
-    """A reason why a host's variable cannot be templated, and if it is that a group does not exist, the one that may be meant.
+    """A reason why a host's variable cannot be templated; of a group that does not exist, the one that may be meant.
 
     `raw`: the host's variables, untemplated; `name`: that of the variable.
     """
