@@ -11,7 +11,7 @@ include tests/lab/lab.mk
 -include tests/kernels/kernels.mk
 
 # In this order: what fails fastest comes first, and pytest's closing lines come last. Sanity runs the unit tests, too.
-TESTS := lint sanity engine kernels lab-test molecule conformance
+TESTS := lint docs sanity engine kernels lab-test molecule conformance
 
 .PHONY: help
 help: ## this list
@@ -59,6 +59,10 @@ sanity: venv ## ansible-test sanity and units on the built and installed collect
 .PHONY: lint
 lint: venv ## ruff, mypy, ansible-lint, yamllint, antsibull, shellcheck
 	@scripts/lint
+
+.PHONY: docs
+docs: venv ## the site, in build/site/html: docs/ and the reference made of the code; a warning is an error
+	@scripts/docs
 
 .PHONY: callback-versions
 callback-versions: venv ## callback folded with the newest ansible-core, which PyPI brings
@@ -135,5 +139,5 @@ bench-drift: venv ## what playbook drift takes for each host of the laboratory, 
 
 .PHONY: clean
 clean: ## remove caches and build results, not the laboratory (make lab-down)
-	@rm -rf .cache .ansible tests/output changelogs/.plugin-cache.yaml katran-fleet-*.tar.gz
+	@rm -rf .cache .ansible build tests/output changelogs/.plugin-cache.yaml katran-fleet-*.tar.gz
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

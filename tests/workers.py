@@ -38,11 +38,14 @@ class Sharing:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Run what nobody else does; files in the order of their size, so that all end at about the same time."""
+        """Run what nobody else does; the largest files first, so that all end at about the same time.
+
+        How large a module is, its size says, or COST in it, where it has little text and much to do.
+        """
         if session.testsfailed and not session.config.option.continue_on_collection_errors:
             raise session.Interrupted(f"{session.testsfailed} errors during collection")
         files = [(path, list(items)) for path, items in groupby(session.items, lambda item: item.path)]
-        files.sort(key=lambda each: -each[0].stat().st_size)
+        files.sort(key=lambda each: -getattr(each[1][0].getparent(pytest.Module).obj, "COST", each[0].stat().st_size))
         alone = [each for each in files if getattr(each[1][0].getparent(pytest.Module).obj, "ALONE", False)]
         self._share(session, [each for each in files if each not in alone])
         if self._is_last():

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 from docpages.cases import check, identity
-from docpages.fleet import pages
+from docpages.fleet import cost, pages
+
+PAGES = pages("start", "how")
+COST = cost(PAGES)
 
 
-@pytest.mark.parametrize("path", pages("start", "how"), ids=identity)
+@pytest.mark.parametrize("path", PAGES, ids=identity)
 def test_a_page_does_what_it_says(path: Path, request: pytest.FixtureRequest) -> None:
     check(path, request)

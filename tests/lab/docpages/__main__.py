@@ -19,9 +19,9 @@ from docpages import fleet as pages
 from docpages.page import PageError
 from docpages.run import NotSoError, working_directory
 
-_ABOUT = """The laboratory (environment KATRAN_LAB, else "page") is brought up where it is not, and deployed to where a page
-is about a deployed fleet. A page that is about bare hosts, or a fleet of its own, gets a laboratory of that name and a
-p, which goes again."""
+_ABOUT = """The laboratory (environment KATRAN_LAB, else "page") is brought up where it is not, and deployed to where a
+page is about a deployed fleet. A page that is about bare hosts, or a fleet of its own, gets a laboratory of that name
+and a p, which goes again."""
 
 
 def _fleet(name: str) -> Fleet:

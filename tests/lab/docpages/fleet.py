@@ -7,6 +7,7 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 from fleetlab import lifecycle, network, routes
@@ -15,7 +16,8 @@ from fleetlab.plan import PROJECT, Lab, LabError, hosts_of, lab_named
 from fleetlab.runs import Fleet, on_host
 from fleetlab.system import Progress
 
-from docpages.page import Page, PageError, parse
+from docpages import newcomer
+from docpages.page import Page, PageError, Step, parse
 from docpages.run import NotSoError, Runner, working_directory
 
 INVENTORY = PROJECT / "inventories/lab"
@@ -35,19 +37,34 @@ def read(path: Path) -> Page:
     return parse(path, path.read_text(encoding="utf-8"), name_of(path))
 
 
-def pages(*folders: str) -> list[Path]:
-    """The pages that are run, below these folders of docs/; of docs/ itself and README.md for "."."""
+def pages(*folders: str, initials: str = "") -> list[Path]:
+    """The pages that are run, below these folders of docs/; of docs/ itself and README.md for ".".
+
+    Of those with one of these initials, if any are named. Those of kind new have a test of their own
+    (test_quick_start.py).
+    """
     chosen = [
         path
         for path in paths()
         if (name_of(path).split("/")[1] if len(path.relative_to(PROJECT).parts) > 2 else ".") in folders
     ]
-    return [path for path in chosen if _is_run(path)]
+    return [path for path in chosen if _is_run(path) and (not initials or path.stem[0].lower() in initials)]
+
+
+def cost(paths: list[Path]) -> int:
+    """How much work a file of tests about these pages is, beside files that cost their size (tests/workers.py)."""
+    steps = 0
+    for path in paths:
+        # The test of a page that cannot be read says what is wrong with it.
+        with contextlib.suppress(PageError):
+            steps += sum(isinstance(part, Step) for part in read(path).parts)
+    return 3000 * steps
 
 
 def _is_run(path: Path) -> bool:
     try:
-        return read(path).runs
+        page = read(path)
+        return page.runs and page.kind != "new"
     except PageError:
         # Its test says what is wrong with it; the others run.
         return True
@@ -58,10 +75,15 @@ def skips() -> list[str]:
     return [f"{name_of(path)}:{skip.line}: {skip.reason}" for path in paths() for skip in read(path).skips]
 
 
+@cache
+def _addresses(prefix: str) -> frozenset[str]:
+    """The VIPs' addresses, which Ansible takes a second to tell."""
+    return frozenset(vip.target.address for vip in read_vips(INVENTORY, prefix))
+
+
 def announced(lab: Lab) -> None:
     """Wait until the router knows every VIP of the inventory by every balancer."""
-    vips = {vip.target.address for vip in read_vips(INVENTORY, lab.prefix)}
-    routes.wait(lab, vips, [host.name for host in lab.with_role("balancer")])
+    routes.wait(lab, _addresses(lab.prefix), [host.name for host in lab.with_role("balancer")])
 
 
 def drift(fleet: Fleet) -> str:
@@ -100,7 +122,11 @@ def run(path: Path, lab: str, deployed: Callable[[], Fleet], say: Callable[[str]
             Runner(work, "nolab", say=say).page(page, name_of(path))
         else:
             with _own_lab(page, f"{lab[:9]}p") as own:
-                Runner(work, own.prefix, say=say).page(page, name_of(path))
+                if page.kind == "new":
+                    runner = newcomer.runner(Path(place) / "new", own, say)
+                else:
+                    runner = Runner(work, own.prefix, say=say, tools=str(newcomer.tools(Path(place), own)))
+                runner.page(page, name_of(path))
 
 
 def _run_deployed(page: Page, work: Path, fleet: Fleet, say: Callable[[str], None]) -> None:
@@ -110,7 +136,8 @@ def _run_deployed(page: Page, work: Path, fleet: Fleet, say: Callable[[str], Non
     try:
         Runner(work, fleet.lab.prefix, say=say).page(page, name)
         begin = time.monotonic()
-        found = drift(fleet)
+        # What somebody else's load delays is no drift a moment later.
+        found = drift(fleet) and drift(fleet)
         say(f"{name}: {time.monotonic() - begin:.1f} s for playbook drift, afterwards")
         if found:
             raise NotSoError(f"{name}: leaves the fleet as something else than it found it: {DRIFT} says\n{found}")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-KINDS = ("deployed", "bare", "own", "none")
+KINDS = ("deployed", "bare", "new", "own", "none")
 COMMANDS = ("sh", "console")
 _REFUSED = ("bash", "shell", "shell-session", "zsh", "commandline")
 _ORDERS = ("page", "file", "merge", "run", "skip", "within")
@@ -224,7 +224,7 @@ def _kind(rest: str, fault: str) -> tuple[str, tuple[int, int]]:
     sizes = {"balancers": 2, "reals": 3}
     for word in more:
         what, _, number = word.partition("=")
-        if what not in sizes or not number.isdigit() or kind not in {"bare", "own"}:
-            raise PageError(f"{fault}: doctest: page {rest}: only bare and own take balancers=N and reals=N")
+        if what not in sizes or not number.isdigit() or kind not in {"bare", "new", "own"}:
+            raise PageError(f"{fault}: doctest: page {rest}: only bare, new and own take balancers=N and reals=N")
         sizes[what] = int(number)
     return kind, (sizes["balancers"], sizes["reals"])

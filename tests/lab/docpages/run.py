@@ -20,7 +20,8 @@ from fleetlab.runs import TOOL
 from docpages.match import missing
 from docpages.page import Page, PageError, Skip, Step, Text
 
-_TIMEOUT = 400.0
+# More on a machine that has other work.
+_TIMEOUT = float(os.environ.get("KATRAN_PAGE_SECONDS") or 400)
 # What a command leaves in the shell (directory, variables, functions) is there for the next one.
 _SHELL = """\
 [ ! -f "$DOCPAGES_STATE" ] || . "$DOCPAGES_STATE" 2>/dev/null
@@ -109,12 +110,16 @@ def _top_level(text: str) -> list[tuple[str, str]]:
 
 @dataclass
 class Runner:
-    """Runs a page's parts in a working directory, against a laboratory by its name (none: no host is there)."""
+    """Runs a page's parts in a working directory, against a laboratory by its name (none: no host is there).
+
+    *tools*: a directory of commands that come before all others.
+    """
 
     work: Path
     lab: str
     environment: dict[str, str] = field(default_factory=dict)
     say: Callable[[str], None] = lambda _text: None
+    tools: str = ""
     _groups: list[int] = field(default_factory=list)
 
     def page(self, page: Page, name: str) -> None:
@@ -205,9 +210,10 @@ class Runner:
         }
         return around | _GIT | {
             "HOME": str(home),
-            "PATH": f"{bin_}:{os.environ['PATH']}",
+            "PATH": os.pathsep.join(filter(None, (self.tools, str(bin_), os.environ["PATH"]))),
             "COLUMNS": "160",
             "LANG": "C.UTF-8",
+            "CLONE": str(PROJECT),
             "NO_COLOR": "1",
             "DOCPAGES_STATE": str(self.work.parent / "shell"),
             **self.environment,
