@@ -42,6 +42,10 @@ mutants: venv ## small faults planted in the pure room, and which its tests miss
 engine: venv ## the engine on real maps and interfaces in namespaces: drift, faults, program life
 	@scripts/workers 3 tests/engine
 
+.PHONY: engine-proofs
+engine-proofs: venv ## what make engine tries a part of: every kill point, every damaged file (an hour)
+	@KATRAN_PROOFS=1 scripts/workers 3 tests/engine -m 'proof or dosed'
+
 .PHONY: conformance
 conformance: venv ## the compiled datapath against recorded packets, by BPF_PROG_TEST_RUN
 	@pytest -n 2 --dist worksteal tests/conformance

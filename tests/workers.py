@@ -2,13 +2,17 @@
 """A plugin of pytest's: several sessions share the files of a folder, each of which is run by who comes first.
 
 scripts/workers starts them. KATRAN_WORK: a directory that they have in common; KATRAN_WORKERS: how many there are.
+The files that take longest come first, so that all sessions end at about the same time: tests/seconds.json has what
+each took when somebody last measured (scripts/workers --measure). Of a file that is not there, its size decides.
 Modules that measure how long something takes say ALONE = True: the last session runs them when the others have ended.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import time
 from itertools import groupby
 from pathlib import Path
 
@@ -16,6 +20,21 @@ import pytest
 
 _FOLDER = Path(os.environ["KATRAN_WORK"])
 _NUMBER = int(os.environ["KATRAN_WORKERS"])
+_TESTS = Path(__file__).resolve().parent
+_BYTES_A_SECOND = 300
+"""Of tests that nobody has measured: about what those of tests/engine have."""
+
+
+def _known() -> dict[str, float]:
+    """File, as tests/seconds.json names it → seconds; empty where the table is missing."""
+    try:
+        return dict(json.loads((_TESTS / "seconds.json").read_text(encoding="ascii")))
+    except FileNotFoundError:
+        return {}
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(_TESTS).as_posix()
 
 
 def _is_first(what: str) -> bool:
@@ -25,6 +44,11 @@ def _is_first(what: str) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def _used() -> float:
+    """Seconds that cores have worked for this session, and for those of its children that have ended."""
+    return sum(os.times()[:4])
 
 
 class Sharing:
@@ -38,14 +62,12 @@ class Sharing:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Run what nobody else does; the largest files first, so that all end at about the same time.
-
-        How large a module is, its size says, or COST in it, where it has little text and much to do.
-        """
+        """Run what nobody else does; the files that take longest first."""
         if session.testsfailed and not session.config.option.continue_on_collection_errors:
             raise session.Interrupted(f"{session.testsfailed} errors during collection")
         files = [(path, list(items)) for path, items in groupby(session.items, lambda item: item.path)]
-        files.sort(key=lambda each: -getattr(each[1][0].getparent(pytest.Module).obj, "COST", each[0].stat().st_size))
+        known = _known()
+        files.sort(key=lambda each: -known.get(_name(each[0]), each[0].stat().st_size / _BYTES_A_SECOND))
         alone = [each for each in files if getattr(each[1][0].getparent(pytest.Module).obj, "ALONE", False)]
         self._share(session, [each for each in files if each not in alone])
         if self._is_last():
@@ -60,11 +82,15 @@ class Sharing:
             if not _is_first(path.name):
                 continue
             self._mine += items
+            began, used = time.monotonic(), _used()
             for number, item in enumerate(items):
                 following = items[number + 1] if number + 1 < len(items) else None
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
                 if session.shouldfail or session.shouldstop:
                     raise session.Interrupted(session.shouldfail or session.shouldstop)
+            took = {"file": _name(path), "seconds": time.monotonic() - began, "cores": _used() - used}
+            with open(_FOLDER / "took", "a", encoding="ascii") as table:
+                table.write(json.dumps(took) + "\n")
 
     def _is_last(self) -> bool:
         return next(number for number in range(_NUMBER) if _is_first(f"ended {number}")) == _NUMBER - 1

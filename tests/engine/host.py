@@ -3,16 +3,24 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import importlib
+import io
 import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
+from ansible.module_utils.common import warnings
+from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine.request import Request, Result
 from ansible_collections.katran.fleet.plugins.module_utils._engine.resource import apply_resource
@@ -161,6 +169,22 @@ def module(
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     assert len(lines) == 1, (done.stdout, done.stderr)
     return Outcome(done.returncode, json.loads(lines[0]), done.stderr)
+
+
+def module_here(name: str, arguments: Mapping[str, Any], *, check: bool = False, diff: bool = False) -> Outcome:
+    """Run a module in this process: that takes half a second less, where nobody looks at the process itself."""
+    output = io.StringIO()
+    main = importlib.import_module(f"ansible_collections.katran.fleet.plugins.modules.{name}").main
+    # Of a module that ran here before.
+    warnings._global_warnings.clear()
+    warnings._global_deprecations.clear()
+    given = {"_ansible_check_mode": check, "_ansible_diff": diff, **arguments}
+    with patch_module_args(given), redirect_stdout(output), pytest.raises(SystemExit) as ended:
+        main()
+    # A module that ends leaves it off.
+    gc.enable()
+    (line,) = (line for line in output.getvalue().splitlines() if line.startswith("{"))
+    return Outcome(int(ended.value.code or 0), json.loads(line), "")
 
 
 def bpftool(*words: str) -> str:

@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +21,10 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf, l
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_folder import StateFolder
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.tc import Egress
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
-from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode import Bytecode
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import parse_settings
 from ansible_collections.katran.fleet.plugins.module_utils._model.wanted import Wanted
 from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
-from ansible_collections.katran.fleet.plugins.module_utils._program.sources import Sources, source_digest
+from ansible_collections.katran.fleet.tests.engine import compiled
 
 if os.geteuid():
     raise RuntimeError("tests/engine: programs, namespaces and mounts take root")
@@ -107,31 +104,15 @@ def sandbox(*links: str) -> Iterator[None]:
         os.chdir(folder)
 
 
-_compile_program = compiler.compile_program
-
-
-@dataclass(frozen=True)
-class _ByDigest:
-    """Sources that are the same as others whose digest is."""
-
-    source: str | Sources = field(compare=False)
-
-
-@functools.cache
-def _compiled(_digest: str, source: _ByDigest, program: str, macros: tuple[tuple[str, int], ...]) -> Bytecode:
-    return _compile_program(source.source, program, dict(macros))
-
-
 @contextmanager
 def compiled_once() -> Iterator[None]:
-    """Every program is compiled but once in this process."""
-
-    def compile_program(source: str | Sources, program: str, macros: Mapping[str, int]) -> Bytecode:
-        digest = source_digest(source, program, macros)
-        return _compiled(digest, _ByDigest(source), program, tuple(sorted(macros.items())))
-
+    """Every program is compiled but once, by this process and by modules that it runs in processes of their own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiler, "compile_program", compile_program)
+        patch.setattr(compiler, "compile_program", compiled.compile_program)
+        if os.environ.get("KATRAN_WORK"):
+            folder = Path(os.environ["KATRAN_WORK"], "compiled")
+            folder.mkdir(exist_ok=True)
+            patch.setenv(compiled.FOLDER, str(folder))
         yield
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.lock import LOCK_ROOT
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_folder import STATE_ROOT
-from ansible_collections.katran.fleet.tests.engine.host import SIZES, module
-from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, BPFFS, GATEWAY, run, sandbox
+from ansible_collections.katran.fleet.tests.engine.host import SIZES
+from ansible_collections.katran.fleet.tests.engine.host import module_here as module
+from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, BPFFS, GATEWAY, compiled_once, run, sandbox
 
 ARRAY = f"{BPFFS}/katran/default/maps/root_array"
 PROGRAMS: dict[str, dict[str, Any]] = {
@@ -34,7 +35,7 @@ AWAY = {
 
 @pytest.fixture(autouse=True)
 def host() -> Iterator[None]:
-    with sandbox("lb0"):
+    with sandbox("lb0"), compiled_once():
         run("ip", "link", "set", "lo", "up")
         yield
 

@@ -21,6 +21,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._engine.drain import 
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.lock import locked
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
+from ansible_collections.katran.fleet.tests.doses import dose
 from ansible_collections.katran.fleet.tests.engine import agents
 from ansible_collections.katran.fleet.tests.engine.agents import (
     QUICK,
@@ -243,8 +244,9 @@ def test_a_kick_asks_all_at_once(services: dict[str, Service]) -> None:
         agent.end()
 
 
+@pytest.mark.dosed
 def test_killed_at_random_under_load(services: dict[str, Service]) -> None:
-    """Fifty times: the lock never stays taken, and no slot is other than it is where nobody was killed."""
+    """Again and again: the lock never stays taken, and no slot is other than it is where nobody was killed."""
     chance = random.Random(7)
     rings = {}
     with agents.agent() as agent:
@@ -255,7 +257,7 @@ def test_killed_at_random_under_load(services: dict[str, Service]) -> None:
         rings[True] = agents.everything()
         agent.end(signal.SIGKILL)
     down = True
-    for number in range(50):
+    for number in range(dose(10, 50)):
         if number % 3 == 0:
             down = not down
             (services["10.0.0.2"].kill if down else services["10.0.0.2"].start)()

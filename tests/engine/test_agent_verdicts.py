@@ -110,7 +110,7 @@ def test_words_of_others_outlive_a_reboot(services: dict[str, Service], check: d
     apply(vip(*services, check={**check, "min_healthy": 0}))
     whole = slots()
     kept = STATE / "words.json"
-    ends = time.time() + 25
+    ends = time.time() + 15
     with agents.agent() as agent:
         until((RUN / "checks.json").exists)
         feed(

@@ -14,8 +14,9 @@ import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._engine import restore
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import STATE_ROOT
-from ansible_collections.katran.fleet.tests.engine.host import RESOURCES, SIZES, module, world
-from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, GATEWAY, SOURCES, run, sandbox
+from ansible_collections.katran.fleet.tests.engine.host import RESOURCES, SIZES, world
+from ansible_collections.katran.fleet.tests.engine.host import module_here as module
+from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, GATEWAY, SOURCES, compiled_once, run, sandbox
 
 STATE = Path(STATE_ROOT, "default")
 ADOPT = "move it away, and the next run adopts what the kernel has"
@@ -55,7 +56,7 @@ LOOKING: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module", autouse=True)
 def host() -> Iterator[None]:
     """A host that has everything."""
-    with sandbox("lb0", "real0", "root0", "probe0"):
+    with sandbox("lb0", "real0", "root0", "probe0"), compiled_once():
         run("ip", "link", "set", "lo", "up")
         for _again in range(2):
             results = {name: module(name, arguments) for name, arguments in DEPLOYED.items()}

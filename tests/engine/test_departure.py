@@ -28,7 +28,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.agent_settings
 from ansible_collections.katran.fleet.tests.engine import agents
 from ansible_collections.katran.fleet.tests.engine import two_balancers as two
 from ansible_collections.katran.fleet.tests.engine.agents import OTHER_VIP, VIP, apply, until, vip
-from ansible_collections.katran.fleet.tests.engine.host import module
+from ansible_collections.katran.fleet.tests.engine.host import module_here as module
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, compiled_once, sandbox
 from ansible_collections.katran.fleet.tests.engine.two_balancers import ADDRESSES, EAST, KEY, WEST
 

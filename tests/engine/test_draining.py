@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.tests.engine.host import FEATURES, apply, module, real, snapshot, vip
+from ansible_collections.katran.fleet.tests.engine.host import FEATURES, apply, real, snapshot, vip
+from ansible_collections.katran.fleet.tests.engine.host import module_here as module
 from ansible_collections.katran.fleet.tests.engine.life import LINK, SIZES, send
 from ansible_collections.katran.fleet.tests.engine.sandbox import compiled_once, ensure_balancer, sandbox
 

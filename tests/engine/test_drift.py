@@ -28,6 +28,7 @@ from ansible_collections.katran.fleet.tests.engine.host import (
     count_writes,
     drop,
     module,
+    module_here,
     put,
     real,
     snapshot,
@@ -148,7 +149,7 @@ def test_check_mode_makes_no_write(live: dict[str, Any], tmp_path: Path) -> None
     assert foretold["changed"] is True
     assert count_writes(trace) == 0
     assert snapshot() == live
-    result = module("vips", {"config": changed, "state": "overridden"}, diff=True)
+    result = module_here("vips", {"config": changed, "state": "overridden"}, diff=True)
     for word in ("operations", "changes", "before", "after", "diff"):
         assert foretold[word] == result[word]
     assert snapshot() != live
@@ -323,7 +324,7 @@ def test_a_reboot_keeps_ids_numbers_and_rings(live: dict[str, Any]) -> None:
 
 def test_what_info_tells_changes_nothing_when_fed_back(live: dict[str, Any]) -> None:
     names = ["vips", "reals", "source_routes", "server_ids", "decap_destinations"]
-    told = module("balancer_info", {"gather": [*names, "counters", "maps"]})
+    told = module_here("balancer_info", {"gather": [*names, "counters", "maps"]})
     assert (len(told["vips"]), len(told["reals"])) == (5, 1)
     reals = {real["address"]: real for real in told["counters"]["reals"]}
     assert reals["10.0.0.1"]["id"] >= 1
@@ -332,16 +333,16 @@ def test_what_info_tells_changes_nothing_when_fed_back(live: dict[str, Any]) -> 
     assert told["maps"]["vip_map"]["entries"] == SIZES["vips"]
     for name in names:
         for state in ("merged", "replaced", "overridden"):
-            outcome = module(name, {"config": told[name], "state": state})
+            outcome = module_here(name, {"config": told[name], "state": state})
             assert (outcome["changed"], outcome["operations"]) == (False, {})
     assert snapshot() == live
 
 
 def test_what_info_tells_of_a_lost_state(live: dict[str, Any]) -> None:
-    before = module("balancer_info", {"gather": ["vips", "server_ids"]})
+    before = module_here("balancer_info", {"gather": ["vips", "server_ids"]})
     text = STATE.read_text(encoding="utf-8")
     STATE.unlink()
-    after = module("balancer_info", {"gather": ["vips", "server_ids"]})
+    after = module_here("balancer_info", {"gather": ["vips", "server_ids"]})
     assert not STATE.exists()
     STATE.write_text(text, encoding="utf-8")
     assert [each["address"] for each in after["vips"]] == [each["address"] for each in before["vips"]]

@@ -26,6 +26,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel.lock import L
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import KernelMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model.errors import EngineError, StateError
+from ansible_collections.katran.fleet.tests.doses import dose
 from ansible_collections.katran.fleet.tests.engine.host import (
     FEATURES,
     RESOURCES,
@@ -36,6 +37,7 @@ from ansible_collections.katran.fleet.tests.engine.host import (
     apply_all,
     count_calls,
     module,
+    module_here,
     pins,
     real,
     snapshot,
@@ -52,6 +54,7 @@ from ansible_collections.katran.fleet.tests.engine.sandbox import (
 )
 
 SEED = 20260
+KILLS = dose(15, 40)
 STEADY = vip("198.51.100.99", real("10.0.9.1"), real("10.0.9.2", 2))
 """A VIP that no run changes: its packets must never notice."""
 
@@ -311,6 +314,7 @@ def test_killed_at_any_call(resource: str) -> None:
     assert_settled(both[0], maps[0])
 
 
+@pytest.mark.dosed
 def test_killed_at_any_time() -> None:
     """The same by the clock: amid what is no system call, such as the stores into a ring."""
     both = worlds()
@@ -324,7 +328,7 @@ def test_killed_at_any_time() -> None:
     with Traffic() as traffic:
         # How many of so many runs are still there when their time comes depends on what else the machine does.
         for number in range(600):
-            if kills == 40:
+            if kills == KILLS:
                 break
             wanted = both[number % 2]
             pid = started(lambda each=wanted: [apply(resource, each[resource]) for resource in RESOURCES])
@@ -332,7 +336,7 @@ def test_killed_at_any_time() -> None:
             os.kill(pid, signal.SIGKILL)
             kills += ended(pid) != 0
             assert_whole()
-    assert kills == 40
+    assert kills == KILLS
     assert traffic.wrong == 0
     assert_settled(both[0], maps[0])
     assert_settled(both[1], maps[1])
@@ -341,6 +345,7 @@ def test_killed_at_any_time() -> None:
 # A kernel that refuses
 
 
+@pytest.mark.dosed
 @pytest.mark.parametrize("error", ["EBUSY", "E2BIG", "EPERM"])
 def test_the_kernel_refuses_a_call(error: str, tmp_path: Path) -> None:
     """One call of bpf(2) after another fails: the module says one sentence, and the next run goes on."""
@@ -355,7 +360,7 @@ def test_the_kernel_refuses_a_call(error: str, tmp_path: Path) -> None:
     total = count_calls(trace)
     sentences = set()
     # The last calls are the writes; the first ones look for the maps.
-    for at in [2, total - 1, total, *(turn.randrange(3, total) for _turn in range(5))]:
+    for at in [2, total - 1, total, *(turn.randrange(3, total) for _turn in range(dose(2, 5)))]:
         apply("vips", both[0]["vips"])
         inject = f"inject=bpf:error={error}:when={at}"
         refused = module("vips", arguments, prefix=("strace", "-f", "-e", "trace=bpf", "-e", inject, "-o", str(trace)))
@@ -378,7 +383,7 @@ def test_a_full_disk_is_told_before_anything_changes() -> None:
     before = snapshot()
     with disk(room=0):
         for resource in RESOURCES:
-            refused = module(resource, {"config": worlds()[0][resource], "state": "overridden"})
+            refused = module_here(resource, {"config": worlds()[0][resource], "state": "overridden"})
             assert re.fullmatch(
                 r"/var/lib/katran-fleet/default/[a-z_.]+ cannot be written: No space left on device", refused.msg
             )
@@ -394,14 +399,14 @@ def test_a_disk_that_fills_up_meanwhile() -> None:
         *(vip(f"198.51.100.{last}", *(real(f"10.0.2.{each}") for each in range(1, 9))) for last in range(1, 15)),
     ]
     with disk(room=3 * 4096) as grow:
-        refused = module("vips", {"config": many, "state": "overridden"})
+        refused = module_here("vips", {"config": many, "state": "overridden"})
         assert refused.msg == "/var/lib/katran-fleet/default/state.json cannot be written: No space left on device"
         assert snapshot() != before
         assert_whole()
         assert [each["address"] for each in StateFile("default", BPFFS).read().vips] == [STEADY["address"]]
         grow()
-        assert module("vips", {"config": many, "state": "overridden"})["operations"] == {}
-        assert module("vips", {"config": many, "state": "overridden"})["changed"] is False
+        assert module_here("vips", {"config": many, "state": "overridden"})["operations"] == {}
+        assert module_here("vips", {"config": many, "state": "overridden"})["changed"] is False
 
 
 @contextlib.contextmanager
@@ -437,7 +442,7 @@ def test_a_truncated_state_is_told_and_taken_from_the_kernel(length: int) -> Non
     STATE.write_text(text[:length], encoding="utf-8")
     resources = RESOURCES if length == 100 else ("vips",)
     for name, arguments in (*((each, {"config": first[each]}) for each in resources), ("balancer_info", {})):
-        message = module(name, arguments).msg
+        message = module_here(name, arguments).msg
         assert message.startswith(f"{STATE} is damaged (")
         assert message.endswith("): move it away, and the next run adopts what the kernel has")
     assert snapshot() == before
@@ -449,7 +454,7 @@ def test_a_truncated_state_is_told_and_taken_from_the_kernel(length: int) -> Non
 def test_a_table_file_of_garbage_is_told() -> None:
     path = STATE.with_name("server_ids.json")
     path.write_bytes(b"\xff\xfe")
-    refused = module("server_ids", {"config": [{"id": 1, "real": "10.0.0.1"}]})
+    refused = module_here("server_ids", {"config": [{"id": 1, "real": "10.0.0.1"}]})
     assert refused.msg.startswith(f"{path} is damaged (")
     path.unlink()
 
@@ -505,8 +510,8 @@ def test_looking_does_not_wait_for_looking() -> None:
     descriptor = os.open(f"{LOCK_ROOT}/default.lock", os.O_RDWR)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     try:
-        assert module("vips", {"config": worlds()[0]["vips"], "lock_timeout": 0}, check=True)["changed"] is True
-        refused = module("vips", {"config": worlds()[0]["vips"], "lock_timeout": 0})
+        assert module_here("vips", {"config": worlds()[0]["vips"], "lock_timeout": 0}, check=True)["changed"] is True
+        refused = module_here("vips", {"config": worlds()[0]["vips"], "lock_timeout": 0})
         assert "is locked by another run" in refused.msg
     finally:
         os.close(descriptor)
@@ -516,7 +521,7 @@ def test_a_state_of_a_later_version_is_left_alone() -> None:
     text = STATE.read_text(encoding="utf-8")
     later = re.sub(r'"schema": \d+', '"schema": 4711', text)
     STATE.write_text(later, encoding="utf-8")
-    refused = module("vips", {"config": [STEADY]})
+    refused = module_here("vips", {"config": [STEADY]})
     assert refused.msg == f"{STATE} has schema 4711, but this version of katran.fleet reads schema 1"
     assert STATE.read_text(encoding="utf-8") == later
     STATE.write_text(text, encoding="utf-8")

@@ -16,10 +16,12 @@ from ansible_collections.katran.fleet.tests.engine.host import (
     apply,
     apply_all,
     drop,
-    module,
     put,
     snapshot,
     world,
+)
+from ansible_collections.katran.fleet.tests.engine.host import (
+    module_here as module,
 )
 from ansible_collections.katran.fleet.tests.engine.sandbox import GATEWAY, compiled_once, ensure_balancer, run, sandbox
 

@@ -20,6 +20,7 @@ from ansible_collections.katran.fleet.tests.engine.host import (
     STATE,
     apply,
     module,
+    module_here,
     pins,
     real,
     snapshot,
@@ -104,7 +105,7 @@ def unchanged() -> Iterator[None]:
 )
 @pytest.mark.parametrize("check", [False, True])
 def test_vips(config: list[dict[str, Any]], sentence: str, check: bool) -> None:
-    assert module("vips", {"config": config, "state": "overridden"}, check=check).msg == sentence
+    assert module_here("vips", {"config": config, "state": "overridden"}, check=check).msg == sentence
 
 
 @pytest.mark.parametrize("check", [False, True])
@@ -114,7 +115,7 @@ def test_too_few_active_reals(check: bool) -> None:
         vip("198.51.100.6", real("10.0.0.1"), real("10.0.0.2", 0)),
         vip("198.51.100.7", real("10.0.0.1"), {"address": "10.0.0.2", "state": "down"}),
     ]
-    assert module("vips", {"config": config, "min_active": 2}, check=check).msg == (
+    assert module_here("vips", {"config": config, "min_active": 2}, check=check).msg == (
         "vips[1].reals: 198.51.100.6:80/tcp has 1 active, but min_active is 2; "
         "vips[2].reals: 198.51.100.7:80/tcp has 1 active, but min_active is 2"
     )
@@ -124,12 +125,12 @@ def test_too_few_active_reals(check: bool) -> None:
 def test_unready_reals(check: bool) -> None:
     sentence = "unready_reals[0]: 10.0.0 is not an IP address"
     for name in ("vips", "source_routes", "server_ids"):
-        assert module(name, {"unready_reals": ["10.0.0"]}, check=check).msg == sentence
+        assert module_here(name, {"unready_reals": ["10.0.0"]}, check=check).msg == sentence
 
 
 def test_twenty_faults_and_the_rest_counted() -> None:
     config = [vip("10.0.0", port=port) for port in range(23)]
-    sentences = module("vips", {"config": config}).msg.split("; ")
+    sentences = module_here("vips", {"config": config}).msg.split("; ")
     assert sentences[:20] == [f"vips[{number}].address: 10.0.0 is not an IP address" for number in range(20)]
     assert sentences[20:] == ["and 3 more"]
 
@@ -171,20 +172,20 @@ def test_twenty_faults_and_the_rest_counted() -> None:
     ],
 )
 def test_tables(name: str, config: list[dict[str, Any]], sentence: str) -> None:
-    assert module(name, {"config": config}).msg == sentence
+    assert module_here(name, {"config": config}).msg == sentence
 
 
 @pytest.mark.parametrize("name", RESOURCES)
 @pytest.mark.parametrize("state", ["overridden", "deleted"])
 def test_everything_is_removed_only_when_asked_for(name: str, state: str) -> None:
-    assert module(name, {"state": state}).msg == (
+    assert module_here(name, {"state": state}).msg == (
         f"config: state {state} with an empty or absent config would remove every entry of {name}:"
         " give allow_empty: true if that is meant"
     )
 
 
 def test_an_instance_that_is_none() -> None:
-    message = module("vips", {"instance": "../../etc", "config": []}).msg
+    message = module_here("vips", {"instance": "../../etc", "config": []}).msg
     assert message.startswith("instance: '../../etc' must begin with a lower case letter or digit")
 
 
@@ -193,7 +194,7 @@ def test_another_instance_is_not_loaded(name: str) -> None:
     before = sorted(os.listdir(STATE_ROOT))
     arguments = {"instance": "green"} if name == "balancer_info" else {"instance": "green", "config": []}
     sentence = "balancer green is not loaded on this host: run module katran.fleet.balancer first"
-    assert module(name, arguments).msg == sentence
+    assert module_here(name, arguments).msg == sentence
     assert sorted(os.listdir(STATE_ROOT)) == before
 
 
@@ -218,14 +219,14 @@ def test_the_lock_of_another_run() -> None:
 
 
 def test_an_interface_that_is_not_there() -> None:
-    message = module("balancer", {**BALANCER, "features": FEATURES, "interfaces": ["lb0", "nope0"]}).msg
+    message = module_here("balancer", {**BALANCER, "features": FEATURES, "interfaces": ["lb0", "nope0"]}).msg
     assert message == "interface nope0 does not exist on this host"
 
 
 def test_another_bpffs(tmp_path: Path) -> None:
     run("mount", "-t", "bpf", "bpf", str(tmp_path))
     try:
-        assert module("vips", {"bpffs": str(tmp_path), "config": []}).msg == (
+        assert module_here("vips", {"bpffs": str(tmp_path), "config": []}).msg == (
             f"balancer default lives in the bpffs /sys/fs/bpf, not in {tmp_path}:"
             " give that as bpffs, or remove the balancer first"
         )
@@ -247,11 +248,11 @@ def test_another_bpffs(tmp_path: Path) -> None:
 def test_what_is_no_number_but_python_takes_for_one(
     name: str, options: dict[str, Any], where: str, loose: bool | str
 ) -> None:
-    assert module(name, {**options, where: loose}).msg.startswith(f"{where}: {loose} is not a ")
+    assert module_here(name, {**options, where: loose}).msg.startswith(f"{where}: {loose} is not a ")
 
 
 def test_numbers_of_entries_that_python_takes_for_one() -> None:
-    told = module("vips", {"config": [{**vip("198.51.100.9"), "port": "8_0"}]})
+    told = module_here("vips", {"config": [{**vip("198.51.100.9"), "port": "8_0"}]})
     assert told.msg == "config[0].port: 8_0 is not a whole number"
-    told = module("host", {"real": {"interfaces": ["lb0"], "mss": True}})
+    told = module_here("host", {"real": {"interfaces": ["lb0"], "mss": True}})
     assert told.msg.startswith("real.mss: True is not a whole number")

@@ -26,7 +26,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import HASH
 from ansible_collections.katran.fleet.tests.engine import real as real_side
-from ansible_collections.katran.fleet.tests.engine.host import module
+from ansible_collections.katran.fleet.tests.engine.host import module_here
 from ansible_collections.katran.fleet.tests.engine.katran import FOLDER, install, katran, told
 from ansible_collections.katran.fleet.tests.engine.sandbox import (
     BPFFS,
@@ -363,10 +363,10 @@ def test_flows_that_todays_ring_contradicts() -> None:
 
 @pytest.mark.usefixtures("host")
 def test_modules_give_the_same() -> None:
-    found = module("balancer_info", {"gather": ["status"]})["status"]
+    found = module_here("balancer_info", {"gather": ["status"]})["status"]
     assert found["real"] is None
     assert found["balancer"] == status()
-    flows = module("flows_info", {"stale": True})
+    flows = module_here("flows_info", {"stale": True})
     assert (flows["total"], flows["flows"]) == (0, [])
 
 
@@ -380,7 +380,10 @@ def test_a_real_without_a_balancer() -> None:
         assert (done.returncode, done.stderr) == (0, "")
         assert f" by XDP on {real_side.LINK} (native)" in done.stdout
         data = told("status")
-        assert module("balancer_info", {"gather": ["status"]})["status"] == {"balancer": None, "real": data["reals"][0]}
+        assert module_here("balancer_info", {"gather": ["status"]})["status"] == {
+            "balancer": None,
+            "real": data["reals"][0],
+        }
         assert data["balancers"] == []
         (found,) = data["reals"]
         assert (found["vips"], found["loopback"]) == ([real_side.A, real_side.C], [real_side.A, real_side.C])

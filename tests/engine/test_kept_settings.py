@@ -13,7 +13,8 @@ import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import DEFAULT_SIZES
 from ansible_collections.katran.fleet.plugins.module_utils._model.settings import BALANCER, SETTINGS
-from ansible_collections.katran.fleet.tests.engine.host import Outcome, module
+from ansible_collections.katran.fleet.tests.engine.host import Outcome
+from ansible_collections.katran.fleet.tests.engine.host import module_here as module
 from ansible_collections.katran.fleet.tests.engine.life import (
     LINK,
     SIZES,
@@ -26,7 +27,7 @@ from ansible_collections.katran.fleet.tests.engine.life import (
     pinned,
     vips,
 )
-from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, GATEWAY, sandbox
+from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, GATEWAY, compiled_once, sandbox
 
 NAMED: dict[str, Any] = {
     "interfaces": [LINK],
@@ -58,7 +59,7 @@ SMALL = {"interfaces": [LINK], "source_dir": BPF, "gateway_mac": GATEWAY, "sizes
 
 @pytest.fixture(autouse=True)
 def host() -> Iterator[None]:
-    with sandbox(LINK, "lb1"):
+    with sandbox(LINK, "lb1"), compiled_once():
         lead_out()
         yield
 

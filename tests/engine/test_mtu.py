@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.tests.engine.host import MAPS, apply, module, real, vip
+from ansible_collections.katran.fleet.tests.engine.host import MAPS, apply, real, vip
+from ansible_collections.katran.fleet.tests.engine.host import module_here as module
 from ansible_collections.katran.fleet.tests.engine.life import LINK, SIZES
-from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, GATEWAY, run, sandbox
+from ansible_collections.katran.fleet.tests.engine.sandbox import BPF, GATEWAY, compiled_once, run, sandbox
 
 LB: dict[str, Any] = {
     "interfaces": [LINK],
@@ -26,7 +27,7 @@ SHORT = f"interface {LINK} has MTU 1500, but packets of 1500 bytes (max_frame 15
 
 @pytest.fixture(autouse=True)
 def host() -> Iterator[None]:
-    with sandbox(LINK):
+    with sandbox(LINK), compiled_once():
         yield
 
 

@@ -12,7 +12,8 @@ import pytest
 from ansible_collections.katran.fleet.plugins.module_utils._engine.restore import restore_balancer
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.own_addresses import read_addresses
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
-from ansible_collections.katran.fleet.tests.engine.host import FEATURES, SIZES, STATE, module, real, snapshot, vip
+from ansible_collections.katran.fleet.tests.engine.host import FEATURES, SIZES, STATE, real, snapshot, vip
+from ansible_collections.katran.fleet.tests.engine.host import module_here as module
 from ansible_collections.katran.fleet.tests.engine.sandbox import BPFFS, compiled_once, ensure_balancer, run, sandbox
 
 OWN, OWN6, GATEWAY, ROUTER_ID = "192.0.2.10", "2001:db8:2::10", "192.0.2.1", "203.0.113.9"

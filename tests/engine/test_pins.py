@@ -33,7 +33,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs impo
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.root_settings import RootSettings
 from ansible_collections.katran.fleet.plugins.module_utils._model.snapshot import ProgramInfo
-from ansible_collections.katran.fleet.tests.engine.host import module
+from ansible_collections.katran.fleet.tests.engine.host import module_here as module
 from ansible_collections.katran.fleet.tests.engine.life import (
     CLIENT,
     LINK,

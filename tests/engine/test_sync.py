@@ -19,8 +19,6 @@ from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.tests.engine import two_balancers as two
 from ansible_collections.katran.fleet.tests.engine.two_balancers import ADDRESSES, EAST, WEST
 
-ALONE = True
-
 BEFORE, AFTER = (1, 2, 3, 4, 5), (1, 2, 3, 4, 6)
 
 
@@ -429,26 +427,6 @@ def test_it_follows_a_balancer_that_is_loaded_later() -> None:
         two.Balancer(EAST, two.BPFFS).remove(False, 5)
         asyncio.run(work())
     assert told == ["flow exceptions: balancer east is not loaded on this host: run module katran.fleet.balancer first"]
-
-
-# How fast
-
-
-def test_exceptions_of_100_000_flows_are_at_the_peer_within_a_second() -> None:
-    found = two.measure(100_000, 40_000)
-    print(found)
-    assert found.exceptions > 4000
-    assert found.delivered <= 1.0
-
-
-def test_a_million_flows_are_scanned_within_five_seconds_and_probes_go_on() -> None:
-    found = two.measure(1_000_000, 250_000)
-    print(found)
-    assert found.exceptions > 40_000
-    assert found.scan <= 5.0
-    assert found.mib < 200
-    # Of a loop that has something to do every ten milliseconds; a probe's timeout is half a second.
-    assert found.latest <= 0.25
 
 
 def test_maps_are_left_alone_where_nothing_is_told(balancers: None) -> None:

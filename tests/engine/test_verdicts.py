@@ -29,7 +29,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.ring import bu
 from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
 from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict
 from ansible_collections.katran.fleet.plugins.module_utils._model.vips import vips_from_config
-from ansible_collections.katran.fleet.tests.engine.host import module
+from ansible_collections.katran.fleet.tests.engine.host import module_here as module
 from ansible_collections.katran.fleet.tests.engine.life import (
     LINK,
     MAPS,

@@ -17,6 +17,7 @@ from ansible_collections.katran.fleet.tests.engine.host import (
     Outcome,
     count_writes,
     module,
+    module_here,
     real,
     snapshot,
     vip,
@@ -42,7 +43,7 @@ def one_vip() -> None:
 
 
 def vips(*config: dict[str, Any], check: bool = False, **arguments: Any) -> Outcome:
-    return module("vips", {"config": list(config), **arguments}, check=check)
+    return module_here("vips", {"config": list(config), **arguments}, check=check)
 
 
 def stored() -> list[dict[str, Any]]:
@@ -101,7 +102,7 @@ def test_what_a_host_tells_of_itself_changes_nothing_there() -> None:
     entry = {**vip("198.51.100.1", *REALS), "check": {"type": "http"}, "announce": ANNOUNCE}
     run_thrice(entry, state="overridden", check_defaults=defaults)
     assert stored()[0]["check"] == {"type": "http", "path": "/up", "fall": 2, "min_healthy": 30}
-    info = module("balancer_info", {"gather": ["vips"]})["vips"]
+    info = module_here("balancer_info", {"gather": ["vips"]})["vips"]
     assert info == stored()
     assert run_thrice(*info, state="overridden") == []
 

@@ -44,15 +44,8 @@ def inventory() -> Path:
 
 
 @pytest.fixture(scope="session")
-def review(lab: Lab, inventory: Path) -> dict[str, Recap]:
-    """What a review run says of hosts where nothing is installed."""
-    return Fleet(lab, inventory).deploy(None, "--check", "--diff")
-
-
-@pytest.fixture(scope="session")
-def first_deploy(lab: Lab, inventory: Path, review: dict[str, Recap]) -> dict[str, Recap]:
-    """What the first deploy did, after a review that found nothing there."""
-    assert review
+def first_deploy(lab: Lab, inventory: Path) -> dict[str, Recap]:
+    """What the first deploy did."""
     return Fleet(lab, inventory).deploy()
 
 
@@ -65,9 +58,9 @@ def fleet(lab: Lab, inventory: Path, first_deploy: dict[str, Recap]) -> Fleet:
 
 @pytest.fixture
 def deployed(fleet: Fleet) -> Iterator[Fleet]:
-    """The fleet, with the inventory's own VIPs deployed again after a test that changed them."""
+    """The fleet, with the inventory's own VIPs in force again after a test that changed them."""
     yield fleet
-    fleet.deploy(None, "--limit", "balancers")
+    fleet.apply()
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +69,11 @@ def bgp(fleet: Fleet) -> Iterator[Fleet]:
 
     The routes are the tests' own: the agent, which would put back what a test takes away, rests meanwhile.
     """
-    agent = "/etc/systemd/system/katran-agent.service"
+    agent, kept = "/etc/systemd/system/katran-agent.service", "/root/katran-agent.service"
     for host in BOTH:
         # A deploy leaves a unit alone that is masked.
-        on_host(fleet.lab, host, f"systemctl stop katran-agent.service; rm -f {agent}; ln -s /dev/null {agent}")
-        on_host(fleet.lab, host, "systemctl daemon-reload")
+        mask = f"mv {agent} {kept}; ln -s /dev/null {agent}; systemctl daemon-reload"
+        on_host(fleet.lab, host, f"systemctl stop katran-agent.service; {mask}")
         announce(fleet.lab, host)
     network.route_as_announced(fleet.lab)
     try:
@@ -90,8 +83,8 @@ def bgp(fleet: Fleet) -> Iterator[Fleet]:
         network.route_statically(fleet.lab)
         for host in BOTH:
             withdraw(fleet.lab, host)
-            on_host(fleet.lab, host, f"rm {agent}; systemctl daemon-reload")
-        fleet.deploy(None, "--limit", "balancers")
+            unmask = f"rm {agent}; mv {kept} {agent}; systemctl daemon-reload"
+            on_host(fleet.lab, host, f"{unmask}; systemctl start katran-agent.service")
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,10 @@ lab-down: ## remove the fleet of `make lab` and every trace of it
 lab-test: venv ## the collection against a fleet with real traffic
 	@scripts/workers 2 tests/lab
 
+.PHONY: lab-proofs
+lab-proofs: venv ## what make lab-test tries a part of, with all trials, and what fails without the remedy
+	@KATRAN_PROOFS=1 scripts/workers 2 tests/lab -m 'proof or dosed'
+
 .PHONY: lab-upgrades
 lab-upgrades: venv ## twenty upgrades and five rollbacks under load, and no packet lost
 	@KATRAN_UPGRADES=20 pytest tests/lab/test_upgrades.py -k rollbacks

@@ -30,6 +30,7 @@ from fleetlab.announced import (
     withdraw,
 )
 from fleetlab.flows import Target, open_flow
+from fleetlab.network import pinned
 from fleetlab.plan import ROUTER, Lab
 from fleetlab.runs import Fleet, on_host
 from fleetlab.system import ip, run
@@ -194,7 +195,8 @@ def test_traffic_is_at_the_other_balancer_within_a_second_of_a_cut(whole_bgp: Fl
             if how == "link":
                 up = ["link set eth1 up", f"addr replace {lab.host('lb1').ipv6}/64 dev eth1 nodad"]
                 up += [f"route replace default via {gateway}" for gateway in _gateways(lab)]
-                ip(up, lab.namespace(lab.host("lb1")))
+                with pinned():
+                    ip(up, lab.namespace(lab.host("lb1")))
             else:
                 undrop(lab)
     lost = client.disturbed()

@@ -54,15 +54,20 @@ def power_cycle(fleet: Fleet, host: str) -> None:
 @pytest.fixture(scope="module")
 def cut(fleet: Fleet) -> Iterator[Fleet]:
     """A balancer and a real that lost their power."""
-    fleet.playbook("katran.fleet.deploy", MORE)
+    recap = fleet.playbook("katran.fleet.deploy", MORE)
     try:
+        assert {host: recap[host].changed for host in recap} == {"lb1": 0, "lb2": 0, "real1": 1, "real2": 1, "real3": 1}
+        assert on_host(fleet.lab, "real1", "cat /sys/class/net/eth1/mtu") == "1580"
+        rules = on_host(fleet.lab, "real1", "nft list table inet katran_fleet")
+        assert all(address in rules for address in VIPS)
+        assert rules.count("maxseg size set 1400") == 2
         on_host(fleet.lab, "lb1", "ip link set eth1 xdp off")
         on_host(fleet.lab, "real1", FORGET_REAL)
         for host in ("lb1", "real1"):
             power_cycle(fleet, host)
         yield fleet
     finally:
-        fleet.playbook("katran.fleet.deploy", {"katran_real_mtu": 1600, "katran_real_mss": 0})
+        fleet.playbook("katran.fleet.deploy", {"katran_real_mtu": 1600, "katran_real_mss": 0}, "--limit", "reals")
 
 
 def test_what_the_kernel_forgot_is_back(cut: Fleet) -> None:
@@ -131,7 +136,7 @@ def test_a_library_that_somebody_changed_is_watched_by_the_new_one(cut: Fleet) -
     before = on_host(cut.lab, "real1", watching)
     engine = "/usr/lib/katran-fleet/ansible_collections/katran/fleet/plugins/module_utils/_engine/watch.py"
     on_host(cut.lab, "real1", f"echo >> {engine}")
-    cut.playbook("katran.fleet.deploy", MORE)
+    cut.playbook("katran.fleet.deploy", MORE, "--limit", "real1")
     assert on_host(cut.lab, "real1", watching) != before
     assert state(cut, "real1", WATCH) == ("enabled", "active")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,8 +21,10 @@ from fleetlab.runs import TOOL, Fleet, agents_said, on_host
 from fleetlab.system import network as entered
 from fleetlab.system import run
 
+from ansible_collections.katran.fleet.tests.doses import dose
+
 ALONE = True
-REQUESTS = int(os.environ.get("KATRAN_REQUESTS", "20000"))
+REQUESTS = dose(5000, 20_000)
 CONNECTIONS = 100
 ROUTER, PATIENT = "/etc/lab/router.conf", "/run/bird/patient.conf"
 MOST_BROKEN = 10
@@ -41,7 +42,7 @@ def forget(fleet: Fleet) -> None:
 @pytest.fixture(scope="module")
 def announced(fleet: Fleet) -> Iterator[Fleet]:
     """The fleet as its agents announce it; the router knows no other way to the VIPs."""
-    fleet.deploy()
+    fleet.apply()
     forget(fleet)
     # On a busy machine, BFD misses 300 ms now and then: with one of two away, that would be nobody's way to the VIPs.
     on_host(
@@ -132,6 +133,7 @@ def answering(fleet: Fleet, number: int) -> set[str | None]:
         return {flow.real for flow in asyncio.run(flows.keep_asking(targets, 20, number, lambda: True))}
 
 
+@pytest.mark.dosed
 def test_maintenance_is_noticed_by_nobody(announced: Fleet) -> None:
     def maintain() -> None:
         time.sleep(2.0)

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 from docpages.cases import check, identity
-from docpages.fleet import cost, pages
+from docpages.fleet import pages
 
 PAGES = pages("handbook", initials="opqrstuvwxyz")
-COST = cost(PAGES)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=identity)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,11 +17,14 @@ from fleetlab.live import rings_of
 from fleetlab.runs import Fleet, on_host
 from fleetlab.system import network
 
+from ansible_collections.katran.fleet.tests.doses import dose
+
 ALONE = True
-TRIALS = int(os.environ.get("KATRAN_TRIALS", "40"))
+TRIALS = dose(18, 40)
 """Of each way to die half as many are made; `make bench-reaction` makes a hundred of each."""
 
 REFUSED_SECONDS, SILENT_SECONDS, BACK_SECONDS = 2.0, 4.0, 4.0
+FLAPPING, KILLS = dose(12, 20), dose(4, 10)
 CHECKS = {80: {"type": "http"}, 7: {"type": "udp", "payload": "check"}}
 
 
@@ -34,10 +36,10 @@ def checked(fleet: Fleet, **options: Any) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def watched(fleet: Fleet) -> Iterator[Fleet]:
     """The fleet with checks at default settings; as the inventory has it again at the end."""
-    fleet.deploy(checked(fleet))
+    fleet.apply(checked(fleet))
     yield fleet
     reaction.mend(fleet.lab)
-    fleet.deploy()
+    fleet.apply()
 
 
 @pytest.fixture
@@ -64,14 +66,15 @@ def wait_for_all(fleet: Fleet, seconds: float = 20.0) -> None:
 @pytest.fixture
 def floorless(watched: Fleet) -> Iterator[Fleet]:
     """Without a floor, so that trials at several reals do not meet."""
-    watched.deploy(checked(watched, min_healthy=0), "--limit", "balancers")
+    watched.apply(checked(watched, min_healthy=0))
     wait_for_all(watched)
     yield watched
     reaction.mend(watched.lab)
-    watched.deploy(checked(watched), "--limit", "balancers")
+    watched.apply(checked(watched))
     wait_for_all(watched)
 
 
+@pytest.mark.dosed
 def test_a_dead_real_is_out_within_seconds_and_back_within_seconds(floorless: Fleet) -> None:
     for way, limit in (("refuses", REFUSED_SECONDS), ("silent", SILENT_SECONDS)):
         found = reaction.measure(floorless.lab, way, TRIALS // 2)
@@ -123,10 +126,11 @@ def test_requests_fail_in_the_window_alone(whole: Fleet) -> None:
     assert all(flow.real != "real3" for at, flow in found if at - began > REFUSED_SECONDS + 0.5)
 
 
+@pytest.mark.dosed
 def test_a_real_that_flaps_every_second_moves_the_rings_a_few_times(whole: Fleet) -> None:
     host = whole.lab.host("real3")
     changes = 0
-    over = time.monotonic() + 20.0
+    over = time.monotonic() + FLAPPING
 
     def flap() -> None:
         while time.monotonic() < over:
@@ -147,7 +151,7 @@ def test_a_real_that_flaps_every_second_moves_the_rings_a_few_times(whole: Fleet
             before = there
             time.sleep(0.02)
         flapping.result()
-    print(f"{changes} changes of a ring in 20 s of a real that is up and down every second")
+    print(f"{changes} changes of a ring in {FLAPPING} s of a real that is up and down every second")
     assert changes <= 3
 
 
@@ -186,12 +190,13 @@ def test_where_all_die_no_ring_is_left_empty(whole: Fleet) -> None:
     assert "198.18.200.1" in json.dumps(ready)
 
 
+@pytest.mark.dosed
 def test_an_agent_that_dies_changes_nothing(whole: Fleet) -> None:
     """Killed again and again under load: not a slot differs, no request fails, and the lock is free."""
     lab = whole.lab
 
     def kill() -> None:
-        for _each in range(10):
+        for _each in range(KILLS):
             for name in ("lb1", "lb2"):
                 on_host(
                     lab,
@@ -201,11 +206,13 @@ def test_an_agent_that_dies_changes_nothing(whole: Fleet) -> None:
 
     with rings_of(lab) as rings:
         before = {name: bytes(each._slots) for name, each in rings.items()}
-        found, _began, _ended = ask(whole, 25.0, kill)
+        found, _began, _ended = ask(whole, 2.5 * KILLS, kill)
         assert {name: bytes(each._slots) for name, each in rings.items()} == before
     assert [flow for _at, flow in found if flow.error] == []
     wait_for_agent(whole)
-    assert not any(counts.changed for counts in whole.deploy(checked(whole), "--limit", "balancers").values())
+    wanted = {"config": checked(whole), "state": "overridden"}
+    for result in whole.module("balancers", "katran.fleet.vips", wanted).values():
+        assert result["changed"] is False, result
 
 
 def wait_for_agent(fleet: Fleet) -> None:

@@ -80,10 +80,8 @@ def test_a_change_of_encapsulation_loses_no_packet_for_its_source(fleet: Fleet) 
         found = sources_on(fleet, "real1")
         assert found >= addresses
         assert not found & IPIP
-        recap = fleet.playbook("katran.fleet.deploy", gue)
-        assert {host: recap[host].changed for host in ("lb1", "lb2", *REALS)} == dict.fromkeys(
-            ("lb1", "lb2", *REALS), 0
-        )
+        recap = fleet.playbook("katran.fleet.deploy", gue, "--limit", "balancers:real1")
+        assert {host: recap[host].changed for host in ("lb1", "lb2", "real1")} == {"lb1": 0, "lb2": 0, "real1": 0}
         assert arrived(fleet, "172.16.9.9") == 0
         assert arrived(fleet, "198.18.11.2") == 20
     finally:

@@ -22,8 +22,10 @@ from fleetlab.runs import Fleet
 from fleetlab.stream import PORT, Passage, stream
 from fleetlab.system import network, run
 
+from ansible_collections.katran.fleet.tests.doses import dose
+
 ALONE = True
-UPGRADES = int(os.environ.get("KATRAN_UPGRADES", "8"))
+UPGRADES = int(os.environ.get("KATRAN_UPGRADES", dose(4, 8)))
 """A multiple of 4; `make lab-upgrades` makes 20, for which the suite has no time."""
 ROLLBACKS = UPGRADES // 4
 RATE = 6500
@@ -135,13 +137,15 @@ def under_load(fleet: Fleet) -> Iterator[Load]:
         load.passage = datagrams.stop()
 
 
-@pytest.fixture
-def streaming(deployed: Fleet) -> Fleet:
+@pytest.fixture(scope="module")
+def streaming(fleet: Fleet) -> Iterator[Fleet]:
     """The fleet with a VIP for the stream, whose reals have nobody who would answer."""
-    config = deployed.config()
+    config = fleet.config()
     udp = next(vip for vip in config if vip["protocol"] == "udp" and "." in vip["address"])
-    deployed.deploy([*config, {**udp, "port": PORT}], "--limit", "balancers")
-    return deployed
+    fleet.deploy([*config, {**udp, "port": PORT}])
+    yield fleet
+    # After the last rollback and the last size a program is loaded that no inventory names.
+    fleet.deploy()
 
 
 def change(fleet: Fleet, what: list[Step]) -> float:
@@ -191,6 +195,7 @@ def judge(load: Load) -> None:
     assert passage.lost == []
 
 
+@pytest.mark.dosed
 def test_nothing_is_lost_by_upgrades_and_rollbacks(streaming: Fleet) -> None:
     what = steps()
     assert [step["state"] for step in what].count("attached") == UPGRADES

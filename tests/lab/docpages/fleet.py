@@ -17,7 +17,7 @@ from fleetlab.runs import Fleet, on_host
 from fleetlab.system import Progress
 
 from docpages import newcomer
-from docpages.page import Page, PageError, Step, parse
+from docpages.page import Page, PageError, parse
 from docpages.run import NotSoError, Runner, working_directory
 
 INVENTORY = PROJECT / "inventories/lab"
@@ -49,16 +49,6 @@ def pages(*folders: str, initials: str = "") -> list[Path]:
         if (name_of(path).split("/")[1] if len(path.relative_to(PROJECT).parts) > 2 else ".") in folders
     ]
     return [path for path in chosen if _is_run(path) and (not initials or path.stem[0].lower() in initials)]
-
-
-def cost(paths: list[Path]) -> int:
-    """How much work a file of tests about these pages is, beside files that cost their size (tests/workers.py)."""
-    steps = 0
-    for path in paths:
-        # The test of a page that cannot be read says what is wrong with it.
-        with contextlib.suppress(PageError):
-            steps += sum(isinstance(part, Step) for part in read(path).parts)
-    return 3000 * steps
 
 
 def _is_run(path: Path) -> bool:

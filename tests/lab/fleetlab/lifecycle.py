@@ -129,6 +129,7 @@ def up(lab: Lab, progress: Progress, *, rebuild_image: bool = False) -> None:
         _make_key(lab)
         with _locked(RUN, progress, "the list of laboratories"):
             limits.make_room(lab)
+            network.keep_flows(lab)
         for first in range(0, len(lab.hosts), _WAVE):
             wave = lab.hosts[first : first + _WAVE]
             with progress.step(f"hosts boot and answer: {names(wave)}"):

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from fleetlab import xdp_pass
@@ -160,3 +162,43 @@ def _links(namespace: str) -> list[str]:
             for line in Path("/proc/thread-self/net/dev").read_text(encoding="ascii").splitlines()[2:]
             if line.split(":", 1)[0].strip().startswith(("m-", "r-", _BRIDGE))
         ]
+
+
+@contextlib.contextmanager
+def pinned() -> Iterator[None]:
+    """Have the threads that come to be in the with block run on FORWARDING_CPU alone: keep_flows says which, and why.
+
+    They are known by their links' names alone: no other laboratory may be built meanwhile.
+    """
+    before = _threads()
+    yield
+    for number in _threads() - before:
+        os.sched_setaffinity(number, {FORWARDING_CPU})
+
+
+def keep_flows(lab: Lab) -> None:
+    """Have one thread, on one CPU, empty the queue of each balancer's link.
+
+    Here all packets come from one CPU, but for those of the kernel's own timers, such as a question for a neighbour's
+    address. Without a thread, such a packet has its CPU empty the queue for as long as packets come, which is long
+    where the machine is busy, and what comes meanwhile meets another CPU's connection table.
+
+    The thread is there while the link is up and collects packets for its host ("gro"), whatever program comes and
+    goes; what a program sends on is never collected. A kernel without such threads (before 5.12) goes without.
+    """
+    for host in lab.with_role("balancer"):
+        with network(lab.namespace_path(host)):
+            run(["ethtool", "-K", "eth1", "gro", "on"])
+        threaded = "echo 1 > /sys/class/net/eth1/threaded 2>/dev/null || true"
+        with pinned():
+            run(["ip", "netns", "exec", lab.namespace(host), "sh", "-c", threaded])
+
+
+def _threads() -> set[int]:
+    """The kernel's threads that empty queues of links called eth1, by process id."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):
+            if path.read_text(encoding="utf-8", errors="replace").startswith("napi/eth1-"):
+                found.add(int(path.parent.name))
+    return found
