@@ -10,6 +10,12 @@ demo: ## a tour of five minutes in the laboratory, with traffic: kill, drain, po
 	@scripts/setup engine lab
 	@.cache/venv/bin/python tests/lab/demo $(DEMO)
 
+.PHONY: recording
+recording: ## the same, and docs/pictures/demo.svg made of it; on a machine that does nothing else
+	@scripts/setup engine lab
+	@.cache/venv/bin/python tests/lab/demo --log .cache/demo.jsonl
+	@.cache/venv/bin/python scripts/recording .cache/demo.jsonl
+
 .PHONY: lab-down
 lab-down: ## remove the fleet of `make lab` and every trace of it
 	@tests/lab/lab down
