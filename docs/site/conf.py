@@ -29,7 +29,7 @@ nitpicky = True
 html_last_updated_fmt = None
 highlight_language = "none"
 
-myst_enable_extensions = ["attrs_inline"]
+myst_enable_extensions = ["attrs_inline", "tasklist"]
 myst_heading_anchors = 4
 suppress_warnings = ["myst.header"]
 

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
 from fnmatch import fnmatch
 from functools import cache
@@ -249,7 +250,8 @@ def command(source: Path) -> None:
     """The page of the command katran, of what makes its man page."""
     text = f"{_SPDX}# The command katran\n\nWhat `man katran` says; [katran](../katran.md) shows what it prints.\n\n"
     for name, parser in manual.parsers().items():
-        text += f"## katran {name}\n\n{_sentence(parser.description)}\n\n```\n{manual.usage(name, parser)}\n```\n\n"
+        usage = _wrapped(manual.usage(name, parser))
+        text += f"## katran {name}\n\n{_sentence(parser.description)}\n\n```\n{usage}\n```\n\n"
         rows = ""
         for action in parser.actions:
             value = manual.value_of(action)
@@ -261,6 +263,13 @@ def command(source: Path) -> None:
         rows = "".join(f"| `{word}` | {sentence} |\n" for word, sentence in entries)
         text += f"## {title}\n\n| | |\n|---|---|\n{rows}\n"
     write(source / "reference/katran.md", text)
+
+
+def _wrapped(usage: str) -> str:
+    """A usage in lines of a page's width; an option stays beside its value."""
+    kept = re.sub(r"\[[^]]*\]+", lambda found: found[0].replace(" ", "\0"), usage)
+    lines = textwrap.wrap(kept, 88, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False)
+    return "\n".join(lines).replace("\0", " ")
 
 
 def _sentence(text: str | None) -> str:

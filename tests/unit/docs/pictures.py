@@ -338,7 +338,7 @@ def health() -> Picture:
     p = Picture(
         "From a dead service to the router",
         "At most 1 second until the next probe; three more, 0.2 seconds apart; then the verdict, and the ring"
-        " is written without the real. Only where too few reals are left is the VIP's route withdrawn.",
+        " is written without the real. Without any real left the VIP's route stays, unless last_resort says withdraw.",
         390,
     )
     p.text(20, 30, "A service refuses: worst times, default check", "b")
@@ -347,14 +347,14 @@ def health() -> Picture:
         (120, "≤ 1.0 s", "a probe fails; asked every 0.2 s from now on", "lb"),
         (180, "≤ 1.6 s", "fourth failure in a row: verdict down", "bad"),
         (240, "≤ 2.2 s", "out of every ring, its flows removed (worst of 100 trials)", "lb"),
-        (300, "then", "too few reals left? The agent takes the VIP's route,", "net"),
+        (300, "then", "no real left? The VIP's route stays (last_resort: keep),", "net"),
     ]
     p.line(f"M60 {marks[0][0]}V{marks[-1][0]}", "way")
     for y, when, what, style in marks:
         p.parts.append(f'<circle class="{style}" cx="60" cy="{y}" r="8"/>')
         p.text(84, y + 5, when, "b")
         p.text(84, y + 23, what, "s")
-    p.text(84, 340, "bird tells the routers, some 20 ms later", "s")
+    p.text(84, 340, "or goes, some 20 ms until the router knows (withdraw)", "s")
     p.text(20, 372, "silent instead of refusing: verdict ≤ 3.0 s; back in: ≤ 3.0 s", "s soft")
     return p
 
