@@ -85,6 +85,14 @@ bench-engine: venv ## how long the engine takes, up to 512 VIPs of 100 reals; fi
 bench-katran: venv ## how long the command katran takes on a balancer of 512 VIPs of 100 reals, and what katran top does
 	@PYTHONPATH=collections python tests/bench/katran.py
 
+.PHONY: bench-report
+bench-report: venv ## how large the report of fifty balancers is, and how long it takes to write; figures beside the targets
+	@PYTHONPATH=collections python tests/bench/report.py
+
+.PHONY: screenshots
+screenshots: venv ## docs/pictures/report-*.png, of the report of a laboratory of its own with a few things wrong
+	@scripts/screenshots
+
 .PHONY: bench-agent
 bench-agent: venv ## what checks cost the agent: core share, µs and memory by type; figures beside the targets
 	@PYTHONPATH=collections python tests/bench/agent.py $(BENCH)
