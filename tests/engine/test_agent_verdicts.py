@@ -119,6 +119,8 @@ def test_words_of_others_outlive_a_reboot(services: dict[str, Service], check: d
         )
         until(lambda: set(slots()) == {R3})
         until(kept.exists)
+        # What a ring has is in the state a moment later.
+        until(lambda: len(stored()) == 2)
         agent.end(signal.SIGKILL)
     before = stored()
     shutil.rmtree(RUN)
