@@ -41,6 +41,8 @@ def _run(path: Path, lab: str) -> bool:
     begin = time.monotonic()
     try:
         pages.run(path, lab, partial(_fleet, lab), print)
+        if pages.read(path).kind == "deployed":
+            pages.left_as_found(_fleet(lab), pages.name_of(path))
     except NotSoError as wrong:
         print(wrong)
         return False

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -99,7 +98,7 @@ def mend(fleet: Fleet) -> None:
 
 
 def run(path: Path, lab: str, deployed: Callable[[], Fleet], say: Callable[[str], None]) -> None:
-    """Run a page; NotSoError where it does not do what it says, or leaves a fleet as something else than it found it.
+    """Run a page; NotSoError where it does not do what it says.
 
     *deployed* gives the fleet of the pages that share one. Other kinds of pages have their own, called *lab* and a p.
     """
@@ -121,19 +120,21 @@ def run(path: Path, lab: str, deployed: Callable[[], Fleet], say: Callable[[str]
 
 def _run_deployed(page: Page, work: Path, fleet: Fleet, say: Callable[[str], None]) -> None:
     """Run a page against a fleet that is there for others too; mended where the page fails."""
-    name = name_of(page.path)
     announced(fleet.lab)
     try:
-        Runner(work, fleet.lab.prefix, say=say).page(page, name)
-        begin = time.monotonic()
-        # What somebody else's load delays is no drift a moment later.
-        found = drift(fleet) and drift(fleet)
-        say(f"{name}: {time.monotonic() - begin:.1f} s for playbook drift, afterwards")
-        if found:
-            raise NotSoError(f"{name}: leaves the fleet as something else than it found it: {DRIFT} says\n{found}")
+        Runner(work, fleet.lab.prefix, say=say).page(page, name_of(page.path))
     except BaseException:
         mend(fleet)
         raise
+
+
+def left_as_found(fleet: Fleet, what: str) -> None:
+    """NotSoError where *what*, which ran against a fleet, leaves it as something else than the inventory says."""
+    # What somebody else's load delays is no drift a moment later.
+    found = drift(fleet) and drift(fleet)
+    if found:
+        mend(fleet)
+        raise NotSoError(f"{what} left the fleet as something else than it was found: {DRIFT} says\n{found}")
 
 
 @contextlib.contextmanager
