@@ -138,7 +138,9 @@ def replace_and_kill(fleet: Fleet, sync: bool, inventory: Path) -> tuple[int, li
         remaining = sum(name != GONE for _connection, name in crowd.kept.values())
         asking = pool.submit(in_client, fleet.lab, lambda: crowd.keep_asking(over))
         try:
-            fleet.apply(vips(fleet, AFTER))
+            # Of a deploy, katran_sync sets the flag.
+            flags = ["global_lru"] if sync else []
+            fleet.apply([{**vip, "flags": flags} for vip in vips(fleet, AFTER)])
             changed = time.monotonic()
             if sync:
                 held = held_by(fleet, PEER)

@@ -174,6 +174,8 @@ def pinned() -> Iterator[None]:
     yield
     for number in _threads() - before:
         os.sched_setaffinity(number, {FORWARDING_CPU})
+        # Before all processes, as the interrupt would be in which it takes place elsewhere: the queue has 256 places.
+        os.sched_setscheduler(number, os.SCHED_FIFO, os.sched_param(1))
 
 
 def keep_flows(lab: Lab) -> None:
