@@ -85,7 +85,7 @@ def payload(module: str) -> Mapping[str, int]:
         # Whoever examines a host asks everybody who knows something of it, and compiles the smallest program.
         ("doctor_info", 1180),
         # The report of a fleet asks the same examiners, and reads the status.
-        ("report_info", 1203),
+        ("report_info", 1206),
         # Whoever compares a host has every module review its part.
         ("drift_info", 1208),
     ],
