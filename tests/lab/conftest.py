@@ -58,7 +58,10 @@ def fleet(lab: Lab, inventory: Path, first_deploy: dict[str, Recap]) -> Fleet:
 
 @pytest.fixture
 def deployed(fleet: Fleet) -> Iterator[Fleet]:
-    """The fleet, with the inventory's own VIPs in force again after a test that changed them."""
+    """The fleet, with the inventory's own VIPs in force again after a test that changed them.
+
+    By the module alone: a test that deploys VIPs without checks, by which their program goes too, has to deploy again.
+    """
     yield fleet
     fleet.apply()
 

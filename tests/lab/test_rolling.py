@@ -57,7 +57,7 @@ def test_a_planted_fault_ends_at_the_first_balancer_and_a_change_then_loses_noth
     assert (after["lb1"][1], after["lb2"]) == (before["lb1"][1], before["lb2"])
 
     # The next run, with the sound program and other weights, resumes: under load, one balancer after the other.
-    config = deployed.config()
+    config = deployed.config(checks=True)
     for vip in config:
         vip["reals"][0]["weight"] = 3
     with asking_meanwhile(deployed.lab, tcp(deployed), 20, 500) as asked:
