@@ -11,7 +11,7 @@ include tests/lab/lab.mk
 -include tests/kernels/kernels.mk
 
 # In this order: what fails fastest comes first, and pytest's closing lines come last. Sanity runs the unit tests, too.
-TESTS := lint sanity engine kernels lab-test molecule conformance
+TESTS := lint docs sanity engine kernels lab-test molecule conformance
 
 .PHONY: help
 help: ## this list
@@ -64,6 +64,10 @@ sanity: venv ## ansible-test sanity and units on the built and installed collect
 lint: venv ## ruff, mypy, ansible-lint, yamllint, antsibull, shellcheck
 	@scripts/lint
 
+.PHONY: docs
+docs: venv ## the site, in build/site/html: docs/ and the reference made of the code; a warning is an error
+	@scripts/docs
+
 .PHONY: callback-versions
 callback-versions: venv ## callback folded with the newest ansible-core, which PyPI brings
 	@scripts/callback-versions
@@ -84,6 +88,14 @@ bench-engine: venv ## how long the engine takes, up to 512 VIPs of 100 reals; fi
 .PHONY: bench-katran
 bench-katran: venv ## how long the command katran takes on a balancer of 512 VIPs of 100 reals, and what katran top does
 	@PYTHONPATH=collections python tests/bench/katran.py
+
+.PHONY: bench-report
+bench-report: venv ## how large the report of fifty balancers is, and how long it takes to write; figures beside the targets
+	@PYTHONPATH=collections python tests/bench/report.py
+
+.PHONY: screenshots
+screenshots: venv ## docs/pictures/report-*.png, of the report of a laboratory of its own with a few things wrong
+	@scripts/screenshots
 
 .PHONY: bench-agent
 bench-agent: venv ## what checks cost the agent: core share, µs and memory by type; figures beside the targets
@@ -137,7 +149,15 @@ bench-plan: venv ## how long a plan of 50 balancers x 512 VIPs x 100 reals takes
 bench-drift: venv ## what playbook drift takes for each host of the laboratory, which is to be up and deployed
 	@KATRAN_LAB=$${KATRAN_LAB:-kf} python tests/bench/drift.py inventories/lab $(BENCH)
 
+.PHONY: importer
+importer: venv ## what Galaxy checks of an upload, on the built artifact
+	@scripts/importer
+
+.PHONY: release
+release: venv ## check, build, importer, SBOM, checksums: .cache/release (docs/releasing.md)
+	@scripts/release
+
 .PHONY: clean
 clean: ## remove caches and build results, not the laboratory (make lab-down)
-	@rm -rf .cache .ansible tests/output changelogs/.plugin-cache.yaml katran-fleet-*.tar.gz
+	@rm -rf .cache .ansible build tests/output changelogs/.plugin-cache.yaml katran-fleet-*.tar.gz
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

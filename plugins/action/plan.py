@@ -39,7 +39,9 @@ class ActionModule(ActionBase):
             for name in ("path", "markdown"):
                 self._require_place(arguments[name])
             if not arguments["old"]:
-                raise AnsibleError("katran_plan_old says with what to compare: a git revision, or an inventory")
+                raise AnsibleError(
+                    "katran_plan_old is missing: give what to compare with, a git revision or an inventory"
+                )
             plan, hidden = self._plan(arguments["old"], arguments["new"], everything)
         except AnsibleError as error:
             return {"failed": True, "exit_status": ERROR, "msg": clean(" ".join(str(error).split()))}

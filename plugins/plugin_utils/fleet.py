@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import typing as t
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -204,9 +205,11 @@ class Fleet:
         self.add_fault(host, *wrong)
         self._note(host, "agent", dict(read))
         beside = {host, *self._machines.beside(host)}
-        peers = list(read["sync_peers"]) or [self._peer(each) for each in self._balancers if each not in beside]
+        peers = list(read["sync_peers"])
+        if read["sync"] and not peers:
+            peers = [self._peer(each, host) for each in self._balancers if each not in beside]
         # Several of one host are told once: those that listen on the same port.
-        peers = list(dict.fromkeys(peers))
+        peers = [peer for peer in dict.fromkeys(peers) if peer]
         if not read["sync_address"]:
             # Which one it is, the host finds out.
             read["sync_address"] = "::1" if any(":" in peer for peer in peers) else "127.0.0.1"
@@ -218,10 +221,22 @@ class Fleet:
             "peers": peers if read["sync"] else [],
         }
 
-    def _peer(self, host: str) -> str:
-        """The address to which a balancer is told of flows."""
-        told = self._get(host, "katran_sync_address") or self._variables.raw(host).get("ansible_host") or host
-        return str(told)
+    def _peer(self, host: str, teller: str) -> str:
+        """The address to which `teller` tells a balancer of flows; a fault of `teller`, and empty, without one."""
+        told = self._get(host, "katran_sync_address")
+        if told:
+            return str(told)
+        name = str(self._get(host, "ansible_host") or host)
+        try:
+            address = ipaddress.ip_address(name)
+        except ValueError:
+            self.add_fault(
+                teller,
+                f"katran_sync_address: {host} has none, and {name}, by which Ansible reaches it, is not an IP address:"
+                " write the one at which it is told of flows",
+            )
+            return ""
+        return str(address)
 
     def review(self, hosts: Iterable[str], reals: Iterable[str]) -> None:
         """Warn balancers of what leads to `reals` that are drained, or to none that the inventory has."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import typing as t
 from collections.abc import Iterator, Mapping
@@ -188,7 +189,8 @@ class HostVariables:
             value, rendering = self.raw(host)[name], _Rendering(self._templars[host])
             return rendering.of(value) if isinstance(value, (Mapping, list, tuple)) else rendering.whole(value)
         except AnsibleError as error:
-            raise VariableError(f"{name}: {told_of_facts(_reason(error), self.raw(host), name)}") from error
+            reason = told_of_facts(told_of_groups(_reason(error), self.raw(host), name), self.raw(host), name)
+            raise VariableError(f"{name}: {reason}") from error
 
     def _same(self, host: str, other: str, name: str, seen: set[str]) -> bool:
         """Whether a variable, and all that it refers to, is certain to be the same on both hosts."""
@@ -219,6 +221,7 @@ class HostVariables:
 
 
 _NOT_THERE = re.compile(r"'(ansible_\w+)' is undefined|has no attribute '(\w+)'")
+_NO_KEY = re.compile(r"has no attribute '([^']+)'")
 _NO_FACTS = frozenset(
     f"ansible_{name}"
     for name in ("host", "port", "user", "password", "connection", "become", "become_user", "ssh_host", "ssh_user")
@@ -243,6 +246,22 @@ def told_of_facts(reason: str, raw: Variables, name: str) -> str:
     if meant or any("ansible_facts" in text for text in _reached(raw, name, set())):
         return f"{reason}: {_GATHER}"
     return reason
+
+
+def told_of_groups(reason: str, raw: Variables, name: str) -> str:
+    """A reason why a host's variable cannot be templated; of a group that does not exist, the one that may be meant.
+
+    `raw`: the host's variables, untemplated; `name`: that of the variable.
+    """
+    found = _NO_KEY.search(reason)
+    groups = raw.get("groups")
+    if not found or not isinstance(groups, Mapping) or found[1] in groups:
+        return reason
+    asked = re.compile(rf"\bgroups(\.{re.escape(found[1])}\b|\[\s*(['\"]){re.escape(found[1])}\2\s*\])")
+    if not any(asked.search(text) for text in _reached(raw, name, set())):
+        return reason
+    near = difflib.get_close_matches(found[1], sorted(set(groups) - {"all", "ungrouped"}), 1, 0.6)
+    return f"there is no group {found[1]}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _reached(raw: Variables, name: str, seen: set[str]) -> Iterator[str]:

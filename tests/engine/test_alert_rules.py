@@ -50,7 +50,7 @@ CASES = {
     "KatranVipDeniesEverybody": Case(f"katran_vip_denied_packets_total{{{VIP}}}", "0+1x80", "7x80", at="12m"),
     "KatranFallbackUsed": Case(f"katran_fallback_table_packets_total{{{B}}}", "0+1x40", "7x40"),
     "KatranFlowTableNearFull": Case(
-        f'katran_flow_table_fill_ratio{{{B}, table="lru_mapping"}}', "0.95x80", "0.9x80", at="15m"
+        f'katran_flow_table_fill_ratio{{{B}, table="global_lru_maps"}}', "0.95x80", "0.9x80", at="15m"
     ),
     "KatranExceptionsNotDelivered": Case(f"katran_sync_unacknowledged{{{B}}}", "40x40", "40 0 40 0 0x40"),
     "KatranAgentDown": Case('up{instance="lb1:9463", job="katran"}', "0x40", "1x40"),
@@ -110,6 +110,44 @@ def test_it_fires(tmp_path: Path, name: str) -> None:
 def test_it_does_not_fire(tmp_path: Path, name: str) -> None:
     case = CASES[name]
     run_promtool(tmp_path, name, case.series or case.fires, case.quiet, case.at, False)
+
+
+def check(tmp_path: Path, name: str, series: dict[str, str], at: str, fires: bool) -> None:
+    """Whether a rule fires that is about several series (name → values, each 15 s), evaluated as often."""
+    case = {
+        "interval": "15s",
+        "input_series": [{"series": each, "values": values} for each, values in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": f'count(ALERTS{{alertname="{name}", alertstate="firing"}})',
+                "eval_time": at,
+                "exp_samples": [{"labels": "{}", "value": 1}] if fires else [],
+            }
+        ],
+    }
+    file = tmp_path / "test.yml"
+    content = {"rule_files": [str(RULES)], "evaluation_interval": "15s", "tests": [case]}
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    done = subprocess.run([PROMTOOL, "test", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_session_that_is_down_in_changing_words_is_told(tmp_path: Path) -> None:
+    """bird says of a session that is down now this, now that; each text is a series of its own."""
+    session = 'bird_protocol_up{instance="lb1", name="tor1", proto="BGP", state="%s"}'
+    series = {session % "Active": "0 stale" + " 0 stale" * 20, session % "Idle": "stale" + " 0 stale" * 20}
+    check(tmp_path, "KatranBgpSessionDown", series, "5m", True)
+
+
+@pytest.mark.parametrize(("misses", "fires"), [("0+30x120", True), ("0+10x120", False)])
+def test_a_full_table_is_told_where_it_forgets_connections(tmp_path: Path, misses: str, fires: bool) -> None:
+    """Two packets in a hundred are of connections that it does not know, or fewer than one."""
+    series = {
+        f'katran_flow_table_fill_ratio{{{B}, table="lru_mapping"}}': "1x120",
+        f'katran_flow_table_misses_total{{{B}, packet="tcp_other"}}': misses,
+        f'katran_frames_total{{{B}, verdict="sent"}}': "0+1500x120",
+    }
+    check(tmp_path, "KatranFlowTableNearFull", series, "28m", fires)
 
 
 def test_a_fleet_without_any_agent_is_told(tmp_path: Path) -> None:

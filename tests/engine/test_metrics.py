@@ -162,13 +162,18 @@ def test_counters_are_those_of_the_program_summed_over_cpus(tmp_path: Path) -> N
             maps.entries("vip_map")[layout.vip_definition(layout.pack_address("198.51.100.3"), 80, 6)]
         )[1]
         stats.update(layout.u32(number), b"".join(struct.pack("=QQ", 5, 100 + cpu) for cpu in range(cpus)))
-        stats.update(layout.u32(VIPS + 9), struct.pack("=QQ", 0, 3) + bytes(16 * (cpus - 1)))
+        for index, pair in ((1, (20, 7)), (4, (2, 6)), (9, (0, 3))):
+            stats.update(layout.u32(VIPS + index), struct.pack("=QQ", *pair) + bytes(16 * (cpus - 1)))
     found: list[str] = []
     served(lambda _metrics, port: found.extend(series(ask(port)[1])), tmp=tmp_path)
     label = 'balancer="default",vip="198.51.100.3:80/tcp"'
     assert f"katran_vip_packets_total{{{label}}} {5.0 * cpus}" in found
     assert f"katran_vip_bytes_total{{{label}}} {float(sum(range(100, 100 + cpus)))}" in found
     assert 'katran_drops_total{balancer="default",reason="ring_slot_empty"} 3.0' in found
+    assert 'katran_flow_table_misses_total{balancer="default",packet="tcp_syn"} 20.0' in found
+    assert 'katran_flow_table_misses_total{balancer="default",packet="tcp_other"} 7.0' in found
+    assert 'katran_icmp_too_big_total{balancer="default",family="ipv4"} 2.0' in found
+    assert 'katran_icmp_too_big_total{balancer="default",family="ipv6"} 6.0' in found
 
 
 @pytest.mark.parametrize(

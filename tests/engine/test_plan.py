@@ -124,7 +124,7 @@ def test_all_faults_of_the_new_one_are_told(repository: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["-i", "site"], "katran_plan_old says with what to compare"),
+        (["-i", "site"], "katran_plan_old is missing: give what to compare with"),
         (["-i", "site", "-e", "katran_plan_old=nowhere"], "nowhere is no path, and no revision of"),
         (["-e", "katran_plan_old=main"], "main is no path, and as a git revision it needs an inventory"),
         (["-e", "katran_plan_old=main:nowhere", "-e", "katran_plan_new=site"], "main has no nowhere"),

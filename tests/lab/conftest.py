@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from docpages.fleet import as_announced, left_as_found
 from fleetlab import lifecycle, network, routes
 from fleetlab.announced import BOTH, IPV4, IPV6, announce, withdraw
 from fleetlab.names import TESTED
@@ -87,6 +88,17 @@ def bgp(fleet: Fleet) -> Iterator[Fleet]:
             withdraw(fleet.lab, host)
             unmask = f"rm {agent}; mv {kept} {agent}; systemctl daemon-reload"
             on_host(fleet.lab, host, f"{unmask}; systemctl start katran-agent.service")
+
+
+@pytest.fixture(scope="module")
+def pages_fleet(fleet: Fleet, request: pytest.FixtureRequest) -> Iterator[Fleet]:
+    """The fleet as pages of documentation are about it: the router goes by what balancers announce.
+
+    What a module's pages did, they have undone at its end; `scripts/page` looks at each page by itself.
+    """
+    with as_announced(fleet):
+        yield fleet
+        left_as_found(fleet, f"pages of {request.node.name}")
 
 
 @pytest.fixture

@@ -5,6 +5,17 @@
 lab: ## a fleet on this machine: build it, deploy, send real traffic through it, deploy again
 	@tests/lab/demonstrate
 
+.PHONY: demo
+demo: ## a tour of five minutes in the laboratory, with traffic: kill, drain, power cut, upgrade, drift
+	@scripts/setup engine lab
+	@.cache/venv/bin/python tests/lab/demo $(DEMO)
+
+.PHONY: recording
+recording: ## the same, and docs/pictures/demo.svg made of it; on a machine that does nothing else
+	@scripts/setup engine lab
+	@.cache/venv/bin/python tests/lab/demo --log .cache/demo.jsonl
+	@.cache/venv/bin/python scripts/recording .cache/demo.jsonl
+
 .PHONY: lab-down
 lab-down: ## remove the fleet of `make lab` and every trace of it
 	@tests/lab/lab down

@@ -167,6 +167,24 @@ def _packets(every: list[Of]) -> Iterator[Metric]:
     ):
         make = _gauge if name_of.endswith("second") else _counter
         yield make(name_of, text, ("balancer",), [((name,), named.get(counter, 0)) for name, named in told])
+    for name_of, label, text, counters in (
+        (
+            "katran_flow_table_misses",
+            "packet",
+            "TCP packets that no flow table knew: those that begin a connection, and others.",
+            {"tcp_syn": "tcp_syn_misses", "tcp_other": "tcp_non_syn_misses"},
+        ),
+        (
+            "katran_icmp_too_big",
+            "family",
+            "Packets too big for the tunnel, whose sender was told so.",
+            {"ipv4": "icmp_too_big_v4", "ipv6": "icmp_too_big_v6"},
+        ),
+    ):
+        samples = [
+            ((name, value), named.get(counter, 0)) for name, named in told for value, counter in counters.items()
+        ]
+        yield _counter(name_of, text, ("balancer", label), samples)
 
 
 def _vips(every: list[Of]) -> Iterator[Metric]:

@@ -201,7 +201,9 @@ class Instance:
     # Verdicts
 
     def want(self) -> None:
-        """Have made what differs from what there is."""
+        """Have made what differs from what there is; nothing where state.json went, and with it where the maps are."""
+        if not self.bpffs:
+            return
         reals = {target.real for target in self.checks.checked.pairs} - self.way.own
         ids = self.checks.known.real_ids
         marks = marks_of(reals, ids, self.number) if self.way.device and self.way.attached else None

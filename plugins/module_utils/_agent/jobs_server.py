@@ -15,7 +15,7 @@ import typing as t
 from collections.abc import Callable, Mapping
 
 from .._kernel.parent import end_with
-from .._model.errors import FleetError, LockedError
+from .._model.errors import FleetError, LockedError, refusal
 
 Jobs = Mapping[str, Callable[..., t.Any]]
 """Name of a job → what does it; its arguments and its result are JSON's."""
@@ -58,7 +58,7 @@ def _answer(jobs: Jobs, job: str, arguments: dict[str, t.Any]) -> dict[str, t.An
     except FleetError as error:
         return {"error": str(error), "locked": isinstance(error, LockedError)}
     except OSError as error:
-        return {"error": f"the kernel refused an operation: {error.strerror or error}"}
+        return {"error": refusal(error)}
     # pylint: disable-next=broad-exception-caught
     except Exception as error:  # noqa: BLE001  # what nobody thought of is told, and no reason for the process to die
         return {"error": f"unexpected {type(error).__name__}: {error}"}

@@ -124,7 +124,7 @@ class Looker:
 
 
 def _empty(state: State, rings: Map) -> list[str]:
-    """The VIPs whose ring has no slot: one that has any has all."""
+    """The VIPs whose ring has no slot: one that has any has all, so the first one tells."""
     size = state.settings["sizes"]["ring"]
     none = layout.u32(0)
     return [

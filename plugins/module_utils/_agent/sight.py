@@ -62,7 +62,7 @@ class Sight:
         others: Mapping[str, int | None],
         read_at: float,
     ) -> Seen:
-        """What is seen. `empty`: names of VIPs whose ring in the kernel has no slot.
+        """What is seen. `empty`: names of VIPs whose ring in the kernel begins with no real.
 
         `read_at`: when the kernel was looked at, in loop time.
         `words` and `empty` are the same objects for as long as nothing else is so.

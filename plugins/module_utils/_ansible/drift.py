@@ -20,7 +20,7 @@ from .._model.bgp_settings import BGP
 from .._model.decap_record import DecapRecord
 from .._model.decap_settings import parse_real
 from .._model.drift_finding import CHANGED, UNKNOWN, Finding, findings_of, settings_ahead
-from .._model.errors import ConfigError, FleetError
+from .._model.errors import ConfigError, FleetError, refusal
 from .._model.host_plan import HOST
 from .._model.options import COMMON, Spec, parse_instance
 from .._model.server_id_record import ServerIdRecord
@@ -120,7 +120,7 @@ class Drift:
         except FleetError as error:
             self.findings.append(Finding(name, CHANGED if _FOREIGN in str(error) else UNKNOWN, str(error)))
         except OSError as error:
-            reason = f"the kernel refused an operation: {error.strerror or error}"
+            reason = refusal(error)
             self.findings.append(Finding(name, UNKNOWN, reason))
         self.timings[name] = round(self.timings.get(name, 0.0) + time.monotonic() - began, 3)
 

@@ -15,7 +15,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.respawn import has_respawned, probe_interpreters_for_module, respawn_module
 from ansible.module_utils.common.text.converters import to_text
 
-from .._model.errors import FleetError
+from .._model.errors import FleetError, refusal
 from .._model.faults import shortened
 from .._model.options import COMMON, Spec, parse_instance
 from .._model.shape import loose_numbers, shape_faults
@@ -92,7 +92,7 @@ def module_of(spec: Spec, resource: str = "") -> AnsibleModule:
 
 
 def named(warning: str, instance: str = "default") -> str:
-    """A warning with the name of the host that it is about, and of the instance: Ansible shows one without either."""
+    """A warning with its host and instance: Ansible shows neither."""
     host = os.uname().nodename.partition(".")[0]
     return f"{host}: {warning}" if instance == "default" else f"{host}, instance {instance}: {warning}"
 
@@ -111,7 +111,7 @@ def guarded(module: AnsibleModule, work: Callable[[], dict[str, t.Any]]) -> None
     except FleetError as error:
         module.fail_json(msg=to_text(error))
     except OSError as error:
-        module.fail_json(msg=f"the kernel refused an operation: {error.strerror or error}")
+        module.fail_json(msg=refusal(error))
     else:
         for warning in result.pop("warnings", []):
             module.warn(named(warning, module.params["instance"]))

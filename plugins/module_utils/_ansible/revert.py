@@ -32,7 +32,7 @@ def run_revert() -> None:
         request = request_of(module.params, module.check_mode)
         run, number = module.params["before_run"], module.params["to"]
         if (run is None) == (number is None):
-            raise ConfigError("one of before_run and to says what to go back to")
+            raise ConfigError("give one of before_run and to: what to go back to")
         if run is not None and not is_run(run):
             raise ConfigError("before_run: is not the id of a run (katran history shows them)")
         if number is not None and number < 0:

@@ -29,13 +29,13 @@ be half of a change. Where the record of the last run is damaged, what the kerne
 Tables are coloured on a terminal only, and never with NO_COLOR in the environment. With
 .B \\-\\-json
 there is one document for programs; names in it stay, and more may come."""
-_EXIT = (
+EXIT = (
     ("0", "All is well."),
     ("1", "Something is not well, or changed by somebody else: it is shown."),
     ("2", "It cannot be told, or not wholly; a sentence says why. Also wrong arguments."),
     ("130", "Interrupted."),
 )
-_FILES = (
+FILES = (
     ("/var/lib/katran-fleet/INSTANCE/state.json", "What the last run left."),
     ("/run/katran-fleet/INSTANCE/", "What the agent knows: checks.json and ready.json."),
     ("/sys/fs/bpf/katran/INSTANCE/", "The pinned programs and maps."),
@@ -69,12 +69,12 @@ class _Recorder(argparse.ArgumentParser):
         return added
 
 
-def _parsers() -> dict[str, _Recorder]:
+def parsers() -> dict[str, _Recorder]:
     """Subcommand → its parser."""
     return {name: _Recorder(load(name)) for name in COMMANDS}
 
 
-def _value(action: argparse.Action) -> str:
+def value_of(action: argparse.Action) -> str:
     """What stands for the value of an option; "" where it has none."""
     if action.nargs == 0:
         return ""
@@ -90,14 +90,14 @@ def _roff(text: str) -> str:
     return f"\\&{text}" if text[:1] in (".", "'") else text
 
 
-def _usage(name: str, parser: _Recorder) -> str:
+def usage(name: str, parser: _Recorder) -> str:
     words = [f"katran {name}"]
     for action in parser.actions:
         if action.option_strings:
-            word = " ".join(filter(None, (action.option_strings[-1], _value(action))))
+            word = " ".join(filter(None, (action.option_strings[-1], value_of(action))))
             words.append(word if action.required else f"[{word}]")
         else:
-            words.append(f"[{_value(action)}]" if action.nargs in ("?", "*") else _value(action))
+            words.append(f"[{value_of(action)}]" if action.nargs in ("?", "*") else value_of(action))
     return " ".join(words)
 
 
@@ -106,15 +106,15 @@ def man_page() -> str:
     lines = [f'.\\" {_SPDX}', f'.\\" {_MADE}', '.TH KATRAN 1 "" "katran.fleet" "Load balancers"', ".SH NAME"]
     lines += ["katran \\- look at this host's load balancers", ".SH SYNOPSIS", ".B katran", ".I COMMAND"]
     lines += ["[options]", ".SH DESCRIPTION", _DESCRIPTION, ".SH COMMANDS"]
-    for name, parser in _parsers().items():
-        lines += [f".SS {_roff(_usage(name, parser))}", _roff(parser.description or "")]
+    for name, parser in parsers().items():
+        lines += [f".SS {_roff(usage(name, parser))}", _roff(parser.description or "")]
         for action in parser.actions:
-            words = [*action.option_strings] or [_value(action)]
-            value = f" {_value(action)}" if action.option_strings and _value(action) else ""
+            words = [*action.option_strings] or [value_of(action)]
+            value = f" {value_of(action)}" if action.option_strings and value_of(action) else ""
             lines += [".TP", f".B {_roff(', '.join(words) + value)}", _roff(action.help or "")]
         if parser.epilog:
             lines += [".PP", _roff(parser.epilog)]
-    for title, entries in (("EXIT STATUS", _EXIT), ("FILES", _FILES), ("EXAMPLES", _EXAMPLES)):
+    for title, entries in (("EXIT STATUS", EXIT), ("FILES", FILES), ("EXAMPLES", _EXAMPLES)):
         lines.append(f".SH {title}")
         for word, sentence in entries:
             lines += [".TP", f".B {_roff(word)}", _roff(sentence)]
@@ -176,13 +176,13 @@ complete -F _katran katran
 
 def completion() -> str:
     """The script that bash sources."""
-    parsers = _parsers()
+    found = parsers()
     indent = " " * 12
-    options = [f'{indent}{name}) _katran_reply "{" ".join(_flags(parser))}" ;;' for name, parser in parsers.items()]
+    options = [f'{indent}{name}) _katran_reply "{" ".join(_flags(parser))}" ;;' for name, parser in found.items()]
     words = [f'{indent}"") _katran_reply "{" ".join(COMMANDS)}" ;;']
-    for name, parser in parsers.items():
+    for name, parser in found.items():
         words += [f"{indent}{name}) {_complete(action)} ;;" for action in parser.actions if _is_completed(action)]
-    body = _BODY.replace("VALUES", "\n".join(_values(parsers)))
+    body = _BODY.replace("VALUES", "\n".join(_values(found)))
     return _HEAD + body.replace("OPTIONS", "\n".join(options)).replace("WORDS", "\n".join(words))
 
 
@@ -191,19 +191,19 @@ def _flags(parser: _Recorder) -> list[str]:
 
 
 def _is_completed(action: argparse.Action) -> bool:
-    return not action.option_strings and bool(action.choices or "VIP" in _value(action))
+    return not action.option_strings and bool(action.choices or "VIP" in value_of(action))
 
 
 def _complete(action: argparse.Action) -> str:
     """What makes completions of one argument."""
     if action.choices:
         return f'_katran_reply "{" ".join(map(str, action.choices))}"'
-    return "_katran_names vips reals" if "REAL" in _value(action) else "_katran_names vips"
+    return "_katran_names vips reals" if "REAL" in value_of(action) else "_katran_names vips"
 
 
-def _values(parsers: dict[str, _Recorder]) -> Iterator[str]:
+def _values(found: dict[str, _Recorder]) -> Iterator[str]:
     """How the values of options are completed: by names, by files, or not at all."""
-    for name, parser in parsers.items():
+    for name, parser in found.items():
         for action in parser.actions:
             if action.option_strings and action.nargs != 0:
                 patterns = "|".join(f"{name}:{word}" for word in action.option_strings)
@@ -216,4 +216,4 @@ def _value_completed(words: Sequence[str], action: argparse.Action) -> str:
         return f"_katran_names {kinds}; "
     if action.choices:
         return f'_katran_reply "{" ".join(map(str, action.choices))}"; '
-    return 'mapfile -t COMPREPLY < <(compgen -f -- "$cur"); ' if "FILE" in _value(action) else ""
+    return 'mapfile -t COMPREPLY < <(compgen -f -- "$cur"); ' if "FILE" in value_of(action) else ""

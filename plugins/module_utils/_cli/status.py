@@ -90,7 +90,7 @@ def _balancer(status: BalancerStatus, several: bool) -> str:
         )
         lines.append(f"program   {program['tag'] or 'is not pinned'} on {runs or 'nothing'}")
         gateway = program["gateway_mac"] or painted("unknown", RED)
-        lines.append(f"sends     {(program['encapsulation'] or 'tunnels').upper()} to the gateway {gateway}")
+        lines.append(f"sends     {(program['encapsulation'] or '').upper() or 'tunnels'} to the gateway {gateway}")
     lines.append(f"agent     {painted(status.agent, COLOURS.get(status.agent, ''))}")
     if status.drained is not None:
         lines.append(f"drained   {painted(_drained(status.drained), YELLOW)}")

@@ -33,7 +33,7 @@ _SOME_PORT = 40_000
 def run(options: argparse.Namespace) -> int:
     """Trace; 0 where the flow is sent to a real, 1 where it is not."""
     if bool(options.misses) == bool(options.source and options.destination) or (options.misses and options.source):
-        raise EngineError("trace takes a client and a destination, or --misses VIP")
+        raise EngineError("give a client and a destination, or --misses VIP")
     instance = one_instance(options.instance)
     request = Request(instance, read_bpffs(instance), _LOCK_SECONDS, False)
     if options.misses:
@@ -56,7 +56,7 @@ def _flow(options: argparse.Namespace) -> dict[str, t.Any]:
     client, to = Client.read(options.source), VipName.read(options.destination)
     address = client.prefix.address
     if client.prefix.length != (128 if address.ipv6 else 32):
-        raise ConfigError(f"client: {options.source} is a prefix, and a flow has one client")
+        raise ConfigError(f"client: {options.source} is a prefix, and a flow has one client: give an address")
     if to is None or to.port is None or not hasattr(to.host, "packed"):
         raise ConfigError(f"{visible(options.destination)} is no destination, such as 198.51.100.1:443/tcp")
     return {

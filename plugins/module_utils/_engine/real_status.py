@@ -73,7 +73,7 @@ def read_real(instance: str) -> RealHostStatus:
         _program(status, record, paths)
         _maps(status, paths)
         with contextlib.suppress(StateError):
-            # What of its own file is damaged does not concern what is decapsulated.
+            # What of its file is damaged does not concern decapsulation.
             status.naming = server_id_info(instance, file.bpffs)
     there = set(addresses_of_lo())
     status.loopback = [vip for vip in status.vips if vip in there]
@@ -102,6 +102,8 @@ def _program(status: RealHostStatus, record: DecapRecord, paths: Paths) -> None:
     if told:
         how = {TC: "at tc ingress of", KERNEL: "behind the kernel's tunnels"}.get(record.way, "by XDP on")
         status.way = f"program {record.tag} {how} {told}{f', as {record.why}' if record.why else ''}"
+    elif record.settings and not places:
+        status.way = "left to others"
 
 
 def _maps(status: RealHostStatus, paths: Paths) -> None:

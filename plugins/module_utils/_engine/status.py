@@ -16,7 +16,7 @@ import os
 import struct
 import time
 import typing as t
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 
@@ -186,6 +186,11 @@ class Look:
             )
         return Live(vips, rings, reals, counts.vips, counts.reals, names), counts
 
+    def of_rings(self, live: Live, work: Callable[[memoryview], R]) -> dict[VipKey, R]:
+        """VIP → what is made of its live ring. Rings that are the same are read once. To be asked after `live`."""
+        numbers = {key: number for key, (_flags, number) in live.vips.items() if number in live.rings}
+        return dict(zip(numbers, self._rings.made(numbers.values(), work), strict=True))
+
     def _chooses(self, chosen: Chosen, key: VipKey) -> bool:
         vip = self.vips.get(key)
         return vip is None or any(chosen(key, real.address) for real in vip.reals)
@@ -279,6 +284,16 @@ class _Digests:
                 self._counted[digest] = count_slots(bytes(ring))
         return self._counted[digest]
 
+    def made(self, numbers: Iterable[int], work: Callable[[memoryview], R]) -> Iterator[R]:
+        """What is made of the rings of these VIPs, in their order. Asked after `of`."""
+        known: dict[str, R] = {}
+        for number in numbers:
+            digest = self._found[number]
+            if digest not in known:
+                with self._ring(number) as ring:
+                    known[digest] = work(ring)
+            yield known[digest]
+
     def close(self) -> None:
         """Let go of the map."""
         self._join()
@@ -328,6 +343,30 @@ def _status_of(instance: str, bpffs: str | None) -> BalancerStatus:
             status.tables = fills(look.maps)
             _tables(status)
         return status
+
+
+def read_whole(
+    instance: str, bpffs: str | None, also: Callable[[Look, Live, BalancerStatus], R]
+) -> tuple[BalancerStatus, R]:
+    """VIPs with all their reals, reals, counters and tables, in one look.
+
+    `also`: is called with the look while its maps are open, and what it makes of it is returned beside.
+    """
+    return _steady(instance, lambda: _whole_of(instance, bpffs, also))
+
+
+def _whole_of(
+    instance: str, bpffs: str | None, also: Callable[[Look, Live, BalancerStatus], R]
+) -> tuple[BalancerStatus, R]:
+    with Look(instance, bpffs) as look:
+        live, counts = look.live(every=True)
+        status = look.status
+        status.vips = _vip_statuses(look, live, lambda _key, _real: True)
+        status.reals = real_statuses(look.vips, look.words, live)
+        status.counters = dict(counts.named)
+        if look.maps is not None:
+            status.tables = fills(look.maps)
+        return status, also(look, live, status)
 
 
 def read_vips(instance: str, chosen: Chosen | None = None) -> BalancerStatus:

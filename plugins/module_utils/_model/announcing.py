@@ -176,7 +176,7 @@ def _met(wanting: list[SeenVip]) -> _Word:
 def judge_vip(vip: SeenVip) -> tuple[int, str]:
     """The metric that one VIP by itself would have, and what is to be said of it, "" where it is simply ready."""
     if vip.members and not vip.filled:
-        return 0, "its ring in the kernel is empty, and is not to be"
+        return 0, "its ring in the kernel begins with an empty slot, and is to have none"
     if not vip.capable:
         if vip.keeps:
             # New flows find a balancer or a site elsewhere, and old ones still find theirs here.

@@ -12,7 +12,7 @@ import typing as t
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from .faults import counted
+from .faults import counted, some
 from .verdicts import Words
 from .vip_plan import ring_members
 from .vips import Vip
@@ -54,6 +54,8 @@ class Finding(t.NamedTuple):
     since: Since = Since()
 
 
+_LACKING = 4
+"""So many settings that a host has not are told one by one."""
 _REPAIRED = re.compile(r",? repaired$")
 _REMOVED = re.compile(r"not ours, removed from (\w+)$")
 
@@ -83,10 +85,17 @@ def findings_of(
 def settings_ahead(
     area: str, before: Mapping[str, t.Any], after: Mapping[str, t.Any], since: Since
 ) -> Iterator[Finding]:
-    """Each setting that the last run had otherwise. `before`, `after`: by name, in a module's own form."""
+    """Each setting that the last run had otherwise. `before`, `after`: by name, in a module's own form.
+
+    Many that the host does not have at all are one finding: mostly nothing of it is there.
+    """
+    lacking = [name for name in sorted(after) if before.get(name) is None and after[name] is not None]
+    if len(lacking) > _LACKING:
+        told = f"{some(lacking)}: {len(lacking)} settings of the inventory that the host has not"
+        yield Finding(area, AHEAD, told, since)
     for name in sorted({*before, *after}):
         was, now = before.get(name), after.get(name)
-        if was != now:
+        if was != now and not (len(lacking) > _LACKING and name in lacking):
             yield Finding(area, AHEAD, f"{name}: {_shown(was)} on the host, {_shown(now)} in the inventory", since)
 
 

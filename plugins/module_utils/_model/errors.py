@@ -7,7 +7,13 @@ from __future__ import annotations
 
 
 class FleetError(Exception):
-    """Something that an operator can act on; the text is one sentence for them, and all that they are shown."""
+    """Something that an operator can act on; its text, one sentence, is all that they are shown."""
+
+
+def refusal(error: OSError) -> str:
+    """What the kernel refused."""
+    where = f" ({error.filename})" * bool(error.filename)
+    return f"the kernel refused an operation: {error.strerror or error}{where}"
 
 
 class ConfigError(FleetError):
@@ -39,7 +45,7 @@ class ProgramError(FleetError):
 
 
 class ModeError(ProgramError):
-    """An interface cannot run programs in the mode that was asked for; `reason` is the kernel's."""
+    """An interface cannot run programs in this mode; `reason` is the kernel's."""
 
     def __init__(self, interface: str, mode: str, reason: str) -> None:
         super().__init__(f"interface {interface} does not support XDP mode {mode}: {reason}")
@@ -47,7 +53,7 @@ class ModeError(ProgramError):
 
 
 class PartialError(FleetError):
-    """Something is missing, and the rest was done: `done` has a line for each thing."""
+    """Something is missing, and the rest was done: `done`, in lines."""
 
     def __init__(self, sentence: str, done: list[str]) -> None:
         super().__init__(sentence)

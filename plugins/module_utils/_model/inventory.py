@@ -52,7 +52,7 @@ VARIABLES = frozenset(
         # of a run
         *("balancers_group", "reals_group", "become", "doctor_json", "serial", "max_failed", "gate_seconds"),
         *("import_path", "import_force", "import_maps_path", "import_program_id"),
-        *("plan_old", "plan_new", "plan_json", "plan_markdown", "drift_json"),
+        *("plan_old", "plan_new", "plan_json", "plan_markdown", "drift_json", "report", "report_title"),
         *("rollback_run", "rollback_to"),
         *("import_keepalived", "import_ipvsadm", "import_host", "import_config_id", "import_balancers"),
         *("import_interfaces", "import_real_interfaces", "import_marks"),

@@ -85,7 +85,7 @@ def chosen_balancers(asked: t.Any, limited: bool, playing: Collection[str], grou
             meant = f"; did you mean {near[0]}?" if near else f" ({some(list(group))})"
             faults.append(f"katran_drain: {visible(name)} is none of the balancers{meant}")
         elif name not in playing:
-            faults.append(f"katran_drain: --limit leaves {name} out")
+            faults.append(f"katran_drain: --limit leaves {name} out: name it there too, or give no --limit")
     return Chosen([host for host in group if host in names], faults)
 
 

@@ -215,7 +215,7 @@ def _vip_status(
 def _state_of(ring: Ring | None, place: Place | None, nowhere: str, has_map: bool) -> tuple[str, tuple[str, ...]]:
     """The state of a VIP, and why."""
     if ring is None:
-        return DOWN, ("it is not in the kernel's map of VIPs" if has_map else "its program has no VIPs of prefixes",)
+        return DOWN, ("it is not in the kernel's map of VIPs" if has_map else "its map is not there (bpffs?)",)
     if nowhere:
         return DOWN, (nowhere,)
     if ring.empty:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from .._model import layout
 from .._model.bytecode import Bytecode
-from .._model.errors import FleetError, ProgramError
+from .._model.errors import FleetError, ProgramError, refusal
 from .._model.operations import Delete, Put, ZeroCounters
 from .._model.program_file import ProgramFile
 from .._model.snapshot import ProgramInfo
@@ -75,7 +75,7 @@ class Executor:
         except FleetError:
             raise
         except OSError as error:
-            raise ProgramError(f"the kernel refused an operation: {error.strerror or error}") from error
+            raise ProgramError(refusal(error)) from error
 
     def pin_again(self, step: PinAgain) -> None:
         pin_again(self.edges, self.paths, step.found)

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from .._kernel import bpf
 from .._model import layout
 from .._model.bytecode import Bytecode
-from .._model.errors import ProgramError
+from .._model.errors import ProgramError, refusal
 from .._model.map_specs import FLOOD, HASH, NO_PREALLOC, balancer_maps
 from .._model.settings import BalancerSettings
 from .bytecode import load
@@ -204,7 +204,7 @@ def self_test(bytecode: Bytecode, settings: BalancerSettings) -> dict[str, t.Any
                 scratch.calm()
                 _ask(fd, packet)
     except OSError as error:
-        raise ProgramError(f"self-test: the kernel refused an operation: {error.strerror or error}") from error
+        raise ProgramError(f"self-test: {refusal(error)}") from error
     return {"packets": len(asked), "seconds": round(time.monotonic() - started, 3)}
 
 

@@ -21,7 +21,7 @@ _BOOT_AGAIN = 'while "$@"; [ $? -eq 133 ]; do ip link set dev eth1 xdp off 2>/de
 _SERVICES = {"real": ("nginx.service", "lab-echo.service"), "router": ("lab-router.service",)}
 # In a host, root may do what a balancer needs and not more; nspawn's own list has CAP_SYS_ADMIN already.
 _ADDED = "CAP_NET_ADMIN,CAP_NET_RAW,CAP_BPF,CAP_PERFMON"
-_DROPPED = "CAP_MKNOD,CAP_SYS_NICE"
+_DROPPED = "CAP_MKNOD"
 # Settings of the kernel that all hosts share with the machine. A host needs /sys writable (for its bpffs) and
 # /proc/sys/net, which is its own.
 _SHARED_WITH_THE_MACHINE = (

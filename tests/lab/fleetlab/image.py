@@ -57,6 +57,7 @@ _INSTALLED = {
     "lab-bpffs.service": ("etc/systemd/system/lab-bpffs.service", 0o644),
     "lab-echo.service": ("etc/systemd/system/lab-echo.service", 0o644),
     "lab-echo": ("usr/local/bin/lab-echo", 0o755),
+    "bird-priority.conf": ("etc/systemd/system/bird.service.d/lab.conf", 0o644),
     "lab-router.service": ("etc/systemd/system/lab-router.service", 0o644),
     "lab-router.conf": ("etc/lab/router.conf", 0o644),
     "nginx.conf": ("etc/nginx/sites-available/default", 0o644),

@@ -13,7 +13,7 @@ from ..._kernel import fitness
 from ..._kernel.lock import LOCK_ROOT
 from ..._kernel.state_folder import STATE_ROOT
 from ..._model.doctor.finding import Finding
-from ..._model.doctor.host import Clock, of_clock, of_compiler, of_kernel
+from ..._model.doctor.host import Clock, Disk, of_clock, of_compiler, of_disk, of_kernel
 from ..._model.options import SOURCE_DIR
 from ..._program.proof import prove_host
 from .examiner import Examiner, Visit
@@ -30,6 +30,7 @@ def examiners(visit: Visit) -> list[Examiner]:
         Examiner("the kernel", lambda: of_kernel(fitness.kernel_release(), fitness.has_jit(), fitness.lockdown())),
         Examiner("the compiler", lambda: _compiler(visit.proves), unlocked=True),
         Examiner("the clock", lambda: _clock(visit)),
+        Examiner("the disk", lambda: of_disk(_disk(STATE_ROOT)), unlocked=True),
     ]
 
 
@@ -51,3 +52,14 @@ def _clock(visit: Visit) -> Iterable[Finding]:
     clock = Clock(time.time(), fitness.is_synchronised(), fitness.is_container(), fitness.newest(files))
     visit.seen["clock"] = {"at": clock.now, "synchronised": clock.synchronised, "container": clock.container}
     return of_clock(clock)
+
+
+def _disk(folder: str) -> Disk:
+    """Where there is no folder yet, it is about the disk that it would be on."""
+    there = folder
+    while not os.path.isdir(there):
+        there = os.path.dirname(there)
+    seen = os.statvfs(there)
+    read_only = bool(seen.f_flag & os.ST_RDONLY)
+    # Some file systems make inodes as they need them, and count none.
+    return Disk(folder, read_only, seen.f_bfree * seen.f_frsize, seen.f_ffree > 0 or seen.f_files == 0)

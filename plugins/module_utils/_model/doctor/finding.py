@@ -28,6 +28,7 @@ NAMES: t.Final = (
     "kernel_unfit",
     "bcc_unfit",
     "clock_unfit",
+    "disk_unfit",
     # What a probe flow through the tunnel meets.
     "service_refuses",
     "service_silent",

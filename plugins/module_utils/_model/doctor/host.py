@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the katran.fleet authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong with a host by itself: its kernel, compiler, clock and agent. Pure."""
+"""What is wrong with a host by itself: its kernel, compiler, clock, disk and agent. Pure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ from .finding import Finding
 LEAST_KERNEL = (6, 1)
 _AHEAD_SECONDS = 2.0
 """How far in the future a file of ours may be: file systems round."""
+
+_ROOM = 64 << 20
+"""Bytes that a run of a large fleet may write: state, bytecode, an entry of the history."""
+
+_LEAST_ROOM = 4 << 20
+"""Bytes that the state of a large fleet takes, written anew beside the present one."""
 
 HUNG_SECONDS = 30.0
 """An agent writes every few seconds; one that did not for so long does nothing."""
@@ -77,17 +83,43 @@ def of_clock(clock: Clock) -> Iterator[Finding]:
             "clock_unfit",
             "",
             f"the clock went back: {clock.newest[1]} was written {ahead:.0f} s from now; verdicts of feeders end late,"
-            " and peers refuse what this balancer tells them of flows",
+            " and what is said of reals from now on counts as older than what was said before",
             remedy,
         )
     if not clock.synchronised and not clock.container:
         yield Finding(
             "clock_unfit",
             "",
-            "nothing keeps the clock right (adjtimex says unsynchronised): certificates, feeders' verdicts and what"
-            " balancers tell each other of flows go by it",
+            "nothing keeps the clock right (adjtimex says unsynchronised): certificates, feeders' verdicts and whose"
+            " word on a real is the newest go by it",
             remedy,
             error=False,
+        )
+
+
+class Disk(t.NamedTuple):
+    """The file system that a folder is on. `free`: bytes that root may write; `names`: whether files can be made."""
+
+    folder: str
+    read_only: bool
+    free: int
+    names: bool = True
+
+
+def of_disk(disk: Disk) -> Iterator[Finding]:
+    """A disk that takes no state: a run writes down what it does before it does it, and so does nothing."""
+    missing = "is read-only" if disk.read_only else "has room for no file more" if not disk.names else ""
+    if not missing and disk.free < _ROOM:
+        missing = f"has {disk.free >> 20} MiB left"
+    if missing:
+        yield Finding(
+            "disk_unfit",
+            disk.folder,
+            f"the disk of {disk.folder} {missing}: runs are refused, and reals that checks find down stay in the rings",
+            "remount it writable, and see to the disk (dmesg)"
+            if disk.read_only
+            else f"make room (df -h {disk.folder}, df -i {disk.folder}); what waits is applied within half a minute",
+            error=disk.read_only or not disk.names or disk.free < _LEAST_ROOM,
         )
 
 

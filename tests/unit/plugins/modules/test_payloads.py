@@ -80,10 +80,12 @@ def payload(module: str) -> Mapping[str, int]:
         # What was said of reals of the whole fleet is kept and told with its moment, and what ended as well.
         *((name, 658) for name in RESOURCES),
         # What the agent knows of checks is read and judged as the agent does it. What the command katran shows is made
-        # by the same files.
-        ("balancer_info", 768),
+        # by the same files, and so is the report of a fleet.
+        ("balancer_info", 770),
         # Whoever examines a host asks everybody who knows something of it, and compiles the smallest program.
         ("doctor_info", 1180),
+        # The report of a fleet asks the same examiners, and reads the status.
+        ("report_info", 1206),
         # Whoever compares a host has every module review its part.
         ("drift_info", 1208),
     ],

@@ -218,6 +218,10 @@ def test_a_warning_is_one_of_ansibles(run: Run, monkeypatch: pytest.MonkeyPatch)
         (ProgramError("not enough privilege"), "not enough privilege"),
         (StateError("state.json is damaged"), "state.json is damaged"),
         (OSError(1, "Operation not permitted"), "the kernel refused an operation: Operation not permitted"),
+        (
+            OSError(30, "Read-only file system", "/var/lib/f"),
+            "the kernel refused an operation: Read-only file system (/var/lib/f)",
+        ),
     ],
 )
 def test_a_failure_is_its_sentence(

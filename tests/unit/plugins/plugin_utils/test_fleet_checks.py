@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible.template import trust_as_template
 
 from ansible_collections.katran.fleet.plugins.filter.features import FilterModule
 from ansible_collections.katran.fleet.tests.unit.plugins.plugin_utils.test_fleet import LB, VIP, faults_of, fleet
@@ -127,6 +128,27 @@ def test_sync_beside_a_list_of_features() -> None:
     one.balancer("lb1")
     assert one.faults == {"lb1": []}
     assert one.resources["0"]["vips"] == [{**VIP, "flags": ["global_lru"]}]
+
+
+def sync_without_peers(**second: Any) -> tuple[list[str], list[str]]:
+    """What the first of two balancers is told of its peers, and its faults."""
+    told = fleet({"lb1": {**LB, **SYNC, "katran_sync_peers": []}, "lb2": {**LB, **SYNC, **second}})
+    return told.balancer("lb1")["peers"], told.faults["lb1"]
+
+
+def test_a_peer_is_told_at_the_address_by_which_ansible_reaches_it() -> None:
+    templated = {"ansible_host": trust_as_template("{{ site }}.12"), "site": "192.0.2"}
+    assert sync_without_peers(**templated) == (["192.0.2.12"], [])
+    assert sync_without_peers(**templated, katran_sync_address="192.0.2.99") == (["192.0.2.99"], [])
+
+
+def test_a_peer_without_an_address_is_named_with_what_is_missing() -> None:
+    rest = "by which Ansible reaches it, is not an IP address: write the one at which it is told of flows"
+    for variables, name in (
+        ({}, "lb2"),
+        ({"ansible_host": trust_as_template("lb2.{{ site }}"), "site": "example.net"}, "lb2.example.net"),
+    ):
+        assert sync_without_peers(**variables) == ([], [f"katran_sync_address: lb2 has none, and {name}, {rest}"])
 
 
 def test_sync_with_entries_that_are_none() -> None:

@@ -167,3 +167,22 @@ def test_what_has_nothing_to_do_with_gathering_facts(template: str, facts: dict[
     with pytest.raises(VariableError) as caught:
         hosts.get("a", "address")
     assert "gather" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{{ groups['wbe'] | length }}", "there is no group wbe; did you mean web?"),
+        ('{{ groups["wbe"] }}', "there is no group wbe; did you mean web?"),
+        ("{{ groups.wbe }}", "there is no group wbe; did you mean web?"),
+        ("{{ groups['resolvers'] }}", "there is no group resolvers"),
+        # Of others that lack it, the inventory's groups say nothing.
+        ("{{ site.wbe }}", "object of type 'dict' has no attribute 'wbe'"),
+    ],
+)
+def test_a_group_that_does_not_exist(template: str, reason: str) -> None:
+    more = {"site": {}, "groups": {"all": ["a"], "ungrouped": [], "web": ["a"]}}
+    hosts, _seen = variables(a={"reals": text(template), **more})
+    with pytest.raises(VariableError) as told:
+        hosts.get("a", "reals")
+    assert str(told.value) == f"reals: {reason}"

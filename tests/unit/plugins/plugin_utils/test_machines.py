@@ -101,6 +101,14 @@ def test_a_balancer_tells_no_other_of_its_own_host_of_flows() -> None:
     assert not any(faults.values())
 
 
+def test_the_address_of_another_may_be_made_of_variables() -> None:
+    sync = {"katran_sync": True, "katran_sync_key": KEY}
+    other = {**EAST, "ansible_host": trust_as_template("192.0.{{ '2' }}.11")}
+    found, faults = told(east={**EAST, **sync}, east2={**other, **sync})
+    assert found["east"]["peers"] == ["192.0.2.11"]
+    assert not any(faults.values())
+
+
 @pytest.mark.parametrize(
     ("more", "fault"),
     [

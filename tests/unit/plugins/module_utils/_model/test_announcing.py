@@ -63,7 +63,7 @@ def test_a_ready_vip_is_announced() -> None:
     ("vip", "metric", "words"),
     [
         (SeenVip(WEB), READY, ""),
-        (SeenVip(WEB, filled=False), 0, "its ring in the kernel is empty, and is not to be"),
+        (SeenVip(WEB, filled=False), 0, "its ring in the kernel begins with an empty slot, and is to have none"),
         (SeenVip(WEB, capable=0, members=0, healthy=0, filled=False), 0, "none of its reals takes flows"),
         (
             SeenVip(WEB, capable=0, members=0, healthy=0, filled=False, keeps=True),

@@ -66,6 +66,17 @@ def test_settings_are_named() -> None:
     ]
 
 
+def test_many_settings_that_a_host_has_not_are_one_line() -> None:
+    """A host from which everything was removed has none of them."""
+    after = {"copy_tos": True, "features": ["vlan"], "gue_port": 6080, "mode": "native", "sizes": {}, "unset": None}
+    (found,) = settings_ahead("balancer", {}, after, Since())
+    assert found.what.startswith("copy_tos, features, gue_port")
+    assert found.what.endswith(": 5 settings of the inventory that the host has not")
+    assert [each.what for each in settings_ahead("balancer", {"mode": "generic"}, {"mode": "native"}, Since())] == [
+        "mode: generic on the host, native in the inventory"
+    ]
+
+
 def test_since_is_never_more_than_is_known() -> None:
     assert Since().text == "since when is unknown"
     assert Since(after="T", by="the last run").text == "since when is unknown, after T, the last run"

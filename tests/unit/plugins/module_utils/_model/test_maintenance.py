@@ -50,7 +50,7 @@ def test_names(value: t.Any, names: list[str] | None) -> None:
         ("lb2,lb1", False, GROUP, ["lb1", "lb2"], ""),
         ("", True, ["lb2"], ["lb2"], ""),
         ("lb2", True, ["lb2"], ["lb2"], ""),
-        ("lb2", True, ["lb1"], ["lb2"], "katran_drain: --limit leaves lb2 out"),
+        ("lb2", True, ["lb1"], ["lb2"], "katran_drain: --limit leaves lb2 out: name it there too, or give no --limit"),
         ("", False, GROUP, [], "which balancers? Name them: --limit lb1, or -e katran_drain=lb1,lb2"),
         ([], True, GROUP, [], "which balancers? Name them: --limit lb1, or -e katran_drain=lb1,lb2"),
         ("lb4", False, GROUP, [], "katran_drain: lb4 is none of the balancers; did you mean lb3?"),

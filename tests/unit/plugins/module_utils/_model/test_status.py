@@ -88,7 +88,7 @@ def test_why_a_vip_is_down() -> None:
     assert (gone.state, gone.reasons, gone.reals_in, gone.ring_share) == (
         "down", ("it is not in the kernel's map of VIPs",), 0, 0.0,
     )  # fmt: skip
-    assert status(vips={}, maps=frozenset()).reasons == ("its program has no VIPs of prefixes",)
+    assert status(vips={}, maps=frozenset()).reasons == ("its map is not there (bpffs?)",)
 
 
 def test_a_ring_that_somebody_edited() -> None:

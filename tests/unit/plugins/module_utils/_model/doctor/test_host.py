@@ -10,9 +10,11 @@ import pytest
 from ansible_collections.katran.fleet.plugins.module_utils._model.doctor.host import (
     Agent,
     Clock,
+    Disk,
     of_agent,
     of_clock,
     of_compiler,
+    of_disk,
     of_kernel,
 )
 
@@ -51,6 +53,29 @@ def test_a_clock() -> None:
     assert {back.name, loose.name} == {"clock_unfit"}
     assert "/state.json was written 100 s from now" in back.cause
     assert (back.error, loose.error) == (True, False)
+
+
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("disk", "said", "error"),
+    [
+        (Disk("/f", True, 900 * MIB), "the disk of /f is read-only: runs are refused", True),
+        (Disk("/f", False, 900 * MIB, names=False), "the disk of /f has room for no file more", True),
+        (Disk("/f", False, 3 * MIB), "the disk of /f has 3 MiB left", True),
+        (Disk("/f", False, 63 * MIB), "the disk of /f has 63 MiB left", False),
+    ],
+)
+def test_a_disk_that_takes_no_state(disk: Disk, said: str, error: bool) -> None:
+    (finding,) = of_disk(disk)
+    assert (finding.name, finding.about, finding.error) == ("disk_unfit", "/f", error)
+    assert finding.cause.startswith(said)
+    assert ("remount" in finding.remedy) == disk.read_only
+
+
+def test_a_disk_with_room() -> None:
+    assert list(of_disk(Disk("/f", False, 64 * MIB))) == []
 
 
 @pytest.mark.parametrize(

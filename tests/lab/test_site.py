@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What looks after the site (docs/site) notices what is wrong with it; the site itself is `make docs`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fleetlab.plan import PROJECT
+
+SITE = PROJECT / "docs/site"
+sys.path.insert(0, str(SITE))
+
+from generate import _anchors, _header, _taken  # noqa: E402 - docs/site is no package
+from lexer import ConsoleLexer  # noqa: E402
+from pygments.token import Comment, Generic  # noqa: E402
+
+
+def test_blocks_of_commands_have_prompts_commands_and_output() -> None:
+    text = "$ echo a \\\n  b\na b\n...\nlb1# katran status\n"
+    pieces = list(ConsoleLexer().get_tokens_unprocessed(text))
+    assert "".join(piece for _, _, piece in pieces) == text
+    assert [piece for _, kind, piece in pieces if kind is Generic.Prompt] == ["$ ", "lb1# "]
+    assert [piece for _, kind, piece in pieces if kind is Generic.Output] == ["a b\n"]
+    assert [piece for _, kind, piece in pieces if kind is Comment] == ["...\n"]
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ('<a href="b.html#there">x</a>', ""),
+        ('<a href="https://example.net/">x</a>', ""),
+        ('<a href="c.html">x</a>', "a.html: has a link to what is not there: c.html"),
+        ('<a href="b.html#gone">x</a>', "a.html: has a link to an anchor that is not there: b.html#gone"),
+        ('<script src="https://example.net/x.js"></script>', "a.html: loads https://example.net/x.js"),
+        ('<link rel="stylesheet" href="//example.net/x.css">', "a.html: loads //example.net/x.css"),
+    ],
+)
+def test_links_that_lead_nowhere_or_elsewhere_are_found(tmp_path: Path, body: str, fault: str) -> None:
+    (tmp_path / "a.html").write_text(body)
+    (tmp_path / "b.html").write_text('<p id="there">x</p>')
+    done = subprocess.run(
+        [sys.executable, SITE / "check_links.py", tmp_path], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout.strip(), done.returncode) == (fault, 1 if fault else 0)
+
+
+def test_anchors_are_those_of_github(tmp_path: Path) -> None:
+    page = tmp_path / "x.md"
+    page.write_text("# A real's host dies\n```sh\n# no heading\n```\n## `katran` and [more](y.md), twice\n")
+    assert _anchors(page) == {"a-reals-host-dies", "katran-and-more-twice"}
+
+
+def test_a_playbook_tells_its_commands_and_variables() -> None:
+    text = (
+        "---\n# ansible-playbook katran.fleet.x -i inventory -e katran_x_to=lb1\n# Does katran_x (docs/x.md).\n"
+        '- hosts: all\n  become: "{{ katran_become | default(true) }}"\n  # katran_comment | default(1)\n'
+    )
+    assert _header(text) == (
+        "ansible-playbook katran.fleet.x -i inventory -e katran_x_to=lb1",
+        "Does `katran_x` ([x.md](../x.md)).",
+    )
+    assert _taken(text) == {"katran_x_to": "", "katran_become": "`true`"}
