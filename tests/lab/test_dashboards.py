@@ -200,7 +200,8 @@ def test_who_has_no_certificate_is_told_nothing(prometheus: Prometheus, fleet: F
         address = fleet.lab.host("lb1").management
         with pytest.raises(urllib.error.HTTPError) as told:
             urllib.request.urlopen(f"https://{address}:9443/katran", context=nobody, timeout=10)
-        assert told.value.code == 400
+        with told.value as answer:
+            assert answer.code == 400
         for port in (9100, 9324, 9463):
             with pytest.raises(urllib.error.URLError):
                 urllib.request.urlopen(f"http://{address}:{port}/metrics", timeout=10)

@@ -79,7 +79,7 @@ def test_it_says_what_it_shows(name: str) -> None:
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_text_can_be_read_in_light_and_dark(dark: bool) -> None:
-    light, _, later = pictures._STYLE.partition("@media")
+    light, later = pictures._STYLE.split("@media", 1)
     found = fills(light) | (fills(later) if dark else {})
     for surface in SURFACES:
         assert contrast(TEXTS[""][dark], found[surface]) >= 7, surface

@@ -55,7 +55,9 @@ def test_an_answer_that_nobody_reads_is_not_kept(tmp_path: Path) -> None:
     asyncio.run(talk())
 
 
-def test_an_answer_that_is_read_comes_whole(tmp_path: Path) -> None:
+def test_an_answer_that_is_read_comes_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "_READ_SECONDS", 30.0)
+
     async def talk() -> bytes:
         server = Served(metrics.Collector(dict, str))
         path = str(tmp_path / "metrics.sock")
