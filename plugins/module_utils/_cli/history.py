@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import sys
 import typing as t
-from datetime import datetime
 
 from .._engine.history_info import History
 from .._model.errors import EngineError
@@ -21,7 +20,7 @@ from .._model.written import visible
 from .command import Command
 from .instances import one_instance
 from .shared import WELL, WRONG, common_arguments, number, write_json
-from .tables import GREEN, RED, moment, painted, screen_width, table
+from .tables import GREEN, RED, moment_of, painted, screen_width, table
 from .values import whole
 
 _HEADER = ("N", "WHEN", "WHO", "REVISION", "RUN", "WRITTEN", "SECONDS", "WHAT")
@@ -55,7 +54,7 @@ def _list(known: Known, opening: Opening | None, for_programs: bool) -> int:
     elif not damaged:
         sys.stdout.write("nothing was applied to this balancer since its history began\n")
     if opening is not None:
-        since = moment(_seconds(opening.began))
+        since = moment_of(opening.began)
         sys.stdout.write(f"{opening.module} began at {since} and has not ended: it is at work, or was killed\n")
     for sentence in damaged.values():
         sys.stdout.write(f"{visible(str(sentence))}\n")
@@ -66,15 +65,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
     written = number(sum(entry.operations.values())) if entry.kind != BEFORE else "-"
     took = f"{entry.seconds:.1f}" if entry.kind != BEFORE else "-"
     who, revision, run_id = (each or "-" for each in (entry.user, entry.revision, entry.run[:_RUN]))
-    return str(entry.number), moment(_seconds(entry.began)), who, revision, run_id, written, took, entry.summary
-
-
-def _seconds(began: str) -> float:
-    """Seconds since the epoch; 0 where a damaged entry has no time."""
-    try:
-        return datetime.fromisoformat(began).timestamp()
-    except (ValueError, OverflowError, OSError):
-        return 0.0
+    return str(entry.number), moment_of(entry.began), who, revision, run_id, written, took, entry.summary
 
 
 def _data(entry: Entry) -> dict[str, t.Any]:

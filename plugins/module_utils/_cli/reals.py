@@ -26,7 +26,7 @@ from .shared import (
     which_argument,
     write_json,
 )
-from .tables import RED, YELLOW, screen_width, table
+from .tables import RED, YELLOW, moment_of, screen_width, table
 
 _HEADER = ("REAL", "STATE", "VIPS", "FLOWS", "PACKETS", "BYTES", "BY HAND")
 
@@ -72,7 +72,7 @@ def _text(status: BalancerStatus, several: bool) -> str:
 
 def _row(real: RealStatus) -> tuple[str, ...]:
     states = [state if len(real.states) == 1 else f"{state} in {count}" for state, count in sorted(real.states.items())]
-    hand = f"{real.by_hand['state']} since {real.by_hand['since'] or '?'}" if real.by_hand else "-"
+    hand = f"{real.by_hand['state']} since {moment_of(real.by_hand['since'])}" if real.by_hand else "-"
     return (
         f"{real.real} (local)" if real.local else real.real,
         ", ".join(states) or "of no VIP",

@@ -32,7 +32,7 @@ from .shared import (
     which_argument,
     write_json,
 )
-from .tables import COLOURS, RED, YELLOW, painted, screen_width, table
+from .tables import COLOURS, RED, YELLOW, moment_of, painted, screen_width, table
 
 if t.TYPE_CHECKING:
     from .._engine.real_status import RealHostStatus
@@ -115,7 +115,7 @@ def _balancer(status: BalancerStatus, several: bool) -> str:
 
 
 def _drained(drained: dict[str, t.Any]) -> str:
-    since = f" since {drained['since']}" if drained["since"] else ""
+    since = f" since {moment_of(drained['since'])}" if drained["since"] else ""
     what = "its routes are withdrawn" if drained["withdraw"] else "traffic is asked to leave"
     return visible(f"by {drained['by']}{since}: {what} (katran undrain)")
 

@@ -112,8 +112,16 @@ def span(seconds: float) -> str:
 
 
 def moment(at: float) -> str:
-    """A time of day in the host's own zone, "-" where there is none."""
+    """A time in the host's own zone, which is named; "-" where there is none."""
     if not at:
         return "-"
     told = datetime.fromtimestamp(min(max(at, 0.0), LATEST), tz=UTC)
-    return told.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return told.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def moment_of(text: str | None) -> str:
+    """The same of a time in ISO 8601; "-" for what is none, as in a damaged file."""
+    try:
+        return moment(datetime.fromisoformat(text or "").timestamp())
+    except (ValueError, OverflowError, OSError):
+        return "-"

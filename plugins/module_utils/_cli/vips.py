@@ -25,7 +25,7 @@ from .shared import (
     which_argument,
     write_json,
 )
-from .tables import RED, YELLOW, screen_width, table
+from .tables import RED, YELLOW, moment_of, screen_width, table
 
 _HEADER = ("VIP", "REAL", "STATE", "BY", "WEIGHT", "RING", "PACKETS", "BYTES", "WHY")
 
@@ -79,7 +79,7 @@ def _rows(vip: VipStatus) -> list[tuple[str, ...]]:
 def _row(real: RealOfVip) -> tuple[str, ...]:
     why = [real.reason] if real.reason else []
     if real.since:
-        why.append(f"since {real.since}")
+        why.append(f"since {moment_of(real.since)}")
     if real.held:
         why.append(f"kept in by the VIP's floor, although {real.held}")
     told = visible("; ".join(why)) or "-"

@@ -127,9 +127,14 @@ class Fleet:
                         self._find(host, "vips", f"vip {name}: its ring is another than that of {names_text(odd.most)}")
                     for host in chain(*odd.sides):
                         self._find(host, "vips", f"vip {name}: {_sides(odd.sides)} differ in its ring")
+                alike = len({self.balancers[host]["rings"][name] for host in hosts}) == 1
                 for host in hosts:
                     why = self._said(host, name)
-                    if why and len(hosts) > 1:
+                    if not why or len(hosts) == 1:
+                        continue
+                    if alike:
+                        self._note(host, f"vip {name}: reals are out {why}")
+                    else:
                         self._note(host, f"vip {name}: its ring is this balancer's own: reals are out {why}")
                         differs = True
             same += not differs

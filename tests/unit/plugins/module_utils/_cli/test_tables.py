@@ -5,9 +5,17 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from ansible_collections.katran.fleet.plugins.module_utils._cli.tables import moment, screen_width, span, table
+from ansible_collections.katran.fleet.plugins.module_utils._cli.tables import (
+    moment,
+    moment_of,
+    screen_width,
+    span,
+    table,
+)
 
 
 def test_a_table() -> None:
@@ -91,4 +99,14 @@ def test_times(seconds: float, words: str) -> None:
 def test_moments() -> None:
     assert moment(0.0) == "-"
     for at in (-1e300, 1.8e9, 1e300):
-        assert len(moment(at)) == len("2027-01-15 08:00:00")
+        assert re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8} [A-Z+0-9-]+", moment(at))
+
+
+@pytest.mark.parametrize("text", ["2027-01-15T08:00:00.250+00:00", "2027-01-15T09:00:00+01:00", "2027-01-15T08:00:00Z"])
+def test_moments_as_files_have_them(text: str) -> None:
+    assert moment_of(text) == moment(1_800_000_000)
+
+
+@pytest.mark.parametrize("text", ["", None, "yesterday", "9999-99-99T00:00:00"])
+def test_no_moment(text: str | None) -> None:
+    assert moment_of(text) == "-"

@@ -118,6 +118,12 @@ def test_a_ring_that_a_person_or_a_check_made_another_is_no_drift() -> None:
     assert note in list(found.lines())
 
 
+def test_words_that_every_balancer_has_leave_its_ring_the_fleet_s() -> None:
+    found = fleet(lb1=answer(words=("by check",)), lb2=answer(words=("by check",)))
+    assert found.exit_status == 0
+    assert f"  lb1, lb2: vip {VIP}: reals are out by check" in list(found.lines())
+
+
 def test_another_configuration_has_another_ring() -> None:
     other = answer(ring="r2")
     other["compared"]["configured"][VIP] = "of another site"
