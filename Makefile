@@ -11,7 +11,7 @@ include tests/lab/lab.mk
 -include tests/kernels/kernels.mk
 
 # In this order: what fails fastest comes first, and pytest's closing lines come last. Sanity runs the unit tests, too.
-TESTS := lint docs sanity engine kernels lab-test molecule conformance
+TESTS := lint docs sanity engine lab-test molecule+kernels conformance
 
 .PHONY: help
 help: ## this list
