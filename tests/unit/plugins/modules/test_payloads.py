@@ -87,7 +87,7 @@ def payload(module: str) -> Mapping[str, int]:
         # The report of a fleet asks the same examiners, and reads the status.
         ("report_info", 1206),
         # Whoever compares a host has every module review its part.
-        ("drift_info", 1209),
+        ("drift_info", 1214),
     ],
 )
 def test_no_more_than_it_takes(module: str, kib: int) -> None:
