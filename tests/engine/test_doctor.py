@@ -147,9 +147,8 @@ def test_a_gateway_that_does_not_answer(balancer: None) -> None:
     assert f"{GATEWAY} does not answer" in finding.cause
 
 
-@pytest.mark.parametrize("address", [GATEWAY, GATEWAY6])
-def test_a_gateway_that_moved_unnoticed(address: str) -> None:
-    """The kernel goes on believing in a MAC that it heard of long ago."""
+def gateway_of_its_own(address: str) -> None:
+    """A namespace at the other end of the link that answers for this address, with the MAC 02:00:00:00:00:77."""
     run("ip", "route", "del", "default")
     run("ip", "netns", "add", "router")
     run("ip", "link", "set", f"{LINK}-peer", "netns", "router")
@@ -161,6 +160,12 @@ def test_a_gateway_that_moved_unnoticed(address: str) -> None:
         run("ip", "-n", "router", *words)
     run("ip", "addr", "add", f"{OWN6}/64", "dev", LINK, "nodad")
     run("ip", "route", "add", "default", "via", address, "dev", LINK)
+
+
+@pytest.mark.parametrize("address", [GATEWAY, GATEWAY6])
+def test_a_gateway_that_moved_unnoticed(address: str) -> None:
+    """The kernel goes on believing in a MAC that it heard of long ago."""
+    gateway_of_its_own(address)
     run("ip", "neigh", "replace", address, "lladdr", "02:00:00:00:00:76", "dev", LINK, "nud", "permanent")
     attach()
     run("ip", "neigh", "replace", address, "lladdr", "02:00:00:00:00:76", "dev", LINK, "nud", "stale")
@@ -169,6 +174,20 @@ def test_a_gateway_that_moved_unnoticed(address: str) -> None:
     run("ip", "-n", "router", "addr", "flush", "dev", f"{LINK}-peer")
     run("ip", "neigh", "replace", address, "lladdr", "02:00:00:00:00:76", "dev", LINK, "nud", "stale")
     assert f"the gateway {address} does not answer on {LINK}" in only("gateway_mac").cause
+
+
+@pytest.mark.parametrize("address", [GATEWAY, GATEWAY6])
+def test_a_gateway_whose_entry_somebody_wrote(address: str) -> None:
+    """The agent goes by the kernel's entry, and so by what somebody wrote there: only the gateway knows better."""
+    gateway_of_its_own(address)
+    run("ip", "neigh", "replace", address, "lladdr", "02:00:00:00:00:76", "dev", LINK, "nud", "permanent")
+    attach()
+    finding = only("gateway_mac")
+    assert "sends to 02:00:00:00:00:76, but the gateway's MAC is 02:00:00:00:00:77" in finding.cause
+    assert finding.remedy.endswith(f"ip neigh del {address} dev {LINK}")
+    # Where it says nothing, somebody may have had reason to write it.
+    run("ip", "-n", "router", "addr", "flush", "dev", f"{LINK}-peer")
+    assert found() == []
 
 
 def test_a_gateway_that_somebody_wrote() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._ansible.drift import Drift
+from ansible_collections.katran.fleet.plugins.module_utils._engine.drain import clear_drain, set_drain
 from ansible_collections.katran.fleet.plugins.module_utils._engine.drift import route_findings
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.durable import write_durably
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.lock import LOCK_ROOT
@@ -42,6 +43,7 @@ from ansible_collections.katran.fleet.tests.engine.sandbox import (
     compiled_once,
     ensure_balancer,
     put_other,
+    request,
     run,
     sandbox,
 )
@@ -217,6 +219,18 @@ def test_a_persons_word_is_no_drift() -> None:
     assert told["findings"] == []
     assert any(note.startswith("real 10.0.0.2 is draining by hand since ") for note in told["notes"])
     assert told["compared"]["words"] == {"198.51.100.1:80/tcp": ["by hand"]}
+
+
+def test_a_drain_of_the_balancer_is_no_drift() -> None:
+    for withdraw, what in ((False, "traffic is asked to leave"), (True, "its routes are withdrawn")):
+        set_drain(request(), "anna", withdraw)
+        told = drift()
+        assert told["findings"] == []
+        (note,) = [each for each in told["notes"] if "drained" in each]
+        assert note.startswith("balancer default is drained by anna since 20")
+        assert note.endswith(f": {what} (katran undrain ends it)")
+    clear_drain(request())
+    assert not [note for note in drift()["notes"] if "drained" in note]
 
 
 def test_rings_are_told_by_addresses_not_by_ids() -> None:

@@ -123,7 +123,7 @@ def test_the_agent_never_ran() -> None:
     assert done.returncode == 2
     assert "the agent is not there and nothing is known of its checks: what was applied last is shown" in done.stdout
     assert "10.0.0.1  unknown  -" in done.stdout
-    assert "10.0.0.2  down     2027-01-15 08:00:00  timed out" in done.stdout
+    assert "10.0.0.2  down     2027-01-15 08:00:00 UTC  timed out" in done.stdout
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"schema": 1}', "\x00"])

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from .._engine.bgp import ensure_bgp
+from .._engine.drain import read_drain
 from .._engine.drift import Times, compared, route_findings
 from .._engine.host import HostRequest, ensure_host, read_record
 from .._kernel.lock import leave_nothing
@@ -105,12 +106,23 @@ class Drift:
             self._timed("routes", lambda: self.findings.extend(route_findings(self.request.instance)))
         if "balancer" in areas:
             self._timed("compared", lambda: told.update(compared(self.request)))
+            self._drained()
         return {
             "findings": [{**each._asdict(), "since": each.since._asdict()} for each in dict.fromkeys(self.findings)],
             "notes": list(dict.fromkeys(self.notes)),
             "compared": told,
             "timings": self.timings,
         }
+
+    def _drained(self) -> None:
+        """A person's word on the balancer itself is no drift, as one on a real is none."""
+        drain = read_drain(StateFolder(self.request.instance, self.request.bpffs))
+        if drain is not None:
+            what = "its routes are withdrawn" if drain.withdraw else "traffic is asked to leave"
+            since = f" since {drain.since}" if drain.since else ""
+            self.notes.append(
+                f"balancer {self.request.instance} is drained by {drain.by}{since}: {what} (katran undrain ends it)"
+            )
 
     def _timed(self, name: str, work: Callable[[], None]) -> None:
         """Do one part. What keeps it from being done is a finding too: the rest is compared all the same."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import typing as t
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 
 from ansible.module_utils.basic import AnsibleModule
@@ -22,6 +22,9 @@ from .._model.shape import loose_numbers, shape_faults
 from .diffs import settings_diff
 
 SYSTEM_PYTHON = "/usr/bin/python3"
+
+_OPTION, _LINE = 200, 1000
+"""As many characters of an option, and of all of them, go into the journal."""
 
 
 def _has_netaddr() -> bool:
@@ -55,6 +58,15 @@ class Strict(AnsibleModule):
         """Look at the options as they came, before Ansible makes numbers of them."""
         t.cast(t.Any, super())._load_params()
         self._loose = list(loose_numbers(self.params, self.argument_spec))
+
+    def log(self, msg: str, log_args: Mapping[str, t.Any] | None = None) -> None:
+        """Say in the host's journal that a module ran, and of its options only how they begin: a fleet's are long."""
+        short = {name: _short(str(value), _OPTION) for name, value in (log_args or {}).items()}
+        t.cast(t.Any, super()).log(_short(msg, _LINE), short)
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 
 class Module(Strict):

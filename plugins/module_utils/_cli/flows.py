@@ -25,9 +25,9 @@ from .values import whole
 _HEADER: tuple[str, ...] = ("CLIENT", "VIP", "REAL", "RING SAYS", "IDLE", "TABLE")
 _REMEDY = (
     "an entry of TCP has no age: of these, some may be connections that live and keep their real, the others are left"
-    " behind, and a client that uses its port again meets the real of before. Where clients report resets, drain this"
-    " balancer (katran drain), and once traffic has left, remove the flows: module katran.fleet.flows with allow_all:"
-    " true, or with a real or a client alone"
+    " behind, and a connection from the same port that another balancer began is sent to the real of before when it"
+    " moves here. Where clients report resets, drain this balancer (katran drain), and once traffic has left, remove"
+    " the flows: module katran.fleet.flows with allow_all: true, or with a real or a client alone"
 )
 
 

@@ -4,8 +4,9 @@
 """What today's ring says of flows that a connection table remembers.
 
 A table keeps a flow where it was when the ring changes: that is what it is for. But an entry of TCP has no age, so it
-stays until others need its room, also when its connection ended long ago. Then a client that uses the port again meets
-the real of before (docs/readiness.md).
+stays until others need its room, also when its connection ended long ago. A SYN goes by the ring whatever is there; but
+a connection that another balancer began from the same port is sent to the real of before when it moves here
+(docs/readiness.md).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ _TRIES, _SECONDS = 3, 0.3
 _LARGEST = 1514
 
 
-def ask_neighbour(interface: str, own: str, target: str) -> str:
+def ask_neighbour(interface: str, own: str, target: str, tries: int = _TRIES) -> str:
     """The MAC with which an address answers on the link, "" where nobody does. OSError where it cannot be asked.
 
     `own`: an address of this host on the interface, of the same family.
@@ -30,7 +30,7 @@ def ask_neighbour(interface: str, own: str, target: str) -> str:
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(kind)) as wire:
         wire.bind((interface, kind))
         frame = question(mac_of(interface), source, wanted)
-        for _attempt in range(_TRIES):
+        for _attempt in range(tries):
             wire.send(frame)
             deadline = time.monotonic() + _SECONDS
             while (left := deadline - time.monotonic()) > 0:

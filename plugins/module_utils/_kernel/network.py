@@ -28,6 +28,9 @@ _KNOWN = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80
 CONFIRMED = 0x02 | 0x40 | 0x80
 """Those in which it does not doubt it: reachable, noarp, permanent."""
 
+PERMANENT = 0x80
+"""That of an entry which somebody wrote: the kernel asks nobody."""
+
 
 _ON_ANOTHER = ("vlan", "macvlan", "macvtap", "ipvlan", "ipvtap")
 """Kinds of interfaces that send to their neighbours by another one, IFLA_LINK.

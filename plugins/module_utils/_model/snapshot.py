@@ -127,7 +127,8 @@ class GatewayAnswer:
     """What the default routes over some interfaces lead to. `hops`: next hops, best first.
 
     `mac`: that of the first whose MAC is known; "" where there is none, or where interfaces have gateways of different
-    ones (`differs`), and `sentence` says why. `warnings`: what to know of it.
+    ones (`differs`), and `sentence` says why. `warnings`: what to know of it. `written`: the neighbour entry that
+    somebody wrote and the gateway contradicts, as ip neigh takes it.
     """
 
     interfaces: tuple[str, ...]
@@ -136,6 +137,7 @@ class GatewayAnswer:
     sentence: str = ""
     warnings: tuple[str, ...] = ()
     differs: bool = False
+    written: str = ""
 
     def upheld(self, earlier: GatewayAnswer | None) -> GatewayAnswer:
         """This answer, or where it has no MAC, that of an earlier one to the same question."""

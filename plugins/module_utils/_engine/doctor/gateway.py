@@ -10,20 +10,29 @@ from dataclasses import replace
 
 from ..._kernel.neighbour_ask import ask_neighbour
 from ..._kernel.netlink import open_route
-from ..._kernel.network import CONFIRMED, neighbour, own_address
+from ..._kernel.network import CONFIRMED, PERMANENT, neighbour, own_address
 from ..._model.snapshot import GatewayAnswer
 
 
 def asked_itself(answer: GatewayAnswer) -> GatewayAnswer:
-    """What the gateway says on the link, where the kernel only remembers its MAC: it may have another by now."""
+    """What the gateway says on the link, where the kernel only remembers its MAC, or was told it: it may have another.
+
+    Where it does not answer, an entry that somebody wrote counts.
+    """
     with open_route() as route:
         hop = next((hop for hop in answer.hops if neighbour(route, hop)[0] == answer.mac), None)
-        if hop is None or neighbour(route, hop)[1] & CONFIRMED:
-            return answer
+        state = neighbour(route, hop)[1] if hop else CONFIRMED
+    written = bool(state & PERMANENT)
+    if hop is None or (state & CONFIRMED and not written):
+        return answer
     name = socket.if_indextoname(hop.interface)
     own = own_address(socket.AF_INET6 if ":" in hop.address else socket.AF_INET, [name])
     if own is None:
         return answer
-    mac = ask_neighbour(name, own, hop.address)
+    mac = ask_neighbour(name, own, hop.address, *([1] if written else []))
+    if written:
+        if mac in ("", answer.mac):
+            return answer
+        return replace(answer, mac=mac, written=f"{hop.address} dev {name}")
     sentence = "" if mac else f"the gateway {hop.address} does not answer on {name} when it is asked for its MAC"
     return replace(answer, mac=mac, sentence=sentence)

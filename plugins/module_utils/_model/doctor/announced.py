@@ -119,6 +119,6 @@ def of_sessions(
                 session.name,
                 f"the BGP session {session.name} is up, but does not tell the router of {some(filtered)}, which table"
                 f" {table} has",
-                f"birdc show route noexport {session.name} shows what the filter rejects; let katran_bgp.prefixes and"
-                " the VIPs of the inventory name it, and deploy",
+                f"birdc show route noexport {session.name} shows what the filter rejects; a deploy writes a bird.conf"
+                " anew that somebody edited; else have katran_bgp.prefixes and the inventory's VIPs name it first",
             )

@@ -213,7 +213,9 @@ def of_gateway(instance: str, setting: str, sent_to: str, answer: GatewayAnswer 
             "gateway_mac",
             about,
             f"the program sends to {sent_to}, but the gateway's MAC is {answer.mac}: packets to reals go to nobody",
-            "systemctl restart katran-agent lets the agent follow the gateway, and so does a deploy"
+            f"somebody wrote the kernel's entry, by which the agent goes: ip neigh del {answer.written}"
+            if answer.written
+            else "systemctl restart katran-agent lets the agent follow the gateway, and so does a deploy"
             if setting == "auto"
             else f"set katran_gateway_mac to {answer.mac} or to auto, and deploy",
         )

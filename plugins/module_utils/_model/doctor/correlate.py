@@ -31,6 +31,11 @@ OF_A_REAL = (
 )
 """Causes at a real that make a probe flow fail."""
 
+_OF_SILENCE = (
+    *("interface_down", "rp_filter", "firewall_drops", "source_unreachable", "real_address", "host_unreachable"),
+)
+"""Those of them for which the real does not answer at its own address either, outside of the tunnel."""
+
 _SHADOWED = {
     # Without a link the kernel takes routes and addresses of IPv6 away.
     "interface_down": ("source_unreachable", "mtu_real", "real_address"),
@@ -162,12 +167,17 @@ def _symptoms(case: _Case) -> Iterator[Finding]:
     for each in case.found:
         if each.name in OF_A_REAL and each.error and not _is_symptom(case, each):
             causes.setdefault(each.host, []).append(each)
+
+    def fitting(symptom: Finding, owner: str) -> list[Finding]:
+        known = causes.get(owner, [])
+        return known if symptom.name != "real_unreachable" else [each for each in known if each.name in _OF_SILENCE]
+
     for each in case.found:
         if not _is_symptom(case, each):
             continue
         pairs = _pairs(case, each)
         owners = [(vip, case.owners.get(real, "")) for vip, real in pairs]
-        if pairs and all(any(_covers(cause, vip) for cause in causes.get(owner, ())) for vip, owner in owners):
+        if pairs and all(any(_covers(cause, vip) for cause in fitting(each, owner)) for vip, owner in owners):
             yield each
 
 
@@ -233,13 +243,16 @@ def _merged(case: _Case) -> Iterator[Finding]:
         first = several[0]
         more = list(dict.fromkeys(each.host for each in several if each.host != first.host))
         others = f" ({', '.join(more)} too)" if more else ""
-        words = _arrival(case, first, case.owners.get(first.about, ""))
+        words = _arrival(case, first, case.owners.get(first.about, ""), {each.host for each in several})
         yield first._replace(cause=f"{first.cause}{others}{words}")
 
 
-def _arrival(case: _Case, finding: Finding, owner: str) -> str:
+def _arrival(case: _Case, finding: Finding, owner: str, hosts: set[str]) -> str:
+    """What the real counted meanwhile. `hosts`: the balancers that get no answer of it; it tells nobody's apart."""
     if owner not in case.arrived or finding.name not in ("service_silent", "real_unreachable"):
         return ""
     if case.arrived[owner]:
-        return f"; at {owner}, {case.arrived[owner]} packets came out of tunnels meanwhile"
+        others = any(report.shared is not None and report.host not in hosts for report in case.reports)
+        whose = ", of other balancers or of this one" if others else ""
+        return f"; at {owner}, {case.arrived[owner]} packets came out of tunnels meanwhile{whose}"
     return f"; at {owner}, nothing came out of a tunnel: what is sent is lost on the way there"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import typing as t
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..faults import some
@@ -306,20 +306,37 @@ def _tunnels(inventory: Inventory, reports: Sequence[Report]) -> Iterator[Findin
         if report.real is None:
             continue
         addresses = set(inventory.addresses.get(report.host) or report.real["addresses"])
+        small: dict[str, list[str]] = {}
         for balancer in reports:
-            if balancer.shared is not None:
-                yield from _tunnel(report, addresses, balancer)
+            used = _used(balancer, addresses)
+            if used:
+                yield from _tunnel(report, used, balancer)
+                for sentence in _too_small(report, used, balancer):
+                    small.setdefault(sentence, []).append(balancer.host)
+        for sentence, hosts in small.items():
+            cause, _colon, remedy = sentence.partition(": ")
+            yield Finding("mtu_real", "", f"{cause} (by {some(hosts)})", remedy, host=report.host)
 
 
-def _tunnel(report: Report, addresses: Collection[str], balancer: Report) -> Iterator[Finding]:
+Used = Mapping[str, Sequence[str]]
+"""Address of a real → the VIPs of which a balancer sends to it."""
+
+
+def _used(balancer: Report, addresses: Collection[str]) -> Used:
+    vips = (balancer.shared or {}).get("vips", {})
+    used = {address: [name for name, ring in vips.items() if address in ring.get("reals", ())] for address in addresses}
+    return {address: names for address, names in used.items() if names}
+
+
+def _too_small(report: Report, used: Used, balancer: Report) -> Iterable[str]:
+    """What is said of the real's interfaces that do not carry a balancer's tunnels."""
     real, sends = report.real or {}, balancer.shared or {}
-    used = {
-        address: [name for name, ring in sends["vips"].items() if address in ring.get("reals", ())]
-        for address in addresses
-    }
-    used = {address: names for address, names in used.items() if names}
-    if not used:
-        return
+    tunnel = Tunnel(sends["encapsulation"], sends["max_frame"], any(":" in address for address in used))
+    return link_faults(Links("warn", tunnel, real["mss"]), real["interfaces"])
+
+
+def _tunnel(report: Report, used: Used, balancer: Report) -> Iterator[Finding]:
+    real, sends = report.real or {}, balancer.shared or {}
     families = {"ipv6" if ":" in address else "ipv4" for address in used}
     # What the real says of itself is not told once more.
     told = [each.about for each in report.findings if each.name == "decap_sources"]
@@ -355,10 +372,6 @@ def _tunnel(report: Report, addresses: Collection[str], balancer: Report) -> Ite
             f"{DEPLOY} (katran_real_vips, where it is set, has to have {some(missing)})",
             host=report.host,
         )
-    tunnel = Tunnel(sends["encapsulation"], sends["max_frame"], "ipv6" in families)
-    for sentence in link_faults(Links("warn", tunnel, real["mss"]), real["interfaces"]):
-        cause, _colon, remedy = sentence.partition(": ")
-        yield Finding("mtu_real", "", f"{cause} (by {balancer.host})", remedy, host=report.host)
 
 
 def _host_of(name: str) -> str:

@@ -50,21 +50,21 @@ def payload(module: str) -> Mapping[str, int]:
         # is looked at before Ansible reads them.
         ("tree", 40),
         ("host", 180),
-        ("agent", 424),
+        ("agent", 425),
         # Routes, counters and what the agent answers are watched while traffic leaves.
-        ("drain", 412),
-        ("bgp", 165),
-        ("flows", 258),
+        ("drain", 413),
+        ("bgp", 166),
+        ("flows", 259),
         # What today's ring says of a flow takes the order in which the program looks for its VIP.
         # Who encapsulated a flow is in tables of their own.
-        ("flows_info", 286),
+        ("flows_info", 287),
         # A VIP has its check, its announcement and its layouts of connection ids with it.
         ("simulate_info", 300),
         # A real knows filters of tc, the kernel's tunnels and the firewall beside XDP.
         ("decap", 379),
         # Counters and connection tables, no more.
-        ("leaving_info", 366),
-        ("xdp_root", 278),
+        ("leaving_info", 367),
+        ("xdp_root", 279),
         ("history_info", 90),
         # Everything of a balancer may come back: its program, VIPs and tables.
         ("revert", 920),
@@ -72,22 +72,22 @@ def payload(module: str) -> Mapping[str, int]:
         # one.
         ("katran_info", 430),
         # Units and their groups, besides.
-        ("server_id_option", 313),
+        ("server_id_option", 314),
         # Of VIPs, the host's own addresses and gateways are read too, and routes are withdrawn. Checks are read, kept
         # and told, and what they said is heeded. What the kernel tells in part is told from what it tells whole.
         # Lists of clients and layouts of connection ids (QUIC-LB) are read, planned and told.
         # What is applied is recorded, in the history and in the journal.
         # What was said of reals of the whole fleet is kept and told with its moment, and what ended as well.
-        *((name, 658) for name in RESOURCES),
+        *((name, 659) for name in RESOURCES),
         # What the agent knows of checks is read and judged as the agent does it. What the command katran shows is made
         # by the same files, and so is the report of a fleet.
-        ("balancer_info", 770),
+        ("balancer_info", 771),
         # Whoever examines a host asks everybody who knows something of it, and compiles the smallest program.
         ("doctor_info", 1180),
         # The report of a fleet asks the same examiners, and reads the status.
         ("report_info", 1206),
         # Whoever compares a host has every module review its part.
-        ("drift_info", 1208),
+        ("drift_info", 1214),
     ],
 )
 def test_no_more_than_it_takes(module: str, kib: int) -> None:

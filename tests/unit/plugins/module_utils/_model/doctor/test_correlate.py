@@ -296,6 +296,36 @@ def test_a_symptom_without_a_cause_is_told_once_with_what_the_real_counted() -> 
     assert first.cause.endswith("at real2, 6 packets came out of tunnels meanwhile")
 
 
+def test_a_link_that_is_too_small_for_all_is_told_once() -> None:
+    hosts = fleet()
+    put(of_real, interfaces={"eth1": 1500})(hosts)
+    (finding,) = found(hosts).findings
+    assert "(by lb1, lb2)" in finding.cause
+
+
+def test_what_arrives_at_a_real_may_be_another_balancer_s() -> None:
+    hosts = fleet()
+    silent(hosts, "10.0.0.12", WEB)
+    hosts["lb2"]["findings"] = []
+    (finding,) = found(hosts, after={"real2": {"counters": {"decap_v4": 16, "decap_v6": 5}}}).findings
+    assert finding.cause.endswith("6 packets came out of tunnels meanwhile, of other balancers or of this one")
+
+
+@pytest.mark.parametrize(
+    ("name", "explains"),
+    [("vip_answers_arp", False), ("vip_not_on_lo", False), ("decap_missing", False), ("interface_down", True)],
+)
+def test_a_real_that_answers_nowhere_has_a_cause_that_keeps_it_from_that(name: str, explains: bool) -> None:
+    hosts = fleet()
+    say(hosts, "real2", name, "eth1" if name != "vip_not_on_lo" else "198.51.100.1")
+    for row in hosts["lb2"]["seen"]["balancer"]["probes"]["results"]:
+        if row["real"] == "10.0.0.12":
+            row["result"] = "unreachable"
+    say(hosts, "lb2", "real_unreachable", "10.0.0.12", "real 10.0.0.12 does not answer")
+    told = {each for _host, each, _about in named(found(hosts))}
+    assert told == ({name} if explains else {name, "real_unreachable"})
+
+
 def test_a_host_that_does_not_answer_is_a_finding_and_explains_its_silence() -> None:
     hosts = fleet()
     hosts["real2"] = {"unreachable": True, "msg": "Failed to connect:\n no route"}
