@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import yaml
 from lexer import ConsoleLexer
+from narrow import Translator
 from pygments.lexers.special import TextLexer
 
 _PROJECT = Path(__file__).resolve().parents[2]
@@ -69,4 +70,5 @@ def setup(app: object) -> None:
     """What Sphinx asks of a configuration."""
     app.add_lexer("console", ConsoleLexer)  # type: ignore[attr-defined]
     app.add_lexer("csv", TextLexer)  # type: ignore[attr-defined]
+    app.set_translator("html", Translator)  # type: ignore[attr-defined]
     app.connect("source-read", _without_comments)  # type: ignore[attr-defined]

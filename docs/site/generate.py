@@ -205,14 +205,14 @@ def playbooks(source: Path) -> None:
             else:
                 unknown.add(f"{path.name}: {name}")
         parts += f"## {path.stem}\n\n{sentences}\n\n```\n{commands}\n```\n\n"
-        parts += f"| variable | default | |\n|---|---|---|\n{rows}\n" if rows else ""
+        parts += f"| variable | default | says |\n|---|---|---|\n{rows}\n" if rows else ""
     if unknown:
         raise FaultError(f"docs/site/playbooks.toml: what do these mean? {', '.join(sorted(unknown))}")
     rows = "".join(f"| `{name}` | {default} | {known['common'][name]} |\n" for name, default in common.items())
     text = (
         f"{_SPDX}# Playbooks\n\nEach is `katran.fleet.NAME`. Variables come from the inventory or from `-e`. Those of"
         " roles, by which deploy and upgrade go, are on [the roles' pages](roles.md). Most playbooks take these:\n\n"
-        f"| variable | default | |\n|---|---|---|\n{rows}\n{parts}"
+        f"| variable | default | says |\n|---|---|---|\n{rows}\n{parts}"
     )
     write(source / "reference/playbooks.md", text)
 
@@ -257,11 +257,14 @@ def command(source: Path) -> None:
             value = manual.value_of(action)
             words = f"{', '.join(action.option_strings)} {value}".strip() if action.option_strings else value
             rows += f"| `{words.replace('|', chr(92) + '|')}` | {_sentence(action.help)} |\n"
-        text += f"| option | |\n|---|---|\n{rows}\n" if rows else ""
+        text += f"| option | does |\n|---|---|\n{rows}\n" if rows else ""
         text += f"{_sentence(parser.epilog)}\n\n" if parser.epilog else ""
-    for title, entries in (("Exit status", manual.EXIT), ("Files", manual.FILES)):
+    for title, first, second, entries in (
+        ("Exit status", "status", "means", manual.EXIT),
+        ("Files", "file", "what it is", manual.FILES),
+    ):
         rows = "".join(f"| `{word}` | {sentence} |\n" for word, sentence in entries)
-        text += f"## {title}\n\n| | |\n|---|---|\n{rows}\n"
+        text += f"## {title}\n\n| {first} | {second} |\n|---|---|\n{rows}\n"
     write(source / "reference/katran.md", text)
 
 

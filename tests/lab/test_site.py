@@ -15,6 +15,7 @@ sys.path.insert(0, str(SITE))
 
 from generate import _anchors, _header, _taken  # noqa: E402 - docs/site is no package
 from lexer import ConsoleLexer  # noqa: E402
+from narrow import pieces, shape  # noqa: E402
 from pygments.token import Comment, Generic  # noqa: E402
 
 
@@ -63,3 +64,46 @@ def test_a_playbook_tells_its_commands_and_variables() -> None:
         "Does `katran_x` ([x.md](../x.md)).",
     )
     assert _taken(text) == {"katran_x_to": "", "katran_become": "`true`"}
+
+
+SENTENCE = "what a person reads, and more of it than one line of a phone can hold"
+
+
+@pytest.mark.parametrize(
+    ("heads", "row", "becomes"),
+    [
+        (["exit status", "means"], ["0", SENTENCE], ""),
+        (["command", "what it shows"], ["katran flows [--vip V] [--real A]", SENTENCE], "stacked"),
+        (["message", "what to do", "from"], [SENTENCE, SENTENCE, "roles/balancer"], "stacked"),
+        (["file", "planted", "tried", "noticed", "missed"], ["addresses.py", "272", "272", "256", "16"], "figures"),
+    ],
+)
+def test_a_table_that_a_phone_cannot_show_becomes_a_list_or_is_scrolled(
+    heads: list[str], row: list[str], becomes: str
+) -> None:
+    assert shape(heads, [row]) == becomes
+
+
+@pytest.mark.parametrize(
+    ("word", "parts"),
+    [
+        ("encapsulation_failures", ["encapsulation_failures"]),
+        ("katran_engine_runs_total{result}", ["katran_", "engine_", "runs_", "total", "{result}"]),
+        ("/run/katran-fleet/metrics.sock", ["/run/", "katran-fleet/", "metrics.sock"]),
+        ("systemd-networkd-wait-online.service", ["systemd-", "networkd-", "wait-", "online.service"]),
+    ],
+)
+def test_code_breaks_where_a_reader_would_break_it(word: str, parts: list[str]) -> None:
+    assert pieces(word, 24) == parts
+
+
+def test_a_page_that_a_phone_cannot_show_is_found(tmp_path: Path) -> None:
+    cells = "<article><div><table><tr><td style='width: {}px'>a<td>b</table></div></article>"
+    (tmp_path / "a.html").write_text(cells.format(100))
+    (tmp_path / "b.html").write_text(cells.format(300))
+    (tmp_path / "c.html").write_text("<p style='width: 500px'>x</p>" + cells.format(100))
+    done = subprocess.run(
+        [sys.executable, SITE / "check_narrow.py", tmp_path], capture_output=True, text=True, check=False
+    )
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["b.html", "c.html"]
+    assert done.returncode == 1

@@ -112,6 +112,33 @@ class Picture:
         return "\n".join([*self.parts, "</svg>", ""])
 
 
+def fleet() -> Picture:
+    """The landing page's: the way of a packet, from left to right."""
+    p = Picture(
+        "A packet's way through a fleet",
+        "The client's packet goes to the router, which picks one of two balancers by ECMP. The balancer picks a real by"
+        " its ring and sends the packet there in a tunnel. The real answers the client directly.",
+        264,
+    )
+    middle = 126
+    p.box(14, middle - 24, 74, 48, [("client", "b"), ("asks", "s")], "net")
+    p.way(f"M88 {middle}H108")
+    p.box(110, middle - 24, 76, 48, [("router", "b"), ("ECMP", "s")], "net")
+    for y, name in ((66, "balancer 1"), (186, "balancer 2")):
+        p.way(f"M186 {middle} 212 {y}")
+        p.box(214, y - 26, 128, 52, [(name, "b"), ("XDP: VIP → real", "s")], "lb")
+        for real in (46, middle, 206):
+            p.way(f"M342 {y} 382 {real}")
+    p.text(278, 120, "both compute", "s soft", "middle")
+    p.text(278, 137, "the same ring", "s soft", "middle")
+    for y, name in ((46, "real 1"), (middle, "real 2"), (206, "real 3")):
+        p.box(384, y - 22, 84, 44, [(name, "b"), ("VIP on lo", "s")], "real")
+    p.way(f"M426 24V14H51V{middle - 26}", back=True)
+    p.way(f"M426 228V238H51V{middle + 26}", back=True)
+    p.text(238, 256, "answers go straight back", "s soft", "middle")
+    return p
+
+
 def hosts() -> Picture:
     """Who is where, and which way packets go."""
     p = Picture(
@@ -426,7 +453,7 @@ def writers() -> Picture:
     return p
 
 
-PICTURES: tuple[Callable[[], Picture], ...] = (hosts, packet, steps, ring, tables, mtu, health, run, writers)
+PICTURES: tuple[Callable[[], Picture], ...] = (fleet, hosts, packet, steps, ring, tables, mtu, health, run, writers)
 
 
 def drawn() -> dict[str, str]:
