@@ -66,7 +66,7 @@ def rendered(report: Report, about: About) -> str:
         revision=about.revision,
         unasked=names_text(about.unasked),
         answered=names_text(each.host for each in report.answered),
-        served=sum(not each.level for each in report.vips),
+        served=sum(each.is_served for each in report.vips),
         out=sum(bool(each.said) for each in report.reals),
         packets=sum(each.packets for each in report.reals),
         most=MOST,

@@ -59,6 +59,11 @@ class VipRow:
     worst: Share | None
 
     @property
+    def is_served(self) -> bool:
+        """Whether every balancer that has it takes traffic for it: a real that is out keeps nobody from that."""
+        return bool(self.reals_in[0]) and set(self.states) <= {"announced", "ready"}
+
+    @property
     def level(self) -> str:
         """Its mark: error where it is down anywhere, warning where it is not announced everywhere, else ""."""
         if "down" in self.states or not self.reals_in[0]:

@@ -335,19 +335,20 @@ def test_what_chance_does_not_explain(flows: str, odd: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "level"),
+    ("other", "level", "served"),
     [
-        ({}, ""),
-        ({"state": "ready"}, "warning"),
-        ({"state": "draining"}, "warning"),
-        ({"reals_in": 1}, "warning"),
-        ({"reals_in": 0}, "error"),
-        ({"state": "down"}, "error"),
+        ({}, "", True),
+        ({"state": "ready"}, "warning", True),
+        ({"state": "draining"}, "warning", False),
+        ({"reals_in": 1}, "warning", True),
+        ({"reals_in": 0}, "error", False),
+        ({"state": "down"}, "error", False),
     ],
 )
-def test_how_a_vip_is_marked(other: Facts, level: str) -> None:
+def test_how_a_vip_is_marked(other: Facts, level: str, served: bool) -> None:
     [row] = vip_rows(fleet(lb1=facts(), lb2=facts(vip(**other)), lb3=facts()))
     assert row.level == level
+    assert row.is_served == served
     assert next(iter(row.states)) == "announced"
 
 
