@@ -116,6 +116,10 @@ def test_it_goes_where_it_is_told_and_no_packet_is_lost() -> None:
         try:
             changes = ensure(A, how="tc").changes
             back = ensure(A, how="xdp").changes
+            # Where others have the cores, few packets come between two changes.
+            while len(sent) <= 10:
+                ensure(A, how="tc")
+                ensure(A, how="xdp")
         finally:
             stop.set()
             thread.join()
@@ -134,7 +138,6 @@ def test_it_goes_where_it_is_told_and_no_packet_is_lost() -> None:
         f"detach decap from the ingress of {LINK}",
         f"remove the qdisc clsact from {LINK}",
     ]
-    assert len(sent) > 10
     assert running() == (True, False)
 
 
