@@ -22,7 +22,7 @@ lab-down: ## remove the fleet of `make lab` and every trace of it
 
 .PHONY: lab-test
 lab-test: venv ## the collection against a fleet with real traffic
-	@scripts/workers 3 tests/lab
+	@scripts/workers 2 tests/lab
 
 .PHONY: lab-proofs
 lab-proofs: venv ## what make lab-test tries a part of, with all trials, and what fails without the remedy
