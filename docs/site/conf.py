@@ -13,6 +13,7 @@ import yaml
 from lexer import ConsoleLexer
 from narrow import Translator
 from pygments.lexers.special import TextLexer
+from sphinx.application import Sphinx
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _GALAXY = yaml.safe_load((_PROJECT / "galaxy.yml").read_text(encoding="utf-8"))
@@ -66,9 +67,9 @@ def _without_comments(_app: object, _doc: str, source: list[str]) -> None:
     source[0] = re.sub(r"<!--.*?-->\n?", lambda found: "\n" * found[0].count("\n"), source[0], flags=re.DOTALL)
 
 
-def setup(app: object) -> None:
+def setup(app: Sphinx) -> None:
     """What Sphinx asks of a configuration."""
-    app.add_lexer("console", ConsoleLexer)  # type: ignore[attr-defined]
-    app.add_lexer("csv", TextLexer)  # type: ignore[attr-defined]
-    app.set_translator("html", Translator)  # type: ignore[attr-defined]
-    app.connect("source-read", _without_comments)  # type: ignore[attr-defined]
+    app.add_lexer("console", ConsoleLexer)
+    app.add_lexer("csv", TextLexer)
+    app.set_translator("html", Translator)
+    app.connect("source-read", _without_comments)

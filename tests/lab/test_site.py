@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 from fleetlab.plan import PROJECT
 
-SITE = PROJECT / "docs/site"
-sys.path.insert(0, str(SITE))
+# It is no package.
+sys.path.insert(0, str(PROJECT / "docs/site"))
 
-from generate import _anchors, _header, _taken  # noqa: E402 - docs/site is no package
-from lexer import ConsoleLexer  # noqa: E402
-from narrow import pieces, shape  # noqa: E402
-from pygments.token import Comment, Generic  # noqa: E402
+from generate import _anchors, _header, _taken
+from lexer import ConsoleLexer
+from narrow import pieces, shape
+from pygments.token import Comment, Generic
+
+SITE = PROJECT / "docs/site"
 
 
 def test_blocks_of_commands_have_prompts_commands_and_output() -> None:

@@ -17,6 +17,7 @@ from .._engine.drift import Times, compared, route_findings
 from .._engine.host import HostRequest, ensure_host, read_record
 from .._kernel.lock import leave_nothing
 from .._kernel.state_folder import StateFolder
+from .._model.announcement import drain_effect
 from .._model.bgp_settings import BGP
 from .._model.decap_record import DecapRecord
 from .._model.decap_settings import parse_real
@@ -118,7 +119,7 @@ class Drift:
         """A person's word on the balancer itself is no drift, as one on a real is none."""
         drain = read_drain(StateFolder(self.request.instance, self.request.bpffs))
         if drain is not None:
-            what = "its routes are withdrawn" if drain.withdraw else "traffic is asked to leave"
+            what = drain_effect(drain.withdraw)
             since = f" since {drain.since}" if drain.since else ""
             self.notes.append(
                 f"balancer {self.request.instance} is drained by {drain.by}{since}: {what} (katran undrain ends it)"

@@ -11,6 +11,7 @@ import typing as t
 from collections.abc import Sequence
 
 from .._engine.status import BalancerStatus, read_status
+from .._model.announcement import drain_effect
 from .._model.errors import EngineError
 from .._model.faults import some
 from .._model.status import VipStatus
@@ -116,8 +117,7 @@ def _balancer(status: BalancerStatus, several: bool) -> str:
 
 def _drained(drained: dict[str, t.Any]) -> str:
     since = f" since {moment_of(drained['since'])}" if drained["since"] else ""
-    what = "its routes are withdrawn" if drained["withdraw"] else "traffic is asked to leave"
-    return visible(f"by {drained['by']}{since}: {what} (katran undrain)")
+    return visible(f"by {drained['by']}{since}: {drain_effect(drained['withdraw'])} (katran undrain)")
 
 
 def _fill(status: BalancerStatus) -> str:

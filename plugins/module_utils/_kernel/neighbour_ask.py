@@ -14,11 +14,11 @@ from .._model.doctor.neighbours import answer_of, question
 from .link_view import mac_of
 
 _ETH_P_ARP, _ETH_P_IPV6 = 0x0806, 0x86DD
-_TRIES, _SECONDS = 3, 0.3
+_SECONDS = 0.3
 _LARGEST = 1514
 
 
-def ask_neighbour(interface: str, own: str, target: str, tries: int = _TRIES) -> str:
+def ask_neighbour(interface: str, own: str, target: str, tries: int = 3) -> str:
     """The MAC with which an address answers on the link, "" where nobody does. OSError where it cannot be asked.
 
     `own`: an address of this host on the interface, of the same family.

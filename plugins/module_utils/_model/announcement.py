@@ -77,6 +77,11 @@ class Drain(t.NamedTuple):
     withdraw: bool = False
 
 
+def drain_effect(withdraw: bool) -> str:
+    """What a drain does to the balancer's routes, in a few words."""
+    return "its routes are withdrawn" if withdraw else "traffic is asked to leave"
+
+
 def is_left(ready: Ready) -> bool:
     """Whether a person's word is why a place is not to be reached, or not first."""
     return any(reason.startswith((f"{DRAINED} by ", f"{WITHDRAWN} by ")) for reason in ready.reasons)

@@ -19,6 +19,12 @@ from fleetlab.plan import CONTROL, PROJECT, Lab, LabError
 from fleetlab.runs import TOOL, on_host
 from fleetlab.system import network
 
+sys.path.insert(0, str(PROJECT / "scripts"))
+
+from grafana.asked import Dashboard, Prometheus, legend
+
+__all__ = ["Dashboard", "Prometheus", "legend"]
+
 DOCS = PROJECT / "docs/monitoring"
 PROMETHEUS = PROJECT / ".cache/promtool/usr/bin/prometheus"
 EXPORTERS = PROJECT / ".cache/exporters/usr/bin"
@@ -33,12 +39,6 @@ _UNITS = {
 }
 _NGINX = b"events {}\npid /run/lab-metrics.pid;\nhttp { include /etc/nginx/conf.d/katran-metrics.conf; }\n"
 _TLS = "etc/katran-metrics"
-
-sys.path.insert(0, str(PROJECT / "scripts"))
-
-from grafana.asked import Dashboard, Prometheus, legend  # noqa: E402 (what the line above finds)
-
-__all__ = ["Dashboard", "Prometheus", "legend"]
 
 
 def prepare(lab: Lab, host: str, tls: Path) -> None:

@@ -21,7 +21,7 @@ def asked_itself(answer: GatewayAnswer) -> GatewayAnswer:
     """
     with open_route() as route:
         hop = next((hop for hop in answer.hops if neighbour(route, hop)[0] == answer.mac), None)
-        state = neighbour(route, hop)[1] if hop else CONFIRMED
+        state = neighbour(route, hop)[1] if hop else 0
     written = bool(state & PERMANENT)
     if hop is None or (state & CONFIRMED and not written):
         return answer
@@ -29,10 +29,9 @@ def asked_itself(answer: GatewayAnswer) -> GatewayAnswer:
     own = own_address(socket.AF_INET6 if ":" in hop.address else socket.AF_INET, [name])
     if own is None:
         return answer
-    mac = ask_neighbour(name, own, hop.address, *([1] if written else []))
     if written:
-        if mac in ("", answer.mac):
-            return answer
-        return replace(answer, mac=mac, written=f"{hop.address} dev {name}")
+        mac = ask_neighbour(name, own, hop.address, tries=1)
+        return replace(answer, mac=mac, written=f"{hop.address} dev {name}") if mac not in ("", answer.mac) else answer
+    mac = ask_neighbour(name, own, hop.address)
     sentence = "" if mac else f"the gateway {hop.address} does not answer on {name} when it is asked for its MAC"
     return replace(answer, mac=mac, sentence=sentence)

@@ -31,8 +31,8 @@ OF_A_REAL = (
 )
 """Causes at a real that make a probe flow fail."""
 
-_OF_SILENCE = (
-    *("interface_down", "rp_filter", "firewall_drops", "source_unreachable", "real_address", "host_unreachable"),
+_OF_SILENCE = frozenset(
+    ("interface_down", "rp_filter", "firewall_drops", "source_unreachable", "real_address", "host_unreachable")
 )
 """Those of them for which the real does not answer at its own address either, outside of the tunnel."""
 
@@ -167,22 +167,19 @@ def _symptoms(case: _Case) -> Iterator[Finding]:
     for each in case.found:
         if each.name in OF_A_REAL and each.error and not _is_symptom(case, each):
             causes.setdefault(each.host, []).append(each)
-
-    def fitting(symptom: Finding, owner: str) -> list[Finding]:
-        known = causes.get(owner, [])
-        return known if symptom.name != "real_unreachable" else [each for each in known if each.name in _OF_SILENCE]
-
     for each in case.found:
         if not _is_symptom(case, each):
             continue
         pairs = _pairs(case, each)
         owners = [(vip, case.owners.get(real, "")) for vip, real in pairs]
-        if pairs and all(any(_covers(cause, vip) for cause in fitting(each, owner)) for vip, owner in owners):
+        if pairs and all(any(_covers(cause, each, vip) for cause in causes.get(owner, ())) for vip, owner in owners):
             yield each
 
 
-def _covers(cause: Finding, vip: str) -> bool:
-    """Whether a cause at a real makes probe flows to a VIP fail: what is about another VIP does not."""
+def _covers(cause: Finding, symptom: Finding, vip: str) -> bool:
+    """Whether a cause at a real makes probe flows to a VIP fail like this: what is about another VIP does not."""
+    if symptom.name == "real_unreachable" and cause.name not in _OF_SILENCE:
+        return False
     name = VipName.read(vip)
     text = getattr(name.host, "text", "") if name is not None else ""
     if cause.name == "source_unreachable":
