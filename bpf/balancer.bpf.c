@@ -49,10 +49,24 @@ static __always_inline struct ctl_value *control(u32 index)
 	return ctl_array.lookup(&index);
 }
 
+static __always_inline struct tick *last_tick(void)
+{
+	u32 zero = 0;
+
+	return clock_tick.lookup(&zero);
+}
+
 static __always_inline struct vip_meta *
-find_vip_exact(struct vip_definition *key)
+find_vip_in_map(struct vip_definition *key)
 {
 	return vip_map.lookup(key);
+}
+
+static __always_inline void *find_vip_index(void)
+{
+	u32 zero = 0;
+
+	return vip_index.lookup(&zero);
 }
 
 static __always_inline u32 *find_vip_address(struct address *key)
@@ -287,8 +301,9 @@ static __always_inline void *find_flow_debug_table(u32 *cpu)
 #include "icmp.h"
 #include "choose.h"
 #include "capture.h"
-#include "encap.h"
+#include "send.h"
 #include "decap_inline.h"
+#include "established.h"
 
 /* Steps 2 to 5: from the IP header to the flow. */
 static __always_inline int parse_flow(struct cursor *cur, struct packet *p,
@@ -321,55 +336,6 @@ static __always_inline int too_big(struct packet *p, const bool v6)
 	return answer_too_big(p, v6);
 }
 
-/* A real on this host takes the packet as it is. */
-static __always_inline bool
-is_delivered_here(const struct vip *vip, const struct real_definition *real)
-{
-#ifdef FEATURE_LOCAL_DELIVERY
-	return vip->flags & VIP_LOCAL && real->flags & REAL_LOCAL;
-#else
-	return false;
-#endif
-}
-
-/* What is for a VIP of ours is for no balancer behind this one. */
-static __always_inline int deliver_here(struct packet *p)
-{
-#ifdef FEATURE_CHAIN
-	p->is_here = true;
-#endif
-	return XDP_PASS;
-}
-
-/* Step 12. */
-static __always_inline int send_to_real(struct packet *p,
-					const struct vip *vip,
-					const struct choice *choice,
-					const bool v6)
-{
-	struct real_definition *real = choice->real;
-	struct inner inner;
-	bool sent;
-
-	add_stats(stats_of(vip->num), 1, p->bytes);
-	add_stats(real_stats_of(choice->id), 1, p->bytes);
-	if (is_delivered_here(vip, real))
-		return deliver_here(p);
-
-	inner = inner_of(p, choice->client, v6);
-	if (real->flags & REAL_IPV6) {
-		sent = encap_ipv6(p, &inner, real, v6);
-		if (unlikely(!sent))
-			count_family(COUNT_ENCAP_FAILED, true);
-	} else {
-		/* IPv6 in IPv4 does not exist here. */
-		sent = !v6 && encap_ipv4(p, &inner, real);
-		if (unlikely(!sent))
-			count_family(COUNT_ENCAP_FAILED, false);
-	}
-	return likely(sent) ? XDP_TX : XDP_DROP;
-}
-
 /*
  * Steps 7 to 12. There are two of it: what it takes to tell who captures how
  * a real was chosen costs a packet that nobody captures nothing.
@@ -398,11 +364,11 @@ static __always_inline int forward(const struct cursor *cur, struct packet *p,
 }
 
 static __always_inline int balance(struct cursor *cur, struct packet *p,
+				   const struct exact_vip *exact,
 				   const bool v6)
 {
-	struct vip_definition key __on_stack;
 	struct flow_key flow __on_stack;
-	struct vip vip = { .key = &key };
+	struct vip vip = {};
 	int verdict;
 
 	verdict = parse_flow(cur, p, &flow, v6);
@@ -411,7 +377,7 @@ static __always_inline int balance(struct cursor *cur, struct packet *p,
 	if (unlikely(verdict != CONTINUE))
 		return verdict;
 
-	if (unlikely(!find_vip(p, &flow, &vip, v6))) {
+	if (unlikely(!find_vip(p, &flow, exact, &vip, v6))) {
 		if (p->icmp_counter && is_vip_address(flow.dst, v6))
 			count_icmp_error(p);
 		return XDP_PASS;
@@ -424,38 +390,39 @@ static __always_inline int balance(struct cursor *cur, struct packet *p,
 	return forward(cur, p, &flow, &vip, false, v6);
 }
 
-/*
- * Multicast and broadcast: every balancer of the segment gets the frame, and
- * each would send it on. Another host's own MAC is no reason to pass it: what
- * a router sends to a virtual one (VRRP) is for whoever has that.
- */
-static __always_inline bool is_to_many(const u8 *eth)
+/* Any packet's way: steps 1 to 12. */
+static __always_inline int balance_any(struct packet *p,
+				       const struct exact_vip *exact)
 {
-	return unlikely(eth[0] & 1);
+	struct cursor cur;
+	__be16 type;
+
+	if (unlikely(!open_frame(&cur, p)))
+		return XDP_DROP;
+	type = is_to_many(p->eth) ? 0 : parse_ethernet(&cur, p);
+	if (likely(type == htons(ETH_P_IP)))
+		return balance(&cur, p, exact, false);
+	if (type == htons(ETH_P_IPV6))
+		return balance(&cur, p, exact, true);
+	return XDP_PASS;
 }
 
 int balancer(struct xdp_md *ctx)
 {
-	struct cursor cur = {
-		.pos = (void *)(long)ctx->data,
-		.end = (void *)(long)ctx->data_end,
-	};
-	struct packet p = { .ctx = ctx, .eth = cur.pos };
+	struct exact_vip exact = { .is = VIP_NOT_ASKED };
+	struct packet p = { .ctx = ctx };
 	int action;
-	__be16 type;
 
-	if (unlikely(cur.pos + ETH_HLEN > cur.end))
+	p.frame = ctx->data_end - ctx->data;
+	if (unlikely(p.frame < ETH_HLEN))
 		return XDP_DROP;
-	p.frame = cur.end - cur.pos;
 	count_pair(COUNT_SEEN, 1, p.frame);
 
-	type = is_to_many(p.eth) ? 0 : parse_ethernet(&cur, &p);
-	if (likely(type == htons(ETH_P_IP)))
-		action = balance(&cur, &p, false);
-	else if (type == htons(ETH_P_IPV6))
-		action = balance(&cur, &p, true);
-	else
-		action = XDP_PASS;
+	if (unlikely(!send_established(ctx, p.frame, &action, &exact))) {
+		/* Nothing that was loaded there is kept for here. */
+		barrier();
+		action = balance_any(&p, &exact);
+	}
 
 	if (likely(action == XDP_TX))
 		count_pair(COUNT_SENT, 1, p.frame);

@@ -51,6 +51,18 @@ static __always_inline void copy_frame(const struct packet *p, u32 event,
 }
 #endif
 
+/* Whether somebody wants packets of any VIP. */
+static __always_inline bool somebody_captures(void)
+{
+#ifdef FEATURE_INTROSPECTION
+	struct ctl_value *until = control(CTL_CAPTURE_UNTIL);
+
+	return until && until->value;
+#else
+	return false;
+#endif
+}
+
 /* Whether somebody wants packets of this VIP and client. */
 static __always_inline bool is_captured(const struct packet *p,
 					const struct flow_key *flow,

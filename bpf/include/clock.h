@@ -17,18 +17,17 @@
 
 static __always_inline u64 coarse_ns(void)
 {
-	struct ctl_value *tick = control(CTL_CLOCK_TICK);
-	struct ctl_value *ns = control(CTL_CLOCK_NS);
+	struct tick *last = last_tick();
 	u64 jiffies = bpf_jiffies64();
 
-	if (!tick || !ns)
+	if (!last)
 		return bpf_ktime_get_coarse_ns();
-	if (unlikely(tick->value != jiffies)) {
-		ns->value = bpf_ktime_get_coarse_ns();
+	if (unlikely(last->jiffies != jiffies)) {
+		last->ns = bpf_ktime_get_coarse_ns();
 		barrier();
-		tick->value = jiffies;
+		last->jiffies = jiffies;
 	}
-	return ns->value;
+	return last->ns;
 }
 
 #endif

@@ -128,14 +128,9 @@ static __always_inline void debug_flow(const struct flow_key *outer,
 static __always_inline void count_decap_vip(const struct flow_key *inner,
 					    const bool v6)
 {
-	struct vip_definition key __on_stack;
 	struct vip_meta *meta;
 
-	if (is_ambiguous(inner->dst, v6))
-		return;
-	set_vip(&key, inner->words[2], inner->words[3], inner->port[1],
-		inner->proto);
-	meta = find_vip_exact(&key);
+	meta = find_vip_exact(inner, inner->port[1], inner->proto, v6);
 	if (meta)
 		add_stats(decap_vip_stats_of(meta->vip_num), 1, 0);
 }

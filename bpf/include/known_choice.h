@@ -66,6 +66,19 @@ static __always_inline bool is_fresh(const struct packet *p,
 	return true;
 }
 
+/* The real of an entry, and its id. NULL: it is gone, or the entry too old. */
+static __always_inline struct real_definition *
+real_of_entry(const struct packet *p, struct real_pos_lru *entry, u32 *id)
+{
+	struct real_definition *real;
+
+	*id = entry->pos;
+	real = find_real(id);
+	if (likely(real && is_real(real)) && is_fresh(p, entry))
+		return real;
+	return NULL;
+}
+
 /* Step 11b. Reals that are gone are no hit. */
 static __always_inline void table_choice(const struct packet *p,
 					 const struct table *table,
@@ -73,18 +86,14 @@ static __always_inline void table_choice(const struct packet *p,
 					 struct choice *choice)
 {
 	struct real_pos_lru *entry = find_entry(table, flow);
-	struct real_definition *real;
 
 	if (unlikely(!entry))
 		entry = find_outgrown_entry(table->cpu, flow);
 	if (unlikely(!entry))
 		return;
-	choice->id = entry->pos;
-	real = find_real(&choice->id);
-	if (likely(real && is_real(real)) && is_fresh(p, entry)) {
-		choice->real = real;
+	choice->real = real_of_entry(p, entry, &choice->id);
+	if (likely(choice->real))
 		chosen_by(choice, HOW_TABLE);
-	}
 }
 
 /* Step 11c. Reals that are gone are no hit here either. */
@@ -124,7 +133,7 @@ static __always_inline void global_choice(const struct table *table,
 #ifdef FEATURE_UDP_FLOW_MIGRATION
 static __always_inline bool is_down(const struct vip *vip, u32 id)
 {
-	struct vip_definition *key = own_key(vip);
+	struct vip_definition exact __on_stack, *key = own_key(vip, &exact);
 	void *down;
 
 	if (!key)

@@ -13,6 +13,10 @@
 BPF_TABLE("hash", struct vip_definition, struct vip_meta, vip_map, 1);
 BPF_TABLE("hash", struct address, u32, vip_addresses, 1);
 
+/* Its first entry is the index of vip_map: see vip_index.h. */
+BPF_TABLE("array", u32, struct vip_slot, vip_slots, 1);
+BPF_TABLE("array_of_maps$vip_slots", u32, u32, vip_index, 1);
+
 #ifdef FEATURE_CIDR_VIPS
 BPF_F_TABLE("lpm_trie", struct vip_lpm_key, struct vip_meta, vip_lpm_map, 1,
 	    BPF_F_NO_PREALLOC);
@@ -37,6 +41,7 @@ BPF_TABLE("array", u32, u32, vip_learned, 1);
 BPF_TABLE("array", u32, u32, ch_rings, 1);
 BPF_TABLE("array", u32, struct real_definition, reals, 1);
 BPF_TABLE("array", u32, struct ctl_value, ctl_array, 1);
+BPF_TABLE("array", u32, struct tick, clock_tick, 1);
 
 #ifdef FEATURE_SERVER_ID_HASH
 BPF_TABLE("hash", u32, u32, server_id_map, 1);

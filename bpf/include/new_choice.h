@@ -80,11 +80,12 @@ static __always_inline u32 ring_choice(const struct flow_key *flow,
 static __always_inline void count_traced_miss(const struct vip *vip, u32 id)
 {
 	struct vip_definition *traced = find_traced_vip(), *key;
+	struct vip_definition exact __on_stack;
 	u32 *misses;
 
 	if (!traced || likely(!traced->proto))
 		return;
-	key = own_key(vip);
+	key = own_key(vip, &exact);
 	if (!key || word32_at(&traced->port) != word32_at(&key->port) ||
 	    traced->vip[0] != key->vip[0] || traced->vip[1] != key->vip[1] ||
 	    traced->vip[2] != key->vip[2] || traced->vip[3] != key->vip[3])

@@ -124,10 +124,29 @@ static __always_inline bool is_length_right(const struct cursor *cur,
 	return likely(p->bytes - parsed <= frame_left(cur, p));
 }
 
-/* Whole words: one load and one store each, whatever the field's type. */
-#define word16_at(p) (*(word16 *)(p))
-#define word32_at(p) (*(word32 *)(p))
-#define word64_at(p) (*(word64 *)(p))
+/*
+ * Whole words: one load and one store each, whatever the field's type. The
+ * compiler sees through a cast that a packed field may be unaligned, and would
+ * take it byte by byte; through a function it does not.
+ */
+static __always_inline word16 *as_word16(const void *p)
+{
+	return (word16 *)p;
+}
+
+static __always_inline word32 *as_word32(const void *p)
+{
+	return (word32 *)p;
+}
+
+static __always_inline word64 *as_word64(const void *p)
+{
+	return (word64 *)p;
+}
+
+#define word16_at(p) (*as_word16(p))
+#define word32_at(p) (*as_word32(p))
+#define word64_at(p) (*as_word64(p))
 
 static __always_inline void set_address(void *to, u64 low, u64 high)
 {

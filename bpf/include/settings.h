@@ -11,6 +11,11 @@
 #define MAX_VIPS 512
 #endif
 
+/* Slots of the VIP index: a power of 2. */
+#ifndef VIP_SLOTS
+#define VIP_SLOTS 2048
+#endif
+
 /* Prime. It seeds the flow hash too: see hash.h. */
 #ifndef RING_SIZE
 #define RING_SIZE 65537

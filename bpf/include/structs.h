@@ -41,10 +41,8 @@
 /* Indexes of ctl_array. */
 #define CTL_GATEWAY_MAC 0
 #define CTL_INTROSPECTION 5
-/* The datapath's own: see capture.h and clock.h. */
+/* The datapath's own: see capture.h. */
 #define CTL_CAPTURE_UNTIL 13
-#define CTL_CLOCK_TICK 14
-#define CTL_CLOCK_NS 15
 
 struct address {
 	__be32 addr[4];
@@ -78,6 +76,20 @@ struct vip_meta {
 	u32 vip_num;
 };
 ASSERT_SIZE(struct vip_meta, 8);
+
+/*
+ * A slot of the VIP index, see vip_index.h: an exact VIP, or none (protocol 0).
+ * `displacement` is not about the VIP here, but about those whose home this is.
+ */
+struct vip_slot {
+	/* A vip_definition, in words. */
+	word64 low;
+	word64 high;
+	u32 port_proto;
+	u32 displacement;
+	struct vip_meta meta;
+};
+ASSERT_SIZE(struct vip_slot, 32);
 
 /* The nanoseconds are kept for UDP only: a TCP entry never gets too old. */
 struct real_pos_lru {
@@ -154,6 +166,13 @@ struct ctl_value {
 	};
 };
 ASSERT_SIZE(struct ctl_value, 8);
+
+/* The coarse clock's answer in one tick: see clock.h. */
+struct tick {
+	u64 jiffies;
+	u64 ns;
+};
+ASSERT_SIZE(struct tick, 16);
 
 struct event_metadata {
 	u32 event;

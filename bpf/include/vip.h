@@ -5,13 +5,25 @@
 
 #include "packet.h"
 #include "stats.h"
+#include "vip_index.h"
 
 struct vip {
 	u32 flags;
 	u32 num;
-	/* As matched: with port 0 where that matched. */
-	struct vip_definition *key;
+	/* Its key, as matched: with port 0 where that matched. */
+	struct vip_words words;
 	bool by_cidr;
+};
+
+/* What is known before step 6 of the exact VIP that a packet may be for. */
+struct exact_vip {
+	enum {
+		VIP_NOT_ASKED,
+		VIP_EXACT,
+		VIP_NOT_EXACT,
+	} volatile is;
+	volatile u32 flags;
+	volatile u32 num;
 };
 
 static __always_inline bool is_in_cidr_vip(const __be32 *addr, const bool v6)
@@ -35,12 +47,7 @@ static __always_inline bool is_in_cidr_vip(const __be32 *addr, const bool v6)
 /* Whatever port and protocol; addresses inside a CIDR VIP included. */
 static __always_inline bool is_vip_address(const __be32 *addr, const bool v6)
 {
-	struct address key __on_stack;
-
-	set_address(&key, word64_at(addr), word64_at(addr + 2));
-	if (!is_ambiguous(addr, v6) && find_vip_address(&key))
-		return true;
-	return is_in_cidr_vip(addr, v6);
+	return is_exact_vip_address(addr, v6) || is_in_cidr_vip(addr, v6);
 }
 
 /*
@@ -79,15 +86,22 @@ static __always_inline struct vip_meta *find_cidr_vip(const __be32 *addr,
  */
 static __always_inline bool find_vip(struct packet *p,
 				     const struct flow_key *flow,
+				     const struct exact_vip *exact,
 				     struct vip *vip, const bool v6)
 {
 	__be16 port = flow_dport(p);
-	struct vip_meta *meta;
+	struct vip_meta *meta = NULL;
 
 	vip->by_cidr = false;
-	set_vip(vip->key, flow->words[2], flow->words[3], port, p->proto);
-	meta = is_ambiguous(flow->dst, v6) ? NULL : find_vip_exact(vip->key);
-	if (likely(meta)) {
+	vip->words = vip_words_of(flow, port, p->proto, v6);
+	if (exact->is == VIP_EXACT) {
+		vip->flags = exact->flags;
+		vip->num = exact->num;
+		return true;
+	}
+	if (exact->is == VIP_NOT_ASKED)
+		meta = find_vip_exact(flow, port, p->proto, v6);
+	if (meta) {
 		vip->flags = meta->flags;
 		vip->num = meta->vip_num;
 		return true;
@@ -97,10 +111,8 @@ static __always_inline bool find_vip(struct packet *p,
 	if (meta)
 		vip->by_cidr = true;
 	if (!meta) {
-		word32_at(&vip->key->port) = (u32)p->proto << 16;
-		meta = is_ambiguous(flow->dst, v6) ?
-			       NULL :
-			       find_vip_exact(vip->key);
+		vip->words = vip_words_of(flow, 0, p->proto, v6);
+		meta = find_vip_exact(flow, 0, p->proto, v6);
 	}
 	if (!meta) {
 		meta = find_cidr_vip(flow->dst, 0, p->proto, v6);
@@ -117,14 +129,20 @@ static __always_inline bool find_vip(struct packet *p,
 	return true;
 }
 
-/* The VIP's key; of a CIDR VIP, with its prefix's network address. */
-static __always_inline struct vip_definition *own_key(const struct vip *vip)
+/*
+ * The VIP's key; of a CIDR VIP, with its prefix's network address. `exact`:
+ * room for that of another.
+ */
+static __always_inline struct vip_definition *
+own_key(const struct vip *vip, struct vip_definition *exact)
 {
 #ifdef FEATURE_CIDR_VIPS
 	if (vip->by_cidr)
 		return find_cidr_vip_key(vip->num);
 #endif
-	return vip->key;
+	set_address(exact, vip->words.low, vip->words.high);
+	word32_at(&exact->port) = vip->words.port_proto;
+	return exact;
 }
 
 #endif

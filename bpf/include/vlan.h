@@ -55,7 +55,7 @@ static __always_inline __be16 parse_ethernet(struct cursor *cur,
 
 	p->tag_bytes = 0;
 	cur->pos = eth + 1;
-	return eth->h_proto;
+	return word16_at(&eth->h_proto);
 }
 
 #endif

@@ -29,9 +29,11 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs impo
     NO_PREALLOC,
     PERCPU_ARRAY,
     PROG_ARRAY,
+    VIP_INDEX,
     balancer_maps,
 )
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
+from ansible_collections.katran.fleet.plugins.module_utils._model.vip_index import build_index
 from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
 from ansible_collections.katran.fleet.plugins.module_utils._program.bytecode import load
 from ansible_collections.katran.fleet.plugins.module_utils._program.macros import balancer_macros
@@ -143,6 +145,18 @@ class Balancer:
                     inner.update(layout.u32(self.real(real)), b"\1")
                 self.maps["vip_to_down_reals_map"].update(definition, layout.u32(down))
                 inner.close()
+        self.index_vips()
+
+    def index_vips(self) -> None:
+        """Make the index of what is in vip_map."""
+        spec = balancer_maps(self.settings)[VIP_INDEX].inner
+        assert spec is not None
+        slots = spec.entries(self.settings.sizes)
+        addresses = [key for key, _value in self.maps["vip_addresses"].items()]
+        filled = build_index(dict(self.maps["vip_map"].items()), addresses, slots)
+        with bpf.Map(bpf.create_map(spec.type, spec.key_size, spec.value_size, slots, spec.flags)) as index:
+            index.update_many(list(filled.items()))
+            self.maps[VIP_INDEX].update(layout.u32(0), layout.u32(index.fd))
 
     def set_sources(self, number: int, ipv6: bool, vip: Scenario) -> None:
         """Write a VIP's lists of clients; whoever is in none is kept out where some are let in."""

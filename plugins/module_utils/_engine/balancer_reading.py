@@ -18,12 +18,13 @@ from .._kernel.state_files import StateFile
 from .._model import layout
 from .._model.balancer_snapshot import BalancerSnapshot
 from .._model.flow_table_plan import FLOW_TABLES, cpus_of, shrinking
-from .._model.map_specs import BALANCER_SOURCES, balancer_maps
+from .._model.map_specs import BALANCER_SOURCES, VIP_INDEX, balancer_maps
 from .._model.size_plan import asks_room, has_contents, maps_to_migrate, seeds_hash, sizes_of
 from .._model.slot_plan import occupant
 from .._model.snapshot import Attachment, GatewayAnswer, MapInfo, Missing, RootArray
 from .._model.source_plan import source_of
 from .._model.state import State
+from .._model.vip_entries import INDEXED_MAPS
 from .._model.wanted import Wanted
 from .._program.flow_tables import count_entries, tables_in
 from .._program.home import Home, attempt
@@ -160,6 +161,8 @@ class BalancerReader:
             values=_values(maps, seen),
             room=room,
             moves=moves,
+            vips={name: maps.entries(name) for name in INDEXED_MAPS if name in seen.maps},
+            index=maps.index() if VIP_INDEX in seen.maps else None,
             tunnel_sources=tuple(
                 sorted(source_of(key) for name in BALANCER_SOURCES if name in seen.maps for key in maps.entries(name))
             ),

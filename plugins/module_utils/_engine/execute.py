@@ -14,10 +14,12 @@ from .._model.operations import (
     BlankSlots,
     Delete,
     DeleteDownSet,
+    DropIndex,
     Operation,
     PurgeFlows,
     Put,
     PutDownSet,
+    PutIndex,
     PutRing,
     SharedSlots,
     ZeroCounters,
@@ -51,6 +53,10 @@ def _execute_one(each: Operation, maps: Maps, slots: SharedSlots) -> None:
             maps.put_down_set(each.key, each.ids)
         case DeleteDownSet():
             maps.delete_down_set(each.key)
+        case PutIndex():
+            maps.put_index(each.slots)
+        case DropIndex():
+            maps.drop_index()
         case PurgeFlows():
             maps.purge_flows(each.ids)
         case ZeroCounters():

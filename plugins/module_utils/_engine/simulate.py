@@ -28,7 +28,7 @@ from .._model import layout
 from .._model.bytecode import Bytecode
 from .._model.errors import EngineError, ProgramError
 from .._model.hashing import flow_slot
-from .._model.map_specs import ARRAY, BALANCER_SOURCES, LRU_HASH, MAPS, MMAPABLE, PERCPU_ARRAY, MapSpec
+from .._model.map_specs import ARRAY, BALANCER_SOURCES, LRU_HASH, MAPS, MMAPABLE, PERCPU_ARRAY, VIP_INDEX, MapSpec
 from .._model.simulated_flows import Flow, build_frame, parse_flows, read_tunnel
 from .._model.source_entries import DENIED_MAP, FILTER_MAPS, deciding_prefix, filter_map
 from .._model.vip_entries import ADDRESS_MAPS, VIP_MAPS, known_metas
@@ -44,6 +44,7 @@ SHARED = frozenset(
     {
         *VIP_MAPS,
         *ADDRESS_MAPS,
+        VIP_INDEX,
         "cidr_vip_keys",
         "vip_learned",
         "ch_rings",

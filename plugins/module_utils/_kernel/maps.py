@@ -9,10 +9,11 @@ import mmap
 import os
 import struct
 import typing as t
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from .._model.layout import SLOT
-from .._model.map_specs import ARRAY, ARRAY_OF_MAPS, HASH, MMAPABLE, NO_PREALLOC
+from .._model.map_specs import ARRAY, ARRAY_OF_MAPS, HASH, MMAPABLE, NO_PREALLOC, VIP_INDEX, VIP_SLOTS
+from .._model.vip_index import SLOT_BYTES, index_slots
 from . import bpf
 from .open_map import Map
 from .pins import listed
@@ -57,6 +58,15 @@ class Maps(t.Protocol):
 
     def delete_down_set(self, key: bytes) -> None:
         """Remove a VIP's set."""
+
+    def index(self) -> Mapping[bytes, bytes] | None:
+        """The slots of the VIP index that are not empty; None while there is none."""
+
+    def put_index(self, slots: Sequence[tuple[bytes, bytes]]) -> None:
+        """Let this be the VIP index, as a whole, atomically."""
+
+    def drop_index(self) -> None:
+        """Let there be no VIP index."""
 
     def purge_flows(self, ids: frozenset[int]) -> int:
         """Remove every connection-table entry that leads to one of these reals; returns how many."""
@@ -141,13 +151,7 @@ class KernelMaps:
 
     def entries(self, name: str) -> dict[bytes, bytes]:
         """All entries; of an array the nonzero ones."""
-        opened = self.map(name)
-        if opened.info.type != ARRAY:
-            return dict(opened.items())
-        if opened.info.flags & MMAPABLE:
-            return dict(nonzero_entries(opened))
-        empty = bytes(opened.info.value_size)
-        return {key: value for key, value in opened.items() if value != empty}
+        return _entries(self.map(name))
 
     def put(self, name: str, entries: Sequence[tuple[bytes, bytes]]) -> None:
         """Write entries."""
@@ -207,6 +211,22 @@ class KernelMaps:
         """Remove a VIP's set."""
         self.map("vip_to_down_reals_map").delete(key)
 
+    def index(self) -> dict[bytes, bytes] | None:
+        """The slots of the VIP index that are not empty; None while there is none."""
+        return index_in(self.map(VIP_INDEX), self._opener.open_map_by_id)
+
+    def put_index(self, slots: Sequence[tuple[bytes, bytes]]) -> None:
+        """Let this be the VIP index: a new array is filled, then put in place by one write."""
+        outer = self.map(VIP_INDEX)
+        entries = index_slots(outer.info.entries)
+        made = bpf.create_map(VIP_SLOTS.type, 4, SLOT_BYTES, entries, VIP_SLOTS.flags, VIP_SLOTS.name)
+        with bpf.Map(made) as inner:
+            put_index(outer, inner, slots)
+
+    def drop_index(self) -> None:
+        """Let there be no VIP index; returns when no packet uses it any more."""
+        self.map(VIP_INDEX).delete(struct.pack("=I", 0))
+
     def flow_tables(self) -> Iterator[Map]:
         """Every connection table: those of the CPUs, the one they are replacing, and the fallback; the global ones."""
         for name in ("lru_mapping", "lru_outgrown", "fallback_cache", "global_lru_maps", "fallback_glru"):
@@ -238,6 +258,34 @@ class KernelMaps:
         """Set a per-CPU counter array's entries to zero on every CPU."""
         opened = self.map(name)
         opened.update_many([(struct.pack("=I", index), bytes(opened.stride)) for index in indexes])
+
+
+def _entries(opened: Map) -> dict[bytes, bytes]:
+    if opened.info.type != ARRAY:
+        return dict(opened.items())
+    if opened.info.flags & MMAPABLE:
+        return dict(nonzero_entries(opened))
+    empty = bytes(opened.info.value_size)
+    return {key: value for key, value in opened.items() if value != empty}
+
+
+def index_in(outer: Map, by_id: Callable[[int], Map]) -> dict[bytes, bytes] | None:
+    """The slots of the VIP index in vip_index that are not empty; None while there is none."""
+    value = outer.lookup(struct.pack("=I", 0))
+    if value is None:
+        return None
+    try:
+        with by_id(struct.unpack("=I", value)[0]) as inner:
+            return _entries(inner)
+    except FileNotFoundError:
+        # Another process replaced it meanwhile.
+        return None
+
+
+def put_index(outer: Map, inner: Map, slots: Sequence[tuple[bytes, bytes]]) -> None:
+    """Fill an empty array with these slots and let it be the index in vip_index."""
+    inner.update_many(slots)
+    outer.update(struct.pack("=I", 0), struct.pack("=I", inner.fd))
 
 
 def nonzero_entries(opened: Map) -> Iterator[tuple[bytes, bytes]]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from .._model import layout
 from .._model.layout import SLOT
-from .._model.map_specs import ARRAY, MapSpec, Shape, balancer_maps
+from .._model.map_specs import ARRAY, VIP_INDEX, MapSpec, Shape, balancer_maps
 from .maps import Maps
 
 
@@ -30,6 +30,7 @@ class MemoryMaps:
         self._entries: dict[str, dict[bytes, bytes]] = {name: {} for name in self._specs}
         self._rings: dict[int, bytearray] = {}
         self._down: dict[bytes, frozenset[int]] = {}
+        self._index: dict[bytes, bytes] | None = None
         self.flows: dict[bytes, int] = {}
         self.writes: dict[str, int] = {}
 
@@ -113,6 +114,19 @@ class MemoryMaps:
         self._down.pop(key, None)
         self._written("vip_to_down_reals_map", 1)
 
+    def index(self) -> dict[bytes, bytes] | None:
+        """The VIP index."""
+        return self._index
+
+    def put_index(self, slots: Sequence[tuple[bytes, bytes]]) -> None:
+        """Let this be the VIP index."""
+        self._index = dict(slots)
+        self._written(VIP_INDEX, 1)
+
+    def drop_index(self) -> None:
+        """Let there be no VIP index."""
+        self._index = None
+
     def purge_flows(self, ids: frozenset[int]) -> int:
         """Remove flows to these reals."""
         gone = [key for key, real in self.flows.items() if real in ids]
@@ -129,6 +143,7 @@ class MemoryMaps:
             "entries": {name: dict(entries) for name, entries in self._entries.items()},
             "rings": {number: bytes(ring) for number, ring in self._rings.items() if any(ring)},
             "down": dict(self._down),
+            "index": self._index,
         }
 
 
@@ -157,6 +172,10 @@ class PlannedMaps(MemoryMaps):
     def ring(self, number: int) -> memoryview:
         """The slots of a VIP's ring now."""
         return self._present.ring(number) if number < self._vips else super().ring(number)
+
+    def index(self) -> dict[bytes, bytes] | None:
+        """None: that of another balancer is made with its maps."""
+        return None
 
     def down_sets(self) -> dict[bytes, frozenset[int]]:
         """All sets that are there now."""

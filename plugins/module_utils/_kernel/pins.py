@@ -82,7 +82,7 @@ def create_pinned(spec: MapSpec, sizes: Mapping[str, int], path: str, inner_flag
                 spec.inner.type,
                 spec.inner.key_size,
                 spec.inner.value_size,
-                1,
+                spec.inner.template_entries(sizes),
                 spec.inner.flags | inner_flags,
                 spec.inner.name,
             )

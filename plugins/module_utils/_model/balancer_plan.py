@@ -18,6 +18,7 @@ from .balancer_steps import (
     Announce,
     ConcludeState,
     ForgetPrevious,
+    IndexVips,
     MigrateMaps,
     Prove,
     RememberPlaces,
@@ -29,7 +30,7 @@ from .errors import NetworkError, ProgramError
 from .flow_table_plan import numa_flag, plan_tables
 from .link_mtu import link_faults
 from .lru_history import learners, may_be_known
-from .map_specs import BALANCER_SOURCES, MapSpec, balancer_maps
+from .map_specs import BALANCER_SOURCES, VIP_INDEX, MapSpec, balancer_maps
 from .operations import Put
 from .pinned import PinnedMaps
 from .program_plan import (
@@ -62,6 +63,7 @@ from .steps import (
     TakeSlot,
 )
 from .take_over import HoldForeign, plan_letting_go, plan_take_over
+from .vip_index import build_index, index_slots
 from .vips import vips_from_config
 from .wanted import Wanted
 
@@ -118,6 +120,7 @@ def plan_balancer(
     plan_tables(plan, wanted, seen)
     plan_take_over(plan, state, seen)
     _plan_learned(plan, wanted, state, seen)
+    _plan_index(plan, wanted, seen, migrate)
     mac = _plan_gateway(plan, wanted, state, seen)
     _plan_sources(plan, wanted, specs, seen)
     if not specs.keys().isdisjoint(BALANCER_SOURCES):
@@ -272,6 +275,16 @@ def _plan_learned(plan: BalancerPlan, wanted: Wanted, state: State, seen: Balanc
     missing = tuple(entry for number, entry in zip(numbers, entries, strict=True) if _unmarked(seen, number))
     if missing:
         plan.add(Put("vip_learned", missing))
+
+
+def _plan_index(plan: BalancerPlan, wanted: Wanted, seen: BalancerSnapshot, migrate: Sequence[str]) -> None:
+    """Index the VIPs for a program that comes: what there is may be older than they are."""
+    if not plan.loads or not seen.vips.get("vip_map"):
+        return
+    entries = index_slots(wanted.settings.sizes["vips"])
+    slots = build_index(seen.vips["vip_map"], seen.vips["vip_addresses"], entries)
+    if VIP_INDEX not in seen.maps or VIP_INDEX in migrate or seen.index != slots:
+        plan.add(IndexVips(entries, tuple(slots.items())))
 
 
 def _unmarked(seen: BalancerSnapshot, number: int) -> bool:

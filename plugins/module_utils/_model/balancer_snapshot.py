@@ -12,6 +12,7 @@ from .bytecode import Bytecode
 from .slot_plan import Slots, occupant
 from .snapshot import NO_BYTECODE, GatewayAnswer, MapInfo, Missing, ProgramInfo, ProgramSnapshot
 from .state import ProgramRecord
+from .vip_index import Index
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class BalancerSnapshot(ProgramSnapshot):
     tables, those that would be chosen another real). `tunnel_sources`: the prefixes from which tunnels that end here
     are taken. `mtus`: interface → its MTU, where that is asked for. `katrans`: id of a program that is not ours and may
     be replaced, if it is a Katran → how many VIPs it has; `held`: the one that was replaced, where it is still pinned.
+    `vips`: the entries of the maps that the VIP index is made of; `index`: the one there is.
     """
 
     previous: Bytecode | Missing = NO_BYTECODE
@@ -52,6 +54,8 @@ class BalancerSnapshot(ProgramSnapshot):
     mtus: Mapping[str, int | None] = field(default_factory=dict)
     katrans: Mapping[int, int] = field(default_factory=dict)
     held: ProgramInfo | None = None
+    vips: Mapping[str, Mapping[bytes, bytes]] = field(default_factory=dict)
+    index: Index | None = None
 
     def ours_by(self, record: ProgramRecord) -> frozenset[int]:
         """The ids of programs that are this balancer's, wherever XDP or root runs them."""

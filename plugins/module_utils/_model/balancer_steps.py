@@ -58,6 +58,15 @@ class MakeTables:
 
 
 @dataclass(frozen=True)
+class IndexVips:
+    """Make the index of the VIPs that there are, of so many slots at most, for a program that looks into it."""
+
+    phase: t.ClassVar[Phase] = Phase.WRITE
+    entries: int
+    slots: tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True)
 class Announce:
     """Write down and pin what is about to be attached, but for what only its loading and migration tell."""
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from . import layout
 from .faults import shortened
 from .ids import Ids
+from .map_specs import VIP_INDEX
 from .operations import Delete, DeleteDownSet, Operation, Put, PutDownSet, PutRing
 from .quic_lb_entries import drifted, kernel_entries
 from .source_entries import FILTER_MAPS, filter_entries, source_in
@@ -104,6 +105,7 @@ def vip_drift(left: Left, wanted: View, plan: VipPlan, actual: Actual) -> list[s
             if (number in numbers[name]) != foreign and not as_left:
                 lines.append(f"VIP number {number}: {sentence}")
     lines += _quic_lb_drift(left, plan, actual)
+    lines += _index_drift(known, actual)
     lines += _ring_drift(left, plan, actual)
     lines += _down_drift(left.view, wanted, plan, actual)
     return shortened(lines, f"vips: {_MORE}")
@@ -145,6 +147,14 @@ def _quic_lb_drift(left: Left, plan: VipPlan, actual: Actual) -> list[str]:
         if number is not None and vip.quic_lb:
             entries.update(kernel_entries(vip.quic_lb, number, left.real_ids))
     return drifted(_touched(plan.operations, actual.entries), entries, actual.entries)
+
+
+def _index_drift(known: Collection[VipKey], actual: Actual) -> list[str]:
+    """The VIP index, where it is not that of the VIPs that are there."""
+    if not any(key.prefixlen is None for key in known) or actual.index == actual.wanted_index(actual.entries):
+        return []
+    fault = "missing" if actual.index is None else "changed"
+    return [f"the index of all VIPs: {_FAULTS[fault].format(map=VIP_INDEX)}"]
 
 
 def _ring_drift(left: Left, plan: VipPlan, actual: Actual) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from . import layout
+from .vip_index import SLOT_BYTES, index_slots
 
 GLOBAL_COUNTERS = 22
 """Entries of `stats` after those of the VIPs."""
@@ -76,6 +77,10 @@ class MapSpec:
     exists: Callable[[Shape], bool] = field(default=lambda _shape: True)
     inner: MapSpec | None = None
 
+    def template_entries(self, sizes: Mapping[str, int]) -> int:
+        """The entries of the inner map that a map of maps is created with: an array must have those of all to come."""
+        return self.entries(sizes) if self.type == ARRAY else 1
+
 
 def _size(name: str) -> Entries:
     return lambda sizes: sizes[name]
@@ -102,9 +107,13 @@ ROOT_SLOTS = 3
 NEXT_PROGRAMS = "next_programs"
 """What a balancer in a slot of a root program's array runs where a packet is not for it: slot → that slot's program."""
 
+VIP_INDEX = "vip_index"
+"""What the program looks into for exact VIPs instead of vip_map, while it is there: see vip_index.py."""
+
 FLOW_TABLE = MapSpec("flows", LRU_HASH, 40, 16, _size("flows"))
 GLOBAL_FLOW_TABLE = MapSpec("global_flows", LRU_HASH, 40, 4, _size("global_flows"))
 FLOW_DEBUG_TABLE = MapSpec("flow_debug", LRU_HASH, 40, 32, _size("flows"))
+VIP_SLOTS = MapSpec("vip_slots", ARRAY, 4, SLOT_BYTES, lambda sizes: index_slots(sizes["vips"]), MMAPABLE)
 DOWN_SET = MapSpec("down_reals", HASH, 4, 1, _size("reals"), NO_PREALLOC)
 
 MAPS: tuple[MapSpec, ...] = (
@@ -112,6 +121,8 @@ MAPS: tuple[MapSpec, ...] = (
     MapSpec("vip_lpm_map", LPM_TRIE, 24, 8, _size("cidr_vips"), NO_PREALLOC, _with("cidr_vips")),
     MapSpec("vip_lpm4_map", LPM_TRIE, 12, 8, _size("cidr_vips"), NO_PREALLOC, _with("cidr_vips")),
     MapSpec("vip_addresses", HASH, 16, 4, _size("vips")),
+    # Its first entry is used: it has as many as there may be VIPs, so that one of another size is made anew.
+    MapSpec(VIP_INDEX, ARRAY_OF_MAPS, 4, 4, _size("vips"), inner=VIP_SLOTS),
     MapSpec("vip_address_lpm4", LPM_TRIE, 8, 4, _size("cidr_vips"), NO_PREALLOC, _with("cidr_vips")),
     MapSpec("vip_address_lpm6", LPM_TRIE, 20, 4, _size("cidr_vips"), NO_PREALLOC, _with("cidr_vips")),
     MapSpec("cidr_vip_keys", ARRAY, 4, 20, _size("vips"), exists=_with("cidr_vips")),
@@ -162,6 +173,7 @@ MAPS: tuple[MapSpec, ...] = (
         inner=DOWN_SET,
     ),
     MapSpec("ctl_array", ARRAY, 4, 8, _fixed(16)),
+    MapSpec("clock_tick", ARRAY, 4, 16, _fixed(1)),
     MapSpec("capture_filter", ARRAY, 4, 56, _fixed(1), exists=_with("introspection")),
     MapSpec("event_pipe", PERF_EVENT_ARRAY, 4, 4, _fixed(MAX_CPUS), exists=_with("introspection")),
     MapSpec("decap_dst", HASH, 16, 4, _size("vips"), exists=_with("inline_decap")),

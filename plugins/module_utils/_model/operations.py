@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .layout import SLOT
+from .map_specs import VIP_INDEX
 from .ring_slots import ring_slots
 
 
@@ -114,7 +115,21 @@ class ZeroCounters:
     indexes: tuple[int, ...]
 
 
-Operation = t.Union[Put, Delete, PutRing, BlankSlots, PutDownSet, DeleteDownSet, PurgeFlows, ZeroCounters]
+@dataclass(frozen=True)
+class PutIndex:
+    """Let the program look into this index for exact VIPs, and from one packet to the next into no other."""
+
+    slots: tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True)
+class DropIndex:
+    """Let the program ask vip_map itself."""
+
+
+Operation = t.Union[
+    Put, Delete, PutRing, BlankSlots, PutDownSet, DeleteDownSet, PurgeFlows, ZeroCounters, PutIndex, DropIndex
+]
 
 
 def map_of(operation: Operation) -> str:
@@ -126,6 +141,8 @@ def map_of(operation: Operation) -> str:
             return "vip_to_down_reals_map"
         case PurgeFlows():
             return "lru_mapping"
+        case PutIndex() | DropIndex():
+            return VIP_INDEX
     return operation.map
 
 
@@ -140,7 +157,7 @@ def count(operations: Iterable[Operation]) -> dict[str, int]:
                 entries = len(each.keys)
             case PutRing() | BlankSlots():
                 entries = each.changed
-            case PutDownSet() | DeleteDownSet():
+            case PutDownSet() | DeleteDownSet() | PutIndex():
                 entries = 1
             case _:
                 continue

@@ -14,6 +14,7 @@ from .layout import SLOT
 from .operations import digest
 from .quic_lb_entries import configs_in_kernel
 from .source_entries import FILTER_MAPS, is_filtered, lists_in_kernel
+from .vip_index import Index, build_index
 from .vips import Vip, VipKey, VipReal
 
 
@@ -23,7 +24,8 @@ class Actual:
 
     `entries`: map → its entries (arrays: the nonzero ones), for the maps that exist. `down`: vip_definition → ids.
     `ring`: VIP number → its live slots. `capacity`: map → entries. `filters`: whether there are maps for lists of
-    clients, which `entries` need not have: a run that changes no VIP leaves them as they are.
+    clients, which `entries` need not have: a run that changes no VIP leaves them as they are. `index`: that of the
+    VIPs, None while there is none; `index_slots`: how many slots it has, 0 where the balancer has no map for it.
     """
 
     entries: Mapping[str, Mapping[bytes, bytes]]
@@ -32,6 +34,8 @@ class Actual:
     capacity: Mapping[str, int]
     ring_size: int
     filters: bool = False
+    index: Index | None = None
+    index_slots: int = 0
     _digests: dict[int, str] = field(default_factory=dict)
 
     def is_empty(self, number: int) -> bool:
@@ -44,6 +48,12 @@ class Actual:
         if number not in self._digests:
             self._digests[number] = digest(self.ring(number))
         return self._digests[number]
+
+    def wanted_index(self, entries: Mapping[str, Mapping[bytes, bytes]]) -> dict[bytes, bytes] | None:
+        """The index of these VIPs; None: there is none of none."""
+        if not self.index_slots or not entries["vip_map"]:
+            return None
+        return build_index(entries["vip_map"], entries["vip_addresses"], self.index_slots)
 
     def numbers(self) -> set[int]:
         """The VIP numbers that are visible to packets."""
@@ -97,6 +107,8 @@ NUMBER_MAPS = ("cidr_vip_keys", "vip_learned", "quic_lb_vips")
 """Arrays by VIP number."""
 
 ADDRESS_MAPS = ("vip_addresses", "vip_address_lpm4", "vip_address_lpm6")
+INDEXED_MAPS = ("vip_map", "vip_addresses")
+"""Those that the VIP index is made of."""
 
 
 def unsettled(real_ids: Ids, reals: Mapping[bytes, bytes]) -> frozenset[int]:

@@ -24,10 +24,12 @@ from .operations import (
     BlankSlots,
     Delete,
     DeleteDownSet,
+    DropIndex,
     Operation,
     PurgeFlows,
     Put,
     PutDownSet,
+    PutIndex,
     PutRing,
     SharedSlots,
     ZeroCounters,
@@ -41,6 +43,7 @@ from .source_entries_plan import plan_sources, source_target, sources_of
 from .verdicts import Words
 from .vip_entries import (
     ADDRESS_MAPS,
+    INDEXED_MAPS,
     NUMBER_MAPS,
     VIP_MAPS,
     Actual,
@@ -157,7 +160,20 @@ class _VipPlanner:
         new_rings = self._plan_rings()
         self._plan_entries(target)
         operations = self.go + self.appear if self.tight else self._reset_reused() + self.appear + self.go
-        return VipPlan(operations + self.late, self.real_ids, self.vip_numbers, new_rings)
+        operations = self._indexed(operations + self.late, target)
+        return VipPlan(operations, self.real_ids, self.vip_numbers, new_rings)
+
+    def _indexed(self, operations: list[Operation], target: Mapping[str, Mapping[bytes, bytes]]) -> list[Operation]:
+        """The same with an index of the VIPs after it, and none while they change."""
+        if not self.actual.index_slots:
+            return operations
+        there, index = self.actual.index, self.actual.wanted_index(target)
+        changes = any(isinstance(each, (Put, Delete)) and each.map in INDEXED_MAPS for each in operations)
+        drop: list[Operation] = [DropIndex()] if there is not None and (changes or index is None) else []
+        put: list[Operation] = (
+            [PutIndex(tuple(index.items()))] if index is not None and (changes or index != there) else []
+        )
+        return [*drop, *operations, *put]
 
     def _number(self) -> None:
         """Assign ids and numbers to what appears, free those of what goes."""

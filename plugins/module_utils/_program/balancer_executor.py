@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 
 from .._kernel.balancer_edges import BalancerEdges
+from .._kernel.maps import put_index
 from .._kernel.open_map import KindError, Map
 from .._kernel.state_files import StateFile
 from .._model import layout
@@ -19,6 +20,7 @@ from .._model.balancer_steps import (
     Announce,
     ConcludeState,
     ForgetPrevious,
+    IndexVips,
     MakeTables,
     MigrateMaps,
     Prove,
@@ -28,6 +30,7 @@ from .._model.balancer_steps import (
     Watch,
 )
 from .._model.errors import FleetError, ModeError, ProgramError, StateError
+from .._model.map_specs import VIP_INDEX, VIP_SLOTS
 from .._model.operations import Put
 from .._model.state import Foreign, State
 from .._model.steps import AnyStep, Attach, CreateMaps, Fill, Keep, Load, Phase, TakeSlot, phase_of
@@ -142,6 +145,14 @@ class BalancerExecutor(Executor):
     def put(self, step: Put | Fill) -> None:
         with self.edges.open_map(self.path(step.map)) as opened:
             opened.update_many(step.entries)
+
+    def index_vips(self, step: IndexVips) -> None:
+        """One that the present program looks into as well is of the same VIPs."""
+        with (
+            self.edges.open_map(self.path(VIP_INDEX)) as outer,
+            self.host.create_table(VIP_SLOTS, step.entries, None) as made,
+        ):
+            put_index(outer, made, step.slots)
 
     def make_tables(self, step: MakeTables) -> None:
         made = self.made[step.map] = {}
@@ -318,6 +329,7 @@ BalancerExecutor.taking = {
     Prove: BalancerExecutor.prove,
     Watch: BalancerExecutor.watch,
     MigrateMaps: BalancerExecutor.migrate,
+    IndexVips: BalancerExecutor.index_vips,
     Put: BalancerExecutor.put,
     MakeTables: BalancerExecutor.make_tables,
     Load: BalancerExecutor.load,

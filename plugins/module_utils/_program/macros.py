@@ -10,6 +10,7 @@ import struct
 import typing as t
 
 from .._model.map_specs import Shape
+from .._model.vip_index import index_slots
 
 
 class ProgramSettings(Shape, t.Protocol):
@@ -38,6 +39,7 @@ def balancer_macros(settings: ProgramSettings) -> dict[str, int]:
     words = struct.unpack(">4I", ipv6)
     macros = {
         "MAX_VIPS": settings.sizes["vips"],
+        "VIP_SLOTS": index_slots(settings.sizes["vips"]),
         "RING_SIZE": settings.sizes["ring"],
         "MAX_FRAME": settings.max_frame,
         "MAX_NEW_FLOWS": settings.max_new_flows,
