@@ -4,8 +4,8 @@
  * makes of vip_map, as a whole, and replaces by one write. A lookup in a hash
  * map calls the kernel and costs some 20 ns; this one is inlined.
  *
- * A VIP lies in its home slot, or, where several have the same home, as many
- * steps further as its home says: hash and displace (Belazzougui, Botelho,
+ * A VIP lies in its home slot, or, where several have the same home, where
+ * that one's displacement leads it: hash and displace (Belazzougui, Botelho,
  * Dietzfelbinger: Hash, displace, and compress, 2009). So whether a VIP is
  * there or not takes two slots to tell, and mostly one. While VIPs change
  * there is no index, and vip_map itself is asked.
@@ -58,7 +58,7 @@ find_vip_slot(void *index, const struct vip_words *vip, const bool v6)
 {
 	struct vip_slot *slot;
 	u64 hash = vip->low * VIP_FACTOR_LOW;
-	u32 steps;
+	u32 displacement;
 
 	if (v6)
 		hash += vip->high * VIP_FACTOR_HIGH;
@@ -66,12 +66,12 @@ find_vip_slot(void *index, const struct vip_words *vip, const bool v6)
 	slot = vip_slot_at(index, hash >> 32);
 	if (unlikely(!slot))
 		return NULL;
-	steps = slot->displacement;
-	if (likely(!steps))
+	displacement = slot->displacement;
+	if (likely(!displacement))
 		return slot;
-	if (unlikely(steps == VIP_HOME_CROWDED))
+	if (unlikely(displacement == VIP_HOME_CROWDED))
 		return NULL;
-	return vip_slot_at(index, (hash >> 32) + steps * (hash >> 16 | 1));
+	return vip_slot_at(index, hash * (2ULL * displacement + 1) >> 32);
 }
 
 /*

@@ -24,6 +24,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs impo
     ROOT_MAPS,
     MapSpec,
 )
+from ansible_collections.katran.fleet.plugins.module_utils._model.vip_index import build_index
 from ansible_collections.katran.fleet.tests.conformance.provision import BPF
 
 Members = dict[str, bytes]
@@ -54,6 +55,11 @@ ENCODED: dict[str, tuple[bytes, Members]] = {
         {"vip": ONES, "port": b"\x33\x44", "proto": b"\x77", "pad": b"\0"},
     ),
     "vip_meta": (layout.vip_meta(7, 9), {"flags": layout.u32(7), "vip_num": layout.u32(9)}),
+    "vip_slot": (
+        build_index({layout.vip_definition(ONES, 0x3344, 6): layout.vip_meta(7, 9)}, [], 16).popitem()[1],
+        {"low": ONES[:8], "high": ONES[:8], "port_proto": b"\x33\x44\6\0", "displacement": bytes(4)}
+        | {"meta": layout.vip_meta(7, 9)},
+    ),
     "real_pos_lru": (layout.real_pos_lru(7, 9), {"pos": layout.u32(7), "pad": bytes(4), "atime": NUMBERS.pack(9)}),
     "real_definition": (layout.real_definition(ONES, 3), {"dst": ONES, "flags": b"\3", "pad": bytes(3)}),
     "lb_stats": (NUMBERS.pack(1) + NUMBERS.pack(2), {"v1": NUMBERS.pack(1), "v2": NUMBERS.pack(2)}),
@@ -157,7 +163,7 @@ def test_codecs_agree_with_the_compiled_struct(name: str, compiled: dict[str, di
 def test_every_struct_is_compared(compiled: dict[str, dict[str, Any]]) -> None:
     """Those that only the datapath, or a reader of event_pipe, has to know stand apart."""
     declared = set(re.findall(r"^struct (\w+) \{", Path(BPF, "include/structs.h").read_text(), re.MULTILINE))
-    assert declared - set(ENCODED) == {"event_metadata", "capture_metadata", "flow_debug_info"}
+    assert declared - set(ENCODED) == {"tick", "event_metadata", "capture_metadata", "flow_debug_info"}
 
 
 def test_addresses_and_ports_are_declared_in_network_order() -> None:

@@ -12,8 +12,8 @@ import typing as t
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from .._model.layout import SLOT
-from .._model.map_specs import ARRAY, ARRAY_OF_MAPS, HASH, MMAPABLE, NO_PREALLOC, VIP_INDEX, VIP_SLOTS
-from .._model.vip_index import SLOT_BYTES, index_slots
+from .._model.map_specs import ARRAY, ARRAY_OF_MAPS, HASH, MMAPABLE, NO_PREALLOC, VIP_INDEX, VIP_SLOTS, MapSpec
+from .._model.vip_index import index_slots
 from . import bpf
 from .open_map import Map
 from .pins import listed
@@ -87,6 +87,9 @@ class Opener(t.Protocol):
     def listed(self, folder: str, /) -> list[str]:
         """What is in a folder of the bpffs; nothing where there is none."""
 
+    def create_table(self, spec: MapSpec, entries: int, node: int | None, /) -> Map:
+        """Create a map that is pinned nowhere."""
+
 
 class _Kernel:
     """The kernel itself."""
@@ -94,6 +97,12 @@ class _Kernel:
     open_map = staticmethod(bpf.open_map)
     open_map_by_id = staticmethod(bpf.map_by_id)
     listed = staticmethod(listed)
+
+    @staticmethod
+    def create_table(spec: MapSpec, entries: int, node: int | None) -> bpf.Map:
+        return bpf.Map(
+            bpf.create_map(spec.type, spec.key_size, spec.value_size, entries, spec.flags, spec.name, numa_node=node)
+        )
 
 
 class KernelMaps:
@@ -218,9 +227,7 @@ class KernelMaps:
     def put_index(self, slots: Sequence[tuple[bytes, bytes]]) -> None:
         """Let this be the VIP index: a new array is filled, then put in place by one write."""
         outer = self.map(VIP_INDEX)
-        entries = index_slots(outer.info.entries)
-        made = bpf.create_map(VIP_SLOTS.type, 4, SLOT_BYTES, entries, VIP_SLOTS.flags, VIP_SLOTS.name)
-        with bpf.Map(made) as inner:
+        with self._opener.create_table(VIP_SLOTS, index_slots(outer.info.entries), None) as inner:
             put_index(outer, inner, slots)
 
     def drop_index(self) -> None:

@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from .._model import layout
 from .._model.layout import SLOT
 from .._model.map_specs import ARRAY, VIP_INDEX, MapSpec, Shape, balancer_maps
+from .._model.vip_entries import INDEXED_MAPS
+from .._model.vip_index import build_index, index_slots
 from .maps import Maps
 
 
@@ -143,7 +145,7 @@ class MemoryMaps:
             "entries": {name: dict(entries) for name, entries in self._entries.items()},
             "rings": {number: bytes(ring) for number, ring in self._rings.items() if any(ring)},
             "down": dict(self._down),
-            "index": self._index,
+            "index": None if self._index is None else dict(self._index),
         }
 
 
@@ -174,8 +176,9 @@ class PlannedMaps(MemoryMaps):
         return self._present.ring(number) if number < self._vips else super().ring(number)
 
     def index(self) -> dict[bytes, bytes] | None:
-        """None: that of another balancer is made with its maps."""
-        return None
+        """The one that its program will find: module balancer makes it of the VIPs that are there."""
+        vips, addresses = (self.entries(name) for name in INDEXED_MAPS)
+        return build_index(vips, addresses, index_slots(self.capacity(VIP_INDEX))) if vips else None
 
     def down_sets(self) -> dict[bytes, frozenset[int]]:
         """All sets that are there now."""

@@ -17,12 +17,21 @@ from . import layout
 from .faults import shortened
 from .ids import Ids
 from .map_specs import VIP_INDEX
-from .operations import Delete, DeleteDownSet, Operation, Put, PutDownSet, PutRing
+from .operations import Delete, DeleteDownSet, DropIndex, Operation, Put, PutDownSet, PutIndex, PutRing
 from .quic_lb_entries import drifted, kernel_entries
 from .source_entries import FILTER_MAPS, filter_entries, source_in
 from .table import Table
 from .verdicts import Words
-from .vip_entries import ADDRESS_MAPS, VIP_MAPS, Actual, address_entry, down_set_key, known_keys, vip_map_entry
+from .vip_entries import (
+    ADDRESS_MAPS,
+    INDEXED_MAPS,
+    VIP_MAPS,
+    Actual,
+    address_entry,
+    down_set_key,
+    known_keys,
+    vip_map_entry,
+)
 from .vip_plan import VipPlan, down_members
 from .vips import Vip, VipKey
 
@@ -105,7 +114,7 @@ def vip_drift(left: Left, wanted: View, plan: VipPlan, actual: Actual) -> list[s
             if (number in numbers[name]) != foreign and not as_left:
                 lines.append(f"VIP number {number}: {sentence}")
     lines += _quic_lb_drift(left, plan, actual)
-    lines += _index_drift(known, actual)
+    lines += _index_drift(plan, actual)
     lines += _ring_drift(left, plan, actual)
     lines += _down_drift(left.view, wanted, plan, actual)
     return shortened(lines, f"vips: {_MORE}")
@@ -149,12 +158,15 @@ def _quic_lb_drift(left: Left, plan: VipPlan, actual: Actual) -> list[str]:
     return drifted(_touched(plan.operations, actual.entries), entries, actual.entries)
 
 
-def _index_drift(known: Collection[VipKey], actual: Actual) -> list[str]:
-    """The VIP index, where it is not that of the VIPs that are there."""
-    if not any(key.prefixlen is None for key in known) or actual.index == actual.wanted_index(actual.entries):
+def _index_drift(plan: VipPlan, actual: Actual) -> list[str]:
+    """The VIP index, where it is to become another although VIPs stay as they are."""
+    operations = plan.operations
+    if any(isinstance(each, (Put, Delete)) and each.map in INDEXED_MAPS for each in operations):
+        return []
+    if not any(isinstance(each, (PutIndex, DropIndex)) for each in operations):
         return []
     fault = "missing" if actual.index is None else "changed"
-    return [f"the index of all VIPs: {_FAULTS[fault].format(map=VIP_INDEX)}"]
+    return [f"the index of VIPs: {_FAULTS[fault].format(map=VIP_INDEX)}"]
 
 
 def _ring_drift(left: Left, plan: VipPlan, actual: Actual) -> list[str]:

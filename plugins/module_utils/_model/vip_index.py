@@ -4,9 +4,9 @@
 """The index of exact VIPs: what the program looks into instead of vip_map and vip_addresses, and is made of both.
 
 It is an array. What is looked for lies in the slot that its hash names, its home, or, where several have the same home,
-as many steps further as their home says. One displacement places all of a home in free slots, so that a lookup takes two
-slots at most, whether it finds something or not (Belazzougui, Botelho, Dietzfelbinger: Hash, displace, and compress,
-2009). The hash is that of bpf/include/vip_index.h.
+in the one that their hash and the home's displacement name. One places all of a home in free slots, so that a lookup
+takes two slots at most, whether it finds something or not (Belazzougui, Botelho, Dietzfelbinger: Hash, displace, and
+compress, 2009). The hash is that of bpf/include/vip_index.h.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _hash(key: bytes) -> int:
 
 
 def _place(number: int, displacement: int, slots: int) -> int:
-    return (number >> 32) + displacement * (number >> 16 | 1) & slots - 1
+    return (number * (2 * displacement + 1) & _WORD) >> 32 & slots - 1
 
 
 def build_index(vips: Mapping[bytes, bytes], addresses: Iterable[bytes], slots: int) -> dict[bytes, bytes]:

@@ -28,6 +28,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.ring import bu
 from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
 from ansible_collections.katran.fleet.plugins.module_utils._model.tables import TABLES
 from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict
+from ansible_collections.katran.fleet.plugins.module_utils._model.vip_index import index_slots, indexed
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.stored import SETTINGS
 
 Entry = dict[str, t.Any]
@@ -468,7 +469,7 @@ def assert_tables(host: Host, world: Mapping[str, Sequence[Entry]]) -> None:
 
 
 def assert_safe(maps: MemoryMaps, allowed: Mapping[str, frozenset[str]]) -> None:
-    """No slot leads to an absent real, and a VIP's slots lead to reals that it has or had.
+    """No slot leads to an absent real, a VIP's slots lead to reals that it has or had, and an index knows all VIPs.
 
     `allowed`: VIP → the addresses of those.
     """
@@ -479,6 +480,12 @@ def assert_safe(maps: MemoryMaps, allowed: Mapping[str, frozenset[str]]) -> None
     for key, (_flags, number, ring, _down) in actual.vips.items():
         strange = {address for address in ring if address is not None} - allowed.get(key, frozenset())
         assert not strange, f"vip {key} (number {number}) leads to {strange}"
+    index = maps.index()
+    if index is not None:
+        vips, slots = maps.entries("vip_map"), index_slots(maps.capacity("vip_index"))
+        assert {key: indexed(index, key, slots) for key in vips} == vips
+        found = {slot[:20] for slot in index.values() if any(slot[:20])}
+        assert found == {*vips, *(address + b"\0\0\0\xff" for address in maps.entries("vip_addresses"))}
     for name in ("lpm_src_v4", "lpm_src_v6", "server_id_map"):
         for key, address in actual.tables.get(name, {}).items():
             assert not (address or "absent").startswith("absent"), f"{name} {key} leads to {address}"

@@ -524,6 +524,7 @@ CORRUPTIBLE += (
     "decap_dst",
     "ch_rings",
     "down",
+    "vip_index",
 )
 
 
@@ -577,7 +578,10 @@ def corrupt(host: Host, name: str, how: str, where: int) -> bool:
         elif keys:
             sets[keys[where % len(keys)]] ^= frozenset({where})
         return how == "add" or bool(keys)
-    entries = host.maps._entries[name]
+    if name == "vip_index" and how == "remove":
+        there, host.maps._index = host.maps._index, None
+        return there is not None
+    entries = (host.maps._index or {}) if name == "vip_index" else host.maps._entries[name]
     keys = sorted(entries)
     if how == "add":
         foreign = sorted(FOREIGN[name])[where % len(FOREIGN[name])]
@@ -615,6 +619,7 @@ FOREIGN: dict[str, dict[bytes, bytes]] = {
     "lpm_src_v6": {b"\x20\0\0\0" + bytes.fromhex("20010db7") + bytes(12): b"\1\0\0\0"},
     "server_id_map": {b"\0\0\0\0": b"\1\0\0\0", b"\x27\0\0\0": b"\x63\0\0\0"},
     "decap_dst": {bytes.fromhex("c6336463") + bytes(12): bytes(4)},
+    "vip_index": {b"\x05\0\0\0": b"\1" * 32},
 }
 
 

@@ -192,7 +192,11 @@ def test_drift_is_in_the_diff(run: Run, host: Host) -> None:
     host.maps.delete("vip_map", list(host.maps.entries("vip_map")))
     output = run("vips", [VIP], check=True)
     line = "vip 198.51.100.1:443/tcp: missing in vip_map, repaired"
-    assert (output["changed"], output["changes"], output["operations"]) == (True, [line], {"vip_map": 1})
+    assert (output["changed"], output["changes"], output["operations"]) == (
+        True,
+        [line],
+        {"vip_index": 1, "vip_map": 1},
+    )
     assert output["diff"] == [{"prepared": f"# {line}\n\n"}]
 
 

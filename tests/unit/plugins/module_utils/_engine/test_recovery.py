@@ -23,7 +23,7 @@ def test_an_empty_balancer_is_told_apart_from_a_lost_state(host: Host) -> None:
     assert apply(host, ABC).warnings == []
     host.file.files.clear()
     result = host.run("vips", [{**ABC, "flags": ["no_lru"]}], "merged")
-    assert result.operations == {"vip_map": 1}
+    assert result.operations == {"vip_index": 1, "vip_map": 1}
     sentence = (
         "state.json of balancer blue was lost: weights, hashes, checks and drained reals of its VIPs are not known;"
         " apply the whole configuration (state overridden)"
@@ -40,4 +40,4 @@ def test_a_lost_state_keeps_what_no_ring_shows_until_all_vips_are_told(host: Hos
     host.run("server_ids", [{"id": 1, "real": A}])
     host.run("reals", [{"address": A, "state": "active"}])
     assert before["entries"]["reals"].items() <= host.maps.snapshot()["entries"]["reals"].items()
-    assert apply(host, OTHER).operations == {"ch_rings": RING, "reals": 2, "vip_map": 1}
+    assert apply(host, OTHER).operations == {"ch_rings": RING, "reals": 2, "vip_index": 1, "vip_map": 1}

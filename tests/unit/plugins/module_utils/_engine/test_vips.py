@@ -41,10 +41,10 @@ from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.memory_ker
 
 def test_a_new_vip(host: Host) -> None:
     result = apply(host, OTHER)
-    assert result.operations == {"ch_rings": RING, "reals": 2, "vip_addresses": 1, "vip_map": 1}
+    assert result.operations == {"ch_rings": RING, "reals": 2, "vip_addresses": 1, "vip_index": 1, "vip_map": 1}
     result = apply(host, OTHER, ABC)
     # The same address on another port, and one real that is known: B and C are new.
-    assert result.operations == {"ch_rings": RING, "reals": 2, "vip_map": 1}
+    assert result.operations == {"ch_rings": RING, "reals": 2, "vip_index": 1, "vip_map": 1}
     assert result.changes == ["vip 198.51.100.1:443/tcp: added with 3 reals"]
     assert result.before == []
     assert result.after == [ABC]
@@ -53,7 +53,7 @@ def test_a_new_vip(host: Host) -> None:
 def test_a_vip_that_goes(host: Host) -> None:
     apply(host, ABC, OTHER)
     result = apply(host, OTHER)
-    assert result.operations == {"ch_rings": RING, "reals": 2, "vip_map": 1}
+    assert result.operations == {"ch_rings": RING, "reals": 2, "vip_index": 1, "vip_map": 1}
     assert result.changes == ["vip 198.51.100.1:443/tcp: removed"]
     assert (result.before, result.after) == ([ABC], [])
     result = apply(host)
@@ -148,17 +148,18 @@ def test_the_hash(host: Host) -> None:
 
 
 def test_a_flag(host: Host) -> None:
-    assert changed(host, ABC, {**ABC, "flags": ["no_lru", "quic"]}) == {"vip_map": 1}
+    assert changed(host, ABC, {**ABC, "flags": ["no_lru", "quic"]}) == {"vip_index": 1, "vip_map": 1}
     assert host.run("vips", [ABC, OTHER]).changes == ["vip 198.51.100.1:443/tcp: flags no_lru,quic → none"]
 
 
 def test_flow_migration_on_a_vip_with_down_reals(host: Host) -> None:
     plain = vip(protocol="udp", reals=[real(A), real(B, state="down")])
     assert changed(host, plain, {**plain, "flags": ["udp_flow_migration"]}) == {
+        "vip_index": 1,
         "vip_map": 1,
         "vip_to_down_reals_map": 1,
     }
-    assert apply(host, plain, OTHER).operations == {"vip_map": 1, "vip_to_down_reals_map": 1}
+    assert apply(host, plain, OTHER).operations == {"vip_index": 1, "vip_map": 1, "vip_to_down_reals_map": 1}
 
 
 def learned(host: Host) -> dict[int, bytes]:
@@ -186,14 +187,14 @@ def pure() -> Host:
 
 def test_flows_of_a_vip_that_learns_no_more_are_still_looked_for(pure: Host) -> None:
     assert apply(pure, HASHED, OTHER).operations.get("vip_learned") is None
-    assert apply(pure, vip(), OTHER).operations == {"vip_map": 1}
-    assert apply(pure, HASHED, OTHER).operations == {"vip_learned": 1, "vip_map": 1}
+    assert apply(pure, vip(), OTHER).operations == {"vip_index": 1, "vip_map": 1}
+    assert apply(pure, HASHED, OTHER).operations == {"vip_index": 1, "vip_learned": 1, "vip_map": 1}
     assert marked(pure)
     # Whatever else it becomes, as long as it does not learn; and so once it does.
     both = vip(flags=["hash_dst_port_only", "hash_no_src_port"])
-    assert apply(pure, both, OTHER).operations == {"vip_map": 1}
+    assert apply(pure, both, OTHER).operations == {"vip_index": 1, "vip_map": 1}
     assert marked(pure)
-    assert apply(pure, vip(), OTHER).operations == {"vip_learned": 1, "vip_map": 1}
+    assert apply(pure, vip(), OTHER).operations == {"vip_index": 1, "vip_learned": 1, "vip_map": 1}
     assert not marked(pure)
     # The tables outlive it.
     apply(pure, OTHER)
