@@ -293,6 +293,7 @@ static __always_inline void *find_flow_debug_table(u32 *cpu)
 #endif
 
 #include "packet.h"
+#include "frame.h"
 #include "stats.h"
 #include "introspection.h"
 #include "parse.h"
@@ -364,7 +365,6 @@ static __always_inline int forward(const struct cursor *cur, struct packet *p,
 }
 
 static __always_inline int balance(struct cursor *cur, struct packet *p,
-				   const struct exact_vip *exact,
 				   const bool v6)
 {
 	struct flow_key flow __on_stack;
@@ -377,7 +377,7 @@ static __always_inline int balance(struct cursor *cur, struct packet *p,
 	if (unlikely(verdict != CONTINUE))
 		return verdict;
 
-	if (unlikely(!find_vip(p, &flow, exact, &vip, v6))) {
+	if (unlikely(!find_vip(p, &flow, &vip, v6))) {
 		if (p->icmp_counter && is_vip_address(flow.dst, v6))
 			count_icmp_error(p);
 		return XDP_PASS;
@@ -391,8 +391,7 @@ static __always_inline int balance(struct cursor *cur, struct packet *p,
 }
 
 /* Any packet's way: steps 1 to 12. */
-static __always_inline int balance_any(struct packet *p,
-				       const struct exact_vip *exact)
+static __always_inline int balance_any(struct packet *p)
 {
 	struct cursor cur;
 	__be16 type;
@@ -401,15 +400,14 @@ static __always_inline int balance_any(struct packet *p,
 		return XDP_DROP;
 	type = is_to_many(p->eth) ? 0 : parse_ethernet(&cur, p);
 	if (likely(type == htons(ETH_P_IP)))
-		return balance(&cur, p, exact, false);
+		return balance(&cur, p, false);
 	if (type == htons(ETH_P_IPV6))
-		return balance(&cur, p, exact, true);
+		return balance(&cur, p, true);
 	return XDP_PASS;
 }
 
 int balancer(struct xdp_md *ctx)
 {
-	struct exact_vip exact = { .is = VIP_NOT_ASKED };
 	struct packet p = { .ctx = ctx };
 	int action;
 
@@ -418,10 +416,10 @@ int balancer(struct xdp_md *ctx)
 		return XDP_DROP;
 	count_pair(COUNT_SEEN, 1, p.frame);
 
-	if (unlikely(!send_established(ctx, p.frame, &action, &exact))) {
+	if (unlikely(!send_established(ctx, &action))) {
 		/* Nothing that was loaded there is kept for here. */
 		barrier();
-		action = balance_any(&p, &exact);
+		action = balance_any(&p);
 	}
 
 	if (likely(action == XDP_TX))

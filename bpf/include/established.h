@@ -10,6 +10,7 @@
 #define KATRAN_ESTABLISHED_H
 
 #include "capture.h"
+#include "frame.h"
 #include "known_choice.h"
 #include "packet.h"
 #include "parse.h"
@@ -33,8 +34,7 @@ static __always_inline bool may_be_gue(const struct packet *p)
  */
 static __always_inline bool send_known(struct cursor *cur, struct packet *p,
 				       struct flow_key *flow, int *action,
-				       struct exact_vip *exact, const u8 proto,
-				       const bool v6)
+				       const u8 proto, const bool v6)
 {
 	u32 id, cpu = bpf_get_smp_processor_id();
 	struct real_pos_lru *entry;
@@ -54,17 +54,9 @@ static __always_inline bool send_known(struct cursor *cur, struct packet *p,
 	}
 	flow->words[4] = p->ports | (u64)proto << 32;
 	meta = find_vip_exact(flow, flow_dport(p), proto, v6);
-	if (unlikely(!meta)) {
-		exact->is = VIP_NOT_EXACT;
+	if (!meta || meta->flags)
 		return false;
-	}
 	vip.num = meta->vip_num;
-	if (unlikely(meta->flags)) {
-		exact->is = VIP_EXACT;
-		exact->flags = meta->flags;
-		exact->num = vip.num;
-		return false;
-	}
 
 	table = find_table(&cpu);
 	if (unlikely(!table))
@@ -84,8 +76,7 @@ static __always_inline bool send_known(struct cursor *cur, struct packet *p,
 
 /* Steps 2 to 12. */
 static __always_inline bool send_known_ip(struct cursor *cur, struct packet *p,
-					  int *action, struct exact_vip *exact,
-					  const bool v6)
+					  int *action, const bool v6)
 {
 	struct flow_key flow __on_stack;
 	int verdict;
@@ -95,15 +86,12 @@ static __always_inline bool send_known_ip(struct cursor *cur, struct packet *p,
 		return false;
 	if (likely(p->proto == IPPROTO_TCP))
 		return !may_have_option(p) &&
-		       send_known(cur, p, &flow, action, exact, IPPROTO_TCP,
-				  v6);
+		       send_known(cur, p, &flow, action, IPPROTO_TCP, v6);
 	return p->proto == IPPROTO_UDP &&
-	       send_known(cur, p, &flow, action, exact, IPPROTO_UDP, v6);
+	       send_known(cur, p, &flow, action, IPPROTO_UDP, v6);
 }
 
-static __always_inline bool send_established(struct xdp_md *ctx, u32 frame,
-					     int *action,
-					     struct exact_vip *exact)
+static __always_inline bool send_established(struct xdp_md *ctx, int *action)
 {
 	struct packet p = { .ctx = ctx };
 	struct cursor cur;
@@ -112,12 +100,15 @@ static __always_inline bool send_established(struct xdp_md *ctx, u32 frame,
 	if (unlikely(!open_frame(&cur, &p) || is_to_many(p.eth)))
 		return false;
 	type = parse_ethernet(&cur, &p);
-	if (unlikely(frame - p.tag_bytes > MAX_FRAME || somebody_captures()))
+	/* Asked of p.frame, the verifier would walk the general way twice. */
+	if (unlikely(cur.end - p.eth - p.tag_bytes > MAX_FRAME))
+		return false;
+	if (unlikely(somebody_captures()))
 		return false;
 	if (likely(type == htons(ETH_P_IP)))
-		return send_known_ip(&cur, &p, action, exact, false);
+		return send_known_ip(&cur, &p, action, false);
 	if (type == htons(ETH_P_IPV6))
-		return send_known_ip(&cur, &p, action, exact, true);
+		return send_known_ip(&cur, &p, action, true);
 	*action = XDP_PASS;
 	return true;
 }

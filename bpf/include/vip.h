@@ -15,17 +15,6 @@ struct vip {
 	bool by_cidr;
 };
 
-/* What is known before step 6 of the exact VIP that a packet may be for. */
-struct exact_vip {
-	enum {
-		VIP_NOT_ASKED,
-		VIP_EXACT,
-		VIP_NOT_EXACT,
-	} volatile is;
-	volatile u32 flags;
-	volatile u32 num;
-};
-
 static __always_inline bool is_in_cidr_vip(const __be32 *addr, const bool v6)
 {
 #ifdef FEATURE_CIDR_VIPS
@@ -86,22 +75,15 @@ static __always_inline struct vip_meta *find_cidr_vip(const __be32 *addr,
  */
 static __always_inline bool find_vip(struct packet *p,
 				     const struct flow_key *flow,
-				     const struct exact_vip *exact,
 				     struct vip *vip, const bool v6)
 {
 	__be16 port = flow_dport(p);
-	struct vip_meta *meta = NULL;
+	struct vip_meta *meta;
 
 	vip->by_cidr = false;
 	vip->words = vip_words_of(flow, port, p->proto, v6);
-	if (exact->is == VIP_EXACT) {
-		vip->flags = exact->flags;
-		vip->num = exact->num;
-		return true;
-	}
-	if (exact->is == VIP_NOT_ASKED)
-		meta = find_vip_exact(flow, port, p->proto, v6);
-	if (meta) {
+	meta = find_vip_exact(flow, port, p->proto, v6);
+	if (likely(meta)) {
 		vip->flags = meta->flags;
 		vip->num = meta->vip_num;
 		return true;

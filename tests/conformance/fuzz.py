@@ -162,6 +162,10 @@ def lapse(seconds: int) -> bytes:
     return seconds.to_bytes(2, "big")
 
 
+INDEX_GONE, INDEX_THERE = b"\0", b"\1"
+"""Items of a history that are no frames: VIPs begin to change, and are as they were again."""
+
+
 class Pair:
     """The compiled program and the model, provisioned alike."""
 
@@ -177,7 +181,13 @@ class Pair:
         self.program.close()
 
     def run(self, frame: bytes) -> tuple[Verdict, Verdict] | None:
-        """(expected, got) where the two disagree; a lapse only passes."""
+        """(expected, got) where the two disagree; a lapse only passes, and the index goes and comes back."""
+        if frame == INDEX_GONE:
+            self.program.forget_index()
+            return None
+        if frame == INDEX_THERE:
+            self.program.index_vips()
+            return None
         if len(frame) < SHORTEST:
             seconds = int.from_bytes(frame, "big")
             self.model.age(seconds)

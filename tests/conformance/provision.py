@@ -45,6 +45,7 @@ ACTIONS = {0: "XDP_ABORTED", 1: "XDP_DROP", 2: "XDP_PASS", 3: "XDP_TX", 4: "XDP_
 TC_ACTIONS = {0xFFFFFFFF: "TC_ACT_UNSPEC", 0: "TC_ACT_OK", 2: "TC_ACT_SHOT", 7: "TC_ACT_REDIRECT"}
 SMALL = {"source_routes": 64, "server_ids": 1 << 18, "flows": 1000, "global_flows": 1000}
 """Sizes that no packet can tell from the defaults."""
+_SMALL_RING = 1000
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ class Balancer:
         size = self.settings.sizes["ring"]
         for vip in vips:
             text, port, protocol = vip["address"], vip["port"], vip["protocol"]
-            number = self.vips.setdefault((text, port, protocol), len(self.vips))
+            free = next(each for each in itertools.count() if each not in self.vips.values())
+            number = self.vips.setdefault((text, port, protocol), free)
             address, _slash, prefix = text.partition("/")
             packed = layout.pack_address(address)
             proto = layout.PROTOCOLS[protocol]
@@ -147,8 +149,12 @@ class Balancer:
                 inner.close()
         self.index_vips()
 
+    def forget_index(self) -> None:
+        """Leave no index, as while VIPs change: the program asks the hash maps."""
+        self.maps[VIP_INDEX].delete(layout.u32(0))
+
     def index_vips(self) -> None:
-        """Make the index of what is in vip_map."""
+        """Make the index of what is in vip_map and vip_addresses."""
         spec = balancer_maps(self.settings)[VIP_INDEX].inner
         assert spec is not None
         slots = spec.entries(self.settings.sizes)
@@ -270,7 +276,8 @@ def provision(scenario: Scenario, cpu: int | None = None) -> Balancer:
         entries = spec.entries(settings.sizes)
         if name == "ch_rings":
             # A whole one takes 256 MiB; slots of VIPs that are not there are never read.
-            entries = max(1, len(scenario["vips"])) * settings.sizes["ring"]
+            most = settings.sizes["vips"] if settings.sizes["ring"] < _SMALL_RING else 1
+            entries = max(most, len(scenario["vips"])) * settings.sizes["ring"]
         if "lpm" in name and "vip" in name:
             entries = max(entries, cidr)
         fd = bpf.create_map(spec.type, spec.key_size, spec.value_size, entries, spec.flags, name, max(inner, 0))

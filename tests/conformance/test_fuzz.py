@@ -14,7 +14,15 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.katran.fleet.tests.conformance.fuzz import LAPSES, Mutator, Pair, lapse, reproduction
+from ansible_collections.katran.fleet.tests.conformance.fuzz import (
+    INDEX_GONE,
+    INDEX_THERE,
+    LAPSES,
+    Mutator,
+    Pair,
+    lapse,
+    reproduction,
+)
 from ansible_collections.katran.fleet.tests.conformance.model_program import one_cpu
 from ansible_collections.katran.fleet.tests.conformance.model_vectors import compare_counters
 from ansible_collections.katran.fleet.tests.conformance.own_vectors import own_sets
@@ -77,7 +85,11 @@ def test_program_and_model_agree_on_mutated_packets(name: str) -> None:
     with one_cpu() as cpu:
         with closing(Pair(entry, cpu)) as pair:
             for _ in range(PACKETS // len(SCENARIOS) + 1):
-                frame = mutator.frame() if random.random() > 0.007 else lapse(random.choice(LAPSES))
+                frame = mutator.frame()
+                if random.random() < 0.007:
+                    frame = lapse(random.choice(LAPSES))
+                elif random.random() < 0.003:
+                    frame = random.choice((INDEX_GONE, INDEX_THERE))
                 history.append(frame)
                 if pair.run(frame):
                     break

@@ -193,5 +193,11 @@ def test_maps_have_the_sizes_of_their_structs(file: str, spec: MapSpec, compiled
     pattern = r"BPF_(?:F_)?TABLE\(\"[\w$]+\",\s*(?:struct )?(\w+),\s*(?:struct )?(\w+),\s*" + spec.name + ","
     declared = re.findall(pattern, text)
     assert declared, spec.name
-    sizes = {name: each["size"] for name, each in compiled.items()} | {"u8": 1, "u32": 4, "u64": 8, "hc_mac": 6}
+    sizes = {name: each["size"] for name, each in compiled.items()} | {
+        "u8": 1,
+        "u32": 4,
+        "u64": 8,
+        "hc_mac": 6,
+        "tick": 16,
+    }
     assert {(sizes[key], sizes[value]) for key, value in declared} == {(spec.key_size, spec.value_size)}
