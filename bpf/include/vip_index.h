@@ -34,9 +34,8 @@ struct vip_words {
 	u32 port_proto;
 };
 
-static __always_inline struct vip_words vip_words_of(const struct flow_key *flow,
-						     __be16 port, u8 proto,
-						     const bool v6)
+static __always_inline struct vip_words
+vip_words_of(const struct flow_key *flow, __be16 port, u8 proto, const bool v6)
 {
 	return (struct vip_words) {
 		.low = flow->words[2],

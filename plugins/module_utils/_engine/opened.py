@@ -17,14 +17,13 @@ from .._kernel.pins import Paths
 from .._model.errors import EngineError
 from .._model.features import FEATURES
 from .._model.limits import Limits, limits_of_settings
-from .._model.map_specs import DEFAULT_SIZES, HEALTHCHECK_MAPS, VIP_INDEX, balancer_maps
+from .._model.map_specs import DEFAULT_SIZES, HEALTHCHECK_MAPS, VIP_INDEX, balancer_maps, index_slots
 from .._model.pinned import PinnedMaps
 from .._model.quic_lb_entries import SERVER_MAPS
 from .._model.source_entries import FILTER_MAPS
 from .._model.state import State
 from .._model.tables import BALANCER_TABLES
 from .._model.vip_entries import ADDRESS_MAPS, NUMBER_MAPS, VIP_MAPS, Actual
-from .._model.vip_index import index_slots
 from .._program.own_pins import balancer_pins
 from .._program.ownership import pin_again
 from .._program.requirements import require_bpffs

@@ -12,8 +12,17 @@ import typing as t
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from .._model.layout import SLOT
-from .._model.map_specs import ARRAY, ARRAY_OF_MAPS, HASH, MMAPABLE, NO_PREALLOC, VIP_INDEX, VIP_SLOTS, MapSpec
-from .._model.vip_index import index_slots
+from .._model.map_specs import (
+    ARRAY,
+    ARRAY_OF_MAPS,
+    HASH,
+    MMAPABLE,
+    NO_PREALLOC,
+    VIP_INDEX,
+    VIP_SLOTS,
+    MapSpec,
+    index_slots,
+)
 from . import bpf
 from .open_map import Map
 from .pins import listed

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from .._model import layout
 from .._model.layout import SLOT
-from .._model.map_specs import ARRAY, VIP_INDEX, MapSpec, Shape, balancer_maps
+from .._model.map_specs import ARRAY, VIP_INDEX, MapSpec, Shape, balancer_maps, index_slots
 from .._model.vip_entries import INDEXED_MAPS
-from .._model.vip_index import build_index, index_slots
+from .._model.vip_index import build_index
 from .maps import Maps
 
 

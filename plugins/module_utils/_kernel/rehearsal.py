@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from .maps import Maps
 from .state_files import StateFile
@@ -21,6 +21,8 @@ class RehearsedMaps:
         self._present = present
         self._entries: dict[str, dict[bytes, bytes]] = {}
         self._down: dict[bytes, frozenset[int]] | None = None
+        self._index: Mapping[bytes, bytes] | None = None
+        self._indexed = False
 
     def names(self) -> frozenset[str]:
         """The maps that there are."""
@@ -75,6 +77,18 @@ class RehearsedMaps:
         if self._down is None:
             self._down = dict(self._present.down_sets())
         return self._down
+
+    def index(self) -> Mapping[bytes, bytes] | None:
+        """The VIP index."""
+        return self._index if self._indexed else self._present.index()
+
+    def put_index(self, slots: Sequence[tuple[bytes, bytes]]) -> None:
+        """Let this be the VIP index."""
+        self._index, self._indexed = dict(slots), True
+
+    def drop_index(self) -> None:
+        """Let there be no VIP index."""
+        self._index, self._indexed = None, True
 
     def purge_flows(self, ids: frozenset[int]) -> int:
         """Nothing: flows are no configuration."""

@@ -30,7 +30,7 @@ from .errors import NetworkError, ProgramError
 from .flow_table_plan import numa_flag, plan_tables
 from .link_mtu import link_faults
 from .lru_history import learners, may_be_known
-from .map_specs import BALANCER_SOURCES, VIP_INDEX, MapSpec, balancer_maps
+from .map_specs import BALANCER_SOURCES, VIP_INDEX, MapSpec, balancer_maps, index_slots
 from .operations import Put
 from .pinned import PinnedMaps
 from .program_plan import (
@@ -63,7 +63,7 @@ from .steps import (
     TakeSlot,
 )
 from .take_over import HoldForeign, plan_letting_go, plan_take_over
-from .vip_index import build_index, index_slots
+from .vip_index import build_index
 from .vips import vips_from_config
 from .wanted import Wanted
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from . import layout
-from .vip_index import SLOT_BYTES, index_slots
 
 GLOBAL_COUNTERS = 22
 """Entries of `stats` after those of the VIPs."""
@@ -110,10 +109,21 @@ NEXT_PROGRAMS = "next_programs"
 VIP_INDEX = "vip_index"
 """What the program looks into for exact VIPs instead of vip_map, while it is there: see vip_index.py."""
 
+INDEX_SLOT_BYTES = 32
+"""Of a slot of the index: vip_definition @0, displacement u32 host @20, vip_meta @24."""
+
+_INDEX_ROOM = 8
+
+
+def index_slots(vips: int) -> int:
+    """How many slots the index of a balancer with room for so many VIPs has: a power of 2, eight for each at least."""
+    return 1 << max(_INDEX_ROOM * vips - 1, 1).bit_length()
+
+
 FLOW_TABLE = MapSpec("flows", LRU_HASH, 40, 16, _size("flows"))
 GLOBAL_FLOW_TABLE = MapSpec("global_flows", LRU_HASH, 40, 4, _size("global_flows"))
 FLOW_DEBUG_TABLE = MapSpec("flow_debug", LRU_HASH, 40, 32, _size("flows"))
-VIP_SLOTS = MapSpec("vip_slots", ARRAY, 4, SLOT_BYTES, lambda sizes: index_slots(sizes["vips"]), MMAPABLE)
+VIP_SLOTS = MapSpec("vip_slots", ARRAY, 4, INDEX_SLOT_BYTES, lambda sizes: index_slots(sizes["vips"]), MMAPABLE)
 DOWN_SET = MapSpec("down_reals", HASH, 4, 1, _size("reals"), NO_PREALLOC)
 
 MAPS: tuple[MapSpec, ...] = (

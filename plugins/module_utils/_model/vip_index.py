@@ -15,6 +15,7 @@ import struct
 from collections.abc import Iterable, Mapping
 
 from .layout import u32
+from .map_specs import INDEX_SLOT_BYTES
 
 Index = Mapping[bytes, bytes]
 """Slot number (u32) → slot, those that are not empty."""
@@ -22,10 +23,6 @@ Index = Mapping[bytes, bytes]
 CROWDED = 0xFFFFFFFF
 """The displacement of a home that none clears: of what is at home there the program asks the hash maps."""
 
-SLOT_BYTES = 32
-"""Of a slot: vip_definition @0, displacement u32 host @20, vip_meta @24."""
-
-_ROOM = 8
 _TRIES = 1 << 12
 _WORD = 0xFFFFFFFFFFFFFFFF
 _FACTORS = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93
@@ -35,14 +32,9 @@ _ADDRESS = b"\0\0\0\xff"
 """What a vip_definition has behind the address of an entry that says: a VIP has this address, whatever its port."""
 
 
-def index_slots(vips: int) -> int:
-    """How many slots the index of a balancer with room for so many VIPs has: a power of 2, eight for each at least."""
-    return 1 << max(_ROOM * vips - 1, 1).bit_length()
-
-
 def _hash(key: bytes) -> int:
-    words = zip(_KEY.unpack(key), _FACTORS, strict=True)
-    return sum(word * factor for word, factor in words) & _WORD
+    found: int = sum(word * factor for word, factor in zip(_KEY.unpack(key), _FACTORS, strict=True))
+    return found & _WORD
 
 
 def _place(number: int, displacement: int, slots: int) -> int:
@@ -84,7 +76,7 @@ def _clear(taken: Mapping[int, bytes], numbers: list[int], slots: int) -> tuple[
 
 def indexed(index: Index, key: bytes, slots: int) -> bytes | None:
     """The vip_meta that an index has for a vip_definition, as the program reads it. LookupError: it asks the map."""
-    empty = bytes(SLOT_BYTES)
+    empty = bytes(INDEX_SLOT_BYTES)
     number = _hash(key)
     _key, displacement, _meta = _SLOT.unpack(index.get(u32(_place(number, 0, slots)), empty))
     if displacement == CROWDED:

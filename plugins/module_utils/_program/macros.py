@@ -9,8 +9,7 @@ import ipaddress
 import struct
 import typing as t
 
-from .._model.map_specs import Shape
-from .._model.vip_index import index_slots
+from .._model.map_specs import Shape, index_slots
 
 
 class ProgramSettings(Shape, t.Protocol):

@@ -17,10 +17,21 @@ from .._kernel.maps import put_index
 from .._model import layout
 from .._model.bytecode import Bytecode
 from .._model.errors import ProgramError, refusal
-from .._model.map_specs import FLOOD, FLOW_TABLE, HASH, MAX_CPUS, NO_PREALLOC, VIP_INDEX, VIP_SLOTS, balancer_maps
+from .._model.map_specs import (
+    FLOOD,
+    FLOW_TABLE,
+    HASH,
+    INDEX_SLOT_BYTES,
+    MAX_CPUS,
+    NO_PREALLOC,
+    VIP_INDEX,
+    VIP_SLOTS,
+    balancer_maps,
+    index_slots,
+)
 from .._model.settings import BalancerSettings
 from .._model.vip_entries import INDEXED_MAPS
-from .._model.vip_index import SLOT_BYTES, build_index, index_slots
+from .._model.vip_index import build_index
 from .bytecode import load
 from .known_packets import (
     CLIENT4,
@@ -118,7 +129,7 @@ class Scratch:
             self._put("lru_mapping", layout.u32(cpu), layout.u32(table.fd))
         slots = index_slots(self.settings.sizes["vips"])
         vips, addresses = (dict(self.maps[name].items()) for name in INDEXED_MAPS)
-        made = bpf.create_map(VIP_SLOTS.type, VIP_SLOTS.key_size, SLOT_BYTES, slots, VIP_SLOTS.flags)
+        made = bpf.create_map(VIP_SLOTS.type, VIP_SLOTS.key_size, INDEX_SLOT_BYTES, slots, VIP_SLOTS.flags)
         with bpf.Map(made) as index:
             put_index(self.maps[VIP_INDEX], index, list(build_index(vips, addresses, slots).items()))
 

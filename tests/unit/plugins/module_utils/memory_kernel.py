@@ -22,13 +22,13 @@ from ansible_collections.katran.fleet.plugins.module_utils._engine.vips import O
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.memory_maps import MemoryMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
-from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import MapSpec, balancer_maps
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import MapSpec, balancer_maps, index_slots
 from ansible_collections.katran.fleet.plugins.module_utils._model.own_addresses import HostAddresses
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
 from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
 from ansible_collections.katran.fleet.plugins.module_utils._model.tables import TABLES
 from ansible_collections.katran.fleet.plugins.module_utils._model.verdicts import Verdict
-from ansible_collections.katran.fleet.plugins.module_utils._model.vip_index import index_slots, indexed
+from ansible_collections.katran.fleet.plugins.module_utils._model.vip_index import indexed
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.stored import SETTINGS
 
 Entry = dict[str, t.Any]

@@ -12,12 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout, vip_index
-from ansible_collections.katran.fleet.plugins.module_utils._model.vip_index import (
-    CROWDED,
-    build_index,
-    index_slots,
-    indexed,
-)
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import index_slots
+from ansible_collections.katran.fleet.plugins.module_utils._model.vip_index import CROWDED, build_index, indexed
 
 ADDRESSES = st.one_of(
     st.integers(0, 0xFFFFFFFF).map(lambda number: number.to_bytes(4, "big").ljust(16, b"\0")),
