@@ -31,7 +31,7 @@ def known_table(table: AnyTable, file: StateFolder, state: State | None, actual:
     """
     text = file.read_file(table.file)
     if text is not None:
-        return dict(map(table.item, read_rows(table, text, f"{file.directory}/{table.file}")))
+        return dict(table.items(read_rows(table, text, f"{file.directory}/{table.file}")))
     if state is not None and table.name not in state.references:
         return {}
     return dict(table.item(row) for row in table.rows_in(actual))

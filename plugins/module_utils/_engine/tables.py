@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import operator
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from .._kernel.maps import Maps
 from .._kernel.state_files import StateFile
-from .._model.draining import leading_warnings
+from .._model import layout
+from .._model.draining import leading_warnings, may_lead_astray
 from .._model.drift import reals_drift, table_drift
 from .._model.entries import Asked
 from .._model.errors import EngineError
@@ -58,13 +60,16 @@ class TableRun:
             names = [name for name in self.table.maps if name in self.maps.names()]
             actual = self.after_others({name: self.maps.entries(name) for name in (*names, *self.shared)})
             capacity = {name: self.maps.capacity(name) for name in (*names, *self.shared)}
+        if self._is_as_asked(asked, limits, names, actual, capacity):
+            return self.result
+        with self.clock.phase("read"):
             known = self.known(actual)
         with self.clock.phase("validate"):
             wanted = self._hold_back(known, self.table.resolve(known, replace(asked, limits=limits)))
             self._warn(known, wanted, names, limits)
             self.result.warnings += self.drained(wanted, limits)
         with self.clock.phase("plan"):
-            entries = list(map(self.table.entry, wanted.values()))
+            entries = self.table.entries(wanted.values())
             operations = self.plan(entries, names, actual, capacity)
             self._report(known, wanted, operations, actual)
         if not self.request.check and (operations or not self.on_file or known != wanted or self.is_unsettled()):
@@ -109,6 +114,11 @@ class TableRun:
         """Whether there is something to write down though the table stays as it is."""
         return False
 
+    def values_of(self, reals: Collection[str], actual: Entries, capacity: Mapping[str, int]) -> Mapping[str, bytes] | None:
+        """What entries that lead to these reals hold; None where more is to be done, or said, than of the entries."""
+        del reals, actual, capacity
+        return None
+
     def begin(self) -> None:
         """Write down what is about to be done to the maps."""
 
@@ -116,6 +126,35 @@ class TableRun:
         """Write down that it is done."""
 
     # the phases
+
+    def _is_as_asked(
+        self, asked: Asked, limits: Limits, names: Sequence[str], actual: Entries, capacity: Mapping[str, int]
+    ) -> bool:
+        """Whether it can be told at once that all is as it is asked for: by the file's lines and the maps' entries.
+
+        Most runs of a large table change nothing. What this says no to, the phases look at.
+        """
+        with self.clock.phase("validate"):
+            text = self.file.read_file(self.table.file)
+            if not asked.config or asked.deletes or text is None or set(names) != set(self.table.maps):
+                return False
+            glance = self.table.glance(asked.config, limits)
+            if glance is None:
+                return False
+            lines = self.table.lines(text)
+            there = frozenset(lines)
+            if len(lines) != sum(map(len, glance.maps.values())) or not all(map(there.__contains__, glance.lines)):
+                return False
+        with self.clock.phase("plan"):
+            values = self.values_of({real for each in glance.maps.values() for real in each.values()}, actual, capacity)
+            if values is None:
+                return False
+            for name, wanted in glance.maps.items():
+                found, expected = map(actual[name].get, wanted), map(values.__getitem__, wanted.values())
+                if len(actual[name]) != len(wanted) or not all(map(operator.eq, found, expected)):
+                    return False
+            self.result.warnings += self.table.warnings(glance.items, self.around(limits))
+        return True
 
     def _other_map(self, name: str) -> Mapping[bytes, bytes] | None:
         return self.maps.entries(name) if name in self.maps.names() else None
@@ -141,17 +180,22 @@ class TableRun:
 
     def _report(self, known: Items, wanted: Items, operations: Sequence[Operation], actual: Entries) -> None:
         """Say what changes, in config's words, and what somebody else changed."""
-        changed = sorted(key for key in {*known, *wanted} if known.get(key) != wanted.get(key))
+        differ = {key for side, other in ((known, wanted), (wanted, known)) for key in side if side[key] != other.get(key)}
+        changed = self.table.in_order(differ)
         self.result.before = [self.table.row(known[key]) for key in changed if key in known]
         self.result.after = [self.table.row(wanted[key]) for key in changed if key in wanted]
+        leads_to, name = self.table.leads_to, self._name
         for key in changed:
-            was, now = (self.table.leads_to(side[key]) if key in side else None for side in (known, wanted))
-            verb = f"added ({now})" if was is None else "removed" if now is None else f"{was} → {now}"
-            self.result.changes.append(f"{self._name(key)}: {verb}")
+            was, now = known.get(key), wanted.get(key)
+            if was is None:
+                verb = f"added ({leads_to(now)})"
+            else:
+                verb = "removed" if now is None else f"{leads_to(was)} → {leads_to(now)}"
+            self.result.changes.append(f"{name(key)}: {verb}")
         self.result.operations = count(operations)
         if operations:
-            items = (side[key] for key in changed for side in (known, wanted) if key in side)
-            explained = {(entry.map, entry.key) for entry in map(self.table.entry, items)}
+            items = [side[key] for key in changed for side in (known, wanted) if key in side]
+            explained = {(entry.map, entry.key) for entry in self.table.entries(items)}
             self.result.drift = self.drift(operations, explained, actual)
             self.result.changes += self.result.drift
             self.result.explain()
@@ -161,7 +205,9 @@ class TableRun:
         if operations:
             self.begin()
             execute(operations, self.maps, 0)
-        rows = [self.table.row(wanted[key]) for key in sorted(wanted)]
+        # Of a table that was empty, the report has every row.
+        same = len(self.result.after) == len(wanted)
+        rows = self.result.after if same else [self.table.row(wanted[key]) for key in self.table.in_order(wanted)]
         self.file.write_file(self.table.file, self.table.text(rows))
         self.end()
 
@@ -216,6 +262,16 @@ class BalancerTableRun(TableRun):
             references={**self.state.references, self.table.name: references},
         )
         return plan.operations
+
+    def values_of(self, reals: Collection[str], actual: Entries, capacity: Mapping[str, int]) -> Mapping[str, bytes] | None:
+        """Their ids, where the state is sure and stays as it is, and where no real is drained."""
+        state = self.state
+        words = words_of(state)
+        if state.recovered or may_lead_astray(self.table, reals, vips_from_config(state.vips), words):
+            return None
+        if self.plan([TableEntry("", b"", real) for real in reals], (), actual, capacity) or self.is_unsettled():
+            return None
+        return {real: layout.u32(self.real_ids.assigned[real]) for real in reals}
 
     def drift(self, operations: Sequence[Operation], explained: set[tuple[str, bytes]], actual: Entries) -> list[str]:
         """What is not as the last run left it, where that is known."""

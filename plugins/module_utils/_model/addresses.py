@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 
 from . import layout, records
@@ -151,6 +151,11 @@ _FIRST_BYTES = {
     for ipv6 in (False, True)
 }
 """Family → the first bytes that addresses of these ranges have: all others, and there may be millions, are usable."""
+
+
+def never_usable(first_bytes: Collection[int]) -> bool:
+    """Whether one of these first bytes of addresses of IPv4 is one of a range that is not usable."""
+    return not _FIRST_BYTES[False].isdisjoint(first_bytes)
 
 
 def address_fault(address: Address) -> str | None:

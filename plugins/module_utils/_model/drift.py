@@ -65,16 +65,22 @@ class Left:
 
 
 def _touched(
-    operations: Iterable[Operation], actual: Mapping[str, Mapping[bytes, bytes]]
+    operations: Iterable[Operation],
+    actual: Mapping[str, Mapping[bytes, bytes]],
+    but: Collection[tuple[str, bytes]] = (),
 ) -> Iterator[tuple[str, bytes, str]]:
-    """(map, key, sentence) of every entry that is written or removed."""
+    """(map, key, sentence) of every entry that is written or removed, `but` these (map, key)."""
     for operation in operations:
         if isinstance(operation, Put):
             there = actual.get(operation.map, {})
             for key, _value in operation.entries:
+                if (operation.map, key) in but:
+                    continue
                 yield operation.map, key, _FAULTS["changed" if key in there else "missing"].format(map=operation.map)
         elif isinstance(operation, Delete):
             for key in operation.keys:
+                if (operation.map, key) in but:
+                    continue
                 yield operation.map, key, _FOREIGN.format(map=operation.map)
 
 
@@ -242,7 +248,7 @@ def table_drift(
     """
     lines = [
         f"{table.noun} {table.key_in(name, key)}: {sentence}"
-        for name, key, sentence in _touched(operations, actual)
-        if name in table.maps and (name, key) not in explained
+        for name, key, sentence in _touched(operations, actual, explained)
+        if name in table.maps
     ]
     return shortened(lines, f"{table.noun}: {_MORE}")

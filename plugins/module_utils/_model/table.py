@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import typing as t
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from . import layout
@@ -25,14 +25,29 @@ V = t.TypeVar("V", bound="tuple[t.Any, ...]")
 Entries = Mapping[bytes, bytes]
 
 
-@dataclass(frozen=True)
-class TableEntry:
+_AT_ONCE = 4096
+"""Rows whose text is made in one go."""
+
+
+class TableEntry(t.NamedTuple):
     """One wanted entry: its map, its key, and what it leads to: a real's address, or a value where there is none."""
 
     map: str
     key: bytes
     real: str | None
     value: bytes = b""
+
+
+@dataclass(frozen=True)
+class Glance:
+    """Entries of config, all in the form in which they are kept, valid by themselves and no two with one key.
+
+    `lines`: as the file has them, once through; `maps`: map → key → the real's address; `items`: at least one of them.
+    """
+
+    lines: Iterable[str]
+    maps: Mapping[str, Mapping[bytes, str]]
+    items: Sequence[t.Any]
 
 
 @dataclass(frozen=True)
@@ -76,6 +91,16 @@ class Table(Resource, t.Generic[K, V]):
         """The key of an entry of config. ConfigError where it is none."""
         raise NotImplementedError
 
+    def read_keys(self, entries: Sequence[Row]) -> Sequence[K] | None:
+        """The keys of all entries, where there is a way to read them at once and it finds nothing wrong."""
+        del entries
+        return None
+
+    def glance(self, entries: Sequence[Row], limits: Limits) -> Glance | None:
+        """Entries of config where they can be told at once to be as they are kept; None where they need a closer look."""
+        del entries, limits
+        return None
+
     def unusable(self, key: K) -> str | None:
         """Why an entry with this key can be of no use, though it may be one that is to go; None where it can."""
         del key
@@ -102,11 +127,12 @@ class Table(Resource, t.Generic[K, V]):
         read_key, read_item, unusable = self.read_key, self.read_item, self.unusable
         old: Mapping[K, V] = before if asked.state == "merged" else {}
         deletes, option = asked.deletes, self.key
+        quick = self.read_keys(entries)
         listed: dict[K, V] = {}
         for index, entry in numbered(entries):
             try:
                 option = self.key
-                key = read_key(entry.get(option), limits)
+                key = quick[index] if quick is not None else read_key(entry.get(option), limits)
                 fault = None if deletes else unusable(key)
                 if fault is not None:
                     raise ConfigError(fault)
@@ -200,6 +226,14 @@ class Table(Resource, t.Generic[K, V]):
         """(key, item) of a row that was validated when it was written."""
         return row[self.key], self.make(row[self.key], row["real"])
 
+    def items(self, rows: Sequence[Row]) -> Iterable[tuple[K, V]]:
+        """(key, item) of each of these rows."""
+        return map(self.item, rows)
+
+    def in_order(self, keys: Iterable[K]) -> list[K]:
+        """Keys, sorted."""
+        return sorted(keys)  # type: ignore[type-var]
+
     @property
     def file(self) -> str:
         """The name of the file that keeps the rows."""
@@ -208,14 +242,25 @@ class Table(Resource, t.Generic[K, V]):
     @staticmethod
     def text(rows: Iterable[Row]) -> str:
         """The file's text: one line per entry, so that it can be read and diffed."""
-        # One call for all is ten times as fast as one each; no row holds braces, its addresses being parsed.
-        return json.dumps(list(rows)).replace("}, {", "},\n{") + "\n"
+        # One call for many is ten times as fast as one each; no row holds braces, its addresses being parsed.
+        rows = list(rows)
+        parts = (json.dumps(rows[start : start + _AT_ONCE])[1:-1] for start in range(0, len(rows), _AT_ONCE))
+        return f"[{', '.join(parts)}]".replace("}, {", "},\n{") + "\n"
+
+    @staticmethod
+    def lines(text: str) -> list[str]:
+        """The entries of the file's text, without their braces; of another text, anything else."""
+        return text.removeprefix("[{").removesuffix("}]\n").split("},\n{")
 
     # the kernel
 
     def entry(self, item: V) -> TableEntry:
         """Where an item lives in the maps."""
         raise NotImplementedError
+
+    def entries(self, items: Iterable[V]) -> list[TableEntry]:
+        """Where these items live."""
+        return list(map(self.entry, items))
 
     def key_in(self, name: str, key: bytes) -> t.Any:
         """What config calls a key of one of the maps."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 
 from . import layout
 from .errors import PlanError
@@ -41,9 +42,9 @@ def plan_table(
     real_ids = real_ids.copy()
     entries = list(wanted)
     refs = dict(others)
-    for entry in entries:
-        if entry.real is not None:
-            refs.setdefault(entry.real, False)
+    for real in {entry.real for entry in entries}:
+        if real is not None:
+            refs.setdefault(real, False)
     gone = [address for address in real_ids.assigned if address not in refs]
     left = real_ids.assign(sorted(refs), capacity["reals"])
     for address in gone:
@@ -93,7 +94,8 @@ def plan_entries(
     deletes: list[Operation] = []
     for name, want in target.items():
         have = present[name]
-        put = tuple(sorted((key, value) for key, value in want.items() if have.get(key) != value))
+        differ = {key: value for key, value in want.items() if have.get(key) != value} if want != have else {}
+        put = tuple(sorted(differ.items(), key=itemgetter(0)))
         drop = tuple(sorted(key for key in have if key not in want))
         if put:
             puts.append(Put(name, put))

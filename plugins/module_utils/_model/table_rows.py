@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 
 from .addresses import read_prefix
+from .prefixes import read_prefixes
 from .records import Fault, Reader, address, flag, is_address, many, number, parse_record, read_fields, text
 from .table import Table
 
@@ -53,7 +54,7 @@ def _flags(values: Sequence[t.Any]) -> bool:
 
 
 def _prefixes(values: Sequence[t.Any]) -> bool:
-    return not any(isinstance(read_prefix(value), str) for value in values)
+    return read_prefixes(values) is not None or not any(isinstance(read_prefix(value), str) for value in values)
 
 
 def _addresses(values: Sequence[t.Any]) -> bool:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from . import layout
 from .addresses import Prefix, address_order, ipv4_lookalike, prefix_fault, read_host, read_known_host, read_prefix
@@ -17,10 +17,11 @@ from .features import vip_words
 from .limits import Limits
 from .map_specs import DEFAULT_SIZES, HC_SOURCE_IPV4, HC_SOURCE_IPV6, HEALTHCHECK_SPECS
 from .marks import MARK_BASE, MARK_LAST, is_ours
+from .prefixes import client_keys, read_prefixes
 from .quic_lb import too_short
 from .resource import BALANCER, UNREADY, Row
 from .shape import Options, is_number, numbered
-from .table import Around, Table, TableEntry
+from .table import Around, Glance, Table, TableEntry
 from .vip_entries import real_of
 from .vips import Vip, vips_from_config
 
@@ -52,6 +53,24 @@ class SourceRoutes(Table[Prefix, SourceRoute]):
         if isinstance(prefix, str):
             raise ConfigError(prefix)
         return prefix
+
+    def read_keys(self, entries: Sequence[Row]) -> Sequence[Prefix] | None:
+        """Prefixes in canonical form."""
+        return read_prefixes([entry.get("prefix") for entry in entries])
+
+    def glance(self, entries: Sequence[Row], limits: Limits) -> Glance | None:
+        """Prefixes of IPv4 alone."""
+        texts = [entry.get("prefix") for entry in entries]
+        reals = [entry.get("real") for entry in entries]
+        keys = client_keys(texts)
+        if keys is None or not limits.has(self.feature or "") or len(keys) > limits.sizes[self.size]:
+            return None
+        maps = {"lpm_src_v4": dict(zip(keys, reals, strict=True)), "lpm_src_v6": {}}
+        first = read_prefix(texts[0])
+        if len(maps["lpm_src_v4"]) < len(keys) or isinstance(first, str) or not all(map(_is_kept, set(reals))):
+            return None
+        lines = (f'"prefix": "{text}", "real": "{real}"' for text, real in zip(texts, reals, strict=True))
+        return Glance(lines, maps, [SourceRoute(first, reals[0])])
 
     def unusable(self, key: Prefix) -> str | None:
         """Clients of which no packet can be."""
@@ -92,6 +111,17 @@ class SourceRoutes(Table[Prefix, SourceRoute]):
         prefix = t.cast(Prefix, read_prefix(row["prefix"]))
         return prefix, SourceRoute(prefix, row["real"])
 
+    def items(self, rows: Sequence[Row]) -> Iterable[tuple[Prefix, SourceRoute]]:
+        """(prefix, item) of each."""
+        prefixes = read_prefixes([row["prefix"] for row in rows])
+        if prefixes is None:
+            return super().items(rows)
+        return zip(prefixes, map(SourceRoute, prefixes, [row["real"] for row in rows]), strict=True)
+
+    def in_order(self, keys: Iterable[Prefix]) -> list[Prefix]:
+        """As texts and then lengths, which texts alone compare faster."""
+        return sorted(keys, key=lambda prefix: f"{prefix[0][0]}\0{prefix[1]:03}")
+
     def entry(self, item: SourceRoute) -> TableEntry:
         """A key of the family's trie."""
         address = item.prefix.address
@@ -99,10 +129,26 @@ class SourceRoutes(Table[Prefix, SourceRoute]):
             return TableEntry("lpm_src_v6", layout.lpm_key(address.packed, item.prefix.length), item.real)
         return TableEntry("lpm_src_v4", layout.lpm_key(address.packed[:4], item.prefix.length), item.real)
 
+    def entries(self, items: Iterable[SourceRoute]) -> list[TableEntry]:
+        """The same of each, without a call for each."""
+        lengths = list(map(layout.u32, range(129)))
+        return [
+            TableEntry("lpm_src_v6", lengths[length] + packed, real)
+            if ipv6
+            else TableEntry("lpm_src_v4", lengths[length] + packed[:4], real)
+            for ((_text, packed, ipv6), length), real in items
+        ]
+
     def key_in(self, name: str, key: bytes) -> str:
         """ADDRESS/LENGTH."""
         packed, length = layout.parse_lpm_key(key)
         return f"{layout.unpack_address(packed, name == 'lpm_src_v6')}/{length}"
+
+
+def _is_kept(real: t.Any) -> bool:
+    """Whether a real's address is one, and in the form in which it is kept."""
+    host = read_host(real) if isinstance(real, str) else ""
+    return not isinstance(host, str) and host.text == real
 
 
 def idle_routes(vips: Iterable[Row]) -> list[str]:
