@@ -14,7 +14,7 @@ from .._kernel.edges import KernelEdges
 from .._kernel.lock import locked
 from .._kernel.maps import KernelMaps
 from .._kernel.pins import Paths, pinned_program
-from .._kernel.ring_workers import build_rings
+from .._kernel.ring_workers import each_ring
 from .._kernel.state_files import StateFile
 from .._kernel.xdp import attachments
 from .._model import layout
@@ -120,7 +120,7 @@ class Info:
         """What of that which is asked for is not as the last run left it."""
         found = self._program_differences() if "program" in gather else []
         if {"vips", "rings", "reals", "counters"}.intersection(gather):
-            found += self.view.differences(build_rings)
+            found += self.view.differences(each_ring)
         for name, table in BALANCER_TABLES.items():
             if name in gather:
                 maps = self._maps_of(table)

@@ -15,7 +15,7 @@ from .._kernel.agent_lock import is_held
 from .._kernel.lock import LOCK_ROOT
 from .._kernel.maps import KernelMaps, Maps
 from .._kernel.own_addresses import read_addresses
-from .._kernel.ring_workers import build_rings
+from .._kernel.ring_workers import each_ring
 from .._kernel.state_files import StateFile
 from .._model import layout
 from .._model.decap_record import DecapRecord
@@ -110,7 +110,7 @@ class VipRun:
                 others,
                 actual,
                 Recorded(real_ids, numbers, self.state.rings, marked),
-                build_rings,
+                each_ring,
             )
             self.report(known, wanted)
             self._see_down(known, wanted)

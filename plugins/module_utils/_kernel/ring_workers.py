@@ -5,93 +5,113 @@
 
 from __future__ import annotations
 
-import mmap
+import fcntl
 import os
 import signal
 import threading
 from array import array
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from collections import Counter
+from collections.abc import Generator, Sequence
 
 from .._model.ring import Job, build_ring, hashable_job, ring_typecode
 
+_AHEAD = 1 << 20
+"""Bytes of rings that a helper may be ahead."""
+
 
 def build_rings(jobs: Sequence[Job], processes: int = 2) -> list[array[int]]:
-    """Build the ring of each job, (reals, ring_size, ring_hash), and return them in the jobs' order.
+    """The rings of each_ring, all of them."""
+    return list(each_ring(jobs, processes))
 
-    Like build_ring for each, but equal jobs are built once and share one array, which is not to be changed. Up to
-    *processes* processes do the work, if there are as many CPUs and enough to do; none is left when this returns or
-    raises.
+
+def each_ring(jobs: Sequence[Job], processes: int = 2) -> Generator[array[int], None, None]:
+    """Build the ring of each job, (reals, ring_size, ring_hash), and yield them in the jobs' order.
+
+    Like build_ring for each, but equal jobs are built once and share one array, which is not to be changed; it is kept
+    until the last of them. Up to *processes* processes do the work, if there are as many CPUs and enough to do; none is
+    left when this ends, raises or is closed.
     """
     keys = list(map(hashable_job, jobs))
     distinct = list(dict.fromkeys(keys))
     shares = min(processes, len(os.sched_getaffinity(0)), len(distinct) // 4)
     # Forking with threads alive may leave a lock locked for ever in the child.
     if shares < 2 or threading.active_count() > 1:
-        rings = {job: build_ring(*job) for job in distinct}
-    else:
-        rings = {}
-        helpers = [_Helper(distinct[share::shares]) for share in range(1, shares)]
-        try:
-            rings.update((job, build_ring(*job)) for job in distinct[::shares])
-            for helper in helpers:
-                rings.update(zip(helper.jobs, helper.rings(), strict=True))
-        finally:
-            for helper in helpers:
-                helper.stop()
-    return [rings[key] for key in keys]
+        shares = 1
+    helpers: list[_Helper] = []
+    try:
+        for share in range(1, shares):
+            helpers.append(_Helper(distinct[share::shares]))
+        turns = {job: turn % shares for turn, job in enumerate(distinct)}
+        left = Counter(keys)
+        # All at once: between what their users need for a moment, they would be far apart.
+        rings = {job: array(ring_typecode(len(job[0])), [0]) * job[1] for job in distinct}
+        done: set[Job] = set()
+        for key in keys:
+            if key not in done:
+                done.add(key)
+                turn = turns[key]
+                if not turn or not helpers[turn - 1].read(rings[key]):
+                    rings[key][:] = build_ring(*key)
+            left[key] -= 1
+            yield rings[key] if left[key] else rings.pop(key)
+    finally:
+        for helper in helpers:
+            helper.stop()
 
 
 class _Helper:
-    """A child process that builds rings into memory shared with its parent."""
+    """A child process that builds rings and hands them over by a pipe, as many ahead as this holds."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
-        """Start to build; with no process to be had, rings() builds them."""
-        self.jobs = jobs
+        """Start to build, if there is a process to be had."""
         self.pid = 0
-        ends = accumulate(
-            ring_size * array(ring_typecode(len(reals))).itemsize for reals, ring_size, _ring_hash in jobs
-        )
-        self.ends = list(ends)
-        self.memory = mmap.mmap(-1, self.ends[-1])
         parent = os.getpid()
+        reader, writer = os.pipe()
+        self.reader = os.fdopen(reader, "rb")
+        try:
+            # More than a user may have is no failure: then it is less ahead.
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _AHEAD)
+        except OSError:
+            pass
         try:
             self.pid = os.fork()
         except OSError:
+            os.close(writer)
             return
         if self.pid == 0:
             code = 1
             try:
-                self._build(parent)
+                self.reader.close()
+                self._build(jobs, parent, writer)
                 code = 0
             finally:
                 # The child must neither unwind into its parent's callers nor flush its buffers.
                 os._exit(code)
+        os.close(writer)
 
-    def _build(self, parent: int) -> None:
-        for job in self.jobs:
+    @staticmethod
+    def _build(jobs: Sequence[Job], parent: int, writer: int) -> None:
+        for job in jobs:
             # A parent that was killed cannot stop its helper, which holds the parent's locks open.
             if os.getppid() != parent:
                 os._exit(1)
-            self.memory.write(build_ring(*job).tobytes())
+            ring = memoryview(build_ring(*job)).cast("B")
+            while ring:
+                ring = ring[os.write(writer, ring) :]
 
-    def rings(self) -> Iterator[array[int]]:
-        """Wait for the child and yield the rings in the order of the jobs; build them here if it failed."""
-        if self._wait() != 0:
-            yield from (build_ring(*job) for job in self.jobs)
-            return
-        start = 0
-        for (reals, _ring_size, _ring_hash), end in zip(self.jobs, self.ends, strict=True):
-            yield array(ring_typecode(len(reals)), self.memory[start:end])
-            start = end
+    def read(self, ring: array[int]) -> bool:
+        """Wait for the next ring, in the order of the jobs; False where there is none, as the child failed."""
+        if self.pid and self.reader.readinto(ring) < len(ring) * ring.itemsize:
+            self._wait()
+        return bool(self.pid)
 
     def _wait(self) -> int:
         pid, self.pid = self.pid, 0
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if pid else 1
 
     def stop(self) -> None:
-        """End the child if it still runs, and free the memory."""
+        """End the child if it still runs."""
+        self.reader.close()
         if self.pid:
             os.kill(self.pid, signal.SIGKILL)
             self._wait()
-        self.memory.close()

@@ -270,10 +270,13 @@ def _gather(twice: bytes, start: int, skip: int, length: int) -> bytearray:
     return gathered
 
 
-def build_each(jobs: Sequence[Job]) -> list[array[int]]:
+def build_each(jobs: Sequence[Job]) -> Generator[array[int], None, None]:
     """Build the ring of each job, one after another; equal jobs share one array, which is not to be changed."""
-    rings = {job: build_ring(*job) for job in dict.fromkeys(map(hashable_job, jobs))}
-    return [rings[hashable_job(job)] for job in jobs]
+    rings: dict[Job, array[int]] = {}
+    for key in map(hashable_job, jobs):
+        if key not in rings:
+            rings[key] = build_ring(*key)
+        yield rings[key]
 
 
 def hashable_job(job: Job) -> Job:

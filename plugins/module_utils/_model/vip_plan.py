@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import operator
 from array import array
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from . import layout
@@ -100,7 +101,8 @@ def ring_inputs(vip: Vip, size: int, members: Sequence[tuple[str, int]], ids: Se
 
 REAL_COUNTERS = ("reals_stats", "lru_miss_stats")
 _VIP_COUNTERS = ("stats", "server_id_stats", "decap_vip_stats")
-BuildRings = Callable[[Sequence[Job]], list["array[int]"]]
+BuildRings = Callable[[Sequence[Job]], "Generator[array[int], None, None]"]
+"""Builds the rings of jobs in their order, one at a time: those that turn out to be there already are not kept."""
 
 
 @dataclass(frozen=True)
@@ -287,10 +289,10 @@ class _VipPlanner:
             else:
                 after[str(key)] = [inputs, ""]
                 jobs[key] = (members, vip.hash)
-        built = self.build([(members, size, kind) for members, kind in jobs.values()])
-        for (key, (members, _kind)), ring in zip(jobs.items(), built, strict=True):
-            ids_of = tuple(self.real_ids.assigned[address] for address, _weight in members)
-            after[str(key)][1] = self._put_ring(self._number_of(key), ring, ids_of)
+        with closing(self.build([(members, size, kind) for members, kind in jobs.values()])) as built:
+            for (key, (members, _kind)), ring in zip(jobs.items(), built, strict=True):
+                ids_of = tuple(self.real_ids.assigned[address] for address, _weight in members)
+                after[str(key)][1] = self._put_ring(self._number_of(key), ring, ids_of)
         return after
 
     def _put_ring(self, number: int, ring: array[int] | None, ids: tuple[int, ...]) -> str:
