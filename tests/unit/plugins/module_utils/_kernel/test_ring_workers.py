@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from array import array
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import ring_workers
-from ansible_collections.katran.fleet.plugins.module_utils._kernel.ring_workers import _Helper, build_rings
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.ring_workers import _Helper, build_rings, each_ring
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import RING_HASHES, Job, build_ring
 from ansible_collections.katran.fleet.tests.unit.plugins.module_utils.ring_reals import some_reals
 
@@ -95,3 +96,24 @@ def test_one_process_with_threads_or_few_jobs(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(threading, "active_count", lambda: 2)
     assert len(build_rings(JOBS)) == len(JOBS)
     assert build_rings([]) == []
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_rings_that_nobody_waits_for_leave_no_child() -> None:
+    rings = each_ring(JOBS)
+    assert next(rings) == build_ring(*JOBS[0])
+    rings.close()
+    assert no_children()
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_a_ring_is_kept_no_longer_than_it_is_asked_for() -> None:
+    """512 rings of 65,537 slots are 33 MB where all of them are kept."""
+    jobs: list[Job] = [(some_reals(3 + each), 1009, "maglev_v2") for each in range(12)]
+    rings = each_ring([*jobs, jobs[0]])
+    first = next(rings)
+    others = [sys.getrefcount(ring) for ring in rings]
+    # The list comprehension's name and the call's argument; the last is the first once more.
+    assert others[:-1] == [2] * (len(jobs) - 1)
+    assert others[-1] == 3
+    assert first == build_ring(*jobs[0])
