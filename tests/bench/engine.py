@@ -2,8 +2,8 @@
 """How long the engine takes, on maps of the default sizes in the kernel at hand, and how much memory; and the targets.
 
 Each run is a process of its own, as a module's is, and makes its configuration itself. Seconds are the sum of the
-engine's own `timings`; CPU seconds, of the run and its helpers, tell how much of that was waiting for others on a shared
-machine. Memory is what is not a file's, of both, and what they share counts once. Medians. Needs root.
+engine's own `timings`; CPU seconds, of the run and its helpers, tell how much of that was waiting for others on a
+shared machine. Memory is what is not a file's, of both, and what they share counts once. Medians. Needs root.
 
 With --large the figures are those of a million source routes and of a thousand reals for each VIP, phase by phase; with
 --write the figures go into docs/performance.md.
@@ -92,9 +92,7 @@ def one_down(config: Config) -> Config:
 def source_routes(number: int) -> Config:
     """Prefixes of clients, in no order of addresses or texts, as lists of networks come."""
     step = 514_229 if number > 100_000 else 1
-    return [
-        {"prefix": _prefix(each * step % number), "real": f"10.9.0.{1 + each % 250}"} for each in range(number)
-    ]
+    return [{"prefix": _prefix(each * step % number), "real": f"10.9.0.{1 + each % 250}"} for each in range(number)]
 
 
 def _prefix(number: int) -> str:
@@ -375,7 +373,9 @@ def table(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         parts = "".join(f"{statistics.median(cost.phases[phase] for cost in row.costs):9.2f}" for phase in phases)
         memory = max(cost.memory for cost in row.costs) / MEGABYTE
-        lines.append(f"{row.name:42}{row.seconds():8.2f}{row.cpu():8.2f}{verdict(row.cpu(), row.target)}{parts}{memory:7.0f}")
+        lines.append(
+            f"{row.name:42}{row.seconds():8.2f}{row.cpu():8.2f}{verdict(row.cpu(), row.target)}{parts}{memory:7.0f}"
+        )
     return lines
 
 
@@ -386,7 +386,10 @@ def main() -> int:
     parser.add_argument("--large", action="store_true", help="a million source routes, a thousand reals for each VIP")
     parser.add_argument("--write", action="store_true", help="put the figures into docs/performance.md")
     options = parser.parse_args()
-    lines = [f"{machine()}, load {os.getloadavg()[0]:.1f} before; medians of {options.rounds}; rings of 65,537 slots", ""]
+    lines = [
+        f"{machine()}, load {os.getloadavg()[0]:.1f} before; medians of {options.rounds}; rings of 65,537 slots",
+        "",
+    ]
     rows, whole = measure(options.rounds, large_steps if options.large else steps)
     lines += table(rows)
     good = all(row.target is None or row.cpu() <= row.target for row in rows)
@@ -407,7 +410,7 @@ def main() -> int:
             "",
             f"whole task beyond one that does nothing: {extra:.2f} s (target 1.5)",
             f"peak of memory with 512 VIPs: {memory:.0f} MB (target {MOST_MEMORY})",
-            f"one ring of 100 reals: {mine:.0f} ms of CPU; a plain loop {plain:.0f} ms, {plain / mine:.1f} times as long",
+            f"one ring of 100 reals: {mine:.0f} ms of CPU; a plain loop takes {plain / mine:.1f} times as long",
         ]
         good &= memory <= MOST_MEMORY and extra <= 1.5
     print("\n".join(lines))

@@ -114,7 +114,9 @@ class TableRun:
         """Whether there is something to write down though the table stays as it is."""
         return False
 
-    def values_of(self, reals: Collection[str], actual: Entries, capacity: Mapping[str, int]) -> Mapping[str, bytes] | None:
+    def values_of(
+        self, reals: Collection[str], actual: Entries, capacity: Mapping[str, int]
+    ) -> Mapping[str, bytes] | None:
         """What entries that lead to these reals hold; None where more is to be done, or said, than of the entries."""
         del reals, actual, capacity
         return None
@@ -180,7 +182,9 @@ class TableRun:
 
     def _report(self, known: Items, wanted: Items, operations: Sequence[Operation], actual: Entries) -> None:
         """Say what changes, in config's words, and what somebody else changed."""
-        differ = {key for side, other in ((known, wanted), (wanted, known)) for key in side if side[key] != other.get(key)}
+        differ = {
+            key for side, other in ((known, wanted), (wanted, known)) for key in side if side[key] != other.get(key)
+        }
         changed = self.table.in_order(differ)
         self.result.before = [self.table.row(known[key]) for key in changed if key in known]
         self.result.after = [self.table.row(wanted[key]) for key in changed if key in wanted]
@@ -263,7 +267,9 @@ class BalancerTableRun(TableRun):
         )
         return plan.operations
 
-    def values_of(self, reals: Collection[str], actual: Entries, capacity: Mapping[str, int]) -> Mapping[str, bytes] | None:
+    def values_of(
+        self, reals: Collection[str], actual: Entries, capacity: Mapping[str, int]
+    ) -> Mapping[str, bytes] | None:
         """Their ids, where the state is sure and stays as it is, and where no real is drained."""
         state = self.state
         words = words_of(state)

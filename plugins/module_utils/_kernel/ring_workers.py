@@ -12,6 +12,7 @@ import threading
 from array import array
 from collections import Counter
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 
 from .._model.ring import Job, build_ring, hashable_job, ring_typecode
 
@@ -39,8 +40,7 @@ def each_ring(jobs: Sequence[Job], processes: int = 2) -> Generator[array[int], 
         shares = 1
     helpers: list[_Helper] = []
     try:
-        for share in range(1, shares):
-            helpers.append(_Helper(distinct[share::shares]))
+        helpers.extend(_Helper(distinct[share::shares]) for share in range(1, shares))
         turns = {job: turn % shares for turn, job in enumerate(distinct)}
         left = Counter(keys)
         # All at once: between what their users need for a moment, they would be far apart.
@@ -68,11 +68,9 @@ class _Helper:
         parent = os.getpid()
         reader, writer = os.pipe()
         self.reader = os.fdopen(reader, "rb")
-        try:
-            # More than a user may have is no failure: then it is less ahead.
+        # More than a user may have is no failure: then it is less ahead.
+        with suppress(OSError):
             fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _AHEAD)
-        except OSError:
-            pass
         try:
             self.pid = os.fork()
         except OSError:

@@ -89,7 +89,7 @@ def read_prefixes(texts: Sequence[t.Any]) -> list[Prefix] | None:
         # As the classes make them themselves, without a call of theirs for each.
         fields = zip(heads, _split(padded, layout.ADDRESS_BYTES), repeat(False))
         addresses = map(tuple.__new__, repeat(Address), fields)
-        found = list(map(tuple.__new__, repeat(Prefix), zip(addresses, columns.lengths)))
+        found = list(map(tuple.__new__, repeat(Prefix), zip(addresses, columns.lengths, strict=True)))
     if len(ipv4) == len(texts):
         return found
     quick = iter(found)
@@ -98,7 +98,7 @@ def read_prefixes(texts: Sequence[t.Any]) -> list[Prefix] | None:
 
 
 def client_keys(texts: Sequence[t.Any]) -> list[bytes] | None:
-    """The keys of lpm_src_v4 for these prefixes of clients; None where one is not in canonical form, or is of no use."""
+    """The keys of lpm_src_v4 for prefixes of clients; None where one is not in canonical form, or may be of no use."""
     try:
         columns = _columns(texts) if texts else None
     except TypeError:

@@ -42,7 +42,8 @@ class TableEntry(t.NamedTuple):
 class Glance:
     """Entries of config, all in the form in which they are kept, valid by themselves and no two with one key.
 
-    `lines`: as the file has them, once through; `maps`: map → key → the real's address; `items`: at least one of them.
+    `lines`: as the file has them, to be gone through once; `maps`: map → key → the real's address; `items`: at least
+    one of them.
     """
 
     lines: Iterable[str]
@@ -97,7 +98,7 @@ class Table(Resource, t.Generic[K, V]):
         return None
 
     def glance(self, entries: Sequence[Row], limits: Limits) -> Glance | None:
-        """Entries of config where they can be told at once to be as they are kept; None where they need a closer look."""
+        """Entries of config, if all can be told at once to be as they are kept; None where they need a closer look."""
         del entries, limits
         return None
 

@@ -60,8 +60,8 @@ class SourceRoutes(Table[Prefix, SourceRoute]):
 
     def glance(self, entries: Sequence[Row], limits: Limits) -> Glance | None:
         """Prefixes of IPv4 alone."""
-        texts = [entry.get("prefix") for entry in entries]
-        reals = [entry.get("real") for entry in entries]
+        texts: list[t.Any] = [entry.get("prefix") for entry in entries]
+        reals: list[t.Any] = [entry.get("real") for entry in entries]
         keys = client_keys(texts)
         if keys is None or not limits.has(self.feature or "") or len(keys) > limits.sizes[self.size]:
             return None
