@@ -374,7 +374,7 @@ def table(rows: Sequence[Row]) -> list[str]:
         parts = "".join(f"{statistics.median(cost.phases[phase] for cost in row.costs):9.2f}" for phase in phases)
         memory = max(cost.memory for cost in row.costs) / MEGABYTE
         lines.append(
-            f"{row.name:42}{row.seconds():8.2f}{row.cpu():8.2f}{verdict(row.cpu(), row.target)}{parts}{memory:7.0f}"
+            f"{row.name:42}{row.seconds():8.2f}{row.cpu():8.2f}{verdict(row.seconds(), row.target)}{parts}{memory:7.0f}"
         )
     return lines
 
@@ -392,7 +392,7 @@ def main() -> int:
     ]
     rows, whole = measure(options.rounds, large_steps if options.large else steps)
     lines += table(rows)
-    good = all(row.target is None or row.cpu() <= row.target for row in rows)
+    good = all(row.target is None or row.seconds() <= row.target for row in rows)
     if options.large:
         lines.append("")
         for weighted in (False, True):
