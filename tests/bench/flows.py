@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from scapy.packet import Packet
@@ -47,6 +48,8 @@ PORTS, FIRST_PORT = 16, 40000
 SOURCE = {4: 26, 6: 34}
 """Where in a frame the source address' last four bytes are."""
 PORT = {4: 34, 6: 54}
+LEARN, MEET = 0x2545F491, 0x5BD1E995
+"""Seeds of two orders: met in the order in which they were learned, flows would lie in memory one behind the other."""
 UNTIL_NEVER = 1 << 20
 """Seconds after which UDP flows are forgotten: a round lasts longer than the default."""
 
@@ -93,28 +96,28 @@ class FlowReplay:
     """Runs the packets of many flows through a program: replay/flows.bpf.c."""
 
     def __init__(self) -> None:
-        self._walk = bpf.Map(bpf.create_map(ARRAY, 4, 32 + KEPT, 1, 0, "walk"))
+        self._walk = bpf.Map(bpf.create_map(ARRAY, 4, 40 + KEPT, 1, 0, "walk"))
         self._target = bpf.Map(bpf.create_map(PROG_ARRAY, 4, 4, 1, 0, "under_test"))
         code = bench_program("flows", {})
         self._fd = bpf.load_program(code.bind({"walk": self._walk.fd, "under_test": self._target.fd}), name="flows")
         # Its two instructions return XDP_TX.
-        self._nothing = bpf.load_program(struct.pack("=BBhiBBhi", 0xB7, 0, 0, 3, 0x95, 0, 0, 0), name="nothing")
+        self.nothing = bpf.load_program(struct.pack("=BBhiBBhi", 0xB7, 0, 0, 3, 0x95, 0, 0, 0), name="nothing")
 
-    def run(self, fd: int, kind: Kind, flows: int, packets: int, first: int = 0) -> bpf.TestRun:
-        """So many packets of `flows` flows, a power of two, from the `first` of their order on."""
+    def run(self, fd: int, kind: Kind, flows: int, packets: int, seed: int = MEET, first: int = 0) -> bpf.TestRun:
+        """So many packets of `flows` flows, a power of two, from the `first` of the seed's order on."""
         data = kind.frame
         # The client's address is that of the range of tests, whatever the frame's.
         base = CLIENTS4 if kind.version == 4 else 0
         shift = max(1, (flows.bit_length() - 1) // 2)
         places = (SOURCE[kind.version], PORT[kind.version])
-        state = struct.pack("=QQIIIHH", len(data), first, flows - 1, shift, base, *places) + data[:KEPT]
+        state = struct.pack("=QQIIIIHH4x", len(data), first, flows - 1, seed, shift, base, *places) + data[:KEPT]
         self._walk.update(layout.u32(0), state)
         self._target.update(layout.u32(0), layout.u32(fd))
         return bpf.test_run(self._fd, data, packets)
 
     def time(self, fd: int, kind: Kind, flows: int, packets: int) -> float:
         """ns per packet of the program alone, in the middle of what it does all day: it has met all flows before."""
-        empty = self.run(self._nothing, kind, flows, packets).nanoseconds
+        empty = self.run(self.nothing, kind, flows, packets).nanoseconds
         self.run(fd, kind, flows, flows)
         result = self.run(fd, kind, flows, packets)
         if ACTIONS[result.value] != "XDP_TX":
@@ -180,8 +183,10 @@ class Yardstick:
             self.maps["lru_mapping"].update(layout.u32(cpu), layout.u32(self.table.fd))
 
     def learn(self, known: bpf.Map) -> None:
-        """The flows of another table."""
-        self.table.update_many(list(known.items()))
+        """The flows of another table; not in its order, which is that of its hash."""
+        flows = list(known.items())
+        Random("learn").shuffle(flows)
+        self.table.update_many(flows)
 
     def close(self) -> None:
         for opened in (*self.maps.values(), self.table):
@@ -211,7 +216,7 @@ def programs(replay: FlowReplay) -> Iterator[tuple[dict[str, Job], Callable[[int
 
         def learn(flows: int) -> None:
             for kind in KINDS:
-                replay.run(jobs[kind.name].fd, kind, flows, flows)
+                replay.run(jobs[kind.name].fd, kind, flows, flows, LEARN)
                 known = sum(count for _keys, _values, count in tables[kind.name].batches())
                 if known != flows:
                     raise SystemExit(f"{kind.name}: the table knows {known} flows, not {flows}")
@@ -267,7 +272,7 @@ def forms() -> Iterator[tuple[dict[str, Job], Callable[[int], None]]]:
 
         def learn(flows: int) -> None:
             for job in jobs.values():
-                replay.run(job.fd, job.kind, flows, flows)
+                replay.run(job.fd, job.kind, flows, flows, LEARN)
 
         yield jobs, learn
 

@@ -16,6 +16,8 @@ struct walk {
 	u64 runs;
 	/* A power of two less one. */
 	u32 mask;
+	/* Each has an order of its own. */
+	u32 seed;
 	/* Half of the mask's bits, at least 1. */
 	u32 shift;
 	/* A client has CLIENT_PORTS ports; host order, as is the address. */
@@ -23,6 +25,7 @@ struct walk {
 	/* Where in the frame the address' last four bytes and the port are. */
 	u16 address_at;
 	u16 port_at;
+	u32 unused;
 	u64 words[KEPT_WORDS];
 };
 
@@ -34,13 +37,13 @@ BPF_TABLE("array", u32, struct walk, walk, 1);
 BPF_TABLE("prog", u32, u32, under_test, 1);
 
 /* Each step can be undone, so no two numbers below the mask become one. */
-static __always_inline u32 scatter(u32 number, u32 mask, u32 shift)
+static __always_inline u32 scatter(u32 number, u32 mask, u32 shift, u32 seed)
 {
-	number = number * 0x9e3779b1 & mask;
+	number = number * (seed | 1) & mask;
 	number ^= number >> shift;
 	number = number * 0x85ebca6b & mask;
 	number ^= number >> shift;
-	number = number * 0xc2b2ae35 & mask;
+	number = number * (seed >> 8 | 1) & mask;
 	return number ^ number >> shift;
 }
 
@@ -68,7 +71,8 @@ int flows(struct xdp_md *ctx)
 #pragma unroll
 	for (i = 0; i < KEPT_WORDS; i++)
 		words[i] = state->words[i];
-	number = scatter(state->runs, state->mask, state->shift & 31);
+	number = scatter(state->runs, state->mask, state->shift & 31,
+			 state->seed);
 	address = (void *)words + (state->address_at & 63);
 	port = (void *)words + (state->port_at & 63);
 	if (address + 4 > end || port + 2 > end)
