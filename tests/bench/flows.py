@@ -25,7 +25,6 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from scapy.packet import Packet
 
@@ -85,18 +84,33 @@ YARDSTICK = "yardstick (TCP, IPv4)"
 def bench_program(name: str, macros: Mapping[str, int]) -> Bytecode:
     """Compile one of the programs in replay/, which use headers of bpf/."""
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(__file__).with_name("replay") / f"{name}.bpf.c"
-        shutil.copy(source, folder)
+        replay = Path(__file__).with_name("replay")
+        shutil.copy(replay / f"{name}.bpf.c", folder)
         for headers in ("include", "kernel"):
             shutil.copytree(ROOT / "bpf" / headers, Path(folder, headers))
+        shutil.copy(replay / "walk.h", Path(folder, "include"))
         return compiler.compile_program(folder, name, macros)
+
+
+WALK = 40 + KEPT
+"""Bytes of struct walk."""
+
+
+def walk(kind: Kind, flows: int, seed: int, first: int = 0) -> bytes:
+    """A struct walk of replay/walk.h."""
+    # The client's address is that of the range of tests, whatever the frame's.
+    base = CLIENTS4 if kind.version == 4 else 0
+    shift = max(1, (flows.bit_length() - 1) // 2)
+    places = (SOURCE[kind.version], PORT[kind.version])
+    data = kind.frame
+    return struct.pack("=QQIIIIHH4x", len(data), first, flows - 1, seed, shift, base, *places) + data[:KEPT]
 
 
 class FlowReplay:
     """Runs the packets of many flows through a program: replay/flows.bpf.c."""
 
     def __init__(self) -> None:
-        self._walk = bpf.Map(bpf.create_map(ARRAY, 4, 40 + KEPT, 1, 0, "walk"))
+        self._walk = bpf.Map(bpf.create_map(ARRAY, 4, WALK, 1, 0, "walk"))
         self._target = bpf.Map(bpf.create_map(PROG_ARRAY, 4, 4, 1, 0, "under_test"))
         code = bench_program("flows", {})
         self._fd = bpf.load_program(code.bind({"walk": self._walk.fd, "under_test": self._target.fd}), name="flows")
@@ -105,15 +119,9 @@ class FlowReplay:
 
     def run(self, fd: int, kind: Kind, flows: int, packets: int, seed: int = MEET, first: int = 0) -> bpf.TestRun:
         """So many packets of `flows` flows, a power of two, from the `first` of the seed's order on."""
-        data = kind.frame
-        # The client's address is that of the range of tests, whatever the frame's.
-        base = CLIENTS4 if kind.version == 4 else 0
-        shift = max(1, (flows.bit_length() - 1) // 2)
-        places = (SOURCE[kind.version], PORT[kind.version])
-        state = struct.pack("=QQIIIIHH4x", len(data), first, flows - 1, seed, shift, base, *places) + data[:KEPT]
-        self._walk.update(layout.u32(0), state)
+        self._walk.update(layout.u32(0), walk(kind, flows, seed, first))
         self._target.update(layout.u32(0), layout.u32(fd))
-        return bpf.test_run(self._fd, data, packets)
+        return bpf.test_run(self._fd, kind.frame, packets)
 
     def time(self, fd: int, kind: Kind, flows: int, packets: int) -> float:
         """ns per packet of the program alone, in the middle of what it does all day: it has met all flows before."""
@@ -341,11 +349,11 @@ def lines_of_forms(found: Rounds, options: argparse.Namespace) -> list[str]:
 def draw(found: Rounds) -> None:
     """docs/flows-cost.png."""
     # Needs matplotlib, which nothing else here does.
-    from picture import picture  # noqa: PLC0415
+    from ansible_collections.katran.fleet.tests.bench.picture import picture
 
     with picture("flows-cost.png", same_scale=True) as (left, right):
-        for axes, names in ((left, ("TCP, IPv4", "TCP, IPv6", "UDP, IPv4")), (right, ("TCP, any port", "TCP, IPv4, GUE"))):
-            for name in (YARDSTICK, *names):
+        for axes, kinds in ((left, KINDS[:3]), (right, KINDS[3:])):
+            for name in (YARDSTICK, *(kind.name for kind in kinds)):
                 rounds = found[name]
                 style = "k--" if name == YARDSTICK else "o-"
                 axes.plot(list(rounds), [statistics.median(each) for each in rounds.values()], style, label=name)
@@ -373,7 +381,7 @@ def main() -> int:
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     if options.write:
-        from performance_page import write_figures  # noqa: PLC0415
+        from ansible_collections.katran.fleet.tests.bench.performance_page import write_figures
 
         write_figures("flows.py --tables" if options.tables else "flows.py", lines)
         if not options.tables:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from itertools import pairwise
 
 import pytest
 
@@ -50,5 +51,5 @@ def test_flows_are_learned_and_met_in_different_orders(replay: FlowReplay) -> No
         for seed in (LEARN, MEET)
     ]
     assert sorted(orders[0]) == sorted(orders[1])
-    neighbours = [set(zip(order, order[1:], strict=False)) for order in orders]
+    neighbours = [set(pairwise(order)) for order in orders]
     assert len(neighbours[0] & neighbours[1]) < FLOWS // 8
