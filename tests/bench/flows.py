@@ -35,6 +35,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode impor
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import ARRAY, LRU_HASH, PROG_ARRAY
 from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
 from ansible_collections.katran.fleet.tests.bench.packets import KEPT, balancer, frame, tcp, udp
+from ansible_collections.katran.fleet.tests.bench.performance_page import write_figures
 from ansible_collections.katran.fleet.tests.conformance.provision import ACTIONS, ROOT, Balancer
 
 BENCH = Path(os.environ.get("KATRAN_BENCH", ROOT.parent / "shared" / "bench"))
@@ -381,8 +382,6 @@ def main() -> int:
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     if options.write:
-        from ansible_collections.katran.fleet.tests.bench.performance_page import write_figures
-
         write_figures("flows.py --tables" if options.tables else "flows.py", lines)
         if not options.tables:
             draw(found)
