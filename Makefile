@@ -90,6 +90,10 @@ bench-flows: venv ## ns per packet by the number of flows, up to a million, besi
 bench-live: venv ## frames through veth pairs: million a second with one core and two, without loss; writes docs/performance.md
 	@PYTHONPATH=collections python tests/bench/live.py --write $(BENCH)
 
+.PHONY: bench-ipvs
+bench-ipvs: venv ## ours beside IPVS in tunnel mode, in a virtual machine with a kernel that has both; writes docs/performance.md
+	@PYTHONPATH=collections python tests/bench/ipvs.py --write $(BENCH)
+
 .PHONY: bench-engine
 bench-engine: venv ## how long the engine takes, up to 512 VIPs of 100 reals; figures beside the targets
 	@PYTHONPATH=collections nice -n 10 python tests/bench/engine.py

@@ -295,16 +295,15 @@ Rounds = dict[str, dict[int, list[float]]]
 def measure(
     replay: FlowReplay, jobs: Mapping[str, Job], learn: Callable[[int], None], options: argparse.Namespace
 ) -> Rounds:
-    """Every job with every number of flows; within a round they take turns."""
+    """Every job with every number of flows, of those that the tables know; in a round all take turns."""
     found: Rounds = {name: {} for name in jobs}
-    for flows in options.flows:
-        learn(flows)
-        for _round in range(options.rounds):
+    learn(max(options.flows))
+    for number in range(options.rounds):
+        for flows in options.flows:
             for name, job in jobs.items():
                 value = replay.time(job.fd, job.kind, flows, max(options.repeat, flows))
                 found[name].setdefault(flows, []).append(value)
-        middle = ", ".join(f"{name} {statistics.median(rounds[flows]):.0f}" for name, rounds in found.items())
-        print(f"{flows:,} flows: {middle}", file=sys.stderr, flush=True)
+        print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
     return found
 
 

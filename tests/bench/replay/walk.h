@@ -64,6 +64,10 @@ static __always_inline bool write_client(void *frame, void *end,
 		return false;
 	*(word32 *)address = htonl(state->address + number / CLIENT_PORTS);
 	*(word16 *)port = htons(FIRST_PORT + number % CLIENT_PORTS);
+#ifdef VALID_IPV4
+	/* The identification takes back what the client adds to the sum. */
+	*(word16 *)(frame + 18) = ~*(word16 *)(frame + 28);
+#endif
 	return true;
 }
 
