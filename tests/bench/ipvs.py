@@ -3,7 +3,7 @@
 
 The machine is emulated, without KVM: an emulator counts instructions, more or less, and knows no caches. So the ratio
 says how much work each is, and no figure says how fast. Frames go through a veth pair, one after the other on one CPU:
-the balancer's end has our program natively, or one that passes all to the kernel's network stack, which is IPVS' way in.
+the balancer's end has our program natively, or one that passes all to the kernel's network stack, IPVS' way in.
 Needs root and what scripts/setup kernels installs.
 """
 
@@ -120,11 +120,8 @@ def main() -> int:
     kernel = debian.kernel(options.kernel)
     found = {way: statistics.median(values) for way, values in measure(kernel, options).items()}
     ours, theirs = (found[way] - found["dropped"] for way in ("ours", "IPVS"))
-    lines = [
-        f"Linux {kernel.release}, emulated; {options.flows:,} flows, medians of {options.rounds} rounds",
-        "",
-        f"ours {ours / 1000:.1f} µs more than a frame that is dropped, IPVS {theirs / 1000:.1f} µs: x{theirs / ours:.1f}",
-    ]
+    lines = [f"Linux {kernel.release}, emulated; {options.flows:,} flows, medians of {options.rounds} rounds", ""]
+    lines.append(f"ours {ours / 1000:.1f} µs a frame, IPVS {theirs / 1000:.1f} µs: x{theirs / ours:.1f}")
     print("\n".join(lines))
     if options.write:
         write_figures("ipvs.py", lines)

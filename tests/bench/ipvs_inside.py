@@ -19,8 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE / "collections"))
+sys.path.insert(0, str(Path(__file__).resolve().parent / "collections"))
 
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.xdp import Interfaces
@@ -30,6 +29,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs impo
 from ansible_collections.katran.fleet.plugins.module_utils._program import compiler
 from ansible_collections.katran.fleet.tests.conformance import provision
 
+HERE = Path(__file__).resolve().parent
 LIVE_FRAMES, BATCH = 2, 64
 _LIFETIME = 1800
 """Seconds after which the machine ends itself."""
