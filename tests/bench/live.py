@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import struct
 import sys
 import threading
@@ -226,7 +225,7 @@ def all_at_once(
 def rates(
     wires: Sequence[Wire], cpus: Sequence[int], each: Sequence[Program], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """Of every program with one core and with all, which take turns."""
+    """Of every program with one core and with all, which take turns; the best, as others may slow a virtual core down."""
     found: dict[tuple[str, int], list[list[Sent]]] = {}
     for _round in range(options.rounds):
         for program in each:
@@ -240,8 +239,8 @@ def rates(
             {
                 "program": name,
                 "cores": count,
-                "frames_per_second": statistics.median(sum(sent.rate for sent in run) for run in runs),
-                "ns": statistics.median(1e9 / sent.rate for run in runs for sent in run),
+                "frames_per_second": max(sum(sent.rate for sent in run) for run in runs),
+                "ns": min(1e9 / sent.rate for run in runs for sent in run),
                 "lost": sum(sent.lost for run in runs for sent in run),
                 "frames": sum(sent.frames for run in runs for sent in run),
             }
@@ -365,7 +364,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--flows", type=int, default=1 << 16, help="a power of two, of each core")
     parser.add_argument("--seconds", type=float, default=2.0, help="of a trial; a search's steps are shorter")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--loss", type=float, default=0.001, help="the share that the second search allows")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--write", action="store_true", help="write docs/performance.md")
@@ -379,7 +378,7 @@ def main() -> int:
         measured = rates(wires, cpus, each, options)
         frames = f"frames of {len(KINDS[0].frame)} bytes, {options.flows:,} flows a core"
         lines = [
-            f"Linux {os.uname().release}, {os.cpu_count()} cores; {frames}; medians of {options.rounds} rounds",
+            f"Linux {os.uname().release}, {os.cpu_count()} cores; {frames}; the best of {options.rounds} rounds",
             "",
         ]
         lines += lines_of_rates(measured, len(cpus))
