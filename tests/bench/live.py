@@ -225,7 +225,7 @@ def all_at_once(
 def rates(
     wires: Sequence[Wire], cpus: Sequence[int], each: Sequence[Program], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """Of every program with one core and with all, which take turns; the best, as others may slow a virtual core down."""
+    """Of every program with one core and with all, which take turns; the best: others slow virtual cores down."""
     found: dict[tuple[str, int], list[list[Sent]]] = {}
     for _round in range(options.rounds):
         for program in each:
