@@ -57,6 +57,7 @@ static __always_inline bool send_known(struct cursor *cur, struct packet *p,
 	if (!meta || meta->flags)
 		return false;
 	vip.num = meta->vip_num;
+	vip.words = vip_words_of(flow, flow_dport(p), proto, v6);
 
 	table = find_table(&cpu);
 	if (unlikely(!table))

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -34,7 +33,7 @@ def of_vip(number: int, action: str, where: str = "flow->dst[0]", more: str = "1
 
 FORWARD, COUNTED = "\tcount(COUNT_VIP_PACKETS);\n", "\tif (is_delivered_here(vip, real))"
 BEFORE = of_vip(1, "XDP_DROP") + of_vip(2, "XDP_PASS") + of_vip(3, "XDP_DROP", more="flow_sport(p) & htons(1)")
-AFTER = of_vip(4, "XDP_DROP", "vip->key->vip[0]")
+AFTER = of_vip(4, "XDP_DROP", "(__be32)vip->words.low")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,9 +56,11 @@ def test_where_nothing_changed_nothing_is_found() -> None:
 
 def test_planted_faults_are_found_at_once_and_without_traffic() -> None:
     before = gate.look_before(request())
-    directory = changed_sources("faulty", balancer_bpf_c=(FORWARD, BEFORE + FORWARD))
-    main = Path(directory, "balancer.bpf.c")
-    main.write_text(main.read_text(encoding="utf-8").replace(COUNTED, AFTER + COUNTED), encoding="utf-8")
+    directory = changed_sources(
+        "faulty",
+        balancer_bpf_c=(FORWARD, BEFORE + FORWARD),
+        send_h=(COUNTED, AFTER + COUNTED),
+    )
     ensure(source_dir=directory)
     found = gate.watch(request(), before, 5.0, False)
     roll_back()

@@ -80,6 +80,8 @@ class Scratch:
         self.settings = settings
         self.maps: dict[str, bpf.Map] = {}
         self.rings: dict[int, int] = {}
+        self.known: list[tuple[bytes, bytes]] = []
+        """The flows that the fallback knew before any packet."""
         for name, spec in balancer_maps(settings).items():
             entries = max(_SCRATCH_ENTRIES.get(name, spec.entries(settings.sizes)), _FEW)
             if name == "ch_rings":
@@ -116,15 +118,16 @@ class Scratch:
         self._vip(VIP4_SPECIAL, 80, "tcp", REAL4_ID)
         put("fallback_cache", _flow(80, "tcp"), layout.real_pos_lru(OTHER4_ID, 0))
         self._provision_features()
+        self.known = list(self.maps["fallback_cache"].items())
 
     def complete(self, stack: ExitStack) -> None:
-        """What a balancer at work has: a table for every CPU, which knows what the fallback does, and the VIP index.
+        """What a balancer at work has: a table for every CPU, which knows what the fallback did, and the VIP index.
 
         Without them the program takes other ways to the same answers.
         """
         table = bpf.Map(bpf.create_map(FLOW_TABLE.type, FLOW_TABLE.key_size, FLOW_TABLE.value_size, _FEW))
         stack.callback(table.close)
-        table.update_many(list(self.maps["fallback_cache"].items()))
+        table.update_many(self.known)
         for cpu in range(min(possible_cpus(), MAX_CPUS)):
             self._put("lru_mapping", layout.u32(cpu), layout.u32(table.fd))
         slots = index_slots(self.settings.sizes["vips"])
