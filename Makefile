@@ -81,6 +81,19 @@ bench: venv ## ns and million packets a second by kind of packet, and what each 
 	@PYTHONPATH=collections python tests/bench/packets.py
 	@PYTHONPATH=collections python tests/bench/packets.py --costs
 
+.PHONY: bench-flows
+bench-flows: venv ## ns per packet by the number of flows, up to a million, beside the yardstick; writes docs/performance.md, draws
+	@PYTHONPATH=collections python tests/bench/flows.py --write $(BENCH)
+	@PYTHONPATH=collections python tests/bench/flows.py --tables --write --flows 1 1024 16384 262144 1048576 $(BENCH)
+
+.PHONY: bench-live
+bench-live: venv ## frames through veth pairs: million a second with one core and two, without loss; writes docs/performance.md
+	@PYTHONPATH=collections python tests/bench/live.py --write $(BENCH)
+
+.PHONY: bench-ipvs
+bench-ipvs: venv ## ours beside IPVS in tunnel mode, in a virtual machine with a kernel that has both; writes docs/performance.md
+	@PYTHONPATH=collections python tests/bench/ipvs.py --write $(BENCH)
+
 .PHONY: bench-engine
 bench-engine: venv ## how long the engine takes, up to 512 VIPs of 100 reals, beside the targets; writes docs/performance.md
 	@PYTHONPATH=collections nice -n 10 python tests/bench/engine.py --write $(BENCH)

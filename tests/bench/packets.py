@@ -176,6 +176,7 @@ def balancer(encapsulation: str, features: Sequence[str] = (), **more: Any) -> I
         "source_ipv6": OWN6,
         # So that a core which sees but one flow is no flood.
         "max_new_flows": 1 << 30,
+        **more.get("balancer", {}),
     }
     scenario = {**SCENARIO, **more, "balancer": options, "vips": [*VIPS, *more.get("vips", ())]}
     with closing(provision(scenario)) as made:

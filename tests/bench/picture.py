@@ -19,11 +19,12 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 @contextmanager
 def picture(name: str, *, same_scale: bool) -> Iterator[tuple[Axes, Axes]]:
-    """Two graphs side by side, to be filled in a with block and written to docs/*name*; both axes begin at 0."""
+    """Two graphs side by side, to be filled in a with block and written to docs/*name*; linear axes begin at 0."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=same_scale)
     yield left, right
     for axes in (left, right):
-        axes.set_xlim(left=0)
+        if axes.get_xscale() == "linear":
+            axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)

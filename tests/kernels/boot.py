@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ansible_collections.katran.fleet.tests.kernels.debian import ROOT, Kernel, KernelError, busybox, locked_cache, say
@@ -75,9 +75,9 @@ def _run(command: list[str]) -> str:
     return done.stdout
 
 
-def initramfs(kernel: Kernel) -> bytes:
+def initramfs(kernel: Kernel, more: Sequence[str] = ()) -> bytes:
     """A cpio archive with busybox, the modules of the machine's devices and veth, and an init that mounts the root."""
-    modules = _modules(kernel)
+    modules = _modules(kernel, (*_MODULES, *more))
     archive = _Archive()
     for directory in ("bin", "dev", "modules", "proc", "root", "sys"):
         archive.add(directory, 0o40755)
@@ -89,7 +89,7 @@ def initramfs(kernel: Kernel) -> bytes:
     return archive.finished()
 
 
-def _modules(kernel: Kernel) -> Mapping[str, bytes]:
+def _modules(kernel: Kernel, wanted: Sequence[str]) -> Mapping[str, bytes]:
     """The wanted modules and those they depend on, in the order in which they load."""
     files = {}
     for path in kernel.modules.rglob("*.ko*"):
@@ -111,7 +111,7 @@ def _modules(kernel: Kernel) -> Mapping[str, bytes]:
             load(other.replace("-", "_"))
         loaded[name] = content
 
-    for name in _MODULES:
+    for name in wanted:
         load(name)
     return loaded
 

@@ -94,6 +94,11 @@ def busybox() -> Path:
     return _fetched("busybox-static", "", why)[2] / "bin" / "busybox"
 
 
+def package(name: str) -> Path:
+    """Where a package of this machine's sources lies unpacked."""
+    return _fetched(name, "", f"no {name} to be had: this machine's package sources have no such package")[2]
+
+
 def _fetched(prefix: str, suffix: str, why: str) -> tuple[str, str, Path]:
     """(name, version, directory) of the newest package whose name begins and ends so, from the cache or fetched."""
     problem = why

@@ -9,7 +9,7 @@ import select
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,16 @@ _PROCESSOR = "max,la57=off"
 _COMMAND_LINE = "console=ttyS0 quiet panic=-1 mitigations=off net.ifnames=0 ipv6.disable_ipv6=1"
 
 
-def run(kernel: Kernel, work: bytes) -> Iterator[dict[str, Any]]:
+def run(kernel: Kernel, work: bytes, modules: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
     """Boot a machine with *work* (a tar archive with inside.py) and yield each line that it reports.
+
+    `modules`: kernel modules to load beside those that every machine has.
 
     KernelError where it stops, or says nothing for SILENCE seconds, before its last line {"end": ...}.
     """
     folder = Path(tempfile.mkdtemp(prefix="katran-kernel-"))
     try:
-        (folder / "initramfs").write_bytes(boot.initramfs(kernel))
+        (folder / "initramfs").write_bytes(boot.initramfs(kernel, modules))
         (folder / "work").write_bytes(work + bytes(-len(work) % (1 << 20)))
         yield from _talk(kernel, folder, _command(kernel, folder))
     finally:
