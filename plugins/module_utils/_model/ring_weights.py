@@ -96,7 +96,7 @@ class _Ring:
             yield weights, "maglev_v2"
         ranks = self._ranks()
         last = self._last_takers(ranks)
-        for weights in islice(self._of_v1(last, ranks), 6):
+        for weights in islice(self._of_v1(last, ranks), 16):
             yield weights, "maglev_v1"
         for weights in islice(self._by_rounds(last), 8):
             yield weights, "maglev_v2"
