@@ -14,6 +14,7 @@ from .cpus import forwarding_cpus, numa_node, numa_nodes, possible_cpus
 from .egress_edges import KernelNetworkEdges, NetworkEdges
 from .open_map import Map
 from .parameters import read_mtu
+from .pins import create_table
 
 
 class BalancerEdges(NetworkEdges, t.Protocol):
@@ -47,12 +48,7 @@ class KernelBalancerEdges(KernelNetworkEdges):
     possible_cpus = staticmethod(possible_cpus)
     forwarding_cpus = staticmethod(forwarding_cpus)
     mtu = staticmethod(read_mtu)
-
-    @staticmethod
-    def create_table(spec: MapSpec, entries: int, node: int | None) -> bpf.Map:
-        """Create a map that is pinned nowhere."""
-        sizes = spec.key_size, spec.value_size, entries
-        return bpf.Map(bpf.create_map(spec.type, *sizes, spec.flags, spec.name, numa_node=node))
+    create_table = staticmethod(create_table)
 
     @staticmethod
     def memory(opened: Map) -> int:

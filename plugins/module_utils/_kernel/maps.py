@@ -25,7 +25,7 @@ from .._model.map_specs import (
 )
 from . import bpf
 from .open_map import Map
-from .pins import listed
+from .pins import create_table, listed
 
 
 class Maps(t.Protocol):
@@ -106,12 +106,7 @@ class _Kernel:
     open_map = staticmethod(bpf.open_map)
     open_map_by_id = staticmethod(bpf.map_by_id)
     listed = staticmethod(listed)
-
-    @staticmethod
-    def create_table(spec: MapSpec, entries: int, node: int | None) -> bpf.Map:
-        return bpf.Map(
-            bpf.create_map(spec.type, spec.key_size, spec.value_size, entries, spec.flags, spec.name, numa_node=node)
-        )
+    create_table = staticmethod(create_table)
 
 
 class KernelMaps:
@@ -231,13 +226,19 @@ class KernelMaps:
 
     def index(self) -> dict[bytes, bytes] | None:
         """The slots of the VIP index that are not empty; None while there is none."""
-        return index_in(self.map(VIP_INDEX), self._opener.open_map_by_id)
+        value = self.map(VIP_INDEX).lookup(struct.pack("=I", 0))
+        if value is None:
+            return None
+        try:
+            with self._opener.open_map_by_id(struct.unpack("=I", value)[0]) as inner:
+                return _entries(inner)
+        except FileNotFoundError:
+            # Another process replaced it meanwhile.
+            return None
 
     def put_index(self, slots: Sequence[tuple[bytes, bytes]]) -> None:
         """Let this be the VIP index: a new array is filled, then put in place by one write."""
-        outer = self.map(VIP_INDEX)
-        with self._opener.create_table(VIP_SLOTS, index_slots(outer.info.entries), None) as inner:
-            put_index(outer, inner, slots)
+        put_index(self.map(VIP_INDEX), self._opener.create_table, slots)
 
     def drop_index(self) -> None:
         """Let there be no VIP index; returns when no packet uses it any more."""
@@ -285,23 +286,13 @@ def _entries(opened: Map) -> dict[bytes, bytes]:
     return {key: value for key, value in opened.items() if value != empty}
 
 
-def index_in(outer: Map, by_id: Callable[[int], Map]) -> dict[bytes, bytes] | None:
-    """The slots of the VIP index in vip_index that are not empty; None while there is none."""
-    value = outer.lookup(struct.pack("=I", 0))
-    if value is None:
-        return None
-    try:
-        with by_id(struct.unpack("=I", value)[0]) as inner:
-            return _entries(inner)
-    except FileNotFoundError:
-        # Another process replaced it meanwhile.
-        return None
-
-
-def put_index(outer: Map, inner: Map, slots: Sequence[tuple[bytes, bytes]]) -> None:
-    """Fill an empty array with these slots and let it be the index in vip_index."""
-    inner.update_many(slots)
-    outer.update(struct.pack("=I", 0), struct.pack("=I", inner.fd))
+def put_index(
+    outer: Map, create_table: Callable[[MapSpec, int, int | None], Map], slots: Sequence[tuple[bytes, bytes]]
+) -> None:
+    """Fill a new array with these slots and let it be the index in vip_index."""
+    with create_table(VIP_SLOTS, index_slots(outer.info.entries), None) as inner:
+        inner.update_many(slots)
+        outer.update(struct.pack("=I", 0), struct.pack("=I", inner.fd))
 
 
 def nonzero_entries(opened: Map) -> Iterator[tuple[bytes, bytes]]:

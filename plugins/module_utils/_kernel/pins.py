@@ -69,6 +69,12 @@ def pinned_program(path: str) -> ProgramInfo | None:
         os.close(fd)
 
 
+def create_table(spec: MapSpec, entries: int, node: int | None) -> bpf.Map:
+    """Create a map that is pinned nowhere, on a memory node."""
+    sizes = spec.key_size, spec.value_size, entries
+    return bpf.Map(bpf.create_map(spec.type, *sizes, spec.flags, spec.name, numa_node=node))
+
+
 def create_pinned(spec: MapSpec, sizes: Mapping[str, int], path: str, inner_flags: int = 0) -> bpf.Map:
     """Create a map and pin it; `inner_flags` more flags for the inner maps of a map of maps.
 

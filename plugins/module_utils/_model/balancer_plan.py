@@ -281,10 +281,9 @@ def _plan_index(plan: BalancerPlan, wanted: Wanted, seen: BalancerSnapshot, migr
     """Index the VIPs for a program that comes: what there is may be older than they are."""
     if not plan.loads or not seen.vips.get("vip_map"):
         return
-    entries = index_slots(wanted.settings.sizes["vips"])
-    slots = build_index(seen.vips["vip_map"], seen.vips["vip_addresses"], entries)
+    slots = build_index(seen.vips["vip_map"], seen.vips["vip_addresses"], index_slots(wanted.settings.sizes["vips"]))
     if VIP_INDEX not in seen.maps or VIP_INDEX in migrate or seen.index != slots:
-        plan.add(IndexVips(entries, tuple(slots.items())))
+        plan.add(IndexVips(tuple(slots.items())))
 
 
 def _unmarked(seen: BalancerSnapshot, number: int) -> bool:

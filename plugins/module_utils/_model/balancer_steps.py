@@ -59,10 +59,9 @@ class MakeTables:
 
 @dataclass(frozen=True)
 class IndexVips:
-    """Make the index of the VIPs that there are, of so many slots at most, for a program that looks into it."""
+    """Make the index of the VIPs that there are, for a program that looks into it."""
 
     phase: t.ClassVar[Phase] = Phase.WRITE
-    entries: int
     slots: tuple[tuple[bytes, bytes], ...]
 
 

@@ -30,7 +30,7 @@ from .._model.balancer_steps import (
     Watch,
 )
 from .._model.errors import FleetError, ModeError, ProgramError, StateError
-from .._model.map_specs import VIP_INDEX, VIP_SLOTS
+from .._model.map_specs import VIP_INDEX
 from .._model.operations import Put
 from .._model.state import Foreign, State
 from .._model.steps import AnyStep, Attach, CreateMaps, Fill, Keep, Load, Phase, TakeSlot, phase_of
@@ -148,11 +148,8 @@ class BalancerExecutor(Executor):
 
     def index_vips(self, step: IndexVips) -> None:
         """One that the present program looks into as well is of the same VIPs."""
-        with (
-            self.edges.open_map(self.path(VIP_INDEX)) as outer,
-            self.host.create_table(VIP_SLOTS, step.entries, None) as made,
-        ):
-            put_index(outer, made, step.slots)
+        with self.edges.open_map(self.path(VIP_INDEX)) as outer:
+            put_index(outer, self.host.create_table, step.slots)
 
     def make_tables(self, step: MakeTables) -> None:
         made = self.made[step.map] = {}

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 
 from .._kernel import bpf
 from .._kernel.cpus import possible_cpus
-from .._kernel.maps import put_index
+from .._kernel.pins import create_table
 from .._model import layout
 from .._model.bytecode import Bytecode
 from .._model.errors import ProgramError, refusal
@@ -21,7 +21,6 @@ from .._model.map_specs import (
     FLOOD,
     FLOW_TABLE,
     HASH,
-    INDEX_SLOT_BYTES,
     MAX_CPUS,
     NO_PREALLOC,
     VIP_INDEX,
@@ -88,9 +87,9 @@ class Scratch:
                 entries = (len(REALS) + 1) * settings.sizes["ring"]
             inner = 0
             if spec.inner is not None:
-                few = spec.inner.entries(settings.sizes) if name == VIP_INDEX else _FEW
+                template = spec.inner.template_entries(settings.sizes)
                 inner = bpf.create_map(
-                    spec.inner.type, spec.inner.key_size, spec.inner.value_size, few, spec.inner.flags
+                    spec.inner.type, spec.inner.key_size, spec.inner.value_size, template, spec.inner.flags
                 )
                 stack.callback(os.close, inner)
             fd = bpf.create_map(spec.type, spec.key_size, spec.value_size, entries, spec.flags, name, inner)
@@ -125,16 +124,16 @@ class Scratch:
 
         Without them the program takes other ways to the same answers.
         """
-        table = bpf.Map(bpf.create_map(FLOW_TABLE.type, FLOW_TABLE.key_size, FLOW_TABLE.value_size, _FEW))
+        table = create_table(FLOW_TABLE, _FEW, None)
         stack.callback(table.close)
         table.update_many(self.known)
         for cpu in range(min(possible_cpus(), MAX_CPUS)):
             self._put("lru_mapping", layout.u32(cpu), layout.u32(table.fd))
         slots = index_slots(self.settings.sizes["vips"])
         vips, addresses = (dict(self.maps[name].items()) for name in INDEXED_MAPS)
-        made = bpf.create_map(VIP_SLOTS.type, VIP_SLOTS.key_size, INDEX_SLOT_BYTES, slots, VIP_SLOTS.flags)
-        with bpf.Map(made) as index:
-            put_index(self.maps[VIP_INDEX], index, list(build_index(vips, addresses, slots).items()))
+        with create_table(VIP_SLOTS, slots, None) as index:
+            index.update_many(list(build_index(vips, addresses, slots).items()))
+            self._put(VIP_INDEX, layout.u32(0), layout.u32(index.fd))
 
     def _provision_features(self) -> None:
         put = self._put
