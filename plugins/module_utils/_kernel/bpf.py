@@ -21,7 +21,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 
-from .._model.map_specs import ARRAY_OF_MAPS, HASH_OF_MAPS, MMAPABLE, NAME_BYTES, NUMA_NODE, PERCPU_ARRAY
+from .._model.map_specs import (
+    ARRAY_OF_MAPS,
+    HASH,
+    HASH_OF_MAPS,
+    LPM_TRIE,
+    LRU_HASH,
+    MMAPABLE,
+    NAME_BYTES,
+    NUMA_NODE,
+    PERCPU_ARRAY,
+)
 from .._model.snapshot import MapInfo, ProgramInfo
 from .cpus import possible_cpus
 from .open_map import KindError
@@ -254,8 +264,8 @@ class Map:
                 raise OSError(code, os.strerror(code))
 
     def delete_many(self, keys: Sequence[bytes]) -> None:
-        """Remove entries in batches; one that is not there is no failure."""
-        if len(keys) < 2 or self.info.type in (ARRAY_OF_MAPS, HASH_OF_MAPS):
+        """Remove entries, in batches where the kind of map has them; one that is not there is no failure."""
+        if len(keys) < 2 or self.info.type not in (HASH, LRU_HASH, LPM_TRIE):
             for key in keys:
                 self.delete(key)
             return
