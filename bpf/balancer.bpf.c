@@ -312,7 +312,7 @@ static __always_inline int parse_flow(struct cursor *cur, struct packet *p,
 {
 	int verdict;
 
-	verdict = v6 ? parse_ipv6(cur, p, flow) : parse_ipv4(cur, p, flow);
+	verdict = parse_ip(cur, p, flow, v6);
 	if (unlikely(verdict != CONTINUE))
 		return verdict;
 

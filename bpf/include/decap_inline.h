@@ -128,9 +128,10 @@ static __always_inline void debug_flow(const struct flow_key *outer,
 static __always_inline void count_decap_vip(const struct flow_key *inner,
 					    const bool v6)
 {
+	struct vip_words words;
 	struct vip_meta *meta;
 
-	meta = find_vip_exact(inner, inner->port[1], inner->proto, v6);
+	meta = find_vip_exact(inner, inner->port[1], inner->proto, &words, v6);
 	if (meta)
 		add_stats(decap_vip_stats_of(meta->vip_num), 1, 0);
 }
@@ -214,6 +215,16 @@ static __always_inline int decap_ipip(struct cursor *cur, struct packet *p,
 	return XDP_PASS;
 }
 
+/* UDP that may be a tunnel which ends here. */
+static __always_inline bool may_be_gue(const struct packet *p)
+{
+#ifdef FEATURE_INLINE_DECAP
+	return flow_dport(p) == htons(GUE_PORT);
+#else
+	return false;
+#endif
+}
+
 /* Step 4, for UDP: cur stands behind its header. CONTINUE: it is no GUE. */
 static __always_inline int decap_gue(struct cursor *cur, struct packet *p,
 				     struct flow_key *flow, const bool v6)
@@ -224,7 +235,7 @@ static __always_inline int decap_gue(struct cursor *cur, struct packet *p,
 	u8 *version = cur->pos;
 	bool inner_v6;
 
-	if (flow_dport(p) != htons(GUE_PORT))
+	if (!may_be_gue(p))
 		return CONTINUE;
 	inner_v6 = (void *)(version + 1) <= cur->end && *version & 0x30;
 	if (!v6) {

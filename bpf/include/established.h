@@ -10,6 +10,7 @@
 #define KATRAN_ESTABLISHED_H
 
 #include "capture.h"
+#include "decap_inline.h"
 #include "frame.h"
 #include "known_choice.h"
 #include "packet.h"
@@ -17,16 +18,6 @@
 #include "send.h"
 #include "server_id.h"
 #include "vip.h"
-
-/* A tunnel that may end here. */
-static __always_inline bool may_be_gue(const struct packet *p)
-{
-#ifdef FEATURE_INLINE_DECAP
-	return flow_dport(p) == htons(GUE_PORT);
-#else
-	return false;
-#endif
-}
 
 /*
  * Steps 5 to 12, from the transport header on. False: it is a packet for the
@@ -53,11 +44,10 @@ static __always_inline bool send_known(struct cursor *cur, struct packet *p,
 			return false;
 	}
 	flow->words[4] = p->ports | (u64)proto << 32;
-	meta = find_vip_exact(flow, flow_dport(p), proto, v6);
+	meta = find_vip_exact(flow, flow_dport(p), proto, &vip.words, v6);
 	if (!meta || meta->flags)
 		return false;
 	vip.num = meta->vip_num;
-	vip.words = vip_words_of(flow, flow_dport(p), proto, v6);
 
 	table = find_table(&cpu);
 	if (unlikely(!table))
@@ -80,10 +70,8 @@ static __always_inline bool send_known_ip(struct cursor *cur, struct packet *p,
 					  int *action, const bool v6)
 {
 	struct flow_key flow __on_stack;
-	int verdict;
 
-	verdict = v6 ? parse_ipv6(cur, p, &flow) : parse_ipv4(cur, p, &flow);
-	if (unlikely(verdict != CONTINUE))
+	if (unlikely(parse_ip(cur, p, &flow, v6) != CONTINUE))
 		return false;
 	if (likely(p->proto == IPPROTO_TCP))
 		return !may_have_option(p) &&

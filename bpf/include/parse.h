@@ -53,6 +53,12 @@ static __always_inline int parse_ipv6(struct cursor *cur, struct packet *p,
 	return CONTINUE;
 }
 
+static __always_inline int parse_ip(struct cursor *cur, struct packet *p,
+				    struct flow_key *flow, const bool v6)
+{
+	return v6 ? parse_ipv6(cur, p, flow) : parse_ipv4(cur, p, flow);
+}
+
 static __always_inline int parse_tcp(struct cursor *cur, struct packet *p,
 				     const bool v6)
 {

@@ -81,8 +81,7 @@ static __always_inline bool find_vip(struct packet *p,
 	struct vip_meta *meta;
 
 	vip->by_cidr = false;
-	vip->words = vip_words_of(flow, port, p->proto, v6);
-	meta = find_vip_exact(flow, port, p->proto, v6);
+	meta = find_vip_exact(flow, port, p->proto, &vip->words, v6);
 	if (likely(meta)) {
 		vip->flags = meta->flags;
 		vip->num = meta->vip_num;
@@ -93,8 +92,7 @@ static __always_inline bool find_vip(struct packet *p,
 	if (meta)
 		vip->by_cidr = true;
 	if (!meta) {
-		vip->words = vip_words_of(flow, 0, p->proto, v6);
-		meta = find_vip_exact(flow, 0, p->proto, v6);
+		meta = find_vip_exact(flow, 0, p->proto, &vip->words, v6);
 	}
 	if (!meta) {
 		meta = find_cidr_vip(flow->dst, 0, p->proto, v6);

@@ -104,20 +104,23 @@ ask_vip_map(const struct vip_words *vip)
 	return find_vip_in_map(&key);
 }
 
-/* An exact VIP, by the flow's destination. NULL: there is none. */
+/*
+ * An exact VIP, by the flow's destination; *vip is what it is looked for by.
+ * NULL: there is none.
+ */
 static __always_inline struct vip_meta *
 find_vip_exact(const struct flow_key *flow, __be16 port, u8 proto,
-	       const bool v6)
+	       struct vip_words *vip, const bool v6)
 {
-	struct vip_words vip = vip_words_of(flow, port, proto, v6);
 	struct vip_slot *slot;
 
+	*vip = vip_words_of(flow, port, proto, v6);
 	if (is_ambiguous(flow->dst, v6))
 		return NULL;
-	slot = ask_index(&vip, v6);
+	slot = ask_index(vip, v6);
 	if (unlikely(!slot))
-		return ask_vip_map(&vip);
-	return is_slot_of(slot, &vip) ? &slot->meta : NULL;
+		return ask_vip_map(vip);
+	return is_slot_of(slot, vip) ? &slot->meta : NULL;
 }
 
 /* Whether an exact VIP has this address. */
