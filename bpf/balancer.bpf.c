@@ -62,11 +62,11 @@ find_vip_in_map(struct vip_definition *key)
 	return vip_map.lookup(key);
 }
 
-static __always_inline void *find_vip_index(void)
+static __always_inline struct vip_slot *vip_slot_at(u64 hash)
 {
-	u32 zero = 0;
+	u32 slot = hash & (VIP_SLOTS - 1);
 
-	return vip_index.lookup(&zero);
+	return vip_index.lookup(&slot);
 }
 
 static __always_inline u32 *find_vip_address(struct address *key)

@@ -13,9 +13,8 @@
 BPF_TABLE("hash", struct vip_definition, struct vip_meta, vip_map, 1);
 BPF_TABLE("hash", struct address, u32, vip_addresses, 1);
 
-/* Its first entry is the index of vip_map: see vip_index.h. */
-BPF_TABLE("array", u32, struct vip_slot, vip_slots, 1);
-BPF_TABLE("array_of_maps$vip_slots", u32, u32, vip_index, 1);
+/* Made of the two: see vip_index.h. */
+BPF_TABLE("array", u32, struct vip_slot, vip_index, VIP_SLOTS);
 
 #ifdef FEATURE_CIDR_VIPS
 BPF_F_TABLE("lpm_trie", struct vip_lpm_key, struct vip_meta, vip_lpm_map, 1,

@@ -79,7 +79,8 @@ ASSERT_SIZE(struct vip_meta, 8);
 
 /*
  * A slot of the VIP index, see vip_index.h: an exact VIP, or none (protocol 0).
- * `displacement` is not about the VIP here, but about those whose home this is.
+ * `displacement` is not about the VIP here, but about those whose home this is:
+ * 0: ask vip_map; 1: who is indexed is here; more: leads to where it is.
  */
 struct vip_slot {
 	/* A vip_definition, in words. */

@@ -1,22 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Finding an exact VIP without a hash map: in an array that the control plane
- * makes of vip_map, as a whole, and replaces by one write. A lookup in a hash
- * map calls the kernel and costs some 20 ns; this one is inlined.
+ * makes of vip_map. A lookup in a hash map calls the kernel and costs some
+ * 20 ns; this one is inlined.
  *
  * A VIP lies in its home slot, or, where several have the same home, where
  * that one's displacement leads it: hash and displace (Belazzougui, Botelho,
  * Dietzfelbinger: Hash, displace, and compress, 2009). So whether a VIP is
- * there or not takes two slots to tell, and mostly one. While VIPs change
- * there is no index, and vip_map itself is asked.
+ * there or not takes two slots to tell, and mostly one. A home without a
+ * displacement, as all are while VIPs change, sends to vip_map itself.
  */
 #ifndef KATRAN_VIP_INDEX_H
 #define KATRAN_VIP_INDEX_H
 
 #include "packet.h"
-
-/* No displacement separates the VIPs whose home this is: ask vip_map. */
-#define VIP_HOME_CROWDED 0xffffffff
 
 /* port_proto of the entry that says: a VIP has this address. */
 #define VIP_ANY_OF_ADDRESS 0xff000000
@@ -44,16 +41,12 @@ vip_words_of(const struct flow_key *flow, __be16 port, u8 proto, const bool v6)
 	};
 }
 
-static __always_inline struct vip_slot *vip_slot_at(void *index, u64 hash)
-{
-	u32 slot = hash & (VIP_SLOTS - 1);
-
-	return bpf_map_lookup_elem(index, &slot);
-}
-
-/* NULL: the index does not tell, and vip_map has to be asked. */
-static __always_inline struct vip_slot *
-find_vip_slot(void *index, const struct vip_words *vip, const bool v6)
+/*
+ * The slot of a VIP, or the one that another has where there is none. NULL: the
+ * index does not tell, ask the hash map.
+ */
+static __always_inline struct vip_slot *ask_index(const struct vip_words *vip,
+						  const bool v6)
 {
 	struct vip_slot *slot;
 	u64 hash = vip->low * VIP_FACTOR_LOW;
@@ -62,29 +55,15 @@ find_vip_slot(void *index, const struct vip_words *vip, const bool v6)
 	if (v6)
 		hash += vip->high * VIP_FACTOR_HIGH;
 	hash += vip->port_proto * VIP_FACTOR_PORT;
-	slot = vip_slot_at(index, hash >> 32);
+	slot = vip_slot_at(hash >> 32);
 	if (unlikely(!slot))
 		return NULL;
 	displacement = slot->displacement;
-	if (likely(!displacement))
+	if (likely(displacement == 1))
 		return slot;
-	if (unlikely(displacement == VIP_HOME_CROWDED))
+	if (unlikely(!displacement))
 		return NULL;
-	return vip_slot_at(index, hash * (2ULL * displacement + 1) >> 32);
-}
-
-/*
- * The slot of a VIP, or the one that another has where there is none. NULL: the
- * index does not tell, or there is none while VIPs change: ask the hash map.
- */
-static __always_inline struct vip_slot *ask_index(const struct vip_words *vip,
-						  const bool v6)
-{
-	void *index = find_vip_index();
-
-	if (unlikely(!index))
-		return NULL;
-	return find_vip_slot(index, vip, v6);
+	return vip_slot_at(hash * (2ULL * displacement - 1) >> 32);
 }
 
 static __always_inline bool is_slot_of(const struct vip_slot *slot,

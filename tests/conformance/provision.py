@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ansible_collections.katran.fleet.plugins.module_utils._kernel import bpf
+from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import drop_index, put_index
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.bytecode import Bytecode
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import (
@@ -150,19 +151,15 @@ class Balancer:
         self.index_vips()
 
     def forget_index(self) -> None:
-        """Leave no index, as while VIPs change: the program asks the hash maps."""
-        self.maps[VIP_INDEX].delete(layout.u32(0))
+        """Let no index be in force, as while VIPs change: the program asks the hash maps."""
+        drop_index(self.maps[VIP_INDEX])
 
     def index_vips(self) -> None:
         """Make the index of what is in vip_map and vip_addresses."""
-        spec = balancer_maps(self.settings)[VIP_INDEX].inner
-        assert spec is not None
-        slots = spec.entries(self.settings.sizes)
+        index = self.maps[VIP_INDEX]
         addresses = [key for key, _value in self.maps["vip_addresses"].items()]
-        filled = build_index(dict(self.maps["vip_map"].items()), addresses, slots)
-        with bpf.Map(bpf.create_map(spec.type, spec.key_size, spec.value_size, slots, spec.flags)) as index:
-            index.update_many(list(filled.items()))
-            self.maps[VIP_INDEX].update(layout.u32(0), layout.u32(index.fd))
+        filled = build_index(dict(self.maps["vip_map"].items()), addresses, index.info.entries)
+        put_index(index, list(filled.items()), bpf.wait_for_programs)
 
     def set_sources(self, number: int, ipv6: bool, vip: Scenario) -> None:
         """Write a VIP's lists of clients; whoever is in none is kept out where some are let in."""

@@ -57,7 +57,7 @@ ENCODED: dict[str, tuple[bytes, Members]] = {
     "vip_meta": (layout.vip_meta(7, 9), {"flags": layout.u32(7), "vip_num": layout.u32(9)}),
     "vip_slot": (
         build_index({layout.vip_definition(ONES, 0x3344, 6): layout.vip_meta(7, 9)}, [], 16).popitem()[1],
-        {"low": ONES[:8], "high": ONES[:8], "port_proto": b"\x33\x44\6\0", "displacement": bytes(4)}
+        {"low": ONES[:8], "high": ONES[:8], "port_proto": b"\x33\x44\6\0", "displacement": layout.u32(1)}
         | {"meta": layout.vip_meta(7, 9)},
     ),
     "real_pos_lru": (layout.real_pos_lru(7, 9), {"pos": layout.u32(7), "pad": bytes(4), "atime": NUMBERS.pack(9)}),

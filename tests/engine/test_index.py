@@ -75,7 +75,7 @@ def earlier_sources() -> str:
     """Those of a program that looks into no index and knows no short way."""
     return changed_sources(
         "earlier",
-        balancer_bpf_c=("return vip_index.lookup(&zero);", "return NULL;"),
+        balancer_bpf_c=("return vip_index.lookup(&slot);", "return NULL;"),
         established_h=(
             "	if (unlikely(!open_frame",
             "	if (1)\n		return false;\n	if (unlikely(!open_frame",

@@ -103,7 +103,7 @@ def test_it_is_compiled_when_sources_settings_or_compiler_change(monkeypatch: py
 
     monkeypatch.setattr(compiler, "compile_program", counting)
     first = ensure()
-    assert first.changes[:3] == ["create 19 maps", "compile the program (no optional feature)", "load the program"]
+    assert first.changes[:3] == ["create 21 maps", "compile the program (no optional feature)", "load the program"]
     assert first.selftest["packets"] >= 18
     assert len(compiled) == 1
     assert not ensure().changed

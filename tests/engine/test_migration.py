@@ -25,6 +25,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._model.errors import 
 from ansible_collections.katran.fleet.plugins.module_utils._model.hashing import flow_slot
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import ARRAY, HASH, LPM_TRIE
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
+from ansible_collections.katran.fleet.plugins.module_utils._model.vip_index import indexed
 from ansible_collections.katran.fleet.plugins.module_utils._program import canary, compiler
 from ansible_collections.katran.fleet.tests.engine.life import (
     CLIENT,
@@ -95,9 +96,15 @@ def configuration() -> dict[str, Any]:
     found: dict[str, Any] = {}
     with KernelMaps(MAPS) as maps:
         for spec in map_specs.MAPS:
-            if spec.type in (HASH, LPM_TRIE, ARRAY) and spec.name in maps.names() - {"ch_rings"}:
+            if spec.type in (HASH, LPM_TRIE, ARRAY) and spec.name in maps.names() - {
+                "ch_rings",
+                "clock_tick",
+                "vip_index",
+            }:
                 found[spec.name] = maps.entries(spec.name)
         found["down"] = maps.down_sets()
+        index, slots = maps.index() or {}, maps.capacity("vip_index")
+        found["VIPs by the index"] = {key: indexed(index, key, slots) for key in maps.entries("vip_map")}
         for name, number in state.vip_numbers.assigned.items():
             found[f"ring of {name}"] = list(maps.ring(number).cast("Q"))
     return found

@@ -104,11 +104,6 @@ def entry_key(prefix: str, name: str = f"{WEB}:80/tcp") -> tuple[str, bytes]:
     return f"src_filter_v{6 if ':' in address else 4}", layout.source_filter_key(packed, int(length), number)
 
 
-def configuration() -> dict[str, Any]:
-    """What is in the maps but for the program's clock."""
-    return {name: entries for name, entries in snapshot().items() if name != "ctl_array"}
-
-
 def info(*gather: str) -> dict[str, Any]:
     return gather_info(request(), gather)
 
@@ -161,7 +156,7 @@ def test_what_a_run_predicts_does_and_repeats() -> None:
         f"vip {WEB}:80/tcp: deny: 192.0.2.128/25 removed, which ends the list",
         f"vip [{WEB6}]:80/tcp: deny: 2001:db8:c::/48 removed, which ends the list",
     ]
-    assert changed.operations == {"src_filter_v4": 2, "src_filter_v6": 1, "vip_map": 1}
+    assert changed.operations == {"src_filter_v4": 2, "src_filter_v6": 1, "vip_index": 1, "vip_map": 1}
 
 
 def test_info_fed_back_changes_nothing() -> None:
@@ -358,12 +353,12 @@ def test_comes_back_at_boot_and_where_the_state_was_lost() -> None:
     ]
     ensure_balancer("attached", interfaces=["lb0"], features=FEATURES, sizes=SIZES)
     apply("vips", config)
-    sound = configuration()
+    sound = snapshot()
     run("umount", BPFFS)
     run("mount", "-t", "bpf", "bpf", BPFFS)
     run("ip", "link", "set", "lb0", "xdp", "off")
     restore_balancer(StateFile("default", BPFFS))
-    assert configuration() == sound
+    assert snapshot() == sound
     assert verdicts("192.0.2.1", "198.18.0.1") == [TX, DROP]
 
 

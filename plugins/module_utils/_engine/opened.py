@@ -17,7 +17,7 @@ from .._kernel.pins import Paths
 from .._model.errors import EngineError
 from .._model.features import FEATURES
 from .._model.limits import Limits, limits_of_settings
-from .._model.map_specs import DEFAULT_SIZES, HEALTHCHECK_MAPS, VIP_INDEX, balancer_maps, index_slots
+from .._model.map_specs import DEFAULT_SIZES, HEALTHCHECK_MAPS, VIP_INDEX, balancer_maps
 from .._model.pinned import PinnedMaps
 from .._model.quic_lb_entries import SERVER_MAPS
 from .._model.source_entries import FILTER_MAPS
@@ -181,5 +181,5 @@ def read_actual(maps: Maps, lists: bool = True) -> Actual:
         ring_size=maps.ring_size(),
         filters=names.issuperset(FILTER_MAPS),
         index=maps.index() if VIP_INDEX in names else None,
-        index_slots=index_slots(maps.capacity(VIP_INDEX)) if VIP_INDEX in names else 0,
+        index_slots=maps.capacity(VIP_INDEX) if VIP_INDEX in names else 0,
     )

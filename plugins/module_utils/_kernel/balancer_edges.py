@@ -23,6 +23,9 @@ class BalancerEdges(NetworkEdges, t.Protocol):
     def create_table(self, spec: MapSpec, entries: int, node: int | None, /) -> Map:
         """Create a map that is pinned nowhere, on a memory node."""
 
+    def wait_for_packets(self) -> None:
+        """Return when every run of a program that had begun is over."""
+
     def memory(self, opened: Map, /) -> int:
         """The bytes of the kernel's memory that a map takes."""
 
@@ -49,6 +52,7 @@ class KernelBalancerEdges(KernelNetworkEdges):
     forwarding_cpus = staticmethod(forwarding_cpus)
     mtu = staticmethod(read_mtu)
     create_table = staticmethod(create_table)
+    wait_for_packets = staticmethod(bpf.wait_for_programs)
 
     @staticmethod
     def memory(opened: Map) -> int:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from .._model.map_specs import (
+    ARRAY,
     ARRAY_OF_MAPS,
     HASH,
     HASH_OF_MAPS,
@@ -306,6 +307,16 @@ def create_map(
         _MAP_CREATE,
         struct.pack("=IIIIIII16s", kind, key_size, value_size, entries, flags, inner_fd, numa_node or 0, _name(name)),
     )[0]
+
+
+def wait_for_programs() -> None:
+    """Return when every run of a program that had begun is over: a write to a map of maps waits for that."""
+    zero = struct.pack("=I", 0)
+    with (
+        Map(create_map(ARRAY, 4, 4, 1)) as inner,
+        Map(create_map(ARRAY_OF_MAPS, 4, 4, 1, inner_fd=inner.fd)) as outer,
+    ):
+        outer.update(zero, struct.pack("=I", inner.fd))
 
 
 def pin(fd: int, path: str) -> None:

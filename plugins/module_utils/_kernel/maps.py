@@ -15,17 +15,17 @@ from .._model.layout import SLOT
 from .._model.map_specs import (
     ARRAY,
     ARRAY_OF_MAPS,
+    DISPLACEMENT_WORD,
+    FREE_SLOT,
     HASH,
+    INDEX_SLOT_BYTES,
     MMAPABLE,
     NO_PREALLOC,
     VIP_INDEX,
-    VIP_SLOTS,
-    MapSpec,
-    index_slots,
 )
 from . import bpf
 from .open_map import Map
-from .pins import create_table, listed
+from .pins import listed
 
 
 class Maps(t.Protocol):
@@ -96,8 +96,8 @@ class Opener(t.Protocol):
     def listed(self, folder: str, /) -> list[str]:
         """What is in a folder of the bpffs; nothing where there is none."""
 
-    def create_table(self, spec: MapSpec, entries: int, node: int | None, /) -> Map:
-        """Create a map that is pinned nowhere."""
+    def wait_for_packets(self) -> None:
+        """Return when every run of a program that had begun is over."""
 
 
 class _Kernel:
@@ -106,7 +106,7 @@ class _Kernel:
     open_map = staticmethod(bpf.open_map)
     open_map_by_id = staticmethod(bpf.map_by_id)
     listed = staticmethod(listed)
-    create_table = staticmethod(create_table)
+    wait_for_packets = staticmethod(bpf.wait_for_programs)
 
 
 class KernelMaps:
@@ -225,24 +225,21 @@ class KernelMaps:
         self.map("vip_to_down_reals_map").delete(key)
 
     def index(self) -> dict[bytes, bytes] | None:
-        """The slots of the VIP index that are not empty; None while there is none."""
-        value = self.map(VIP_INDEX).lookup(struct.pack("=I", 0))
-        if value is None:
+        """The slots of the VIP index that are not free; None while none is in force."""
+        with self.map(VIP_INDEX).mmap(writable=False) as mapped:
+            slots = mapped[: self.capacity(VIP_INDEX) * INDEX_SLOT_BYTES]
+        if not any(memoryview(slots).cast("I")[DISPLACEMENT_WORD :: INDEX_SLOT_BYTES // 4]):
             return None
-        try:
-            with self._opener.open_map_by_id(struct.unpack("=I", value)[0]) as inner:
-                return _entries(inner)
-        except FileNotFoundError:
-            # Another process replaced it meanwhile.
-            return None
+        each = (slots[start : start + INDEX_SLOT_BYTES] for start in range(0, len(slots), INDEX_SLOT_BYTES))
+        return {struct.pack("=I", number): slot for number, slot in enumerate(each) if slot != FREE_SLOT}
 
     def put_index(self, slots: Sequence[tuple[bytes, bytes]]) -> None:
-        """Let this be the VIP index: a new array is filled, then put in place by one write."""
-        put_index(self.map(VIP_INDEX), self._opener.create_table, slots)
+        """Let these be the VIP index, and all others free."""
+        put_index(self.map(VIP_INDEX), slots, self._opener.wait_for_packets)
 
     def drop_index(self) -> None:
-        """Let there be no VIP index; returns when no packet uses it any more."""
-        self.map(VIP_INDEX).delete(struct.pack("=I", 0))
+        """Let no VIP index be in force."""
+        drop_index(self.map(VIP_INDEX))
 
     def flow_tables(self) -> Iterator[Map]:
         """Every connection table: those of the CPUs, the one they are replacing, and the fallback; the global ones."""
@@ -286,13 +283,34 @@ def _entries(opened: Map) -> dict[bytes, bytes]:
     return {key: value for key, value in opened.items() if value != empty}
 
 
-def put_index(
-    outer: Map, create_table: Callable[[MapSpec, int, int | None], Map], slots: Sequence[tuple[bytes, bytes]]
-) -> None:
-    """Fill a new array with these slots and let it be the index in vip_index."""
-    with create_table(VIP_SLOTS, index_slots(outer.info.entries), None) as inner:
-        inner.update_many(slots)
-        outer.update(struct.pack("=I", 0), struct.pack("=I", inner.fd))
+def drop_index(index: Map) -> None:
+    """Send packets to the hash maps: a store for each slot, and until all are stored, both say the same."""
+    with index.mmap(writable=True) as mapped:
+        _put_displacements(mapped, bytes(index.info.entries * INDEX_SLOT_BYTES))
+
+
+def put_index(index: Map, slots: Sequence[tuple[bytes, bytes]], wait_for_packets: Callable[[], None]) -> None:
+    """Fill the array with these slots, of which no packet finds one before all are there."""
+    filled = bytearray(FREE_SLOT * index.info.entries)
+    for key, slot in slots:
+        start = struct.unpack("=I", key)[0] * INDEX_SLOT_BYTES
+        filled[start : start + INDEX_SLOT_BYTES] = slot
+    unfound = bytearray(filled)
+    _put_displacements(unfound, bytes(len(filled)))
+    drop_index(index)
+    # Until then some may still read what they found before.
+    wait_for_packets()
+    with index.mmap(writable=True) as mapped:
+        mapped[: len(unfound)] = bytes(unfound)
+        # Processors of other kinds than x86 may show two stores in another order.
+        wait_for_packets()
+        _put_displacements(mapped, bytes(filled))
+
+
+def _put_displacements(mapped: mmap.mmap | bytearray, slots: bytes) -> None:
+    place = slice(DISPLACEMENT_WORD, len(slots) // 4, INDEX_SLOT_BYTES // 4)
+    with memoryview(mapped) as view, view.cast("I") as words:
+        words[place] = memoryview(slots).cast("I")[place]
 
 
 def nonzero_entries(opened: Map) -> Iterator[tuple[bytes, bytes]]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from .._model import layout
 from .._model.layout import SLOT
-from .._model.map_specs import ARRAY, VIP_INDEX, MapSpec, Shape, balancer_maps, index_slots
+from .._model.map_specs import ARRAY, VIP_INDEX, MapSpec, Shape, balancer_maps
 from .._model.vip_entries import INDEXED_MAPS
 from .._model.vip_index import build_index
 from .maps import Maps
@@ -178,7 +178,7 @@ class PlannedMaps(MemoryMaps):
     def index(self) -> dict[bytes, bytes] | None:
         """The one that its program will find: module balancer makes it of the VIPs that are there."""
         vips, addresses = (self.entries(name) for name in INDEXED_MAPS)
-        return build_index(vips, addresses, index_slots(self.capacity(VIP_INDEX))) if vips else None
+        return build_index(vips, addresses, self.capacity(VIP_INDEX)) if vips else None
 
     def down_sets(self) -> dict[bytes, frozenset[int]]:
         """All sets that are there now."""

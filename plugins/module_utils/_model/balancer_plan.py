@@ -63,6 +63,7 @@ from .steps import (
     TakeSlot,
 )
 from .take_over import HoldForeign, plan_letting_go, plan_take_over
+from .vip_entries import INDEXED_MAPS
 from .vip_index import build_index
 from .vips import vips_from_config
 from .wanted import Wanted
@@ -279,10 +280,12 @@ def _plan_learned(plan: BalancerPlan, wanted: Wanted, state: State, seen: Balanc
 
 def _plan_index(plan: BalancerPlan, wanted: Wanted, seen: BalancerSnapshot, migrate: Sequence[str]) -> None:
     """Index the VIPs for a program that comes: what there is may be older than they are."""
-    if not plan.loads or not seen.vips.get("vip_map"):
+    if not plan.loads:
         return
-    slots = build_index(seen.vips["vip_map"], seen.vips["vip_addresses"], index_slots(wanted.settings.sizes["vips"]))
-    if VIP_INDEX not in seen.maps or VIP_INDEX in migrate or seen.index != slots:
+    vips, addresses = (seen.vips.get(name, {}) for name in INDEXED_MAPS)
+    slots = build_index(vips, addresses, index_slots(wanted.settings.sizes["vips"])) if vips else {}
+    there = {} if VIP_INDEX not in seen.maps or VIP_INDEX in migrate else seen.index
+    if slots != (there or {}):
         plan.add(IndexVips(tuple(slots.items())))
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import struct
 import typing as t
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -107,10 +108,15 @@ NEXT_PROGRAMS = "next_programs"
 """What a balancer in a slot of a root program's array runs where a packet is not for it: slot → that slot's program."""
 
 VIP_INDEX = "vip_index"
-"""What the program looks into for exact VIPs instead of vip_map, while it is there: see vip_index.py."""
+"""What the program looks into for exact VIPs instead of vip_map, while it is in force: see vip_index.py."""
 
 INDEX_SLOT_BYTES = 32
 """Of a slot of the index: vip_definition @0, displacement u32 host @20, vip_meta @24."""
+
+DISPLACEMENT_WORD = 5
+"""Which u32 of a slot the displacement is."""
+
+FREE_SLOT = struct.pack("=20sI8s", b"", 1, b"")
 
 _INDEX_ROOM = 8
 
@@ -123,7 +129,6 @@ def index_slots(vips: int) -> int:
 FLOW_TABLE = MapSpec("flows", LRU_HASH, 40, 16, _size("flows"))
 GLOBAL_FLOW_TABLE = MapSpec("global_flows", LRU_HASH, 40, 4, _size("global_flows"))
 FLOW_DEBUG_TABLE = MapSpec("flow_debug", LRU_HASH, 40, 32, _size("flows"))
-VIP_SLOTS = MapSpec("vip_slots", ARRAY, 4, INDEX_SLOT_BYTES, lambda sizes: index_slots(sizes["vips"]), MMAPABLE)
 DOWN_SET = MapSpec("down_reals", HASH, 4, 1, _size("reals"), NO_PREALLOC)
 
 MAPS: tuple[MapSpec, ...] = (
@@ -132,7 +137,7 @@ MAPS: tuple[MapSpec, ...] = (
     MapSpec("vip_lpm4_map", LPM_TRIE, 12, 8, _size("cidr_vips"), NO_PREALLOC, _with("cidr_vips")),
     MapSpec("vip_addresses", HASH, 16, 4, _size("vips")),
     # Its first entry is used: it has as many as there may be VIPs, so that one of another size is made anew.
-    MapSpec(VIP_INDEX, ARRAY_OF_MAPS, 4, 4, _size("vips"), inner=VIP_SLOTS),
+    MapSpec(VIP_INDEX, ARRAY, 4, INDEX_SLOT_BYTES, lambda sizes: index_slots(sizes["vips"]), MMAPABLE),
     MapSpec("vip_address_lpm4", LPM_TRIE, 8, 4, _size("cidr_vips"), NO_PREALLOC, _with("cidr_vips")),
     MapSpec("vip_address_lpm6", LPM_TRIE, 20, 4, _size("cidr_vips"), NO_PREALLOC, _with("cidr_vips")),
     MapSpec("cidr_vip_keys", ARRAY, 4, 20, _size("vips"), exists=_with("cidr_vips")),

@@ -117,7 +117,7 @@ class ZeroCounters:
 
 @dataclass(frozen=True)
 class PutIndex:
-    """Let the program look into this index for exact VIPs, and from one packet to the next into no other."""
+    """Let the program look into this index for exact VIPs, once it is there as a whole."""
 
     slots: tuple[tuple[bytes, bytes], ...]
 

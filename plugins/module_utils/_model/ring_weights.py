@@ -98,7 +98,7 @@ class _Ring:
         last = self._last_takers(ranks)
         for weights in islice(self._of_v1(last, ranks), 16):
             yield weights, "maglev_v1"
-        for weights in islice(self._by_rounds(last), 8):
+        for weights in islice(self._by_rounds(last), 24):
             yield weights, "maglev_v2"
         for weights in self._near():
             yield weights, "maglev_v2"

@@ -6,7 +6,8 @@
 It is an array. What is looked for lies in the slot that its hash names, its home, or, where several have the same home,
 in the one that their hash and the home's displacement name. One places all of a home in free slots, so that a lookup
 takes two slots at most, whether it finds something or not (Belazzougui, Botelho, Dietzfelbinger: Hash, displace, and
-compress, 2009). The hash is that of bpf/include/vip_index.h.
+compress, 2009). Of what is at home in a slot of displacement 0 the program asks the hash maps: so of everything in an
+array that is new, and in one that is not in force. The hash is that of bpf/include/vip_index.h.
 """
 
 from __future__ import annotations
@@ -15,19 +16,20 @@ import struct
 from collections.abc import Iterable, Mapping
 
 from .layout import u32
-from .map_specs import INDEX_SLOT_BYTES
+from .map_specs import FREE_SLOT
 
 Index = Mapping[bytes, bytes]
-"""Slot number (u32) → slot, those that are not empty."""
+"""Slot number (u32) → slot, those that are not as FREE_SLOT, of an index that is in force."""
 
-CROWDED = 0xFFFFFFFF
-"""The displacement of a home that none clears: of what is at home there the program asks the hash maps."""
+CROWDED, AT_HOME = 0, 1
+"""The displacement of a home that none clears, and of one with nothing to clear."""
 
 _TRIES = 1 << 12
 _WORD = 0xFFFFFFFFFFFFFFFF
 _FACTORS = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93
 _KEY = struct.Struct("=QQI")
 _SLOT = struct.Struct("=20sI8s")
+
 _ADDRESS = b"\0\0\0\xff"
 """What a vip_definition has behind the address of an entry that says: a VIP has this address, whatever its port."""
 
@@ -38,7 +40,7 @@ def _hash(key: bytes) -> int:
 
 
 def _place(number: int, displacement: int, slots: int) -> int:
-    return (number * (2 * displacement + 1) & _WORD) >> 32 & slots - 1
+    return (number * (2 * displacement - 1) & _WORD) >> 32 & slots - 1
 
 
 def build_index(vips: Mapping[bytes, bytes], addresses: Iterable[bytes], slots: int) -> dict[bytes, bytes]:
@@ -50,24 +52,26 @@ def build_index(vips: Mapping[bytes, bytes], addresses: Iterable[bytes], slots: 
     homes: dict[int, list[tuple[int, bytes]]] = {}
     for key in sorted(metas):
         number = _hash(key)
-        homes.setdefault(_place(number, 0, slots), []).append((number, key))
+        homes.setdefault(_place(number, AT_HOME, slots), []).append((number, key))
     displacements: dict[int, int] = {}
     keys: dict[int, bytes] = {}
     # The fullest homes first, as long as there is most room.
     for home, members in sorted(homes.items(), key=lambda item: (-len(item[1]), item[0])):
         displacement, places = _clear(keys, [number for number, _key in members], slots)
-        if displacement:
+        if displacement != AT_HOME:
             displacements[home] = displacement
         keys.update(zip(places, (key for _number, key in members), strict=False))
     return {
-        u32(place): _SLOT.pack(keys.get(place, b""), displacements.get(place, 0), metas.get(keys.get(place, b""), b""))
+        u32(place): _SLOT.pack(
+            keys.get(place, b""), displacements.get(place, AT_HOME), metas.get(keys.get(place, b""), b"")
+        )
         for place in sorted({*keys, *displacements})
     }
 
 
 def _clear(taken: Mapping[int, bytes], numbers: list[int], slots: int) -> tuple[int, list[int]]:
     """The first displacement that leads each to a free slot of its own, and these slots."""
-    for displacement in range(_TRIES):
+    for displacement in range(AT_HOME, _TRIES):
         places = [_place(number, displacement, slots) for number in numbers]
         if taken.keys().isdisjoint(places) and len(set(places)) == len(places):
             return displacement, places
@@ -76,10 +80,9 @@ def _clear(taken: Mapping[int, bytes], numbers: list[int], slots: int) -> tuple[
 
 def indexed(index: Index, key: bytes, slots: int) -> bytes | None:
     """The vip_meta that an index has for a vip_definition, as the program reads it. LookupError: it asks the map."""
-    empty = bytes(INDEX_SLOT_BYTES)
     number = _hash(key)
-    _key, displacement, _meta = _SLOT.unpack(index.get(u32(_place(number, 0, slots)), empty))
+    _key, displacement, _meta = _SLOT.unpack(index.get(u32(_place(number, AT_HOME, slots)), FREE_SLOT))
     if displacement == CROWDED:
         raise LookupError(key.hex())
-    found, _displacement, meta = _SLOT.unpack(index.get(u32(_place(number, displacement, slots)), empty))
+    found, _displacement, meta = _SLOT.unpack(index.get(u32(_place(number, displacement, slots)), FREE_SLOT))
     return bytes(meta) if found == key else None

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 
 from .._kernel.balancer_edges import BalancerEdges
-from .._kernel.maps import put_index
+from .._kernel.maps import drop_index, put_index
 from .._kernel.open_map import KindError, Map
 from .._kernel.state_files import StateFile
 from .._model import layout
@@ -148,8 +148,11 @@ class BalancerExecutor(Executor):
 
     def index_vips(self, step: IndexVips) -> None:
         """One that the present program looks into as well is of the same VIPs."""
-        with self.edges.open_map(self.path(VIP_INDEX)) as outer:
-            put_index(outer, self.host.create_table, step.slots)
+        with self.edges.open_map(self.path(VIP_INDEX)) as index:
+            if step.slots:
+                put_index(index, step.slots, self.host.wait_for_packets)
+            else:
+                drop_index(index)
 
     def make_tables(self, step: MakeTables) -> None:
         made = self.made[step.map] = {}

@@ -19,7 +19,17 @@ from .._kernel.ring_workers import build_rings
 from .._model import layout
 from .._model.balancer_snapshot import Room
 from .._model.layout import SLOT
-from .._model.map_specs import ARRAY, FLOOD, HASH, LPM_TRIE, LRU_HASH, MMAPABLE, PERCPU_ARRAY, global_counters_at
+from .._model.map_specs import (
+    ARRAY,
+    FLOOD,
+    HASH,
+    LPM_TRIE,
+    LRU_HASH,
+    MMAPABLE,
+    PERCPU_ARRAY,
+    VIP_INDEX,
+    global_counters_at,
+)
 from .._model.operations import digest
 from .._model.ring_slots import ring_slots
 from .._model.state import State
@@ -55,6 +65,9 @@ class Migration:
 
         Of counters, `source` and `target` must stay open until `complete`.
         """
+        if name == VIP_INDEX:
+            # Another number of slots is another place for each VIP: it is made anew.
+            return
         if name == "ch_rings":
             self._copy_rings(source, target)
         elif name == "vip_to_down_reals_map":

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 
 from .._kernel import bpf
 from .._kernel.cpus import possible_cpus
+from .._kernel.maps import put_index
 from .._kernel.pins import create_table
 from .._model import layout
 from .._model.bytecode import Bytecode
@@ -24,9 +25,7 @@ from .._model.map_specs import (
     MAX_CPUS,
     NO_PREALLOC,
     VIP_INDEX,
-    VIP_SLOTS,
     balancer_maps,
-    index_slots,
 )
 from .._model.settings import BalancerSettings
 from .._model.vip_entries import INDEXED_MAPS
@@ -129,11 +128,9 @@ class Scratch:
         table.update_many(self.known)
         for cpu in range(min(possible_cpus(), MAX_CPUS)):
             self._put("lru_mapping", layout.u32(cpu), layout.u32(table.fd))
-        slots = index_slots(self.settings.sizes["vips"])
         vips, addresses = (dict(self.maps[name].items()) for name in INDEXED_MAPS)
-        with create_table(VIP_SLOTS, slots, None) as index:
-            index.update_many(list(build_index(vips, addresses, slots).items()))
-            self._put(VIP_INDEX, layout.u32(0), layout.u32(index.fd))
+        index = build_index(vips, addresses, self.maps[VIP_INDEX].info.entries)
+        put_index(self.maps[VIP_INDEX], list(index.items()), bpf.wait_for_programs)
 
     def _provision_features(self) -> None:
         put = self._put

@@ -347,6 +347,9 @@ class MemoryHost:
         number = self._new_map(spec, entries, 0 if node is None else NUMA_NODE)
         return MemoryMap(self, number, self._open("map", number))
 
+    def wait_for_packets(self) -> None:
+        """There are none."""
+
     def open_map_by_id(self, map_id: int) -> MemoryMap:
         if ("map", map_id) not in self.alive():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))

@@ -50,45 +50,46 @@ def payload(module: str) -> Mapping[str, int]:
         # is looked at before Ansible reads them.
         ("tree", 40),
         ("host", 180),
-        ("agent", 438),
+        ("agent", 440),
         # Routes, counters and what the agent answers are watched while traffic leaves.
-        ("drain", 423),
+        ("drain", 424),
         ("bgp", 166),
-        ("flows", 268),
+        ("flows", 270),
         # What today's ring says of a flow takes the order in which the program looks for its VIP.
         # Who encapsulated a flow is in tables of their own.
-        ("flows_info", 297),
+        ("flows_info", 298),
         # A VIP has its check, its announcement and its layouts of connection ids with it.
-        ("simulate_info", 301),
+        ("simulate_info", 303),
         # A real knows filters of tc, the kernel's tunnels and the firewall beside XDP.
-        ("decap", 385),
+        ("decap", 386),
         # Counters and connection tables, no more.
-        ("leaving_info", 377),
-        ("xdp_root", 284),
+        ("leaving_info", 378),
+        ("xdp_root", 285),
         ("history_info", 90),
         # Everything of a balancer may come back: its program, VIPs and tables.
-        ("revert", 930),
+        ("revert", 932),
         # A Katran that is not ours is read as an inventory, by the descriptions of VIPs and tables, and compared with
         # one.
-        ("katran_info", 448),
+        ("katran_info", 449),
         # Units and their groups, besides.
-        ("server_id_option", 319),
+        ("server_id_option", 320),
         # Of VIPs, the host's own addresses and gateways are read too, and routes are withdrawn. Checks are read, kept
         # and told, and what they said is heeded. What the kernel tells in part is told from what it tells whole.
         # Lists of clients and layouts of connection ids (QUIC-LB) are read, planned and told.
         # What is applied is recorded, in the history and in the journal.
         # What was said of reals of the whole fleet is kept and told with its moment, and what ended as well.
+        # The index of VIPs is read, filled and put in force.
         # A million prefixes are read at once, and that nothing of them changes is told at a glance.
-        *((name, 684) for name in RESOURCES),
+        *((name, 685) for name in RESOURCES),
         # What the agent knows of checks is read and judged as the agent does it. What the command katran shows is made
         # by the same files, and so is the report of a fleet.
-        ("balancer_info", 793),
+        ("balancer_info", 795),
         # Whoever examines a host asks everybody who knows something of it, and compiles the smallest program.
-        ("doctor_info", 1200),
+        ("doctor_info", 1202),
         # The report of a fleet asks the same examiners, and reads the status.
-        ("report_info", 1229),
+        ("report_info", 1230),
         # Whoever compares a host has every module review its part.
-        ("drift_info", 1243),
+        ("drift_info", 1245),
     ],
 )
 def test_no_more_than_it_takes(module: str, kib: int) -> None:
