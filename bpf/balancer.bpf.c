@@ -64,7 +64,8 @@ find_vip_in_map(struct vip_definition *key)
 
 static __always_inline struct vip_slot *vip_slot_at(u64 hash)
 {
-	u32 slot = hash & (VIP_SLOTS - 1);
+	/* Its top bits, the only ones that all bits of a key reach. */
+	u32 slot = hash >> (64 - __builtin_ctz(VIP_SLOTS));
 
 	return vip_index.lookup(&slot);
 }

@@ -3,7 +3,7 @@
  * Copies of one VIP's packets, as they came and as they left, for whoever
  * captures. Whoever does must say again and again that he is still there: the
  * time in ctl_array until which packets are copied is a few seconds away at
- * most, and once it has passed the first packet of the VIP takes it away. So
+ * most, and once it has passed the first packet to any VIP takes it away. So
  * a listener that was killed costs nothing for longer than that.
  */
 #ifndef KATRAN_CAPTURE_H
@@ -74,13 +74,13 @@ static __always_inline bool is_captured(const struct packet *p,
 
 	if (!until || likely(!until->value))
 		return false;
-	want = find_capture_filter();
-	if (!want || want->vip_num != vip->num)
-		return false;
 	if (bpf_ktime_get_ns() > until->value) {
 		until->value = 0;
 		return false;
 	}
+	want = find_capture_filter();
+	if (!want || want->vip_num != vip->num)
+		return false;
 	return is_client(want, p, flow);
 #else
 	return false;

@@ -13,7 +13,7 @@
 
 /* Slots of the VIP index: a power of 2. */
 #ifndef VIP_SLOTS
-#define VIP_SLOTS 2048
+#define VIP_SLOTS 4096
 #endif
 
 /* Prime. It seeds the flow hash too: see hash.h. */

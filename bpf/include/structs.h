@@ -78,7 +78,8 @@ struct vip_meta {
 ASSERT_SIZE(struct vip_meta, 8);
 
 /*
- * A slot of the VIP index, see vip_index.h: an exact VIP, or none (protocol 0).
+ * A slot of the VIP index, see vip_index.h: an exact VIP, or none (port_proto
+ * of ones, which no packet has).
  * `displacement` is not about the VIP here, but about those whose home this is:
  * 0: ask vip_map; 1: who is indexed is here; more: leads to where it is.
  */

@@ -55,7 +55,7 @@ static __always_inline struct vip_slot *ask_index(const struct vip_words *vip,
 	if (v6)
 		hash += vip->high * VIP_FACTOR_HIGH;
 	hash += vip->port_proto * VIP_FACTOR_PORT;
-	slot = vip_slot_at(hash >> 32);
+	slot = vip_slot_at(hash);
 	if (unlikely(!slot))
 		return NULL;
 	displacement = slot->displacement;
@@ -63,7 +63,7 @@ static __always_inline struct vip_slot *ask_index(const struct vip_words *vip,
 		return slot;
 	if (unlikely(!displacement))
 		return NULL;
-	return vip_slot_at(hash * (2ULL * displacement - 1) >> 32);
+	return vip_slot_at(hash * (2ULL * displacement - 1));
 }
 
 static __always_inline bool is_slot_of(const struct vip_slot *slot,

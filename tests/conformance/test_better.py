@@ -254,6 +254,19 @@ def test_eight_quoted_transport_bytes_suffice(provision: Provision) -> None:
     assert balancer.run(frame(IPv6(src=CLIENT6, dst=VIP6), error6))[0] == TX
 
 
+def test_an_error_that_quotes_nothing_is_of_no_vip(provision: Provision) -> None:
+    # What is looked for is all zeros then, as is much of any map.
+    balancer = provision(scenario())
+    sent = quoted_error(bytes(IP(src="0.0.0.0", dst=CLIENT4, proto=0) / Raw(bytes(8))))
+    for _with_index in (True, False):
+        assert balancer.run(sent) == (PASS, sent)
+        balancer.forget_index()
+    error6 = ICMPv6DestUnreach() / Raw(bytes(IPv6(src="::", dst=CLIENT6, nh=0) / Raw(bytes(8))))
+    sent = frame(IPv6(src=CLIENT6, dst=VIP6), error6)
+    balancer.index_vips()
+    assert balancer.run(sent) == (PASS, sent)
+
+
 def test_icmp_errors_count_by_the_outer_destination(provision: Provision) -> None:
     balancer = provision(scenario())
     sent = frame(IP(src=CLIENT4, dst=OTHER4), ICMP(type=3, code=4, nexthopmtu=1400), Raw(reply(tcp(), OTHER4)))

@@ -16,6 +16,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._kernel.maps import K
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout
 from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import VIP_INDEX, index_slots
 from ansible_collections.katran.fleet.plugins.module_utils._model.vip_index import indexed
+from ansible_collections.katran.fleet.tests.engine.host import module
 from ansible_collections.katran.fleet.tests.engine.life import (
     LINK,
     MAPS,
@@ -133,12 +134,40 @@ def test_an_index_that_somebody_changed_is_told_and_made_anew(how: str) -> None:
             slot = bytearray(there[key])
             slot[28 if how == "another vip_meta" else 0] ^= 1
             maps.put_index([*(there | {key: bytes(slot)}).items()])
+    # In a play, whose balancer stays as it is, and by itself.
+    planned = {"features": [], "sizes": SIZES}
+    options = {"config": config, "state": "overridden", "planned": planned}
+    assert module("vips", options, check=True)["operations"] == {VIP_INDEX: 1}
     foretold, done = apply(config, check=True), apply(config)
     fault = "missing" if how == "gone" else "changed"
     assert foretold.changes == done.changes == done.drift == [f"the index of VIPs: {fault} in {VIP_INDEX}, repaired"]
     assert foretold.operations == done.operations == {VIP_INDEX: 1}
     assert_indexed()
     assert not apply(config).operations
+
+
+def test_an_index_of_vips_that_all_went_is_taken_away() -> None:
+    ensure()
+    apply([vips()])
+    with KernelMaps(MAPS) as maps:
+        there = dict(maps.index() or {})
+    apply([])
+    with KernelMaps(MAPS) as maps:
+        maps.put_index([*there.items()])
+    foretold, done = apply([], check=True), apply([])
+    assert foretold.operations == done.operations == {VIP_INDEX: 1}
+    assert foretold.changed
+    assert done.changed
+    assert index() is None
+    assert not apply([]).changed
+
+
+@pytest.mark.parametrize("number", [1, 4])
+def test_a_balancer_of_few_vips_has_a_small_one(number: int) -> None:
+    ensure(sizes={"vips": number})
+    apply([vips()])
+    assert_indexed(number)
+    assert forwards()
 
 
 def test_it_follows_another_number_of_vips() -> None:

@@ -217,6 +217,10 @@ FAULTS = {
         {"encap_h": ("word16_at(new + 4) = mac >> 32;", "word16_at(new + 4) = source_low;")},
         "TCP to an IPv4 VIP: the frame differs from byte 5 on, the destination MAC",
     ),
+    "VIPs not found by the index": (
+        {"balancer_bpf_c": ("return vip_index.lookup(&slot);", "slot ^= 1;\n\treturn vip_index.lookup(&slot);")},
+        "TCP to an IPv4 VIP: the program answers PASS, not TX",
+    ),
     "VIPs not found": (
         {"balancer_bpf_c": ("return vip_map.lookup(key);", "return 0;")},
         "TCP to an IPv4 VIP: the program answers PASS, not TX",

@@ -108,7 +108,7 @@ class Copy:
         opened = bpf.Map(bpf.create_map(kind, spec.key_size, spec.value_size, entries, flags, spec.name))
         stack.callback(opened.close)
         if spec.name == "ctl_array":
-            # The program keeps the time in it.
+            # The MAC address of the gateway is in it.
             opened.update_many(list(live.map(spec.name).items()))
         elif kind == LRU_HASH:
             self._tables[spec.name] = opened

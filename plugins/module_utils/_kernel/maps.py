@@ -69,13 +69,13 @@ class Maps(t.Protocol):
         """Remove a VIP's set."""
 
     def index(self) -> Mapping[bytes, bytes] | None:
-        """The slots of the VIP index that are not empty; None while there is none."""
+        """The slots of the VIP index that are not free; None while none is in force."""
 
     def put_index(self, slots: Sequence[tuple[bytes, bytes]]) -> None:
-        """Let this be the VIP index, as a whole, atomically."""
+        """Let these be the VIP index, in force once all are there."""
 
     def drop_index(self) -> None:
-        """Let there be no VIP index."""
+        """Let no VIP index be in force."""
 
     def purge_flows(self, ids: frozenset[int]) -> int:
         """Remove every connection-table entry that leads to one of these reals; returns how many."""

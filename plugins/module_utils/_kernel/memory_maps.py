@@ -117,17 +117,18 @@ class MemoryMaps:
         self._written("vip_to_down_reals_map", 1)
 
     def index(self) -> dict[bytes, bytes] | None:
-        """The VIP index."""
+        """The VIP index; None while none is in force."""
         return self._index
 
     def put_index(self, slots: Sequence[tuple[bytes, bytes]]) -> None:
-        """Let this be the VIP index."""
+        """Let this be the VIP index; taken away before and put back, it has changed once."""
         self._index = dict(slots)
-        self._written(VIP_INDEX, 1)
+        self.writes[VIP_INDEX] = 1
 
     def drop_index(self) -> None:
-        """Let there be no VIP index."""
+        """Let no VIP index be in force."""
         self._index = None
+        self.writes[VIP_INDEX] = 1
 
     def purge_flows(self, ids: frozenset[int]) -> int:
         """Remove flows to these reals."""
@@ -176,7 +177,11 @@ class PlannedMaps(MemoryMaps):
         return self._present.ring(number) if number < self._vips else super().ring(number)
 
     def index(self) -> dict[bytes, bytes] | None:
-        """The one that its program will find: module balancer makes it of the VIPs that are there."""
+        """The one that is there, or that module balancer makes of the VIPs where the map is to be another."""
+        present = self._present
+        if VIP_INDEX in present.names() and present.capacity(VIP_INDEX) == self.capacity(VIP_INDEX):
+            index = present.index()
+            return None if index is None else dict(index)
         vips, addresses = (self.entries(name) for name in INDEXED_MAPS)
         return build_index(vips, addresses, self.capacity(VIP_INDEX)) if vips else None
 

@@ -88,7 +88,7 @@ def create_pinned(spec: MapSpec, sizes: Mapping[str, int], path: str, inner_flag
                 spec.inner.type,
                 spec.inner.key_size,
                 spec.inner.value_size,
-                spec.inner.template_entries(sizes),
+                1,
                 spec.inner.flags | inner_flags,
                 spec.inner.name,
             )

@@ -77,10 +77,6 @@ class MapSpec:
     exists: Callable[[Shape], bool] = field(default=lambda _shape: True)
     inner: MapSpec | None = None
 
-    def template_entries(self, sizes: Mapping[str, int]) -> int:
-        """The entries of the inner map that a map of maps is created with: an array must have those of all to come."""
-        return self.entries(sizes) if self.type == ARRAY else 1
-
 
 def _size(name: str) -> Entries:
     return lambda sizes: sizes[name]
@@ -116,7 +112,10 @@ INDEX_SLOT_BYTES = 32
 DISPLACEMENT_WORD = 5
 """Which u32 of a slot the displacement is."""
 
-FREE_SLOT = struct.pack("=20sI8s", b"", 1, b"")
+NO_VIP = bytes(16) + b"\xff" * 4
+"""In the place of a vip_definition, what no packet asks for."""
+
+FREE_SLOT = struct.pack("=20sI8s", NO_VIP, 1, b"")
 
 _INDEX_ROOM = 8
 
@@ -136,7 +135,6 @@ MAPS: tuple[MapSpec, ...] = (
     MapSpec("vip_lpm_map", LPM_TRIE, 24, 8, _size("cidr_vips"), NO_PREALLOC, _with("cidr_vips")),
     MapSpec("vip_lpm4_map", LPM_TRIE, 12, 8, _size("cidr_vips"), NO_PREALLOC, _with("cidr_vips")),
     MapSpec("vip_addresses", HASH, 16, 4, _size("vips")),
-    # Its first entry is used: it has as many as there may be VIPs, so that one of another size is made anew.
     MapSpec(VIP_INDEX, ARRAY, 4, INDEX_SLOT_BYTES, lambda sizes: index_slots(sizes["vips"]), MMAPABLE),
     MapSpec("vip_address_lpm4", LPM_TRIE, 8, 4, _size("cidr_vips"), NO_PREALLOC, _with("cidr_vips")),
     MapSpec("vip_address_lpm6", LPM_TRIE, 20, 4, _size("cidr_vips"), NO_PREALLOC, _with("cidr_vips")),

@@ -157,8 +157,12 @@ def count(operations: Iterable[Operation]) -> dict[str, int]:
                 entries = len(each.keys)
             case PutRing() | BlankSlots():
                 entries = each.changed
-            case PutDownSet() | DeleteDownSet() | PutIndex():
+            case PutDownSet() | DeleteDownSet():
                 entries = 1
+            case PutIndex() | DropIndex():
+                # Taken away and put back, it has changed once.
+                found[VIP_INDEX] = 1
+                continue
             case _:
                 continue
         if entries:

@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterable, Mapping
 
 from .layout import u32
-from .map_specs import FREE_SLOT
+from .map_specs import FREE_SLOT, NO_VIP
 
 Index = Mapping[bytes, bytes]
 """Slot number (u32) → slot, those that are not as FREE_SLOT, of an index that is in force."""
@@ -24,7 +24,9 @@ Index = Mapping[bytes, bytes]
 CROWDED, AT_HOME = 0, 1
 """The displacement of a home that none clears, and of one with nothing to clear."""
 
-_TRIES = 1 << 12
+_TRIES = 256
+"""A displacement is one byte, which is written at once however memory is copied."""
+
 _WORD = 0xFFFFFFFFFFFFFFFF
 _FACTORS = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93
 _KEY = struct.Struct("=QQI")
@@ -40,7 +42,7 @@ def _hash(key: bytes) -> int:
 
 
 def _place(number: int, displacement: int, slots: int) -> int:
-    return (number * (2 * displacement - 1) & _WORD) >> 32 & slots - 1
+    return (number * (2 * displacement - 1) & _WORD) >> 65 - slots.bit_length()
 
 
 def build_index(vips: Mapping[bytes, bytes], addresses: Iterable[bytes], slots: int) -> dict[bytes, bytes]:
@@ -61,12 +63,11 @@ def build_index(vips: Mapping[bytes, bytes], addresses: Iterable[bytes], slots: 
         if displacement != AT_HOME:
             displacements[home] = displacement
         keys.update(zip(places, (key for _number, key in members), strict=False))
-    return {
-        u32(place): _SLOT.pack(
-            keys.get(place, b""), displacements.get(place, AT_HOME), metas.get(keys.get(place, b""), b"")
-        )
-        for place in sorted({*keys, *displacements})
-    }
+    found = {}
+    for place in sorted({*keys, *displacements}):
+        key = keys.get(place, NO_VIP)
+        found[u32(place)] = _SLOT.pack(key, displacements.get(place, AT_HOME), metas.get(key, b""))
+    return found
 
 
 def _clear(taken: Mapping[int, bytes], numbers: list[int], slots: int) -> tuple[int, list[int]]:

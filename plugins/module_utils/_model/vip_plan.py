@@ -101,7 +101,7 @@ def ring_inputs(vip: Vip, size: int, members: Sequence[tuple[str, int]], ids: Se
 
 REAL_COUNTERS = ("reals_stats", "lru_miss_stats")
 _VIP_COUNTERS = ("stats", "server_id_stats", "decap_vip_stats")
-BuildRings = Callable[[Sequence[Job]], "Generator[array[int], None, None]"]
+BuildRings = Callable[[Sequence[Job]], Generator["array[int]", None, None]]
 """Builds the rings of jobs in their order, one at a time: those that turn out to be there already are not kept."""
 
 

@@ -26,6 +26,7 @@ from .._model.map_specs import (
     NO_PREALLOC,
     VIP_INDEX,
     balancer_maps,
+    index_slots,
 )
 from .._model.settings import BalancerSettings
 from .._model.vip_entries import INDEXED_MAPS
@@ -86,10 +87,7 @@ class Scratch:
                 entries = (len(REALS) + 1) * settings.sizes["ring"]
             inner = 0
             if spec.inner is not None:
-                template = spec.inner.template_entries(settings.sizes)
-                inner = bpf.create_map(
-                    spec.inner.type, spec.inner.key_size, spec.inner.value_size, template, spec.inner.flags
-                )
+                inner = bpf.create_map(spec.inner.type, spec.inner.key_size, spec.inner.value_size, 1, spec.inner.flags)
                 stack.callback(os.close, inner)
             fd = bpf.create_map(spec.type, spec.key_size, spec.value_size, entries, spec.flags, name, inner)
             self.maps[name] = bpf.Map(fd)
@@ -129,7 +127,7 @@ class Scratch:
         for cpu in range(min(possible_cpus(), MAX_CPUS)):
             self._put("lru_mapping", layout.u32(cpu), layout.u32(table.fd))
         vips, addresses = (dict(self.maps[name].items()) for name in INDEXED_MAPS)
-        index = build_index(vips, addresses, self.maps[VIP_INDEX].info.entries)
+        index = build_index(vips, addresses, index_slots(self.settings.sizes["vips"]))
         put_index(self.maps[VIP_INDEX], list(index.items()), bpf.wait_for_programs)
 
     def _provision_features(self) -> None:
@@ -234,11 +232,12 @@ def self_test(bytecode: Bytecode, settings: BalancerSettings) -> dict[str, t.Any
             if "subprograms" in scratch.maps:
                 scratch.maps["subprograms"].update(layout.u32(0), layout.u32(fd))
             asked = packets(settings)
-            for _ in range(2):
+            for complete in (False, True):
+                if complete:
+                    scratch.complete(stack)
                 for packet in asked:
                     scratch.calm()
                     _ask(fd, packet)
-                scratch.complete(stack)
     except OSError as error:
         raise ProgramError(f"self-test: {refusal(error)}") from error
     return {"packets": len(asked), "seconds": round(time.monotonic() - started, 3)}

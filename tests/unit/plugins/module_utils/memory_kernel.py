@@ -22,7 +22,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._engine.vips import O
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.memory_maps import MemoryMaps
 from ansible_collections.katran.fleet.plugins.module_utils._kernel.state_files import StateFile
 from ansible_collections.katran.fleet.plugins.module_utils._model.entries import Asked
-from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import MapSpec, balancer_maps
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import NO_VIP, MapSpec, balancer_maps
 from ansible_collections.katran.fleet.plugins.module_utils._model.own_addresses import HostAddresses
 from ansible_collections.katran.fleet.plugins.module_utils._model.ring import build_ring
 from ansible_collections.katran.fleet.plugins.module_utils._model.state import State
@@ -484,7 +484,7 @@ def assert_safe(maps: MemoryMaps, allowed: Mapping[str, frozenset[str]]) -> None
     if index is not None:
         vips, slots = maps.entries("vip_map"), maps.capacity("vip_index")
         assert {key: indexed(index, key, slots) for key in vips} == vips
-        found = {slot[:20] for slot in index.values() if any(slot[:20])}
+        found = {slot[:20] for slot in index.values() if slot[:20] != NO_VIP}
         assert found == {*vips, *(address + b"\0\0\0\xff" for address in maps.entries("vip_addresses"))}
     for name in ("lpm_src_v4", "lpm_src_v6", "server_id_map"):
         for key, address in actual.tables.get(name, {}).items():

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.katran.fleet.plugins.module_utils._model import layout, vip_index
-from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import index_slots
+from ansible_collections.katran.fleet.plugins.module_utils._model.map_specs import NO_VIP, index_slots
 from ansible_collections.katran.fleet.plugins.module_utils._model.vip_index import CROWDED, build_index, indexed
 
 ADDRESSES = st.one_of(
@@ -53,11 +53,43 @@ def test_as_many_as_there_is_room_for(count: int) -> None:
     assert len(index) < slots
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "2001:db8::{:x}",
+        "2001:db8::{:x}00",
+        "2001:db8:{:x}::1",
+        "2001:db8:0:{:x}::",
+        "{:x}::1",
+        "10.0.0.{}",
+        "10.{}.0.1",
+    ],
+)
+def test_neighbours_of_either_family_are_told_apart(address: str) -> None:
+    """Wherever in an address two VIPs differ: packets are told of none to ask vip_map."""
+    vips = {
+        layout.vip_definition(layout.pack_address(address.format(number)), port, protocol): layout.vip_meta(0, number)
+        for number in range(1, 255)
+        for port, protocol in ((443, 6), (443, 17))
+    }
+    slots = index_slots(len(vips))
+    index = build_index(vips, {key[:16] for key in vips}, slots)
+    assert {key: indexed(index, key, slots) for key in vips} == vips
+    assert all(indexed(index, key[:16] + b"\0\0\0\xff", slots) == bytes(8) for key in vips)
+
+
+def test_no_key_finds_a_slot_in_which_nobody_is() -> None:
+    """Zeros are what a packet asks for that quotes nothing: protocol 0 of address 0."""
+    vips = {layout.vip_definition(layout.pack_address("10.0.0.1"), 80, 6): layout.vip_meta(0, 7)}
+    for slots in (8, 16, 4096):
+        assert indexed(build_index(vips, [], slots), bytes(20), slots) is None
+
+
 def test_keys_that_no_displacement_separates_are_asked_of_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vip_index, "_hash", lambda _key: 3 << 32)
+    monkeypatch.setattr(vip_index, "_hash", lambda _key: 0)
     vips = {layout.vip_definition(bytes([number] * 16), 80, 6): bytes(8) for number in (1, 2)}
     index = build_index(vips, [], 16)
-    assert index == {layout.u32(3): bytes(20) + layout.u32(CROWDED) + bytes(8)}
+    assert index == {layout.u32(0): NO_VIP + layout.u32(CROWDED) + bytes(8)}
     with pytest.raises(LookupError):
         indexed(index, next(iter(vips)), 16)
 
