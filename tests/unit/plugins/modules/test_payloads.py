@@ -80,7 +80,7 @@ def payload(module: str) -> Mapping[str, int]:
         # What was said of reals of the whole fleet is kept and told with its moment, and what ended as well.
         # The index of VIPs is read, filled and put in force.
         # A million prefixes are read at once, and that nothing of them changes is told at a glance.
-        *((name, 685) for name in RESOURCES),
+        *((name, 687) for name in RESOURCES),
         # What the agent knows of checks is read and judged as the agent does it. What the command katran shows is made
         # by the same files, and so is the report of a fleet.
         ("balancer_info", 795),

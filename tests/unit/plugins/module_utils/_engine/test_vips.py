@@ -57,7 +57,7 @@ def test_a_vip_that_goes(host: Host) -> None:
     assert result.changes == ["vip 198.51.100.1:443/tcp: removed"]
     assert (result.before, result.after) == ([ABC], [])
     result = apply(host)
-    assert result.operations == {"ch_rings": RING, "reals": 2, "vip_addresses": 1, "vip_map": 1}
+    assert result.operations == {"ch_rings": RING, "reals": 2, "vip_addresses": 1, "vip_index": 1, "vip_map": 1}
     assert host.maps.snapshot()["rings"] == {}
 
 
