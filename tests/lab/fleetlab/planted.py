@@ -24,10 +24,10 @@ def plant(folder: Path, address: str) -> Path:
             shutil.copytree(source, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, copy / part)
-    program = copy / "bpf/balancer.bpf.c"
+    program = copy / "bpf/include/send.h"
     text = program.read_text(encoding="utf-8")
     assert text.count(_COUNTED) == 1, "the program is another: say anew where the fault goes"
-    fault = f"\tif (vip->key->vip[0] == htonl({int(ipaddress.IPv4Address(address))}u))\n\t\treturn XDP_DROP;\n"
+    fault = f"\tif ((u32)vip->words.low == htonl({int(ipaddress.IPv4Address(address))}u))\n\t\treturn XDP_DROP;\n"
     program.write_text(text.replace(_COUNTED, fault + _COUNTED), encoding="utf-8")
     return folder
 
