@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import socket
 import struct
 import time
@@ -240,6 +241,21 @@ def test_quoted_tunnels_are_not_decapsulated(provision: Provision) -> None:
     quoted = reply(UDP(sport=6080, dport=6080) / IP(src=CLIENT4, dst=VIP4) / UDP())
     assert balancer.run(quoted_error(quoted))[0] == TX
     assert 10 not in balancer.stats()
+
+
+def test_a_tunnel_ends_here_although_its_flow_is_known(provision: Provision) -> None:
+    # An error about what a VIP on the tunnels' port sent has let the table learn the flow.
+    answers = []
+    inner = IP(src=CLIENT4, dst=OTHER4) / UDP(sport=1, dport=2)
+    for known in (False, True):
+        balancer = provision(scenario(vip(VIP4, 6080, "udp"), features=("inline_decap",), decap_any=True))
+        for cpu in os.sched_getaffinity(0):
+            balancer.flow_table(cpu=cpu).close()
+        if known:
+            assert balancer.run(quoted_error(reply(UDP(sport=6080, dport=5000) / Raw(bytes(8)))))[0] == TX
+        answers.append(balancer.run(frame(IP(src=CLIENT4, dst=VIP4), UDP(sport=5000, dport=6080), inner)))
+    assert answers[0] == answers[1]
+    assert answers[0][1][34:] == bytes(inner)[20:]
 
 
 def test_eight_quoted_transport_bytes_suffice(provision: Provision) -> None:
