@@ -226,6 +226,10 @@ class KernelMaps:
 
     def index(self) -> dict[bytes, bytes] | None:
         """The slots of the VIP index that are not free; None while none is in force."""
+        info = self.map(VIP_INDEX).info
+        if info.type != ARRAY or not info.flags & MMAPABLE:
+            # Somebody's own: module balancer makes the map anew.
+            return None
         with self.map(VIP_INDEX).mmap(writable=False) as mapped:
             slots = mapped[: self.capacity(VIP_INDEX) * INDEX_SLOT_BYTES]
         if not any(memoryview(slots).cast("I")[DISPLACEMENT_WORD :: INDEX_SLOT_BYTES // 4]):

@@ -288,10 +288,18 @@ class BalancerExecutor(Executor):
         before = self.state.program.foreign
         fd = self.hold(step.foreign.id, "that is to be replaced")
         self._record_foreign(step.foreign)
-        self.undo.callback(self._record_foreign, before)
+        self.undo.callback(self._release_foreign, step.foreign, before)
         self.edges.unpin([self.paths.foreign])
         self.edges.pin(fd, self.paths.foreign)
-        self.undo.callback(self.edges.unpin, [self.paths.foreign])
+
+    def _release_foreign(self, foreign: Foreign, before: Foreign | None) -> None:
+        """Unless it could not be put back, and its pin is all that keeps it: then the next run goes on from there."""
+        running = {each.program_id for each in self.edges.attachments()}
+        if foreign.slot is not None:
+            running.update(self.edges.slots(foreign.slot.path).values())
+        if foreign.id in running:
+            self.edges.unpin([self.paths.foreign])
+            self._record_foreign(before)
 
     def _record_foreign(self, foreign: Foreign | None) -> None:
         self.state.program.foreign = foreign
