@@ -64,13 +64,13 @@ def payload(module: str) -> Mapping[str, int]:
         ("decap", 386),
         # Counters and connection tables, no more.
         ("leaving_info", 378),
-        ("xdp_root", 285),
+        ("xdp_root", 286),
         ("history_info", 90),
         # Everything of a balancer may come back: its program, VIPs and tables.
-        ("revert", 932),
+        ("revert", 933),
         # A Katran that is not ours is read as an inventory, by the descriptions of VIPs and tables, and compared with
         # one.
-        ("katran_info", 449),
+        ("katran_info", 450),
         # Units and their groups, besides.
         ("server_id_option", 320),
         # Of VIPs, the host's own addresses and gateways are read too, and routes are withdrawn. Checks are read, kept
@@ -87,7 +87,7 @@ def payload(module: str) -> Mapping[str, int]:
         # Whoever examines a host asks everybody who knows something of it, and compiles the smallest program.
         ("doctor_info", 1202),
         # The report of a fleet asks the same examiners, and reads the status.
-        ("report_info", 1230),
+        ("report_info", 1231),
         # Whoever compares a host has every module review its part.
         ("drift_info", 1245),
     ],
