@@ -105,7 +105,7 @@ options:
       applied:
         description:
           - The resources that the same play applied before, such as C(vips). What is not in order about their reals,
-            they would have repaired, and told.
+            they would have repaired, and told. C(balancer) stands for a program that the play loads.
         type: list
         elements: str
         default: []

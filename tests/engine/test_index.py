@@ -138,6 +138,9 @@ def test_an_index_that_somebody_changed_is_told_and_made_anew(how: str) -> None:
     planned = {"features": [], "sizes": SIZES}
     options = {"config": config, "state": "overridden", "planned": planned}
     assert module("vips", options, check=True)["operations"] == {VIP_INDEX: 1}
+    # Where the play loads a program, module balancer has put it right before.
+    loading = {**options, "planned": {**planned, "applied": ["balancer"]}}
+    assert module("vips", loading, check=True)["operations"] == {}
     foretold, done = apply(config, check=True), apply(config)
     fault = "missing" if how == "gone" else "changed"
     assert foretold.changes == done.changes == done.drift == [f"the index of VIPs: {fault} in {VIP_INDEX}, repaired"]

@@ -58,7 +58,8 @@ def open_maps(request: Request, state: State) -> Iterator[tuple[Maps, list[str]]
         with KernelMaps(paths.maps, found.lost, hidden=found.strays) as maps:
             if planned is None:
                 _require_maps(maps, state, paths)
-            yield maps if planned is None else PlannedMaps(maps, shape_of(planned)), lines
+            loads = "balancer" in request.applied
+            yield maps if planned is None else PlannedMaps(maps, shape_of(planned), loads), lines
         return
     if not request.check:
         raise EngineError(

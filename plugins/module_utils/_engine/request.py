@@ -28,7 +28,10 @@ class Request:
     planned: Limits | None = None
     """What the balancer will hold once the same play has run: for check mode, where it does not yet."""
     applied: frozenset[str] = frozenset()
-    """The resources that the same play applied before, of which a review finds nothing done yet."""
+    """The resources that the same play applied before, of which a review finds nothing done yet.
+
+    `balancer` among them: a program that the play loads.
+    """
     kept: bool = False
     """What is applied was valid when it was kept: what the program cannot do of it is left out with a warning."""
     min_active: int = 0

@@ -153,12 +153,14 @@ class MemoryMaps:
 class PlannedMaps(MemoryMaps):
     """For a review: what is there, in the maps of a balancer that the same play is to make. Only to be read.
 
-    A ring keeps its length: what another one changes, module balancer does by itself.
+    A ring keeps its length: what another one changes, module balancer does by itself. `loads`: whether it loads a
+    program, for which it puts the VIP index right as well.
     """
 
-    def __init__(self, present: Maps, shape: Shape) -> None:
+    def __init__(self, present: Maps, shape: Shape, loads: bool = False) -> None:
         super().__init__(shape)
         self._present = present
+        self._loads = loads
         self._vips = present.capacity("server_id_stats")
         self._ring_size = present.ring_size()
 
@@ -177,9 +179,10 @@ class PlannedMaps(MemoryMaps):
         return self._present.ring(number) if number < self._vips else super().ring(number)
 
     def index(self) -> dict[bytes, bytes] | None:
-        """The one that is there, or that module balancer makes of the VIPs where the map is to be another."""
+        """The one that is there, or that module balancer makes of the VIPs that are there."""
         present = self._present
-        if VIP_INDEX in present.names() and present.capacity(VIP_INDEX) == self.capacity(VIP_INDEX):
+        fits = VIP_INDEX in present.names() and present.capacity(VIP_INDEX) == self.capacity(VIP_INDEX)
+        if fits and not self._loads:
             index = present.index()
             return None if index is None else dict(index)
         vips, addresses = (self.entries(name) for name in INDEXED_MAPS)
