@@ -22,7 +22,7 @@ from ansible_collections.katran.fleet.plugins.module_utils._program.sources impo
 from ansible_collections.katran.fleet.tests.conformance.conftest import Combination, Sweep
 from ansible_collections.katran.fleet.tests.conformance.provision import BPF, Settings, provision
 
-VERIFIER_BUDGET, ALL_FEATURES_BUDGET = 250_000, 500_000
+VERIFIER_BUDGET, ALL_FEATURES_BUDGET = 250_000, 600_000
 """Instructions that the verifier may process, of the million that the kernel allows it."""
 
 ENCAPSULATIONS = ("ipip", "gue")
