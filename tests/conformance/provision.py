@@ -159,7 +159,8 @@ class Balancer:
         index = self.maps[VIP_INDEX]
         addresses = [key for key, _value in self.maps["vip_addresses"].items()]
         filled = build_index(dict(self.maps["vip_map"].items()), addresses, index.info.entries)
-        put_index(index, list(filled.items()), bpf.wait_for_programs)
+        # Nobody else runs the program.
+        put_index(index, list(filled.items()), lambda: None)
 
     def set_sources(self, number: int, ipv6: bool, vip: Scenario) -> None:
         """Write a VIP's lists of clients; whoever is in none is kept out where some are let in."""

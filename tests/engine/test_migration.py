@@ -94,13 +94,11 @@ def configuration() -> dict[str, Any]:
     """What the control plane has written, wherever the sizes put it."""
     state = known()
     found: dict[str, Any] = {}
+    # The program's own, and what sizes put elsewhere.
+    others = {"ch_rings", "clock_tick", "vip_index"}
     with KernelMaps(MAPS) as maps:
         for spec in map_specs.MAPS:
-            if spec.type in (HASH, LPM_TRIE, ARRAY) and spec.name in maps.names() - {
-                "ch_rings",
-                "clock_tick",
-                "vip_index",
-            }:
+            if spec.type in (HASH, LPM_TRIE, ARRAY) and spec.name in maps.names() - others:
                 found[spec.name] = maps.entries(spec.name)
         found["down"] = maps.down_sets()
         index, slots = maps.index() or {}, maps.capacity("vip_index")

@@ -106,8 +106,10 @@ NEXT_PROGRAMS = "next_programs"
 VIP_INDEX = "vip_index"
 """What the program looks into for exact VIPs instead of vip_map, while it is in force: see vip_index.py."""
 
-INDEX_SLOT_BYTES = 32
-"""Of a slot of the index: vip_definition @0, displacement u32 host @20, vip_meta @24."""
+INDEX_SLOT = struct.Struct("=20sI8s")
+"""A slot of the index: vip_definition, displacement, vip_meta."""
+
+INDEX_SLOT_BYTES = INDEX_SLOT.size
 
 DISPLACEMENT_WORD = 5
 """Which u32 of a slot the displacement is."""
@@ -115,7 +117,7 @@ DISPLACEMENT_WORD = 5
 NO_VIP = bytes(16) + b"\xff" * 4
 """In the place of a vip_definition, what no packet asks for."""
 
-FREE_SLOT = struct.pack("=20sI8s", NO_VIP, 1, b"")
+FREE_SLOT = INDEX_SLOT.pack(NO_VIP, 1, b"")
 
 _INDEX_ROOM = 8
 

@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterable, Mapping
 
 from .layout import u32
-from .map_specs import FREE_SLOT, NO_VIP
+from .map_specs import FREE_SLOT, INDEX_SLOT, NO_VIP
 
 Index = Mapping[bytes, bytes]
 """Slot number (u32) → slot, those that are not as FREE_SLOT, of an index that is in force."""
@@ -30,7 +30,6 @@ _TRIES = 256
 _WORD = 0xFFFFFFFFFFFFFFFF
 _FACTORS = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93
 _KEY = struct.Struct("=QQI")
-_SLOT = struct.Struct("=20sI8s")
 
 _ADDRESS = b"\0\0\0\xff"
 """What a vip_definition has behind the address of an entry that says: a VIP has this address, whatever its port."""
@@ -66,7 +65,7 @@ def build_index(vips: Mapping[bytes, bytes], addresses: Iterable[bytes], slots: 
     found = {}
     for place in sorted({*keys, *displacements}):
         key = keys.get(place, NO_VIP)
-        found[u32(place)] = _SLOT.pack(key, displacements.get(place, AT_HOME), metas.get(key, b""))
+        found[u32(place)] = INDEX_SLOT.pack(key, displacements.get(place, AT_HOME), metas.get(key, b""))
     return found
 
 
@@ -82,8 +81,8 @@ def _clear(taken: Mapping[int, bytes], numbers: list[int], slots: int) -> tuple[
 def indexed(index: Index, key: bytes, slots: int) -> bytes | None:
     """The vip_meta that an index has for a vip_definition, as the program reads it. LookupError: it asks the map."""
     number = _hash(key)
-    _key, displacement, _meta = _SLOT.unpack(index.get(u32(_place(number, AT_HOME, slots)), FREE_SLOT))
+    _key, displacement, _meta = INDEX_SLOT.unpack(index.get(u32(_place(number, AT_HOME, slots)), FREE_SLOT))
     if displacement == CROWDED:
         raise LookupError(key.hex())
-    found, _displacement, meta = _SLOT.unpack(index.get(u32(_place(number, displacement, slots)), FREE_SLOT))
+    found, _displacement, meta = INDEX_SLOT.unpack(index.get(u32(_place(number, displacement, slots)), FREE_SLOT))
     return bytes(meta) if found == key else None

@@ -323,7 +323,8 @@ def test_a_review_plans_for_the_balancer_that_the_task_before_makes() -> None:
     planned = load(ROOT / "roles/balancer/vars/main.yml")["balancer_planned"]
     assert {name: variables_in(value) for name, value in planned.items()} == {
         name: {f"balancer_{name}"} for name in options_of("vips")["planned"]["suboptions"] if name != "applied"
-    }
+    } | {"applied": {"balancer_attached"}}
+    assert "'load the program' in balancer_attached.changes" in planned["applied"]
 
 
 @pytest.mark.parametrize(("resource", "file"), [("vips", "run.yml"), ("", "tables.yml")])
